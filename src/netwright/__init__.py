@@ -1,0 +1,102 @@
+"""netwright cuts networks to fit hardware.
+
+``import netwright as nw`` is light; torch is imported when a name that needs it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives: resolved on first use.
+_HOME = {
+    "Candidate": "core.candidate",
+    "Choice": "core.space",
+    "Space": "core.space",
+    "Metric": "core.metric",
+    "Measurement": "core.metric",
+    "Record": "core.record",
+    "Front": "core.front",
+    "front": "core.front",
+    "NetwrightError": "core.errors",
+    "SuperNet": "nets.supernet",
+    "Axis": "nets.axes",
+    "Depth": "nets.axes",
+    "Kernel": "nets.axes",
+    "Slot": "nets.axes",
+    "Width": "nets.axes",
+    "recalibrate": "nets.recalibrate",
+    "Data": "training.data",
+    "Part": "training.data",
+    "Batches": "training.data",
+    "train": "training.loop",
+    "finetune": "training.loop",
+    "Accuracy": "measure.quality",
+    "Count": "measure.counts",
+    "Latency": "measure.latency",
+    "Strategy": "strategies.base",
+    "Random": "strategies.random",
+    "Nsga2": "strategies.evolution",
+    "Guided": "strategies.guided",
+    "Study": "study.study",
+    "SqliteStore": "study.sqlite",
+    "search": "simple",
+    "export": "formats.bundle",
+}
+_MODULES = {"rules": "training.rules", "targets": "measure.targets"}
+
+__all__ = sorted([*_HOME, *_MODULES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        value: Any = import_module(f"{__name__}.{_MODULES[name]}")
+    elif name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if TYPE_CHECKING:
+    from .core.candidate import Candidate as Candidate
+    from .core.errors import NetwrightError as NetwrightError
+    from .core.front import Front as Front
+    from .core.front import front as front
+    from .core.metric import Measurement as Measurement
+    from .core.metric import Metric as Metric
+    from .core.record import Record as Record
+    from .core.space import Choice as Choice
+    from .core.space import Space as Space
+    from .formats.bundle import export as export
+    from .measure import targets as targets
+    from .measure.counts import Count as Count
+    from .measure.latency import Latency as Latency
+    from .measure.quality import Accuracy as Accuracy
+    from .nets.axes import Axis as Axis
+    from .nets.axes import Depth as Depth
+    from .nets.axes import Kernel as Kernel
+    from .nets.axes import Slot as Slot
+    from .nets.axes import Width as Width
+    from .nets.recalibrate import recalibrate as recalibrate
+    from .nets.supernet import SuperNet as SuperNet
+    from .simple import search as search
+    from .strategies.base import Strategy as Strategy
+    from .strategies.evolution import Nsga2 as Nsga2
+    from .strategies.guided import Guided as Guided
+    from .strategies.random import Random as Random
+    from .study.sqlite import SqliteStore as SqliteStore
+    from .study.study import Study as Study
+    from .training import rules as rules
+    from .training.data import Batches as Batches
+    from .training.data import Data as Data
+    from .training.data import Part as Part
+    from .training.loop import finetune as finetune
+    from .training.loop import train as train

@@ -1,0 +1,1 @@
+"""The nouns of netwright: spaces, candidates, metrics, records, fronts. Standard library and NumPy only."""

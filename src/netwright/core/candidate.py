@@ -1,0 +1,75 @@
+"""One point of a space: frozen, hashable and canonical."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+Option = int | float | str | bool | None | tuple["Option", ...]
+"""A value that a choice may take: a JSON scalar, or a tuple of them."""
+
+
+class Candidate(Mapping[str, Option]):
+    """One choice of every way in which a network may be cut.
+
+    Only the active choices are present, so that one network has one candidate. Candidates come from
+    :meth:`netwright.Space.candidate` and :meth:`netwright.Space.sample`, which keep them canonical.
+
+    Equality and hash are those of :attr:`key`, independent of the order of the choices.
+    """
+
+    def __init__(self, choices: Mapping[str, Option]) -> None:
+        self._choices = {name: _frozen(option) for name, option in choices.items()}
+
+    def __getitem__(self, name: str) -> Option:
+        return self._choices[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._choices
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._choices)
+
+    def __len__(self) -> int:
+        return len(self._choices)
+
+    @cached_property
+    def key(self) -> str:
+        """The candidate as compact JSON with sorted names: stable across processes and versions."""
+        return canonical_json(self._choices)
+
+    @cached_property
+    def id(self) -> str:
+        """Ten hexadecimal digits that name the candidate in tables and directories."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:10]
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self.key == other.key if isinstance(other, Candidate) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"Candidate({self._choices!r})"
+
+
+def _frozen(option: Any) -> Any:
+    """An option as read from JSON, with tuples for lists."""
+    return tuple(_frozen(part) for part in option) if isinstance(option, list | tuple) else option
+
+
+def canonical_json(value: Any) -> str:
+    """Compact JSON with sorted keys: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of a JSON value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]

@@ -1,0 +1,86 @@
+"""What can go wrong, as a tree.
+
+* NetwrightError                 a mistake that its reader can mend; the CLI prints it in one line, exit code 2
+  + SpaceError                   a choice, a space or a candidate that is not legal
+  + LimitError                   a limit that cannot be read
+  + Unreachable                  a limit that no candidate meets
+  + RecipeError                  a recipe with an unknown key, a wrong type, or code that cannot be used
+  + StoreError                   a study that cannot be opened, is damaged, or is another study
+  + CheckpointError              saved weights that cannot be read or belong to another network
+  + NetError                     a network that cannot be cut, traced or run
+  + TrainingError                training that cannot go on (a loss that is not a number)
+  + MeasureError                 a measurement that could not be taken
+  + BundleError                  an exported file that cannot be written or does not compute what it should
+  + MissingExtra                 an optional package is needed; the message names the extra
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NetwrightError(Exception):
+    """Base of all errors that a person can mend. The message says what was given, what is allowed, and the fix."""
+
+
+class SpaceError(NetwrightError, ValueError):
+    """A choice, a space or a candidate that is not legal."""
+
+
+class LimitError(NetwrightError, ValueError):
+    """A limit that cannot be read."""
+
+
+class Unreachable(NetwrightError):
+    """A limit that no candidate meets; the message names the nearest."""
+
+
+class RecipeError(NetwrightError, ValueError):
+    """A recipe with an unknown key, a wrong type, or code that cannot be used."""
+
+
+class StoreError(NetwrightError):
+    """A study that cannot be opened, is damaged, or is another study."""
+
+
+class CheckpointError(NetwrightError):
+    """Saved weights that cannot be read or belong to another network."""
+
+
+class NetError(NetwrightError, ValueError):
+    """A network that cannot be cut, traced or run."""
+
+
+class TrainingError(NetwrightError, RuntimeError):
+    """Training that cannot go on."""
+
+
+class MeasureError(NetwrightError, RuntimeError):
+    """A measurement that could not be taken."""
+
+
+class BundleError(NetwrightError, RuntimeError):
+    """An exported file that cannot be written or does not compute what it should."""
+
+
+class MissingExtra(NetwrightError, ImportError):
+    """An optional package is needed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install 'netwright[{extra}]'")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A sentence that helps with a misspelt ``name``: the nearest of ``known``, or all of them when none is near."""
+    known = list(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known are: {', '.join(known)}" if known else "none are known"
+
+
+def one_line(error: BaseException) -> str:
+    """The error's type and message on one line, for a record's reason or the terminal."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, NetwrightError) else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -1,0 +1,117 @@
+"""The front: pure functions of records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import overload
+
+import numpy as np
+
+from .errors import NetwrightError, nearest
+from .metric import Direction, Metric
+from .record import Record
+
+
+def losses(records: Sequence[Record], objectives: Sequence[Metric]) -> np.ndarray:
+    """Objective values with less being better, float64 of shape (records, objectives)."""
+    return np.array([[m.loss(r.values[m.name]) for m in objectives] for r in records], dtype=np.float64).reshape(
+        len(records), len(objectives)
+    )
+
+
+def nondominated(points: np.ndarray) -> np.ndarray:
+    """Which points no other point dominates, bool of shape (n,).
+
+    ``points`` is (n, objectives), less is better. A point dominates another when it is no worse in every objective
+    and better in one; equal points do not dominate one another.
+    """
+    keep = np.ones(len(points), dtype=bool)
+    # After sorting, a point can be dominated only by one before it (or equal to it in the first column).
+    order = np.lexsort(points.T[::-1])
+    front = np.empty((0, points.shape[1]))
+    for i in order:
+        point = points[i]
+        dominated = np.any(np.all(front <= point, axis=1) & np.any(front < point, axis=1))
+        keep[i] = not dominated
+        if keep[i]:
+            front = np.vstack([front, point])
+    return keep
+
+
+def objectives_of(
+    records: Sequence[Record], objectives: Mapping[str, Direction] | Sequence[Metric] | None = None
+) -> tuple[Metric, ...]:
+    """The objectives as a tuple of metrics: as given, or those that the records carry."""
+    if isinstance(objectives, Mapping):
+        objectives = tuple(Metric(name, direction=direction) for name, direction in objectives.items())
+    if objectives is not None:
+        if not objectives:
+            raise NetwrightError('there are no objectives; give at least one, for example {"top1": "max"}')
+        return tuple(objectives)
+    carried = {record.objectives for record in records}
+    if len(carried) > 1:
+        raise NetwrightError("these records were made for different objectives; give objectives= to compare them")
+    found = carried.pop() if carried else ()
+    if records and not found:
+        raise NetwrightError('these records carry no objectives; give them, for example objectives={"top1": "max"}')
+    return found
+
+
+def front(records: Iterable[Record], objectives: Mapping[str, Direction] | Sequence[Metric] | None = None) -> Front:
+    """The non-dominated feasible records, best in the first objective first.
+
+    Args:
+        records: from a study or a search; those that are not ``ok`` or lack an objective are left out.
+        objectives: name to direction, or metrics; by default those that the records were made for.
+    """
+    records = list(records)
+    chosen = objectives_of(records, objectives)
+    usable = [r for r in records if r.status == "ok" and all(m.name in r.values for m in chosen)]
+    points = losses(usable, chosen)
+    keep = np.flatnonzero(nondominated(points)) if usable else np.array([], dtype=int)
+    keep = keep[np.lexsort(points[keep].T[::-1])] if len(keep) else keep
+    return Front([usable[i] for i in keep], chosen)
+
+
+class Front(Sequence[Record]):
+    """Non-dominated records, best in the first objective first."""
+
+    def __init__(self, records: Sequence[Record], objectives: tuple[Metric, ...]) -> None:
+        self._records = list(records)
+        self.objectives = objectives
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    def __repr__(self) -> str:
+        return f"Front({len(self)} records, {', '.join(f'{m.name} {m.direction}' for m in self.objectives)})"
+
+    def pick(self, metric: str) -> Record:
+        """The record that is best in one objective."""
+        self._not_empty()
+        for m in self.objectives:
+            if m.name == metric:
+                return min(self, key=lambda r: m.loss(r.values[m.name]))
+        raise NetwrightError(f"{metric!r} is no objective; {nearest(metric, [m.name for m in self.objectives])}")
+
+    def knee(self) -> Record:
+        """The record nearest to the ideal point, each objective scaled to the front's own range."""
+        self._not_empty()
+        points = losses(self._records, self.objectives)
+        low, high = points.min(axis=0), points.max(axis=0)
+        scaled = (points - low) / np.where(high > low, high - low, 1.0)
+        return self._records[int(np.argmin(np.linalg.norm(scaled, axis=1)))]
+
+    def _not_empty(self) -> None:
+        if not self._records:
+            raise NetwrightError("the front is empty: no record is feasible")

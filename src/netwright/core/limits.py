@@ -1,0 +1,96 @@
+"""Limits such as ``latency <= 5 ms``: read, with units; checked against values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+from .errors import LimitError, nearest
+from .metric import Measurement, Metric
+from .units import BARE, UNITS, show
+
+_FORM = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(<=|>=|≤|≥|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)\s*")
+_EXAMPLE = "write for example 'latency <= 5 ms' or 'macs <= 300M'"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bound on a metric, in the metric's own unit."""
+
+    metric: str
+    op: str
+    bound: float
+    unit: str = ""
+
+    def allows(self, value: float) -> bool:
+        """Whether a value in the metric's unit keeps the limit."""
+        match self.op:
+            case "<=":
+                return value <= self.bound
+            case ">=":
+                return value >= self.bound
+            case "<":
+                return value < self.bound
+            case _:
+                return value > self.bound
+
+    def excess(self, value: float) -> float:
+        """How far the value is beyond the bound, relative to the bound; 0 where the limit is kept."""
+        if self.allows(value):
+            return 0.0
+        return max(abs(value - self.bound) / (abs(self.bound) or 1.0), 1e-12)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.op} {show(self.bound, self.unit)}"
+
+
+def parse_limit(text: str, metrics: Iterable[Metric]) -> Limit:
+    """Read a limit on one of ``metrics``.
+
+    Raises :class:`LimitError` for a malformed limit, an unknown metric, and a unit that the metric does not have.
+    """
+    known = {metric.name: metric for metric in metrics}
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise LimitError(f"cannot read the limit {text!r}: {_EXAMPLE}")
+    name, op, number, unit = match.groups()
+    if name not in known:
+        raise LimitError(f"the limit {text!r} names an unknown metric; {nearest(name, known)}")
+    metric = known[name]
+    factors = UNITS.get(metric.unit, {metric.unit: 1.0})
+    if not unit and metric.unit not in BARE:
+        raise LimitError(f"the limit {text!r} has no unit; {name} takes one of: {', '.join(factors)}")
+    if unit and unit not in factors:
+        allowed = ", ".join(u for u in factors if u) or "a plain number"
+        raise LimitError(f"the limit {text!r} has the unit {unit!r}; {name} takes one of: {allowed}")
+    bound = float(number) * factors.get(unit, 1.0)
+    if not isfinite(bound):
+        raise LimitError(f"the limit {text!r} is beyond all numbers: {_EXAMPLE}")
+    return Limit(name, {"≤": "<=", "≥": ">="}.get(op, op), bound, metric.unit)
+
+
+def metric_named(text: str) -> str | None:
+    """The name of the metric that a limit is on, or None for a malformed limit."""
+    match = _FORM.fullmatch(text)
+    return match.group(1) if match else None
+
+
+def broken(limits: Iterable[Limit], values: Mapping[str, float]) -> list[Limit]:
+    """The limits that the known values break. A metric without a value breaks nothing."""
+    return [limit for limit in limits if limit.metric in values and not limit.allows(values[limit.metric])]
+
+
+def explain(limits: Iterable[Limit], measurements: Mapping[str, Measurement]) -> str:
+    """Which limits are broken and by what, as a record's reason."""
+    values = {name: m.value for name, m in measurements.items()}
+    said = []
+    for limit in broken(limits, values):
+        value, bound = values[limit.metric], limit.bound
+        digits = next((d for d in range(3, 17) if show(value, limit.unit, d) != show(bound, limit.unit, d)), 17)
+        said.append(
+            f"{limit.metric} is {show(value, limit.unit, digits)}, "
+            f"the limit is {limit.metric} {limit.op} {show(bound, limit.unit, digits)}"
+        )
+    return "; ".join(said)

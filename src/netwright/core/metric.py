@@ -1,0 +1,74 @@
+"""What is asked of a network, and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Literal
+
+from .errors import MeasureError, SpaceError
+
+Direction = Literal["max", "min"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A property of a network that can be compared.
+
+    Args:
+        name: as it stands in limits, records and tables.
+        unit: the unit of its values: ``"ms"``, ``"B"``, ``"%"``, ``"mJ"`` or ``""`` for a count.
+        direction: whether more (``"max"``) or less (``"min"``) is better.
+        exact: computed for every proposal at no cost (and never predicted), or measured by running something.
+    """
+
+    name: str
+    unit: str = ""
+    direction: Direction = "min"
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("max", "min"):
+            raise SpaceError(f"metric {self.name!r}: direction is 'max' or 'min', not {self.direction!r}")
+
+    def loss(self, value: float) -> float:
+        """The value with its sign turned so that less is better."""
+        return -value if self.direction == "max" else value
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A value and how far it can be trusted.
+
+    Args:
+        value: in ``unit``; a finite number. A thing that was not measured has no Measurement.
+        unit: see :class:`Metric`.
+        spread: half the width of the 95 % interval of the value, in ``unit``; 0 for exact values.
+        n: the number of samples behind it; 1 for exact values.
+        how: what else belongs to it (percentiles, wall and CPU time, the reference's drift); JSON values.
+    """
+
+    value: float
+    unit: str = ""
+    spread: float = 0.0
+    n: int = 1
+    how: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.value):
+            raise MeasureError(f"a measurement must be a finite number, not {self.value!r}")
+        clash = {"value", "unit", "spread", "n"} & set(self.how)
+        if clash:
+            raise MeasureError(f"how= may not hold {', '.join(sorted(clash))}: the measurement has its own")
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"value", "unit", "spread", "n"}`` and the entries of ``how`` beside them."""
+        return {"value": self.value, "unit": self.unit, "spread": self.spread, "n": self.n, **self.how}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Measurement:
+        """The inverse of :meth:`to_json`."""
+        own = ("value", "unit", "spread", "n")
+        how = {k: v for k, v in data.items() if k not in own}
+        return cls(data["value"], data["unit"], data["spread"], data["n"], how)
