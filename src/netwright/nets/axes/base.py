@@ -1,0 +1,57 @@
+"""What an axis is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+
+from ...core.candidate import Option
+from ...core.errors import NetError
+from ..cut import Anatomy, Draft
+
+Region = tuple[str, int, int, int]
+"""Tensor name, dimension, first index, end index."""
+
+
+class Axis(ABC):
+    """One way of cutting a network: a named, ordered set of options, and what each means to the tensors.
+
+    An axis knows modules and tensors by their names in the network, so that it is plain data. The last option is
+    the whole network; :class:`~netwright.SuperNet` checks it, gives the axis a choice of its own, and makes that
+    choice depend on the depth axes around it.
+    """
+
+    name: str
+    options: tuple[Option, ...]
+
+    @abstractmethod
+    def regions(self, anatomy: Anatomy) -> Iterable[Region]:
+        """What the axis may ever drop. Two axes whose regions overlap contradict one another."""
+
+    @abstractmethod
+    def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
+        """Write the axis's part of the cut for one option."""
+
+    def places(self, anatomy: Anatomy) -> set[str]:
+        """Paths of the modules that the axis changes: where all of them are skipped, it has no meaning."""
+        return {owner for tensor, *_ in self.regions(anatomy) for owner in anatomy.owners[tensor]}
+
+    def hides(self) -> Mapping[str, tuple[Option, ...]]:
+        """For an axis that skips modules: module path to the options with which that module runs."""
+        return {}
+
+
+def check_options(name: str, options: Iterable[int], most: int, least: int = 1) -> tuple[int, ...]:
+    """Options as ascending distinct integers of which the last is the whole (``most``)."""
+    found = tuple(sorted({int(o) for o in options}))
+    if not found or found[0] < least or found[-1] != most:
+        raise NetError(
+            f"axis {name!r}: options must lie between {least} and {most} and hold {most}, the whole; got {list(found)}"
+        )
+    return found
+
+
+def fractions(whole: int, shares: Iterable[float], round_to: int = 8) -> tuple[int, ...]:
+    """Widths that are shares of ``whole``, rounded up to a multiple that hardware likes; ``whole`` is among them."""
+    rounded = {min(whole, max(1, -int(-whole * share // round_to)) * round_to) for share in shares}
+    return tuple(sorted(rounded | {whole}))

@@ -1,0 +1,256 @@
+"""Exact counts of a candidate, read off the cut and the traced shapes.
+
+The network is traced once whole and once for each end of each axis. What an axis does to the size of every tensor
+is read off the difference, so that the counts of any candidate are sums and products of table entries. The table
+is checked against traces of whole candidates before it is used; a network whose sizes are not sums of its axes'
+effects is traced anew for each candidate, which is slower and as exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.candidate import Candidate, Option
+from ..core.space import Space
+from .trace import Op, Trace, Tracer
+
+if TYPE_CHECKING:
+    from .supernet import SuperNet
+
+RANK = 8  # dimensions of a tensor that the table has room for
+
+CONVOLUTION = frozenset({"convolution"})
+PRODUCTS = frozenset({"mm", "bmm", "addmm", "baddbmm", "addbmm", "dot", "mv", "addmv"})
+ATTENTION = frozenset(
+    {
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product_flash_attention",
+        "_scaled_dot_product_efficient_attention",
+        "_scaled_dot_product_fused_attention_overrideable",
+    }
+)
+UNCOUNTED_HEAVY = frozenset(
+    {"mkldnn_rnn_layer", "_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "_fft_c2c", "_fft_r2c", "_fft_c2r"}
+    | {"_trilinear", "_cdist_forward", "_euclidean_dist"}
+)
+"""Operators that compute products but have no rule here: a counter that meets one says so."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a candidate costs, by arithmetic alone.
+
+    Args:
+        params: elements of all parameters; tied parameters once.
+        macs: multiply-accumulates of convolutions, matrix products and attention on the example inputs.
+            Element-wise operators, normalisation and pooling are not counted, as is usual in the field.
+        weight_bytes: bytes of all parameters in their own precision.
+        peak_activation_bytes: the most bytes of inputs, intermediate results and outputs that live at once, when
+            operators run in their own order, each result has memory of its own (views and in-place operators
+            share), and memory is freed after its last use.
+        uncounted: operators that compute products but are not in ``macs``.
+    """
+
+    params: int
+    macs: int
+    weight_bytes: int
+    peak_activation_bytes: int
+    uncounted: tuple[str, ...] = ()
+
+
+class Counter:
+    """Counts candidates of one super-network."""
+
+    def __init__(self, net: SuperNet) -> None:
+        self._net = net
+        self._tracer = Tracer(net.anatomy, net.example_inputs)
+        self.counts = lru_cache(maxsize=65536)(self._counts)
+
+    def _counts(self, candidate: Candidate) -> Counts:
+        params, weight_bytes = self._parameters(candidate)
+        table = self._table
+        if table is None:
+            trace = self._tracer.run(self._net.cut(candidate))
+            table, candidate = _Table(trace, {}, {}, {}), Candidate({})
+        macs, peak, uncounted = table.counts(candidate)
+        return Counts(params, macs, weight_bytes, peak, uncounted)
+
+    def _parameters(self, candidate: Candidate) -> tuple[int, int]:
+        cut, anatomy = self._net.cut(candidate), self._net.anatomy
+        params = weight_bytes = 0
+        for name, size in anatomy.parameters.items():
+            if not all(cut.skips(owner) for owner in anatomy.owners[name]):
+                elements = int(np.prod(cut.shape(name, anatomy.shapes[name]), dtype=np.int64))
+                params += elements
+                weight_bytes += elements * size
+        return params, weight_bytes
+
+    @cached_property
+    def _table(self) -> _Table | None:
+        """The table, or None where the network's sizes are not sums of its axes' effects."""
+        net = self._net
+        whole = self._tracer.run(net.cut(net.largest))
+        if any(len(shape) > RANK for shape in whole.shapes):
+            return None
+        signature = whole.signature()
+        effects: dict[str, dict[Option, np.ndarray]] = {}
+        hides: dict[str, Mapping[str, tuple[Option, ...]]] = {}
+        full = _padded(whole.shapes)
+        for axis in net.axes:
+            if axis.hides():
+                hides[axis.name] = axis.hides()
+                continue
+            effects[axis.name] = {axis.options[-1]: np.zeros_like(full)}
+            ends = axis.options[:1] if _is_linear(axis.options) else axis.options[:-1]
+            for option in ends:
+                trace = self._tracer.run(net.cut_of({**dict(net.largest), axis.name: option}))
+                if trace.signature() != signature:
+                    return None
+                effects[axis.name][option] = _padded(trace.shapes) - full
+            if _is_linear(axis.options) and len(axis.options) > 1:
+                first, *between, last = (int(o) for o in axis.options)  # type: ignore[arg-type]
+                slope = effects[axis.name][axis.options[0]]
+                for option in between:
+                    share = slope * (last - option)
+                    if np.any(share % (last - first)):
+                        return None
+                    effects[axis.name][option] = share // (last - first)
+        skippable = {path for paths in hides.values() for path in paths}
+        if any(path not in whole.around for path in skippable):
+            return None
+        table = _Table(whole, effects, hides, {c.name: c.options[-1] for c in net.space})
+        rng = np.random.default_rng(0)
+        # Every option of every axis is met once, all blocks running, then mixtures.
+        most = max((len(axis.options) for axis in net.axes), default=1)
+        each = [_every(net.space, hides, i) for i in range(most - 1)]
+        for candidate in (net.smallest, *each, *(net.space.sample(rng) for _ in range(3))):
+            direct = _Table(self._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
+            if table.counts(candidate) != direct:
+                return None
+        return table
+
+
+def _every(space: Space, whole: Mapping[str, object], i: int) -> Candidate:
+    """The candidate with the ``i``-th option of every choice but those named in ``whole``, which take the last."""
+    return space.build(lambda c: c.options[-1 if c.name in whole else min(i, len(c.options) - 1)])
+
+
+class _Table:
+    """Sizes of all tensors of a trace as sums of the axes' effects, and the counts that follow."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        effects: Mapping[str, Mapping[Option, np.ndarray]],
+        hides: Mapping[str, Mapping[str, tuple[Option, ...]]],
+        whole: Mapping[str, Option],
+    ) -> None:
+        self._trace, self._effects, self._hides, self._whole = trace, effects, hides, whole
+        self._full = _padded(trace.shapes)
+        self._terms = [(i, term) for i, op in enumerate(trace.ops) for term in _macs_terms(op, trace.shapes)]
+        self._uncounted = tuple(sorted({op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY}))
+
+    def counts(self, candidate: Candidate) -> tuple[int, int, tuple[str, ...]]:
+        sizes = self._full
+        for name, effects in self._effects.items():
+            option = candidate.get(name, self._whole[name])
+            if option != self._whole[name]:
+                sizes = sizes + effects[option]
+        skipped = tuple(
+            path
+            for name, paths in self._hides.items()
+            for path, runs in paths.items()
+            if candidate.get(name, self._whole[name]) not in runs
+        )
+        runs = [not _inside(op.module, skipped) for op in self._trace.ops]
+        rows = sizes.tolist()
+        macs = 0
+        for op, term in self._terms:
+            if runs[op]:
+                product = 1
+                for tensor, dim in term:
+                    product *= rows[tensor][dim]
+                macs += product
+        return macs, self._peak(sizes, skipped, runs), self._uncounted
+
+    def _peak(self, sizes: np.ndarray, skipped: tuple[str, ...], runs: list[bool]) -> int:
+        trace = self._trace
+        same: dict[int, int] = {}  # the result of a skipped module is its argument
+        for path in skipped:
+            into, out = trace.around[path]
+            same[out] = into
+
+        def storage(buffer: int) -> int:
+            while buffer in same and same[buffer] != buffer:
+                buffer = same[buffer]
+            return buffer
+
+        elements = sizes.prod(axis=1).tolist()
+        first: dict[int, int] = {storage(b): -1 for b in trace.inputs}
+        last: dict[int, int] = {storage(b): -1 for b in trace.inputs}
+        steps = 0
+        for op, running in zip(trace.ops, runs, strict=True):
+            if not running:
+                continue
+            for tensor in (*op.reads, *op.writes):
+                buffer = storage(trace.buffers[tensor])
+                if buffer not in trace.weights:
+                    first.setdefault(buffer, steps)
+                    last[buffer] = steps
+            steps += 1
+        for buffer in trace.outputs:
+            if storage(buffer) in first:
+                last[storage(buffer)] = steps
+        change = [0] * (steps + 2)
+        for buffer, begin in first.items():
+            size = elements[trace.owners[buffer]] * trace.itemsize[buffer]
+            change[max(begin, 0)] += size
+            change[last[buffer] + 1 if last[buffer] >= 0 else 1] -= size
+        peak = live = 0
+        for step in change:
+            live += step
+            peak = max(peak, live)
+        return peak
+
+
+def _macs_terms(op: Op, shapes: list[tuple[int, ...]]) -> list[list[tuple[int, int]]]:
+    """The operator's multiply-accumulates: sums of products of sizes, each named by tensor and dimension."""
+
+    def all_of(tensor: int) -> list[tuple[int, int]]:
+        return [(tensor, d) for d in range(len(shapes[tensor]))]
+
+    if op.name in CONVOLUTION:
+        data, weight = op.reads[0], op.reads[1]
+        positions = data if op.transposed else op.writes[0]
+        return [all_of(positions) + [(weight, d) for d in range(1, len(shapes[weight]))]]
+    if op.name in PRODUCTS:
+        left = op.reads[-2]  # addmm and its kin read the addend first
+        if op.name == "dot":
+            return [all_of(left)]
+        return [[*all_of(op.writes[0]), (left, len(shapes[left]) - 1)]]
+    if op.name in ATTENTION:
+        query, key, value = op.reads[:3]
+        scores = [(query, d) for d in range(len(shapes[query]) - 1)] + [(key, len(shapes[key]) - 2)]
+        return [[*scores, (query, len(shapes[query]) - 1)], [*scores, (value, len(shapes[value]) - 1)]]
+    return []
+
+
+def _padded(shapes: list[tuple[int, ...]]) -> np.ndarray:
+    sizes = np.ones((len(shapes), RANK), dtype=np.int64)
+    for row, shape in zip(sizes, shapes, strict=True):
+        row[: len(shape)] = shape[:RANK]
+    return sizes
+
+
+def _is_linear(options: tuple[Option, ...]) -> bool:
+    return all(isinstance(o, int) and not isinstance(o, bool) for o in options)
+
+
+@lru_cache(maxsize=65536)
+def _inside(path: str, around: tuple[str, ...]) -> bool:
+    return any(path == a or path.startswith(a + ".") for a in around)

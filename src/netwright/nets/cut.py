@@ -1,0 +1,194 @@
+"""The cut: what a candidate means to the tensors, and the one way in which it is applied to a live module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import NetError
+from .layers import Shape, attributes
+
+Ranges = tuple[tuple[int, int], ...]
+"""Half-open, ascending, disjoint ranges of indices that stay."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One sub-network, as changes to the whole network.
+
+    Args:
+        keep: per tensor (its name in the state dict) and dimension, the ranges of indices that stay.
+        skip: modules that are replaced by the identity.
+        set: per module, attributes that take another value.
+    """
+
+    keep: Mapping[str, Mapping[int, Ranges]] = field(default_factory=dict)
+    skip: frozenset[str] = frozenset()
+    set: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def shape(self, tensor: str, whole: Shape) -> Shape:
+        """The shape that is left of a tensor of shape ``whole``."""
+        kept = self.keep.get(tensor)
+        if not kept:
+            return tuple(whole)
+        return tuple(sum(b - a for a, b in kept[d]) if d in kept else n for d, n in enumerate(whole))
+
+    def skips(self, path: str) -> bool:
+        """Whether the module at ``path``, or one around it, is skipped."""
+        return any(path == s or path.startswith(s + ".") for s in self.skip)
+
+    def slice(self, tensor: str, whole: Tensor) -> Tensor:
+        """What is left of ``whole``: a view where every dimension keeps one range, else a differentiable copy."""
+        for dim, ranges in self.keep.get(tensor, {}).items():
+            if len(ranges) == 1:
+                start, stop = ranges[0]
+                whole = whole.narrow(dim, start, stop - start)
+            else:
+                whole = torch.cat([whole.narrow(dim, a, b - a) for a, b in ranges], dim)
+        return whole
+
+
+class Draft:
+    """A cut in the making. Axes write what goes; :meth:`finish` works out what stays."""
+
+    def __init__(self) -> None:
+        self._gone: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        self._skip: set[str] = set()
+        self._set: dict[str, dict[str, Any]] = {}
+
+    def drop(self, tensor: str, dim: int, start: int, stop: int) -> None:
+        """Indices ``start`` to ``stop`` (exclusive) of a dimension go."""
+        if stop > start:
+            self._gone.setdefault((tensor, dim), []).append((start, stop))
+
+    def skip(self, module: str) -> None:
+        """The module becomes the identity."""
+        self._skip.add(module)
+
+    def set(self, module: str, name: str, value: Any) -> None:
+        """The module's attribute takes another value."""
+        self._set.setdefault(module, {})[name] = value
+
+    def finish(self, anatomy: Anatomy) -> Cut:
+        """The cut, with the attributes that follow from the shapes that stay."""
+        keep: dict[str, dict[int, Ranges]] = {}
+        for (tensor, dim), gone in self._gone.items():
+            keep.setdefault(tensor, {})[dim] = _rest(gone, anatomy.shapes[tensor][dim])
+        cut = Cut(keep, frozenset(self._skip), {})
+        changes: dict[str, dict[str, Any]] = {}
+        for path in {owner for tensor in keep for owner in anatomy.owners[tensor]}:
+            shapes = {own: cut.shape(name, anatomy.shapes[name]) for own, name in anatomy.tensors_of[path].items()}
+            found = attributes(anatomy.modules[path], shapes)
+            if found:
+                changes[path] = found
+        for path, values in self._set.items():
+            changes.setdefault(path, {}).update(values)
+        return Cut(keep, cut.skip, changes)
+
+
+class Anatomy:
+    """The parts of a module by name: looked up once, used by every cut."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.root = module
+        self.modules: dict[str, nn.Module] = dict(module.named_modules(remove_duplicate=False))  # shared: several paths
+        self.shapes: dict[str, Shape] = {}
+        self.parameters: dict[str, int] = {}  # name -> bytes of an element
+        self.owners: dict[str, list[str]] = {}
+        self.tensors_of: dict[str, dict[str, str]] = {}
+        self.slots: dict[str, list[tuple[dict[str, Any], str]]] = {}
+        names: dict[int, str] = {}  # tied tensors have one name, the first
+        for path, owner in self.modules.items():
+            for table in (owner._parameters, owner._buffers):
+                for own, tensor in table.items():
+                    if tensor is None:
+                        continue
+                    name = names.setdefault(id(tensor), f"{path}.{own}" if path else own)
+                    self.shapes[name] = tuple(tensor.shape)
+                    self.owners.setdefault(name, []).append(path)
+                    self.tensors_of.setdefault(path, {})[own] = name
+                    slots = self.slots.setdefault(name, [])
+                    if not any(t is table and o == own for t, o in slots):
+                        slots.append((table, own))
+                    if table is owner._parameters:
+                        self.parameters[name] = tensor.element_size()
+
+    def tensor(self, name: str) -> Tensor:
+        """The whole tensor."""
+        table, own = self.slots[name][0]
+        return table[own]
+
+    def parent(self, path: str) -> tuple[nn.Module, str]:
+        """The module that holds the one at ``path``, and its name there."""
+        head, _, tail = path.rpartition(".")
+        return self.modules[head], tail
+
+    def module(self, path: str) -> nn.Module:
+        """The module at ``path``; a clear error where there is none."""
+        if path not in self.modules:
+            raise NetError(f"the network has no module {path!r}; named_modules() lists what it has")
+        return self.modules[path]
+
+
+@contextmanager
+def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
+    """The live module as the sub-network: slices of the whole tensors in its slots until the block is left.
+
+    Gradients of the slices reach the whole parameters. Buffers that are views (one range per dimension) are
+    updated in place; others, and those that the module replaced, are written back when the block is left.
+    """
+    undo: list[tuple[dict[str, Any], str, Any]] = []
+    buffers: list[tuple[str, Tensor, Tensor]] = []
+    try:
+        for name in cut.keep:
+            whole = anatomy.tensor(name)
+            part = cut.slice(name, whole)
+            if name not in anatomy.parameters:
+                buffers.append((name, whole, part))
+            for table, own in anatomy.slots[name]:
+                undo.append((table, own, table[own]))
+                table[own] = part
+        for path in cut.skip:
+            parent, own = anatomy.parent(path)
+            undo.append((parent._modules, own, parent._modules[own]))
+            parent._modules[own] = nn.Identity().train(anatomy.modules[path].training)
+        for path, values in cut.set.items():
+            state = anatomy.modules[path].__dict__
+            for own, value in values.items():
+                undo.append((state, own, state[own]))
+                state[own] = value
+        yield anatomy.root
+    finally:
+        now = {name: anatomy.tensor(name) for name, *_ in buffers}
+        for table, own, before in reversed(undo):
+            table[own] = before
+        for name, whole, part in buffers:
+            copied = any(len(ranges) > 1 for ranges in cut.keep[name].values())
+            if (copied or now[name] is not part) and now[name] is not None and now[name].shape == part.shape:
+                with torch.no_grad():
+                    _write_back(whole, now[name], cut.keep[name])
+
+
+def _write_back(whole: Tensor, part: Tensor, dims: Mapping[int, Ranges]) -> None:
+    index = [torch.arange(n) for n in whole.shape]
+    for dim, ranges in dims.items():
+        index[dim] = torch.cat([torch.arange(a, b) for a, b in ranges])
+    whole[torch.meshgrid(*index, indexing="ij")] = part
+
+
+def _rest(gone: list[tuple[int, int]], size: int) -> Ranges:
+    """The ranges of 0..size that are not gone."""
+    rest: list[tuple[int, int]] = []
+    at = 0
+    for start, stop in sorted(gone):
+        if start > at:
+            rest.append((at, start))
+        at = max(at, stop)
+    if at < size:
+        rest.append((at, size))
+    return tuple(rest)

@@ -1,0 +1,40 @@
+"""Extraction: the slices copied into a plain, stand-alone module of the model's own classes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .cut import Anatomy, Cut
+
+
+def copied(piece: Tensor) -> Tensor:
+    """A slice as a tensor of its own, in torch's default layout (exporters write slower graphs for others)."""
+    return piece.detach().clone(memory_format=torch.contiguous_format)
+
+
+def extract(anatomy: Anatomy, cut: Cut, part: Callable[[Tensor], Tensor] = copied) -> nn.Module:
+    """A copy of the network that holds only what the cut keeps.
+
+    Skipped modules are ``nn.Identity``. ``part`` makes the copy of each kept slice; every tensor goes through it.
+    """
+    # deepcopy looks up what it was already told: the slices stand in for the whole tensors, which are never copied,
+    # and tied tensors and shared modules stay tied and shared.
+    memo: dict[int, Any] = {
+        id(anatomy.modules[path]): nn.Identity().train(anatomy.modules[path].training) for path in cut.skip
+    }
+    for name in anatomy.shapes:
+        if all(cut.skips(owner) for owner in anatomy.owners[name]):
+            continue
+        whole = anatomy.tensor(name)
+        piece = part(cut.slice(name, whole))
+        memo[id(whole)] = nn.Parameter(piece, whole.requires_grad) if isinstance(whole, nn.Parameter) else piece
+    network = copy.deepcopy(anatomy.root, memo)
+    for path, values in cut.set.items():
+        if not cut.skips(path):
+            network.get_submodule(path).__dict__.update(copy.deepcopy(dict(values)))
+    return network

@@ -1,0 +1,34 @@
+"""How a network is called: with a tensor, a tuple of tensors, or a dict of keyword tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
+"""A tensor, positional arguments, or keyword arguments."""
+
+
+def call(network: nn.Module | Callable[..., Any], inputs: Inputs) -> Any:
+    """The network's output for its inputs."""
+    if isinstance(inputs, Mapping):
+        return network(**inputs)
+    return network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+
+
+def inputs_of(batch: Any) -> Inputs:
+    """The inputs of a batch: the first entry of an (inputs, labels) pair, else the batch itself."""
+    return batch[0] if isinstance(batch, tuple | list) else batch
+
+
+def each_tensor(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The inputs with every tensor in them replaced."""
+    if isinstance(inputs, Tensor):
+        return change(inputs)
+    if isinstance(inputs, Mapping):
+        return {k: each_tensor(v, change) for k, v in inputs.items()}
+    if isinstance(inputs, tuple | list):
+        return type(inputs)(each_tensor(v, change) for v in inputs)
+    return inputs

@@ -1,0 +1,72 @@
+"""What a layer's attributes must be once its tensors have another shape.
+
+Axes say which indices of which tensors stay; ``out_channels``, ``num_features`` and their kin follow from the
+shapes that remain. This table is the one place that knows how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+"""Shapes of a module's own tensors, by their name in the module (``weight``, ``running_mean``, ...)."""
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def _convolution(layer: Any, shapes: Shapes) -> dict[str, Any]:
+    out, per_group, *kernel = shapes["weight"]
+    groups = layer.groups
+    if groups > 1 and per_group == layer.weight.shape[1]:
+        # Whole groups were dropped (every channel of a depthwise convolution is a group).
+        groups = out * layer.groups // layer.out_channels
+    found: dict[str, Any] = {"out_channels": out, "in_channels": per_group * groups, "groups": groups}
+    if tuple(kernel) != tuple(layer.kernel_size):
+        found["kernel_size"] = tuple(kernel)
+    return found
+
+
+def _linear(layer: nn.Linear, shapes: Shapes) -> dict[str, Any]:
+    out, into = shapes["weight"]
+    return {"out_features": out, "in_features": into}
+
+
+def _batch_norm(layer: Any, shapes: Shapes) -> dict[str, Any]:
+    name = "weight" if "weight" in shapes else "running_mean"
+    return {"num_features": shapes[name][0]} if name in shapes else {}
+
+
+def _layer_norm(layer: nn.LayerNorm, shapes: Shapes) -> dict[str, Any]:
+    return {"normalized_shape": tuple(shapes["weight"])}
+
+
+def _embedding(layer: nn.Embedding, shapes: Shapes) -> dict[str, Any]:
+    rows, size = shapes["weight"]
+    return {"num_embeddings": rows, "embedding_dim": size}
+
+
+def _prelu(layer: nn.PReLU, shapes: Shapes) -> dict[str, Any]:
+    return {"num_parameters": shapes["weight"][0]}
+
+
+_TABLE: tuple[tuple[tuple[type, ...], Callable[[Any, Shapes], dict[str, Any]]], ...] = (
+    (CONVOLUTIONS, _convolution),
+    ((nn.Linear,), _linear),
+    (BATCH_NORMS, _batch_norm),
+    ((nn.LayerNorm,), _layer_norm),
+    ((nn.Embedding,), _embedding),
+    ((nn.PReLU,), _prelu),
+)
+
+
+def attributes(layer: nn.Module, shapes: Shapes) -> dict[str, Any]:
+    """The attributes of ``layer`` that differ from today's once its tensors have these shapes."""
+    for types, rule in _TABLE:
+        if isinstance(layer, types):
+            return {k: v for k, v in rule(layer, shapes).items() if getattr(layer, k) != v}
+    return {}

@@ -1,0 +1,81 @@
+"""Weights on disk: safetensors with a JSON manifest, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ..core.errors import CheckpointError, one_line
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
+    """Tensors, and JSON values in the header of the same file."""
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_atomically(path, save(whole, {"netwright": json.dumps(meta or {})}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What :func:`write_tensors` wrote. Raises :class:`CheckpointError` for a file that is damaged or another's."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {}).get("netwright", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 (not a mapping)
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({one_line(error)}); it is left as it is: move it away to start anew"
+        ) from None
+
+
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name, each tied tensor once."""
+    seen: set[int] = set()
+    state: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            state[name] = tensor
+    return state
+
+
+def load_state(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Copy tensors into a network of the same shapes, in place."""
+    own = state_of(network)
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if missing or extra:
+        what = f"it lacks {missing[0]}" if missing else f"it holds {extra[0]}"
+        raise CheckpointError(f"{source} belongs to another network: {what}")
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise CheckpointError(
+                f"{source} belongs to another network: {name} is {tuple(tensors[name].shape)}, "
+                f"not {tuple(tensor.shape)}"
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])

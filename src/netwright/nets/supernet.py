@@ -1,0 +1,231 @@
+"""A network plus the ways it may be cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from torch import nn
+
+from ..core.candidate import Candidate, Option
+from ..core.errors import NetError, one_line
+from ..core.space import Choice, Space, about
+from ..core.units import show
+from .axes import Axis
+from .count import Counter, Counts
+from .cut import Anatomy, Cut, Draft, applied
+from .extract import extract
+from .inputs import Inputs, call
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is elastic in a super-network, what is not, and how far it reaches.
+
+    Args:
+        elastic: axis name to its options.
+        rigid: layers with weights that no axis changes.
+        space_size: the number of candidates.
+        smallest, largest: counts of the two ends.
+    """
+
+    elastic: Mapping[str, tuple[Option, ...]]
+    rigid: tuple[str, ...]
+    space_size: int
+    smallest: Counts
+    largest: Counts
+
+    def __str__(self) -> str:
+        small, large = self.smallest, self.largest
+        lines = [
+            f"{len(self.elastic)} axes, {about(self.space_size)} candidates, "
+            f"{show(small.macs, '')} to {show(large.macs, '')} MACs, "
+            f"{show(small.params, '')} to {show(large.params, '')} parameters",
+            *(f"  {name}: {', '.join(map(str, options))}" for name, options in self.elastic.items()),
+        ]
+        if self.rigid:
+            lines.append(f"  no axis changes: {', '.join(self.rigid)}")
+        return "\n".join(lines)
+
+
+class SuperNet:
+    """A network whose weights serve very many sub-networks.
+
+    Args:
+        module: any module; it stays the caller's and is shared, not copied.
+        axes: the ways of cutting it. Axes that lie wholly inside a block that a :class:`Depth` axis may skip
+            become conditional on it, so that one network has one candidate.
+        example_inputs: what the network is called with once, for shapes: a tensor, a tuple of positional or a
+            mapping of keyword tensors. Their batch size is the one that counts are made for.
+
+    Raises :class:`NetError` for axes that name what the network does not have, or that contradict one another, and
+    for a network that raises on its example inputs.
+    """
+
+    def __init__(self, module: nn.Module, axes: Iterable[Axis], example_inputs: Inputs) -> None:
+        self.module = module
+        self.axes: tuple[Axis, ...] = tuple(axes)
+        self.example_inputs = example_inputs
+        self.anatomy = Anatomy(module)
+        self._check_axes()
+        self.space = Space(self._choices())
+        self._active = False
+        self._cut = lru_cache(maxsize=4096)(lambda candidate: self.cut_of(self.space.candidate(candidate)))
+        self._check_runs()
+
+    @property
+    def largest(self) -> Candidate:
+        """The whole network."""
+        return self.space.largest
+
+    @property
+    def smallest(self) -> Candidate:
+        """The first option of every axis."""
+        return self.space.smallest
+
+    @contextmanager
+    def active(self, candidate: Candidate) -> Iterator[nn.Module]:
+        """The original module as the sub-network, on slices of the shared weights, until the block is left.
+
+        Gradients reach the shared weights. The module is the caller's own: do not keep it beyond the block, and do
+        not activate two candidates of one super-network at once.
+        """
+        if self._active:
+            raise NetError("this super-network is already active; leave the first 'with net.active(...)' block first")
+        cut = self.cut(candidate)
+        self._active = True
+        try:
+            with applied(self.anatomy, cut) as module:
+                yield module
+        finally:
+            self._active = False
+
+    def extract(self, candidate: Candidate) -> nn.Module:
+        """The sub-network as a plain module of the model's own classes, with weights of its own.
+
+        Its normalisation statistics are slices of the shared ones: :func:`netwright.recalibrate` it before use.
+        The attribute ``example_inputs`` holds the super-network's.
+        """
+        if self._active:
+            raise NetError("extract after the 'with net.active(...)' block has been left")
+        network = extract(self.anatomy, self.cut(candidate))
+        network.example_inputs = self.example_inputs  # type: ignore[assignment]
+        return network
+
+    def count(self, candidate: Candidate) -> Counts:
+        """Parameters, multiply-accumulates, bytes: exact, from the cut and the traced shapes."""
+        if self._active:
+            raise NetError("count before the 'with net.active(...)' block or after it: inside, its layers are changed")
+        return self._counter.counts(self.space.candidate(candidate))
+
+    def cut(self, candidate: Candidate) -> Cut:
+        """What the candidate means to the tensors."""
+        return self._cut(candidate)
+
+    def cut_of(self, options: Mapping[str, Option]) -> Cut:
+        """The cut for some of the choices; the axes that are not named stay whole."""
+        if self._active:
+            raise NetError("this super-network is active; leave the 'with net.active(...)' block to make another cut")
+        draft = Draft()
+        for axis in self.axes:
+            if axis.name in options:
+                axis.write(options[axis.name], draft, self.anatomy)
+        return draft.finish(self.anatomy)
+
+    @cached_property
+    def report(self) -> Report:
+        """What is elastic, what is not, and how far it reaches."""
+        touched = {owner for a in self.axes for t, *_ in a.regions(self.anatomy) for owner in self.anatomy.owners[t]}
+        weighted = [path for path, own in self.anatomy.tensors_of.items() if own]
+        return Report(
+            elastic={axis.name: axis.options for axis in self.axes},
+            rigid=tuple(path or "(the network itself)" for path in weighted if path not in touched),
+            space_size=self.space.size,
+            smallest=self.count(self.smallest),
+            largest=self.count(self.largest),
+        )
+
+    @cached_property
+    def _counter(self) -> Counter:
+        return Counter(self)
+
+    def _check_axes(self) -> None:
+        """Refuse axes that reach beyond the network or contradict one another."""
+        claimed: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
+        skipped: dict[str, str] = {}
+        for axis in self.axes:
+            for tensor, dim, start, stop in axis.regions(self.anatomy):
+                shape = self.anatomy.shapes.get(tensor)
+                if shape is None or not 0 <= dim < len(shape) or start < 0 or stop > shape[dim]:
+                    raise NetError(f"axis {axis.name!r} cuts {tensor}[{dim}] up to {stop}, but its shape is {shape}")
+                for a, b, other in claimed.get((tensor, dim), []):
+                    if a < stop and start < b:
+                        raise NetError(
+                            f"axes {other!r} and {axis.name!r} contradict one another: both cut {tensor}, "
+                            f"dimension {dim}; merge them into one axis or drop one"
+                        )
+                claimed.setdefault((tensor, dim), []).append((start, stop, axis.name))
+            axis.places(self.anatomy)
+            for path in axis.hides():
+                module = self.anatomy.modules[path]
+                twins = [p for p, m in self.anatomy.modules.items() if m is module]
+                if len(twins) > 1:
+                    raise NetError(
+                        f"axis {axis.name!r} skips {path}, which is one module at {', '.join(twins)}; "
+                        "give each place a module of its own (their tensors may be tied)"
+                    )
+                if path in skipped:
+                    raise NetError(f"axes {skipped[path]!r} and {axis.name!r} contradict: both skip {path}")
+                skipped[path] = axis.name
+
+    def _choices(self) -> list[Choice]:
+        hidden = [(path, axis.name, runs) for axis in self.axes for path, runs in axis.hides().items()]
+        when = {axis.name: self._condition(axis, hidden) for axis in self.axes}
+        # A depth axis comes before what lies in its blocks.
+        choices: dict[str, Choice] = {}
+        waiting = [*(a for a in self.axes if a.hides()), *(a for a in self.axes if not a.hides())]
+        while waiting:
+            ready = [a for a in waiting if all(name in choices for clause in when[a.name] or () for name in clause)]
+            if not ready:
+                raise NetError(f"depth axes hide one another: {', '.join(a.name for a in waiting)}")
+            for axis in ready[:1]:
+                if axis.name in choices:
+                    raise NetError(f"two axes are called {axis.name!r}; names must be unique")
+                choices[axis.name] = Choice(axis.name, axis.options, when[axis.name])
+                waiting.remove(axis)
+        return list(choices.values())
+
+    def _condition(
+        self, axis: Axis, hidden: list[tuple[str, str, tuple[Option, ...]]]
+    ) -> list[dict[str, tuple[Option, ...]]] | None:
+        """The axis has a meaning while any of the modules that it changes runs."""
+        homes: list[dict[str, tuple[Option, ...]]] = []
+        for place in sorted(axis.places(self.anatomy)):
+            around: dict[str, tuple[Option, ...]] = {}
+            for path, name, runs in hidden:
+                if name != axis.name and (place == path or place.startswith(path + ".")):
+                    around[name] = tuple(o for o in around.get(name, runs) if o in runs)
+            if not around:
+                return None
+            if around not in homes:
+                homes.append(around)
+        return homes or None
+
+    def _check_runs(self) -> None:
+        training = {module: module.training for module in self.module.modules()}
+        self.module.eval()
+        try:
+            with torch.no_grad():
+                call(self.module, self.example_inputs)
+                with self.active(self.smallest) as module:
+                    call(module, self.example_inputs)
+        except NetError:
+            raise
+        except Exception as error:
+            raise NetError(f"the network raises on its example inputs: {one_line(error)}") from error
+        finally:
+            for module, mode in training.items():
+                module.training = mode

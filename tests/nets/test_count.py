@@ -1,0 +1,344 @@
+"""Counts worked out by hand, and networks on which a table of sizes would be wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from netwright.core.candidate import Candidate
+from netwright.core.errors import NetError
+from netwright.nets.axes import Axis, Depth, Width
+from netwright.nets.count import Counts, _Table
+from netwright.nets.families.inverted_residual import inverted_residual
+from netwright.nets.supernet import SuperNet
+
+
+def counts(module: nn.Module, inputs: Any) -> Counts:
+    net = SuperNet(module, [], inputs)
+    return net.count(net.largest)
+
+
+def direct(net: SuperNet, candidate: Candidate) -> tuple[Any, ...]:
+    return _Table(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
+
+
+def exact_everywhere(net: SuperNet) -> None:
+    for candidate in net.space.enumerate():
+        found = net.count(candidate)
+        assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate), candidate
+        network = net.extract(candidate)
+        alone = SuperNet(network, [], net.example_inputs)
+        assert found == alone.count(alone.largest), candidate
+
+
+# -- by hand ---------------------------------------------------------------------------------------------------
+
+
+def test_peak_of_a_chain() -> None:
+    # 4 -> 8 -> relu 8 -> 2, floats: the relu holds 8 + 8
+    assert counts(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(1, 4)) == Counts(
+        params=4 * 8 + 8 + 8 * 2 + 2,
+        macs=4 * 8 + 8 * 2,
+        weight_bytes=4 * (4 * 8 + 8 + 8 * 2 + 2),
+        peak_activation_bytes=4 * (8 + 8),
+    )
+
+
+def test_in_place_operators_and_views_take_no_memory() -> None:
+    views = (nn.Unflatten(1, (2, 4)), nn.Flatten())
+    chain = nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), *views, nn.Linear(8, 2))
+    assert counts(chain, torch.randn(1, 4)).peak_activation_bytes == 4 * (4 + 8)
+
+
+def test_a_residual_keeps_its_input_alive() -> None:
+    class Skip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 16), nn.Linear(16, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.down(self.up(x).relu())
+
+    assert counts(Skip(), torch.randn(3, 4)).peak_activation_bytes == 4 * 3 * (4 + 16 + 16)
+
+
+def test_outputs_live_to_the_end_and_inputs_to_their_last_use() -> None:
+    class Early(nn.Module):
+        def forward(self, x: Tensor, late: Tensor) -> list[Tensor]:
+            first = x.exp()  # x 5, late 7, first 5
+            second = torch.cat([x, x, x, x]).cos()  # late 7, first 5, cat 20, cos 20; x was last used by cat
+            return [first, second.sum() + late]
+
+    assert counts(Early(), (torch.randn(5), torch.randn(7))).peak_activation_bytes == 4 * (7 + 5 + 20 + 20)
+
+
+def test_precision_is_that_of_each_tensor() -> None:
+    module = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)).double()
+    found = counts(module, torch.randn(1, 4, dtype=torch.float64))
+    assert (found.weight_bytes, found.peak_activation_bytes) == (8 * 58, 8 * 12)
+
+
+def test_batch_is_that_of_the_example_inputs() -> None:
+    one, four = (counts(nn.Conv2d(2, 3, 3, padding=1), torch.randn(n, 2, 5, 5)) for n in (1, 4))
+    assert (one.macs * 4, one.peak_activation_bytes * 4) == (four.macs, four.peak_activation_bytes)
+    assert one.macs == 25 * 3 * 2 * 9
+    assert one.params == four.params
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "macs"),
+    [
+        (nn.Conv1d(4, 6, 3, groups=2), (2, 4, 9), 2 * 6 * 7 * 2 * 3),
+        (nn.Conv3d(2, 3, 2), (1, 2, 3, 3, 3), 3 * 8 * 2 * 8),
+        (nn.ConvTranspose2d(3, 5, 2, stride=2), (1, 3, 4, 4), 16 * 3 * 5 * 4),
+        (nn.ConvTranspose2d(4, 6, 3, groups=2), (1, 4, 4, 4), 16 * 4 * 3 * 9),
+        (nn.Linear(3, 5), (2, 7, 3), 14 * 3 * 5),
+        (nn.Linear(3, 5, bias=False), (3,), 15),
+        (nn.Conv2d(2, 3, 3), (2, 5, 5), 9 * 3 * 2 * 9),
+    ],
+)
+def test_macs_of_layers(layer: nn.Module, shape: tuple[int, ...], macs: int) -> None:
+    assert counts(layer, torch.randn(shape)).macs == macs
+
+
+class Run(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Tensor) -> Any:
+        return self.function(*args)
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "macs"),
+    [
+        (torch.matmul, ((2, 3, 4, 5), (5, 6)), 24 * 5 * 6),
+        (torch.matmul, ((2, 1, 4, 5), (1, 3, 5, 6)), 6 * 4 * 5 * 6),
+        (torch.matmul, ((4, 5), (5,)), 20),
+        (torch.matmul, ((5,), (5,)), 5),
+        (lambda a, b: torch.einsum("bij,bkj->bik", a, b), ((2, 3, 4), (2, 5, 4)), 2 * 3 * 5 * 4),
+        (lambda a, b, c: torch.addmm(a, b, c), ((3, 5), (3, 4), (4, 5)), 60),
+        (lambda a, b, c: torch.addmv(a, b, c), ((3,), (3, 4), (4,)), 12),
+        (lambda a, b, c: torch.baddbmm(a, b, c), ((2, 3, 5), (2, 3, 4), (2, 4, 5)), 120),
+        (F.scaled_dot_product_attention, ((1, 2, 7, 4), (1, 2, 9, 4), (1, 2, 9, 6)), 2 * 7 * 9 * (4 + 6)),
+    ],
+)
+def test_macs_of_products(function: Any, shapes: Any, macs: int) -> None:
+    assert counts(Run(function), tuple(torch.randn(s) for s in shapes)).macs == macs
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM(3, 5), nn.GRU(3, 5), nn.LSTM(3, 5, batch_first=True, bidirectional=True)])
+def test_recurrent_layers_are_counted_or_named(layer: nn.Module) -> None:
+    found = counts(layer, torch.randn(2, 4, 3))
+    gates = 4 if isinstance(layer, nn.LSTM) else 3
+    ways = 2 if layer.bidirectional else 1  # type: ignore[truthy-bool]
+    assert found.macs == 8 * ways * gates * 5 * (3 + 5) or found.uncounted
+
+
+@pytest.mark.parametrize(
+    ("module", "shapes"),
+    [
+        (nn.Bilinear(3, 4, 5), ((2, 3), (2, 4))),
+        (Run(torch.fft.rfft), ((2, 8),)),
+        (Run(lambda a, b: torch.cdist(a, b)), ((1, 30, 3), (1, 30, 3))),
+        (Run(lambda a, b: torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")), ((1, 4, 3), (1, 5, 3))),
+    ],
+)
+def test_an_operator_that_multiplies_and_has_no_rule_is_named(module: nn.Module, shapes: Any) -> None:
+    found = counts(module, tuple(torch.randn(s) for s in shapes))
+    assert found.macs > 0 or found.uncounted
+
+
+# -- wherever it is asked --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "around", [torch.no_grad, torch.inference_mode, torch.enable_grad, lambda: torch.autocast("cpu", torch.bfloat16)]
+)
+def test_counts_do_not_depend_on_where_they_are_asked(around: Callable[[], Any]) -> None:
+    def made() -> SuperNet:
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        module = nn.Sequential(nn.Linear(5, 8), layer, nn.Conv1d(6, 4, 1))
+        width = Width.tie(module, "w", (8, 16), out_of=["1.linear1"], into=["1.linear2"])
+        return SuperNet(module, [width], torch.randn(1, 6, 5))
+
+    plain, other = made(), made()
+    expected = [plain.count(c) for c in plain.space.enumerate()]
+    with around():
+        found = [other.count(c) for c in other.space.enumerate()]
+    assert found == expected
+    assert expected[0].macs < expected[1].macs
+
+
+def test_counting_trains_nothing_and_draws_nothing() -> None:
+    net = inverted_residual(widths=((4, 8), (8, 12)), depths=((1, 2), (1, 2)), image=6)
+    net.module.train()
+    before = {k: v.clone() for k, v in net.module.state_dict().items()}
+    seed = torch.get_rng_state()
+    net.count(net.smallest)
+    assert torch.equal(torch.get_rng_state(), seed)
+    assert all(torch.equal(v, before[k]) for k, v in net.module.state_dict().items())
+    assert net.module.training
+
+
+# -- the table and what defeats it -----------------------------------------------------------------------------
+
+
+def test_sizes_that_are_products_of_two_axes_fall_back(make: Callable[[str], Any]) -> None:
+    net = make("product").net
+    assert net._counter._table is None
+    exact_everywhere(net)
+    peak = {c: net.count(c).peak_activation_bytes for c in net.space.enumerate()}
+    assert peak[net.space.candidate({"a": 4, "b": 3})] == 4 * (2 * 4 * 3)  # the product and its gelu
+    assert peak[net.largest] == 4 * (2 * 6 * 8)
+
+
+def test_a_valid_table_is_used_and_exact_everywhere() -> None:
+    net = inverted_residual(
+        in_channels=1, classes=3, image=4, widths=((2, 3, 4),), depths=((1, 2),), expands=(1, 2), kernels=(3, 5)
+    )
+    assert net._counter._table is not None
+    for candidate in net.space.enumerate():
+        found = net.count(candidate)
+        assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate)
+
+
+def test_the_table_is_fast() -> None:
+    net = inverted_residual()
+    net.count(net.largest)
+    candidates = [net.space.sample(np.random.default_rng(i)) for i in range(100)]
+    begin = time.perf_counter()
+    for candidate in candidates:
+        net.count(candidate)
+    assert time.perf_counter() - begin < 1.0
+
+
+class Gram(nn.Module):
+    """Second-order pooling: the products of all channels with one another, so that one axis enters squared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(2, 12, 1) for _ in range(2))
+        self.heads = nn.ModuleList(nn.Linear(12, 2) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        results = []
+        for conv, head in zip(self.convs, self.heads, strict=True):
+            y = conv(x).flatten(2)
+            flat = (y @ y.transpose(1, 2)).flatten(1).relu()
+            results.append(head(flat.unflatten(1, (y.shape[1], -1)).amax(2)))
+        return sum(results)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("options", [(4, 8, 12), (4, 6, 8, 10, 12), range(2, 13)])
+def test_sizes_that_are_squares_of_one_axis_are_exact(options: tuple[int, ...]) -> None:
+    module = Gram()
+    axes: list[Axis] = [
+        Width.tie(module, f"w{i}", options, out_of=[f"convs.{i}"], into=[f"heads.{i}"]) for i in range(2)
+    ]
+    net = SuperNet(module, axes, torch.randn(1, 2, 3, 3))
+    for candidate in net.space.enumerate():
+        found = net.count(candidate)
+        assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate), candidate
+
+
+@pytest.mark.parametrize("wide", range(1, 8))
+def test_sizes_that_jump_between_the_ends_are_exact(wide: int) -> None:
+    """A width that the network itself pads at one option in between."""
+
+    class Rounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 72)
+            self.head = nn.Linear(1, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.layer(x)
+            return self.head(F.pad(y, (0, 8 if y.shape[1] == 8 * wide else 0)).relu().sum(1, keepdim=True))
+
+    module = Rounded()
+    net = SuperNet(module, [Width.tie(module, "w", range(8, 73, 8), out_of=["layer"])], torch.randn(1, 3))
+    for candidate in net.space.enumerate():
+        found = net.count(candidate)
+        assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate), candidate
+
+
+@pytest.mark.parametrize("odd", range(2, 12))
+def test_a_network_that_runs_other_operators_at_one_width_is_exact(odd: int) -> None:
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(3, 11), nn.Linear(11, 2), nn.Linear(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.a(x)
+            return self.b(y) + (self.c(x).sum(1, keepdim=True) if y.shape[1] == odd else 0)
+
+    module = Branch()
+    net = SuperNet(module, [Width.tie(module, "w", range(2, 12), out_of=["a"], into=["b"])], torch.randn(1, 3))
+    for candidate in net.space.enumerate():
+        found = net.count(candidate)
+        assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate), candidate
+
+
+def test_skipped_blocks_of_every_kind_are_exact() -> None:
+    """In-place blocks, blocks that end in a view, and blocks whose result is the input itself."""
+
+    class InPlace(nn.Module):
+        def __init__(self, size: int) -> None:
+            super().__init__()
+            self.a = nn.Linear(size, size)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x += self.a(x)
+            return x.view_as(x)
+
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Linear(3, 4)
+            self.inplace = nn.Sequential(InPlace(4), InPlace(4))
+            self.nested = nn.Sequential(nn.Sequential(nn.Sequential(nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4))))
+            self.last = nn.Sequential(nn.Linear(4, 4), nn.Identity())
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            y = self.nested(self.inplace(self.stem(x)))
+            return self.last(y.relu_()), y
+
+    axes: list[Axis] = [
+        Depth("inplace", ("inplace.0", "inplace.1"), (0, 1, 2)),
+        Depth("inner", ("nested.0.0", "nested.0.1"), (0, 1, 2)),
+        Depth("outer", ("nested.0",), (0, 1)),
+        Depth("last", ("last.0", "last.1"), (0, 1, 2)),
+    ]
+    exact_everywhere(SuperNet(Deep(), axes, torch.randn(1, 3)))
+
+
+def test_a_block_that_runs_twice_and_may_be_skipped_is_exact() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = nn.Sequential(nn.Linear(4, 4))
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.block(self.block(x)))
+
+    module = Twice()
+    exact_everywhere(SuperNet(module, [Depth("d", ("block",), (0, 1))], torch.randn(1, 4)))
+
+
+def test_a_network_that_cannot_be_traced_says_so() -> None:
+    net = SuperNet(Run(lambda x: x * float(x.sum())), [], torch.randn(3))
+    with pytest.raises(NetError, match="raises on its example inputs"):
+        net.count(net.largest)
