@@ -1,0 +1,75 @@
+"""Labelled tensors in memory, and batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.errors import NetwrightError
+
+
+@dataclass(frozen=True)
+class Part:
+    """Inputs and labels of one part of the data.
+
+    Args:
+        inputs: of shape (n, ...).
+        labels: class indices, int64 of shape (n,).
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.labels) or not len(self.labels):
+            raise NetwrightError(f"a part of the data has {len(self.inputs)} inputs and {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a network learns from, is chosen by, and is finally judged on.
+
+    Args:
+        train: for training, fine-tuning and normalisation statistics.
+        validation: for the search; the network never trains on it.
+        test: for the final figures alone.
+        augment: a random change of a batch of training inputs; draws from torch's global generator.
+    """
+
+    train: Part
+    validation: Part
+    test: Part
+    augment: Callable[[Tensor], Tensor] | None = None
+
+
+class Batches:
+    """An iterable of (inputs, labels) batches of a part; iterating again starts anew.
+
+    Args:
+        part: the data.
+        size: of a batch; the last may be smaller, except when shuffling, where it is dropped if others exist.
+        shuffle: a new order each time, drawn from torch's global generator.
+        augment: see :class:`Data`.
+    """
+
+    def __init__(
+        self, part: Part, size: int, *, shuffle: bool = False, augment: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.part, self.size, self.shuffle, self.augment = part, size, shuffle, augment
+
+    def __len__(self) -> int:
+        whole = len(self.part) // self.size
+        return max(whole, 1) if self.shuffle else -(-len(self.part) // self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(len(self.part)) if self.shuffle else torch.arange(len(self.part))
+        for i in range(len(self)):
+            picked = order[i * self.size : (i + 1) * self.size]
+            inputs = self.part.inputs[picked]
+            yield self.augment(inputs) if self.augment else inputs, self.part.labels[picked]
