@@ -1,0 +1,86 @@
+"""ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..core.errors import BundleError, one_line
+from ..nets.inputs import Inputs, each_tensor
+
+
+def write_onnx(network: nn.Module, example_inputs: Inputs, path: Path, *, quick: bool = False) -> None:
+    """Write a network with a free batch dimension (the first of every input and output).
+
+    Args:
+        network: put into evaluation mode.
+        example_inputs: see :class:`netwright.SuperNet`.
+        path: of the ``.onnx`` file.
+        quick: use torch's older exporter, which takes a tenth of the time and gives the same operators for plain
+            networks; for files that only the search sees.
+    """
+    names = input_names(example_inputs)
+    args, kwargs = as_call(example_inputs)
+    network.eval()
+    noise = io.StringIO()
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
+            warnings.simplefilter("ignore")
+            if quick:
+                axes = {name: {0: "batch"} for name in (*names, "output")}
+                torch.onnx.export(
+                    network, args, str(path), kwargs=kwargs, input_names=names, output_names=["output"],
+                    dynamic_axes=axes, dynamo=False,
+                )  # fmt: skip
+            else:
+                torch.onnx.export(
+                    network, args, str(path), kwargs=kwargs, input_names=names, output_names=["output"],
+                    dynamic_shapes=free_batch(example_inputs), dynamo=True, external_data=False, verbose=False,
+                )  # fmt: skip
+    except Exception as error:  # the exporters raise many types
+        raise BundleError(f"torch cannot export this network to ONNX: {one_line(error)[:500]}") from error
+    finally:
+        quiet.setLevel(level)
+
+
+def feed(session: Any, inputs: Inputs) -> dict[str, np.ndarray]:
+    """An ONNX Runtime session's inputs, by its own names."""
+    names = [i.name for i in session.get_inputs()]
+    if isinstance(inputs, Mapping):
+        return {name: inputs[name].numpy(force=True) for name in names}
+    values = inputs if isinstance(inputs, tuple) else (inputs,)
+    return {name: value.numpy(force=True) for name, value in zip(names, values, strict=True)}
+
+
+def input_names(inputs: Inputs) -> list[str]:
+    """``input``; ``input0``, ``input1``, ...; or the keys."""
+    if isinstance(inputs, Mapping):
+        return list(inputs)
+    return [f"input{i}" for i in range(len(inputs))] if isinstance(inputs, tuple) else ["input"]
+
+
+def as_call(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments. The batch is doubled: exporters take a batch of one for a constant."""
+    inputs = each_tensor(inputs, lambda t: torch.cat([t, t]) if t.dim() and len(t) == 1 else t)
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
+
+
+def free_batch(inputs: Inputs) -> Any:
+    """torch.export's description of inputs whose first dimension may vary together."""
+    batch = torch.export.Dim("batch", min=1)
+    spec = each_tensor(inputs, lambda t: {0: batch} if t.dim() else None)  # type: ignore[arg-type, return-value]
+    return spec if isinstance(inputs, tuple | Mapping) else (spec,)

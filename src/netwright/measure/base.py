@@ -1,0 +1,95 @@
+"""What a measurer is, and the network that it is given."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from ..core.candidate import Candidate
+from ..core.metric import Measurement, Metric
+from ..core.space import Space
+
+
+class Searchable(Protocol):
+    """Anything that can be searched: a :class:`netwright.SuperNet`, or a person's own super-network."""
+
+    @property
+    def space(self) -> Space:
+        """The candidates."""
+        ...
+
+    def extract(self, candidate: Candidate) -> Any:
+        """The candidate as a stand-alone ``torch.nn.Module``."""
+        ...
+
+
+class Subject:
+    """One candidate under measurement: extracted once, converted once, for all measurers.
+
+    Args:
+        net: where the candidate comes from.
+        candidate: which one.
+        calibration: batches for the normalisation statistics of the extracted network.
+    """
+
+    def __init__(self, net: Searchable, candidate: Candidate, calibration: Iterable[Any] | None = None) -> None:
+        self.net, self.candidate, self.calibration = net, candidate, calibration
+        self._files: dict[str, Path] = {}
+
+    @cached_property
+    def module(self) -> Any:
+        """The extracted network, recalibrated, in evaluation mode."""
+        from ..nets.recalibrate import needs_recalibration, recalibrate
+
+        module = self.net.extract(self.candidate)
+        if self.calibration is not None:
+            return recalibrate(module, self.calibration)
+        if needs_recalibration(module):
+            warnings.warn(
+                "the network has running statistics that belong to no single sub-network; give the study "
+                "calibration=, batches of training inputs, to have them recalibrated for each candidate",
+                stacklevel=2,
+            )
+        return module.eval()
+
+    @property
+    def example_inputs(self) -> Any:
+        """What the network is called with; the extracted module's own, or the super-network's."""
+        own = getattr(self.module, "example_inputs", None)
+        return own if own is not None else getattr(self.net, "example_inputs", None)
+
+    def file(self, kind: str, write: Callable[[Path], None]) -> Path:
+        """The network as a file of some kind, written on first use and removed with the subject."""
+        if kind not in self._files:
+            path = Path(self._folder.name) / f"network.{kind}"
+            write(path)
+            self._files[kind] = path
+        return self._files[kind]
+
+    @cached_property
+    def _folder(self) -> TemporaryDirectory[str]:
+        return TemporaryDirectory(prefix="netwright-")
+
+
+class Measurer(ABC):
+    """Finds one or more metrics of a network.
+
+    The first of ``metrics`` is what the measurer stands for when it is listed as an objective.
+    """
+
+    metrics: tuple[Metric, ...]
+    learned: bool = False
+    """Whether the figures depend on what the weights have learned, and not only on the network's shape."""
+
+    @abstractmethod
+    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+        """The measurements by metric name. What could not be found is left out, or raises with the reason."""
+
+    def provenance(self) -> Mapping[str, Any]:
+        """What the figures depend on besides the network (a target's fingerprint); stored with each record."""
+        return {}
