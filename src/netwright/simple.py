@@ -1,0 +1,97 @@
+"""The simplest way in: search a space with a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .core.candidate import Candidate
+from .core.errors import MeasureError, NetwrightError
+from .core.limits import metric_named
+from .core.metric import Direction, Measurement, Metric
+from .core.record import Record
+from .core.space import Space
+from .measure.base import Measurer, Subject
+from .strategies.base import Strategy
+from .strategies.guided import Guided
+from .study.store import MemoryStore, Store
+from .study.study import Study
+
+Values = Mapping[str, float]
+
+
+def search(
+    space: Space,
+    evaluate: Callable[[Candidate], Values],
+    objectives: Mapping[str, Direction],
+    *,
+    exact: Callable[[Candidate], Values] | None = None,
+    limits: Iterable[str] = (),
+    strategy: Strategy | None = None,
+    evaluations: int = 100,
+    seed: int = 0,
+    store: Store | str | Path | None = None,
+) -> list[Record]:
+    """Search a space with a function that measures a candidate.
+
+    Args:
+        space: of the candidates.
+        evaluate: measures a candidate; returns a number for every objective that ``exact`` does not give, and any
+            others to be stored. What it raises makes the candidate ``failed``, and the search goes on.
+        objectives: name to ``"max"`` or ``"min"``, in order.
+        exact: cheap metrics of a candidate; computed for every proposal and never predicted.
+        limits: such as ``"macs <= 300e6"``, on any metric.
+        strategy: who is measured next; :class:`Guided` by default.
+        evaluations: how many candidates are measured.
+        seed: of everything random.
+        store: a file (SQLite) that keeps the records and that the same search continues from; none by default.
+
+    Returns:
+        The records in the order of measuring; :func:`netwright.front` finds the best of them.
+    """
+    if not objectives:
+        raise NetwrightError('search needs an objective, for example objectives={"top1": "max"}')
+    limits = list(limits)
+    computed = [Metric(n, "", objectives.get(n, "min"), exact=True) for n in (exact(space.smallest) if exact else ())]
+    given = {m.name for m in computed}
+    wanted = [Metric(name, direction=direction) for name, direction in objectives.items()]
+    named = [name for text in limits if (name := metric_named(text)) is not None and name not in objectives]
+    measured = [*(m for m in wanted if m.name not in given), *(Metric(n) for n in named if n not in given)]
+    study = Study(
+        MemoryStore() if store is None else store,
+        _Searched(space),
+        objectives=[next((m for m in computed if m.name == w.name), w) for w in wanted],
+        record=[
+            *([_Function(computed, exact)] if exact else []),
+            *([_Function(measured, evaluate)] if measured else []),
+        ],
+        limits=limits,
+        seed=seed,
+    )
+    return study.run(strategy or Guided(), evaluations)
+
+
+class _Searched:
+    """A space without networks."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
+    def extract(self, candidate: Candidate) -> Any:
+        raise NetwrightError("this search has a function, not a network; nothing can be extracted")
+
+
+class _Function(Measurer):
+    """Metrics that a function finds."""
+
+    learned = True
+
+    def __init__(self, metrics: list[Metric], function: Callable[[Candidate], Values]) -> None:
+        self.metrics, self._function = tuple(metrics), function
+
+    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+        values = self._function(subject.candidate)
+        if not isinstance(values, Mapping):
+            raise MeasureError(f"the function must return a mapping such as {{'top1': 75.2}}, not {values!r}")
+        return {name: Measurement(float(value)) for name, value in values.items()}

@@ -1,0 +1,1 @@
+"""Strategies: who is measured next. They know spaces, records and numbers, and neither networks nor devices."""

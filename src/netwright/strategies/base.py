@@ -1,0 +1,115 @@
+"""What a strategy is, and what it may know."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.candidate import Candidate
+from ..core.limits import Limit, broken
+from ..core.metric import Metric
+from ..core.record import Record
+from ..core.space import Space
+
+TRIES = 200
+"""Draws per wanted candidate before a search for new, feasible candidates is given up."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched for.
+
+    Args:
+        space: of the candidates.
+        objectives: in order; one or more.
+        limits: that a candidate must keep.
+        exact: the exact metrics of a candidate, cheap enough to ask for thousands of times.
+        seed: of everything random.
+    """
+
+    space: Space
+    objectives: tuple[Metric, ...]
+    limits: tuple[Limit, ...] = ()
+    exact: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {}
+    seed: int = 0
+
+    def rng(self, history: Sequence[Record]) -> np.random.Generator:
+        """The generator for the next proposal: a function of the seed and of how much is known."""
+        return np.random.default_rng([self.seed, len(history)])
+
+    def allows(self, candidate: Candidate) -> bool:
+        """Whether the candidate keeps every limit on an exact metric."""
+        return not self.limits or not broken(self.limits, self.exact(candidate))
+
+    def excess(self, values: Mapping[str, float]) -> float:
+        """How far values are beyond the limits, summed; 0 where all known limits are kept."""
+        return sum(limit.excess(values[limit.metric]) for limit in self.limits if limit.metric in values)
+
+    def losses(self, record: Record) -> list[float] | None:
+        """The objectives with less being better, or None where one was not found."""
+        if any(m.name not in record.values for m in self.objectives):
+            return None
+        return [m.loss(record.values[m.name]) for m in self.objectives]
+
+
+class Strategy(ABC):
+    """Proposes candidates from the history.
+
+    A strategy is a function of the problem and the records, with settings but no state: whatever it proposed once
+    it proposes again from the same records, so that a study resumes exactly.
+
+    Args:
+        batch: how many candidates it likes to be asked for at once.
+    """
+
+    batch: int
+
+    @abstractmethod
+    def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
+        """Up to ``n`` distinct candidates that are not in the history and keep the exact limits.
+
+        Fewer, or none, when the space holds no more that can be found.
+        """
+
+
+def fresh(
+    problem: Problem,
+    known: Iterable[Candidate],
+    n: int,
+    rng: np.random.Generator,
+    draw: Callable[[], Candidate],
+) -> list[Candidate]:
+    """Draw until ``n`` candidates are new, distinct, and within the exact limits.
+
+    As draws fail, more and more choices are taken from the smallest candidate, so that narrow limits are reached.
+    """
+    seen = set(known)
+    found: list[Candidate] = []
+    for attempt in range(TRIES * n):
+        if len(found) == n:
+            break
+        candidate = draw()
+        shrink = attempt / (TRIES * n)
+        if problem.limits and rng.random() < shrink:
+            candidate = _shrink(problem.space, candidate, float(rng.random()), rng)
+        if candidate not in seen and problem.allows(candidate):
+            seen.add(candidate)
+            found.append(candidate)
+    if len(found) < n and problem.space.size <= TRIES * n:
+        found += [c for c in problem.space.enumerate() if c not in seen and problem.allows(c)][: n - len(found)]
+    return found
+
+
+def ends(problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
+    """The smallest and the largest candidate, while they are not measured yet: the ends of every front."""
+    known = {r.candidate for r in history}
+    both = dict.fromkeys([problem.space.smallest, problem.space.largest])
+    return [c for c in both if c not in known and problem.allows(c)][:n]
+
+
+def _shrink(space: Space, candidate: Candidate, share: float, rng: np.random.Generator) -> Candidate:
+    """The candidate with a share of its choices at their first option."""
+    return space.build(lambda c: c.options[0] if c.name not in candidate or rng.random() < share else candidate[c.name])

@@ -1,0 +1,168 @@
+"""Guided search: predictors in the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.candidate import Candidate
+from ..core.record import Record
+from .base import Problem, Strategy, ends, fresh
+from .evolution import Parents
+from .predict import BayesianLinear, Predictor
+from .predict.encode import one_hot
+
+
+@dataclass(frozen=True)
+class Guided(Strategy):
+    """Fit predictors to what was measured, evolve on their predictions, measure a batch that would help most.
+
+    After a small start (the smallest, the largest and random networks), each batch:
+
+    1. fits a Bayesian linear model of every measured objective and limit on the choices and the exact metrics;
+    2. evolves from the best networks under the models' means, with the exact metrics computed, and keeps every
+       network met on the way;
+    3. draws one belief from the models' posterior per network to propose (Thompson sampling), and takes the
+       network that improves the front most in the sense of the R2 indicator (Hansen and Jaszkiewicz 1998): the
+       summed gain over many weightings of the objectives, counting those already chosen.
+
+    Args:
+        batch: networks measured between two fits.
+        start: networks measured before the first fit.
+        population, generations: of the evolution on predictions.
+    """
+
+    batch: int = 8
+    start: int = 16
+    population: int = 60
+    generations: int = 12
+
+    def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
+        rng = problem.rng(history)
+        first = ends(problem, history, n)
+        known = [*(r.candidate for r in history), *first]
+        models = _Models.fit(problem, history) if len(history) >= self.start else None
+        if models is None:
+            return first + fresh(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
+        pool = self._pool(problem, history, models, rng)
+        chosen = _choose(problem, history, models, pool, n, rng)
+        known += chosen
+        return chosen + fresh(problem, known, n - len(chosen), rng, lambda: problem.space.sample(rng))
+
+    def _pool(
+        self, problem: Problem, history: Sequence[Record], models: _Models, rng: np.random.Generator
+    ) -> list[Candidate]:
+        """The new candidates met while evolving on predictions."""
+        met = {r.candidate for r in history}
+        pool: dict[Candidate, None] = {}
+        parents = Parents.of(problem, history, self.population)
+        for _ in range(self.generations):
+            met_now = [*met, *pool]
+            newcomers = fresh(problem, met_now, self.population // 6, rng, lambda: problem.space.sample(rng))
+            children = fresh(
+                problem,
+                [*met_now, *newcomers],
+                self.population - len(newcomers),
+                rng,
+                lambda parents=parents: (  # type: ignore[misc]
+                    parents.child(problem.space, rng) if len(parents) else problem.space.sample(rng)
+                ),
+            )
+            pool.update(dict.fromkeys([*newcomers, *children]))
+            everyone = [*parents.candidates, *newcomers, *children]
+            losses, excess = models.predict(everyone, models.features(everyone))
+            parents = Parents(everyone, losses, excess, self.population)
+        return list(pool)
+
+
+class _Models:
+    """One predictor for every metric that costs a run."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.names = list(dict.fromkeys([m.name for m in problem.objectives] + [x.metric for x in problem.limits]))
+        self.exact = list(problem.exact(problem.space.smallest))
+        self.predictors: dict[str, Predictor] = {}
+
+    @classmethod
+    def fit(cls, problem: Problem, history: Sequence[Record]) -> _Models | None:
+        """The models, or None while too little was measured."""
+        models = cls(problem)
+        for name in models.names:
+            if name in models.exact:
+                continue
+            known = [r for r in history if name in r.values]
+            if len(known) < 4:
+                return None
+            features = models.features([r.candidate for r in known])
+            models.predictors[name] = BayesianLinear().fit(features, np.array([r.values[name] for r in known]))
+        return models
+
+    def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Choices and logarithms of the exact metrics, shape (candidates, features)."""
+        costs = np.log1p(np.maximum(self._exact(candidates), 0))
+        return np.hstack([one_hot(self.problem.space, candidates), costs])
+
+    def predict(
+        self, candidates: Sequence[Candidate], features: np.ndarray, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Losses (n, objectives) and excess over the limits (n,): of the means, or of one sampled belief."""
+        values = dict(zip(self.exact, self._exact(candidates).T, strict=True))
+        for name, model in self.predictors.items():
+            values[name] = model.predict(features)[0] if rng is None else model.sample(features, rng)
+        losses = np.stack([m.loss(1.0) * values[m.name] for m in self.problem.objectives], axis=1)
+        excess = np.zeros(len(candidates))
+        for limit in self.problem.limits:
+            excess += [limit.excess(v) for v in values[limit.metric]]
+        return losses, excess
+
+    def _exact(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        rows = [[self.problem.exact(c)[name] for name in self.exact] for c in candidates]
+        return np.array(rows, dtype=np.float64).reshape(len(candidates), len(self.exact))
+
+
+def _choose(
+    problem: Problem,
+    history: Sequence[Record],
+    models: _Models,
+    pool: list[Candidate],
+    n: int,
+    rng: np.random.Generator,
+) -> list[Candidate]:
+    """Up to ``n`` of the pool, each the best addition under a belief of its own."""
+    measured = [x for r in history if r.status == "ok" and (x := problem.losses(r)) is not None]
+    chosen: list[int] = []
+    weights = _weights(len(problem.objectives), rng)
+    features = models.features(pool)
+    for _ in range(min(n, len(pool))):
+        losses, excess = models.predict(pool, features, rng)
+        seen = np.array([*measured, *losses[chosen]]) if measured or chosen else losses
+        low, high = seen.min(axis=0), seen.max(axis=0)
+        ideal = np.minimum(low, losses[excess <= 0].min(axis=0)) if np.any(excess <= 0) else low
+        scale = np.where(high > low, high - low, 1.0)
+
+        def cost(points: np.ndarray, ideal: np.ndarray = ideal, scale: np.ndarray = scale) -> np.ndarray:
+            return np.max(((points - ideal) / scale)[:, None, :] * weights, axis=2)  # (points, weightings)
+
+        best = cost(seen).min(axis=0)
+        gain = np.maximum(best - cost(losses), 0).sum(axis=1)
+        gain[excess > 0] = -excess[excess > 0]
+        gain[chosen] = -np.inf
+        chosen.append(int(np.argmax(gain)))
+    return [pool[i] for i in chosen]
+
+
+def _weights(objectives: int, rng: np.random.Generator, count: int = 100) -> np.ndarray:
+    """Weightings of the objectives, shape (count, objectives), each with a largest entry of 1."""
+    if objectives == 1:
+        return np.ones((1, 1))
+    if objectives == 2:
+        angle = (np.arange(count) + rng.random()) / count
+        raw = np.stack([angle, 1 - angle], axis=1)
+    else:
+        raw = rng.dirichlet(np.ones(objectives), size=count)
+    # A weighting's direction is the inverse of its weights: spread the directions evenly, not the weights.
+    inverse = 1 / np.maximum(raw, 1e-3)
+    return inverse / inverse.max(axis=1, keepdims=True)

@@ -1,0 +1,1 @@
+"""Studies: asked, measured, told, journalled, resumed."""

@@ -1,0 +1,89 @@
+"""What a journal says, with or without the network that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.candidate import Candidate
+from ..core.errors import SpaceError, StoreError, one_line
+from ..core.front import Front, front
+from ..core.limits import Limit
+from ..core.metric import Metric
+from ..core.record import Record
+from .store import Store
+
+
+@dataclass
+class Journal:
+    """A study's journal, replayed.
+
+    Args:
+        header: what the study is of; None for an empty journal.
+        limits: the last that were set.
+        found: the last record of each candidate, in the order of measuring, as it was judged then.
+        asked: candidates that were asked for and not measured yet, with their provenance.
+    """
+
+    header: dict[str, Any] | None = None
+    limits: tuple[Limit, ...] = ()
+    found: dict[Candidate, Record] = field(default_factory=dict)
+    asked: dict[Candidate, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def objectives(self) -> tuple[Metric, ...]:
+        """What the study asks for, in order."""
+        return tuple(Metric(*entry) for entry in (self.header or {}).get("objectives", []))
+
+    @property
+    def records(self) -> list[Record]:
+        """Everything known, in the order of measuring, judged by the last limits."""
+        return [record.judged(self.limits) for record in self.found.values()]
+
+    @property
+    def front(self) -> Front:
+        """The non-dominated feasible records."""
+        return front(self.records, self.objectives)
+
+    def remember(self, record: Record) -> None:
+        """Take in a record that was measured."""
+        self.found.pop(record.candidate, None)
+        self.found[record.candidate] = record
+        self.asked.pop(record.candidate, None)
+
+
+def read_journal(store: Store, candidate: Callable[[Mapping[str, Any]], Candidate] = Candidate) -> Journal:
+    """Replay a store.
+
+    Args:
+        store: of the study.
+        candidate: makes a candidate from its choices; a space's own also checks that it is in the space.
+
+    Raises :class:`StoreError` for an entry that cannot be understood.
+    """
+    journal = Journal()
+    for kind, body in store.read():
+        try:
+            match kind:
+                case "study":
+                    journal.header = body
+                case "limits":
+                    journal.limits = tuple(Limit(*entry) for entry in body["limits"])
+                case "ask":
+                    journal.asked = {candidate(_tuples(c)): body["provenance"] for c in body["candidates"]}
+                case "record":
+                    body = {**body, "candidate": _tuples(body["candidate"])}
+                    journal.remember(Record.from_json(body, journal.objectives, candidate))
+                case _:
+                    raise KeyError(kind)
+        except (AttributeError, KeyError, TypeError, SpaceError) as error:
+            raise StoreError(f"the study holds an entry {kind!r} that cannot be read: {one_line(error)}") from None
+    return journal
+
+
+def _tuples(choices: Mapping[str, Any]) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        return tuple(plain(v) for v in value) if isinstance(value, list) else value
+
+    return {name: plain(value) for name, value in choices.items()}

@@ -1,0 +1,279 @@
+"""The study: asks a strategy, measures, journals, resumes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.candidate import Candidate
+from ..core.errors import MeasureError, NetwrightError, StoreError, Unreachable, one_line
+from ..core.front import Front
+from ..core.limits import Limit, broken, explain, parse_limit
+from ..core.metric import Measurement, Metric
+from ..core.record import Record
+from ..core.units import show
+from ..measure.base import Measurer, Searchable, Subject
+from ..strategies.base import Problem, Strategy, fresh
+from .journal import read_journal
+from .sqlite import SqliteStore
+from .store import Store
+
+
+@dataclass(frozen=True)
+class Step:
+    """A record that was just made, and how far the study is."""
+
+    record: Record
+    done: int
+    evaluations: int
+
+
+class Study:
+    """Space, objectives, limits and journal: everything that is known of a search.
+
+    Opening a study that exists continues it: what was measured is read back, what was asked for but not measured
+    is measured first, and the strategy proposes what it would have proposed.
+
+    Args:
+        store: a :class:`Store`, or the path of a SQLite file.
+        net: what is searched: anything with ``space`` and ``extract``.
+        objectives: measurers, each an objective by its first metric; or metrics that one in ``record`` finds.
+        limits: such as ``"latency <= 5 ms"``, on any metric of ``objectives`` or ``record``. They may differ from
+            the last time: every record is judged by the limits of now.
+        record: further measurers, whose metrics are stored beside the objectives.
+        calibration: batches for the normalisation statistics of each candidate.
+        seed: of everything random.
+        key: what else must be the same for the journal to be continued, such as the weights; JSON values.
+    """
+
+    def __init__(
+        self,
+        store: Store | str | Path,
+        net: Searchable,
+        *,
+        objectives: Sequence[Measurer | Metric],
+        limits: Iterable[str | Limit] = (),
+        record: Sequence[Measurer] = (),
+        calibration: Iterable[Any] | None = None,
+        seed: int = 0,
+        key: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not objectives:
+            raise NetwrightError("a study needs at least one objective, for example objectives=[nw.Accuracy(loader)]")
+        self.store = store if isinstance(store, Store) else SqliteStore(store)
+        self.net, self.calibration = net, calibration
+        asked = [m for m in objectives if isinstance(m, Measurer)]
+        self.measurers: tuple[Measurer, ...] = tuple(dict.fromkeys([*asked, *record]))
+        self.objectives: tuple[Metric, ...] = tuple(m if isinstance(m, Metric) else m.metrics[0] for m in objectives)
+        self.metrics: tuple[Metric, ...] = tuple(
+            {m.name: m for m in (*self.objectives, *(x for ms in self.measurers for x in ms.metrics))}.values()
+        )
+        self.limits = tuple(x if isinstance(x, Limit) else parse_limit(x, self.metrics) for x in limits)
+        self._exact = [m for m in self.measurers if all(metric.exact for metric in m.metrics)]
+        self._exact_values: dict[Candidate, dict[str, float]] = {}
+        self.seed = seed
+        self._header = as_json(
+            {
+                "space": net.space.fingerprint,
+                "objectives": [[m.name, m.unit, m.direction, m.exact] for m in self.objectives],
+                "seed": seed,
+                **(key or {}),
+            }
+        )
+        self.journal = read_journal(self.store, net.space.candidate)
+        if self.journal.header is None:
+            self.store.append("study", self._header)
+            self.journal.header = self._header
+        self._check_same(self.journal.header)
+        self._check_reachable()
+        if self.journal.limits != self.limits:
+            self.store.append("limits", {"limits": [[x.metric, x.op, x.bound, x.unit] for x in self.limits]})
+            self.journal.limits = self.limits
+
+    # -- what is known -----------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> list[Record]:
+        """Everything known, in the order of measuring, judged by the limits of now."""
+        return self.journal.records
+
+    def front(self) -> Front:
+        """The non-dominated feasible records."""
+        return self.journal.front
+
+    @property
+    def problem(self) -> Problem:
+        """The study as a strategy sees it."""
+        return Problem(self.net.space, self.objectives, self.limits, self._exact_of, self.seed)
+
+    def nearest(self) -> Record | None:
+        """The record that is least beyond the limits, of those that a limit was measured for."""
+        known = [r for r in self.records if any(limit.metric in r.values for limit in self.limits)]
+        return min(known, key=lambda r: self.problem.excess(r.values), default=None)
+
+    def probe(self) -> None:
+        """Measure the smallest network against limits that do not depend on training, before training is paid for.
+
+        A network that breaks one is journalled; one that breaks it by more than a quarter raises
+        :class:`Unreachable`, since larger networks will not keep it either.
+        """
+        limited = {limit.metric for limit in self.limits}
+        smallest = self.net.space.smallest
+        if smallest in self.journal.found:
+            return
+        for measurer in self.measurers:
+            if measurer.learned or measurer in self._exact or not any(m.name in limited for m in measurer.metrics):
+                continue
+            found = measurer.measure(Subject(self.net, smallest))
+            values = {name: m.value for name, m in found.items()}
+            if broken(self.limits, values):
+                about = {"strategy": "probe", "seed": self.seed, "time": round(time.time(), 3)}
+                about |= measurer.provenance()
+                record = Record(smallest, found, "infeasible", explain(self.limits, found), self.objectives, about)
+                self._tell(record)
+                if self.problem.excess(values) > 0.25:
+                    raise Unreachable(self._unreachable())
+                return
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def run(self, strategy: Strategy, evaluations: int, watch: Callable[[Step], None] | None = None) -> list[Record]:
+        """Ask, measure and journal until the study holds ``evaluations`` records, or the space is exhausted.
+
+        Raises :class:`Unreachable` when limits were given and no record keeps them; the study keeps its records.
+        """
+        while (done := len(self._known())) < evaluations:
+            if not self.journal.asked:
+                self._ask(strategy, min(strategy.batch, evaluations - done))
+            if not self.journal.asked:
+                break
+            for candidate, provenance in list(self.journal.asked.items())[: evaluations - done]:
+                record = self._measure(candidate, provenance)
+                self._tell(record)
+                if watch:
+                    watch(Step(record.judged(self.limits), len(self._known()), evaluations))
+        records = self.records
+        if self.limits and not any(r.status == "ok" for r in records):
+            raise Unreachable(self._unreachable())
+        return records
+
+    def _known(self) -> list[Record]:
+        """The records that are whole under the limits of now: what was cut short by limits that have since been
+        loosened is measured again."""
+        return [r for r in self.records if r.status != "ok" or all(m.name in r.values for m in self.objectives)]
+
+    def _ask(self, strategy: Strategy, n: int) -> None:
+        candidates = strategy.ask(self.problem, self._known(), n)
+        if not candidates:
+            return
+        # Journalled before it is measured: what a batch held does not depend on when the study was killed.
+        provenance = {"strategy": type(strategy).__name__.lower(), "seed": self.seed}
+        self.store.append("ask", {"candidates": [dict(c) for c in candidates], "provenance": provenance})
+        self.journal.asked = dict.fromkeys(candidates, provenance)
+
+    def _tell(self, record: Record) -> None:
+        self.store.append("record", record.to_json())
+        self.journal.remember(record)
+
+    def _measure(self, candidate: Candidate, provenance: Mapping[str, Any]) -> Record:
+        begin = time.time()
+        subject = Subject(self.net, candidate, self.calibration)
+        found: dict[str, Measurement] = {}
+        reason = ""
+        about = dict(provenance)
+        limited = {limit.metric for limit in self.limits}
+        # Exact metrics first, then what a limit may rule out: a network that breaks a limit costs no more.
+        order = sorted(
+            self.measurers, key=lambda m: (m not in self._exact, not any(x.name in limited for x in m.metrics))
+        )
+        try:
+            for measurer in order:
+                found.update(measurer.measure(subject))
+                about.update(measurer.provenance())
+                if broken(self.limits, {k: v.value for k, v in found.items()}):
+                    break
+            else:
+                missing = [m.name for m in self.objectives if m.name not in found]
+                missing += [x for x in limited if x not in found]
+                if missing:
+                    raise MeasureError(f"{missing[0]!r} was not measured")
+        except Exception as error:  # whatever a person's network raises: the search goes on
+            reason = one_line(error) or type(error).__name__
+        about |= {"time": round(begin, 3), "seconds": round(time.time() - begin, 3)}
+        status = "failed" if reason else "infeasible" if self._breaks(found) else "ok"
+        reason = reason or explain(self.limits, found)
+        return Record(candidate, found, status, reason, self.objectives, about)  # type: ignore[arg-type]
+
+    def _breaks(self, found: Mapping[str, Measurement]) -> bool:
+        return bool(broken(self.limits, {k: v.value for k, v in found.items()}))
+
+    def _exact_of(self, candidate: Candidate) -> Mapping[str, float]:
+        known = self._exact_values.get(candidate)
+        if known is None:
+            subject = Subject(self.net, candidate)
+            known = {name: m.value for e in self._exact for name, m in e.measure(subject).items()}
+            self._exact_values[candidate] = known
+        return known
+
+    # -- opening -----------------------------------------------------------------------------------------------
+
+    def _check_same(self, header: Mapping[str, Any]) -> None:
+        for name in {**header, **self._header}:
+            then, now = header.get(name), self._header.get(name)
+            if then != now:
+                raise StoreError(
+                    f"{self._where()} holds another study: its {name} is {_short(then)}, here it is {_short(now)}; "
+                    "use another output directory"
+                )
+
+    def _where(self) -> str:
+        return str(getattr(self.store, "path", "the store"))
+
+    def _check_reachable(self) -> None:
+        """Limits on exact metrics that no candidate seems to keep are said before anything is measured."""
+        exact = {m.name for e in self._exact for m in e.metrics}
+        limits = tuple(limit for limit in self.limits if limit.metric in exact)
+        problem = replace(self.problem, limits=limits)
+        if not limits or problem.allows(self.net.space.smallest):
+            return
+        rng = np.random.default_rng(self.seed)
+        tried = [self.net.space.smallest, self.net.space.largest, *(self.net.space.sample(rng) for _ in range(500))]
+        if any(problem.allows(c) for c in tried) or fresh(problem, [], 1, rng, lambda: self.net.space.sample(rng)):
+            return
+        values = self._exact_of(min(tried, key=lambda c: problem.excess(self._exact_of(c))))
+        raise Unreachable(_nearest_sentence(limits, values))
+
+    def _unreachable(self) -> str:
+        record = self.nearest()
+        if record is None:
+            failed = next((r.reason for r in self.records), "nothing was measured")
+            return f"no candidate could be measured: {failed}"
+        return (
+            _nearest_sentence([x for x in self.limits if x.metric in record.values], record.values)
+            + f" (network {record.id}, {len(self.journal.found)} measured; the study is kept)"
+        )
+
+
+def _nearest_sentence(limits: Sequence[Limit], values: Mapping[str, float]) -> str:
+    wanted = " and ".join(str(limit) for limit in limits)
+    found = ", ".join(f"{limit.metric} {show(values[limit.metric], limit.unit)}" for limit in limits)
+    return f"no candidate keeps {wanted}: the nearest has {found}"
+
+
+def as_json(value: Any) -> Any:
+    """JSON's view of a value: tuples are lists."""
+    if isinstance(value, list | tuple):
+        return [as_json(v) for v in value]
+    if isinstance(value, Mapping):
+        return {k: as_json(v) for k, v in value.items()}
+    return value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
