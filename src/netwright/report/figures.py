@@ -1,0 +1,271 @@
+"""The page's charts as plotly figures, readable on a light and on a dark ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.limits import Limit
+from ..core.metric import Metric
+from ..core.record import Record
+from .data import Story, hypervolume_trace, label, limit_text, shown, usable
+from .shapes import shape_lines
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+ACCENT = "#e4572e"
+FAINT_ACCENT = "rgba(228,87,46,0.5)"
+STAR = "#f4b63f"
+BLUE = "#4c86d8"
+GREY = "#8b93a1"
+FAINT = "rgba(139,147,161,0.22)"
+ORDER = [[0.0, "#9d8ad6"], [0.5, "#4aa0b5"], [1.0, "#7fb24a"]]
+"""From the first evaluation to the last: hues of about the same lightness, so that neither ground hides an end."""
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One axis of the front chart: its metric, what it shows, and whether it is logarithmic."""
+
+    metric: Metric
+    low: float
+    high: float
+    log: bool
+
+    @classmethod
+    def of(cls, metric: Metric, values: Sequence[float], limits: Sequence[Limit]) -> _Side:
+        """Wide enough for the values and for the limits near them."""
+        low, high = min(values), max(values)
+        bounds = [limit.bound for limit in limits if limit.metric == metric.name]
+        log = metric.unit != "%" and min([low, *bounds]) > 0 and high / low > 20
+        near = [bound for bound in bounds if abs(bound - (low + high) / 2) <= high - low]
+        return cls(metric, min([low, *near]), max([high, *near]), log)
+
+    def place(self, value: float) -> float:
+        """Where plotly puts a value on this axis."""
+        return float(np.log10(value)) if self.log else value
+
+    @property
+    def range(self) -> list[float]:
+        """What the axis shows at first: everything and a margin, in plotly's coordinates.
+
+        The margin is wider on the better side, where the names of the exported networks stand.
+        """
+        low, high = self.place(self.low), self.place(self.high)
+        unit = high - low or abs(high) or 1.0
+        better, worse = 0.14 * unit, 0.05 * unit
+        below, above = (better, worse) if self.metric.direction == "min" else (worse, better)
+        floor = 0.0 if low >= 0 and not self.log else -np.inf
+        return [max(low - below, floor), high + above]
+
+    @property
+    def axis(self) -> dict[str, Any]:
+        return {"range": self.range, "type": "log" if self.log else "linear", "title": {"text": _title(self.metric)}}
+
+    def anchor(self, value: float, low: str, high: str) -> str:
+        """Which end of a text at this value goes there, so that the text stands where there is more room."""
+        start, end = self.range
+        return low if self.place(value) < (start + end) / 2 else high
+
+    def beyond(self, limit: Limit) -> tuple[float, float]:
+        """The forbidden side of a limit, as far as anyone scrolls."""
+        low, high = self.range
+        far = limit.bound * 1e6 if self.log else limit.bound + 100 * (high - low)
+        near = limit.bound / 1e6 if self.log else limit.bound - 100 * (high - low)
+        return (limit.bound, far) if limit.op.startswith("<") else (near, limit.bound)
+
+
+def axes_of(objectives: Sequence[Metric]) -> tuple[Metric, Metric]:
+    """Which of the first two objectives goes right and which goes up: the one to be maximised goes up."""
+    first, second = objectives[:2]
+    return (first, second) if (first.direction, second.direction) == ("min", "max") else (second, first)
+
+
+def placed(story: Story) -> list[tuple[int, Record]]:
+    """The records that the front chart can show, each with the number of its evaluation, from 1."""
+    names = {metric.name for metric in axes_of(story.objectives)}
+    return [(i, r) for i, r in enumerate(story.records, 1) if r.status != "failed" and names <= r.values.keys()]
+
+
+def front_figure(story: Story) -> go.Figure:
+    """All records and the front, over the first two objectives.
+
+    Needs two objectives and one record that is :func:`placed`.
+    """
+    import plotly.graph_objects as go
+
+    right, up = axes_of(story.objectives)
+    seen = placed(story)
+    x = _Side.of(right, [r.values[right.name] for _, r in seen], story.limits)
+    y = _Side.of(up, [r.values[up.name] for _, r in seen], story.limits)
+    figure = go.Figure(layout=_layout(height=480))
+    figure.update_layout(xaxis=x.axis, yaxis=y.axis, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    for limit in story.limits:
+        _draw_limit(figure, limit, x, y)
+
+    def draw(name: str, records: Sequence[Record], **style: Any) -> None:
+        if records:
+            places = {"x": [r.values[right.name] for r in records], "y": [r.values[up.name] for r in records]}
+            figure.add_trace(go.Scatter(name=name, **places, **_hover(records, story), **style))
+
+    hollow = {"symbol": "circle-open", "size": 6, "color": GREY, "opacity": 0.8}
+    draw("breaks a limit", [r for _, r in seen if r.status == "infeasible"], mode="markers", marker=hollow)
+
+    on_front = {record.candidate for record in story.front}
+    dominated = [(i, r) for i, r in seen if r.status == "ok" and r.candidate not in on_front]
+    title = {"text": "evaluation", "side": "right", "font": {"size": 13}}
+    bar = {"title": title, "thickness": 8, "len": 0.7, "outlinewidth": 0, "nticks": 5}
+    order = {"color": [i for i, _ in dominated], "colorscale": ORDER, "size": 6, "opacity": 0.6, "colorbar": bar}
+    draw("feasible", [r for _, r in dominated], mode="markers", marker=order)
+
+    front = sorted(story.front, key=lambda r: right.loss(r.values[right.name]))
+    draw(
+        "front",
+        front,
+        mode="lines+markers" if len(story.objectives) == 2 else "markers",
+        line={"color": ACCENT, "width": 2, "shape": "hv"},  # the best that x or less can buy
+        marker={"color": ACCENT, "size": 8},
+        error_x=_bars(front, right),
+        error_y=_bars(front, up),
+    )
+
+    networks = [n for n in story.networks if {right.name, up.name} <= n.record.values.keys()]
+    towards = f"{'top' if up.direction == 'max' else 'bottom'} {'left' if right.direction == 'min' else 'right'}"
+    draw(
+        "exported",
+        [network.record for network in networks],
+        mode="markers+text",
+        marker={"symbol": "star", "size": 17, "color": STAR, "line": {"color": ACCENT, "width": 1.5}},
+        text=[f"<b>{escape(network.role)}</b>" for network in networks],
+        textposition=towards,
+        cliponaxis=False,
+    )
+    return figure
+
+
+def parallel_figure(story: Story) -> go.Figure:
+    """Every feasible record as a line across all objectives, better always up; the front in colour.
+
+    Needs one feasible record.
+    """
+    import plotly.graph_objects as go
+
+    records = [story.records[i] for i in usable(story.records, story.objectives)]
+    on_front = {record.candidate for record in story.front}
+    dimensions = []
+    for metric in story.objectives:
+        values = [record.values[metric.name] for record in records]
+        low, high = min(values), max(values)
+        if low == high:
+            low, high = low - 0.5, high + 0.5  # one value stands in the middle
+        ticks = "~s" if metric.unit in ("", "B") else ".3~g"
+        ends = [low, high] if metric.direction == "max" else [high, low]
+        dimensions.append({"label": _title(metric), "values": values, "range": ends, "tickformat": ticks})
+    colour = [int(record.candidate in on_front) for record in records]
+    line = {"color": colour, "colorscale": [[0, "#a9b0bb"], [1, ACCENT]], "cmin": 0, "cmax": 1, "showscale": False}
+    unselected = {"line": {"color": GREY, "opacity": 0.08}}
+    figure = go.Figure(layout=_layout(height=420))
+    figure.add_trace(go.Parcoords(dimensions=dimensions, line=line, unselected=unselected))
+    figure.update_layout(margin={"l": 90, "r": 90, "t": 70, "b": 30})
+    return figure
+
+
+def progress_figure(story: Story) -> go.Figure:
+    """How the front grew: hypervolume over evaluations, or the best value so far where there is one objective."""
+    import plotly.graph_objects as go
+
+    trace = hypervolume_trace(story.records, story.objectives)
+    evaluations = np.arange(1, len(trace) + 1)
+    figure = go.Figure(layout=_layout(height=300))
+    figure.update_layout(xaxis={"title": {"text": "evaluation"}}, showlegend=False)
+    metric = story.objectives[0]
+    if len(story.objectives) == 1:
+        where = usable(story.records, story.objectives)
+        records = [story.records[i] for i in where]
+        figure.add_trace(
+            go.Scatter(
+                x=[i + 1 for i in where],
+                y=[r.values[metric.name] for r in records],
+                mode="markers",
+                marker={"size": 6, "color": GREY, "opacity": 0.5},
+                **_hover(records, story),
+            )
+        )
+    title = _title(metric) if len(story.objectives) == 1 else "hypervolume (% of the box)"
+    figure.add_trace(
+        go.Scatter(
+            x=evaluations,
+            y=trace,
+            mode="lines",
+            line={"color": BLUE, "width": 2.5, "shape": "hv"},
+            hovertemplate="after %{x} evaluations: %{y:.4g}<extra></extra>",
+        )
+    )
+    figure.update_layout(yaxis={"title": {"text": title}})
+    return figure
+
+
+def _layout(height: int) -> dict[str, Any]:
+    """No ground of its own; the page's style sheet colours text and grid for its theme."""
+    line = {"gridcolor": FAINT, "linecolor": FAINT, "zeroline": False, "automargin": True, "exponentformat": "SI"}
+    font = {"family": "system-ui, sans-serif", "size": 13}
+    dark = {"bgcolor": "#20242b", "bordercolor": "#20242b"}
+    side = {**line, "title": {"font": {"size": 13}}}
+    return {
+        "template": "none",
+        "height": height,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {**font, "color": GREY},
+        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+        "hoverlabel": {**dark, "align": "left", "font": {**font, "color": "#ffffff"}},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": ACCENT},
+        "xaxis": side,
+        "yaxis": side,
+    }
+
+
+def _title(metric: Metric) -> str:
+    return escape(f"{label(metric.name)} ({metric.unit})" if metric.unit else label(metric.name))
+
+
+def _hover(records: Sequence[Record], story: Story) -> dict[str, Any]:
+    """What a trace of these records says under the pointer."""
+    texts = []
+    for record in records:
+        values = [f"{label(name)}  {shown(m)}" for name, m in record.measurements.items()]
+        lines = [escape(line) for line in (*values, record.reason, *shape_lines(record.candidate, story.space)) if line]
+        texts.append("<br>".join([f"<b>{record.id}</b>", *lines]))
+    return {"hovertext": texts, "hovertemplate": "%{hovertext}<extra></extra>"}
+
+
+def _bars(records: Sequence[Record], metric: Metric) -> dict[str, Any] | None:
+    """Error bars of the metric's spread; None where every value is exact."""
+    spreads = [record.measurements[metric.name].spread for record in records]
+    return {"array": spreads, "color": FAINT_ACCENT, "thickness": 1.2, "width": 3} if any(spreads) else None
+
+
+def _draw_limit(figure: go.Figure, limit: Limit, x: _Side, y: _Side) -> None:
+    """Shade what a limit on one of the two sides forbids, and name it where the other side is at its worst."""
+    shade = {"fillcolor": GREY, "opacity": 0.12, "line_width": 0, "layer": "below"}
+    dash = {"line": {"color": GREY, "width": 1.5, "dash": "dash"}}
+    text = {"text": escape(limit_text(limit)), "showarrow": False}
+    if limit.metric == x.metric.name:
+        left, right = x.beyond(limit)
+        figure.add_shape(type="rect", x0=left, x1=right, yref="paper", y0=0, y1=1, **shade)
+        figure.add_shape(type="line", x0=limit.bound, x1=limit.bound, yref="paper", y0=0, y1=1, **dash)
+        anchor = x.anchor(limit.bound, "left", "right")
+        end = {"y": 0, "yanchor": "bottom"} if y.metric.direction == "max" else {"y": 1, "yanchor": "top"}
+        figure.add_annotation(x=x.place(limit.bound), xanchor=anchor, yref="paper", **end, **text)
+    elif limit.metric == y.metric.name:
+        low, high = y.beyond(limit)
+        figure.add_shape(type="rect", y0=low, y1=high, xref="paper", x0=0, x1=1, **shade)
+        figure.add_shape(type="line", y0=limit.bound, y1=limit.bound, xref="paper", x0=0, x1=1, **dash)
+        anchor = y.anchor(limit.bound, "bottom", "top")
+        end = {"x": 1, "xanchor": "right"} if x.metric.direction == "min" else {"x": 0, "xanchor": "left"}
+        figure.add_annotation(y=y.place(limit.bound), yanchor=anchor, xref="paper", **end, **text)

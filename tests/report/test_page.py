@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netwright.core.record import Record
+from netwright.core.space import Choice, Space
+from netwright.report import page
+from netwright.report.data import Story
+from netwright.report.page import render, write_page
+
+from .stories import ACCURACY, BYTES, LATENCY, LIMITS, network, records, story
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Reads a page and complains where tags do not match."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text).replace("\u00a0", " ")
+
+
+@pytest.fixture(autouse=True)
+def small_plotly(monkeypatch):
+    """A page without the five megabytes of script."""
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "/* plotly */")
+
+
+TOLD: dict[str, Story] = {
+    "two objectives": story(records(40), roles=["most accurate", "<i>fast</i>"]),
+    "one objective": story(records(40, [ACCURACY]), [ACCURACY], roles=["best"]),
+    "three objectives": story(records(40, METRICS := (ACCURACY, LATENCY, BYTES)), METRICS),
+    "nothing exported": story(records(40)),
+    "no limits": story(records(40, limits=()), limits=()),
+    "no record": story([]),
+    "one record": story(records(1)),
+    "only infeasible": story([r for r in records(40) if r.status == "infeasible"]),
+    "only failed": story([r for r in records(40) if r.status == "failed"]),
+    "failed after the measurements": story([replace(r, status="failed") for r in records(5)]),
+    "nothing measured in every objective": story([replace(r, measurements={}) for r in records(5)]),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_the_page_is_well_formed_and_loads_nothing(name):
+    html = render(TOLD[name])
+    for tag, attributes in Page(html).elements:
+        assert tag not in ("img", "iframe", "object", "embed", "base", "form")
+        for where in ("src", "href", "action", "srcset", "data"):
+            assert attributes.get(where) in (None, "data:,") or attributes[where].startswith("#n-")
+    assert not re.search(r"url\(|@import", html)
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_the_page_names_the_whole_front(name):
+    words = Page(render(TOLD[name])).words
+    assert all(record.id in words for record in TOLD[name].front)
+
+
+def test_what_others_wrote_is_text():
+    html = render(TOLD["two objectives"])
+    assert "<script>alert(1)" not in html and "<i>" not in html and "<hello>" not in html
+    words = Page(html).words
+    for text in ("<script>alert(1)</script>", "<i>fast</i>", "print('<hello>')", "a & b"):
+        assert text in words
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_any_text_leaves_the_page_well_formed(name, option):
+    space = Space([Choice(name, (option, option + "x")), Choice(f"{name}.{name}", (0, 1))])
+    record = Record(space.largest, records(1)[0].measurements)
+    failed = Record(space.smallest, status="failed", reason=option)
+    told = story([record, failed], roles=[option], facts={name: option})
+    Page(render(replace(told, space=space, title=name)))
+
+
+def test_the_figures_of_an_exported_network_stand_side_by_side():
+    told = story(records(40), roles=["most accurate"])
+    words = Page(render(told)).words
+    for text in ("in the search", "exported, validation", "exported, test", "97.25", "± 0.50 %"):
+        assert text in words
+    assert "model.onnx" in words and "23.5 kB" in words
+
+
+def test_an_exported_network_need_not_be_on_the_front():
+    told = story(found := records(40))
+    other = next(r for r in found if r.status == "ok" and r not in list(told.front))
+    assert other.id in Page(render(replace(told, networks=(network(other, "chosen by hand"),)))).words
+
+
+def test_an_empty_front_names_the_nearest_network():
+    words = Page(render(TOLD["only infeasible"])).words
+    assert re.search(r"The nearest is \w{10}: latency is .* ms, the limit is latency <= 0.9 ms", words)
+
+
+def test_many_reasons_are_summed_up():
+    failed = [replace(r, status="failed", reason=f"reason {i}") for i, r in enumerate(records(30))]
+    assert "18 more reasons" in Page(render(story(failed))).words
+
+
+def test_the_page_holds_plotly_once_and_offers_no_upload(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    path = tmp_path / "report.html"
+    write_page(story(records(12)), path)
+    html = path.read_text("utf-8")
+    assert html.count("plotly.js v") == 1
+    assert "<script src" not in html and "default-src 'none'" in html
+    assert '"showSendToCloud": false' in html and "cdn.plot.ly/plotly" not in html
+
+
+def test_a_page_is_replaced_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    write_page(story(records(5)), path)
+    new = path.read_text("utf-8")
+    assert new.startswith("<!DOCTYPE html>")
+
+    def broken(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(page.os, "replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        write_page(story(records(6)), path)
+    assert path.read_text("utf-8") == new
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_limits_are_told():
+    assert "keeps latency ≤ 0.9 ms" in Page(render(story(records(40), limits=LIMITS))).words
+
+
+def test_text_that_is_no_unicode_does_not_stop_the_page(tmp_path):
+    failed = Record(records(1)[0].candidate, status="failed", reason="killed: \udcff")
+    write_page(story([failed]), tmp_path / "report.html")
+    assert "killed: ?" in (tmp_path / "report.html").read_text("utf-8")

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from rich.console import Console
+
+from netwright.core.metric import Metric
+from netwright.report.table import front_table
+
+from .stories import METRICS, records, story
+
+
+def printed(table) -> str:
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def test_the_table_has_a_row_per_network_and_what_is_known_of_it():
+    front = story(records(40)).front
+    table = front_table(front, (*METRICS, Metric("energy", "mJ")), {})
+    assert table.row_count == len(front)
+    text = printed(table)
+    assert all(record.id in text for record in front)
+    assert "accuracy ↑" in text and "latency ↓" in text and "weight bytes " in text
+    assert "± 0.40 %" in text
+    assert "energy" not in text and "role" not in text
+
+
+def test_roles_have_a_column_and_are_no_markup():
+    front = story(records(40)).front
+    text = printed(front_table(front, METRICS, {front[0].id: "[bold]fast[/bold]"}))
+    assert "role" in text and "[bold]fast[/bold]" in text
+
+
+def test_an_empty_front_is_an_empty_table():
+    assert front_table(story([]).front, METRICS, {}).row_count == 0
