@@ -1,0 +1,93 @@
+"""Flags: those of a verb, and those that come from the recipe's own types and texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+
+from ..core.errors import NetwrightError, nearest
+from ..job import Job, Watch
+from ..recipe import Recipe, builtin, load, parse, parser_message, parser_of
+
+LISTS = ("--objectives", "--export.formats")
+
+
+def verb_parser(verb: str, description: str) -> Any:
+    """A parser of a verb that takes only what is added to it."""
+    return jsonargparse.ArgumentParser(prog=f"netwright {verb}", description=description, exit_on_error=False)
+
+
+def recipe_parser(verb: str, description: str) -> Any:
+    """A parser of a verb that works on a recipe: every key of the recipe is a flag."""
+    parser = parser_of(
+        Recipe,
+        skip={"model", "data", "limits"},  # the first two are the recipe; limits have a flag of their own
+        prog=f"netwright {verb}",
+        description=description,
+        usage=f"netwright {verb} RECIPE [--out DIR] [--limit LIMIT ...] [--KEY VALUE ...]",
+        default_meta=False,
+    )
+    parser.add_argument("recipe", help=f"a built-in recipe ({', '.join(builtin())}) or the path of a .yaml file")
+    parser.add_argument("--out", help="output directory (default: runs/ and the name of the recipe)")
+    parser.add_argument("--limit", action="append", help='a bound such as "latency <= 5 ms"; may be given again')
+    return parser
+
+
+def read(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
+    """What was given, by dotted name and without defaults. Raises with the nearest flag for one that is unknown."""
+    try:
+        given: dict[str, Any] = parser.parse_args(_lists(arguments), defaults=False).as_flat().__dict__
+    except Exception as error:  # argparse's and jsonargparse's own types
+        text = parser_message(error)
+        marker = "unrecognized arguments: "
+        if marker in text:
+            flag = text[text.index(marker) + len(marker) :].split()[0]
+            flags = [s for action in parser._actions for s in action.option_strings if s.startswith("--")]
+            known = nearest(flag.split("=")[0], flags) if flag.startswith("-") else "it takes no further argument"
+            text = f"there is no {flag!r}; {known if 'did you' in known else 'its --help lists what there is'}"
+        raise NetwrightError(f"{parser.prog}: {text}") from None
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def recipe_job(given: Mapping[str, Any], watch: Watch) -> Job:
+    """The job that the arguments of :func:`recipe_parser` describe."""
+    flags = {name: value for name, value in given.items() if name not in ("recipe", "out", "limit")}
+    if "limit" in given:
+        flags["limits"] = given["limit"]
+    name = Path(given["recipe"]).stem
+    path = Path(given["recipe"])
+    folder = str(path.resolve().parent) if path.suffix in (".yaml", ".yml") else None
+    return Job(load(given["recipe"], flags), given.get("out", f"runs/{name}"), name, watch, folder)
+
+
+def kept_job(out: str, watch: Watch) -> Job:
+    """The job of an output directory, by the recipe that it holds."""
+    path = Path(out) / "recipe.json"
+    if not path.is_file():
+        raise NetwrightError(f"{out} holds no recipe.json: it is not the output directory of a netwright job")
+    try:
+        kept = json.loads(path.read_text())
+        recipe = parse(kept["recipe"], str(path), folder=kept["folder"])
+        name = kept["name"]
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, NetwrightError):
+            raise
+        raise NetwrightError(f"{path} is damaged ({error}); 'netwright search' with the recipe mends it") from None
+    return Job(recipe, out, name, watch, kept["folder"])
+
+
+def _lists(arguments: Sequence[str]) -> list[str]:
+    """``a,b`` as ``[a,b]`` after a flag that takes a list."""
+    read: list[str] = []
+    for i, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if equals and flag in LISTS and not value.startswith("["):
+            argument = f"{flag}=[{value}]"
+        elif i and arguments[i - 1] in LISTS and not argument.startswith("["):
+            argument = f"[{argument}]"
+        read.append(argument)
+    return read

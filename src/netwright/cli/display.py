@@ -1,0 +1,123 @@
+"""What the terminal shows while a job runs, and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..core.front import Front
+from ..core.metric import Metric
+from ..core.record import Record
+from ..core.units import show
+from ..report.table import front_table
+
+if TYPE_CHECKING:
+    from ..fit import Fitted
+    from ..study.study import Step, Study
+    from ..training.loop import Progress as Training
+
+
+class Display:
+    """Progress on standard error, results on standard output.
+
+    Without a terminal there are no bars, only a line for each stage.
+    """
+
+    def __init__(self) -> None:
+        self._out = Console(highlight=False)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True, highlight=False),
+        )
+        self._task: TaskID | None = None
+        self._last = ""
+
+    def __enter__(self) -> Display:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+        self._settle()
+
+    # -- Watch -------------------------------------------------------------------------------------------------
+
+    def stage(self, text: str) -> None:
+        """A stage begins."""
+        self._settle()
+        self._task = None
+        if not self._bars.console.is_terminal or text not in ("training", "searching"):
+            self._bars.console.print(text)
+
+    def trained(self, progress: Training) -> None:
+        """A training step was made."""
+        accuracy = "".join(f", {name} {value:.1f} %" for name, value in progress.figures.items())
+        figures = f"loss {progress.loss:.3f}{accuracy}, {progress.images_per_s:.0f} images/s"
+        self._advance("training", progress.step, progress.steps, figures)
+
+    def measured(self, step: Step, study: Study) -> None:
+        """A network was measured."""
+        record = step.record
+        last = " ".join(show(record.values[m.name], m.unit) for m in study.objectives if m.name in record.values)
+        figures = f"front {len(study.front())}, last {last if record.status == 'ok' else record.status}"
+        self._advance("searching", step.done, step.evaluations, figures)
+
+    # -- results -----------------------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """One line of result."""
+        self._out.print(text, soft_wrap=True)
+
+    def front(self, front: Front, metrics: Sequence[Metric] | None, roles: Mapping[str, str]) -> None:
+        """The front as a table; all metrics that its records have, objectives first."""
+        if not front:
+            self.say("the front is empty: no measured network keeps the limits")
+            return
+        known = metrics or front.objectives
+        found = {name: m.unit for record in front for name, m in record.measurements.items()}
+        named = {m.name: m for m in (*front.objectives, *known)}
+        columns = [named.get(name, Metric(name, unit)) for name, unit in found.items()]
+        columns.sort(key=lambda m: m not in front.objectives)
+        order = [m for m in front.objectives if m.name in found]
+        self._out.print(front_table(front, [*order, *(m for m in columns if m not in order)], roles))
+
+    def records(self, records: Sequence[Record], objectives: Sequence[Metric]) -> None:
+        """All records as a table."""
+        table = Table(box=None, header_style="bold")
+        for title in ("network", "status", *(m.name for m in objectives), "reason"):
+            table.add_column(title, justify="left" if title in ("network", "status", "reason") else "right")
+        for record in records:
+            cells = [show(record.values[m.name], m.unit) if m.name in record.values else "-" for m in objectives]
+            table.add_row(record.id, record.status, *cells, record.reason)
+        self._out.print(table)
+
+    def done(self, fitted: Fitted) -> None:
+        """Where everything is."""
+        out = fitted.report.parent
+        for id_, role in fitted.picked.items():
+            self.say(f"exported: {out / 'networks' / id_} ({role})")
+        self.say(f"report:   {fitted.report}")
+
+    # -- parts -------------------------------------------------------------------------------------------------
+
+    def _advance(self, what: str, done: int, total: int, figures: str) -> None:
+        if self._task is None:
+            self._task = self._bars.add_task(what, total=total, figures="")
+        self._bars.update(self._task, completed=done, figures=figures)
+        self._last = f"{what}: {done}/{total}, {figures}"
+
+    def _settle(self) -> None:
+        if self._last and not self._bars.console.is_terminal:
+            self._bars.console.print(self._last)
+        self._last = ""

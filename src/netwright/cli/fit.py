@@ -1,0 +1,24 @@
+"""``netwright fit``: the whole job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..fit import fit
+from .arguments import read, recipe_job, recipe_parser
+from .display import Display
+
+TEXT = """Train a super-network, search it, export the best networks and write a report.
+
+RECIPE names a built-in recipe or a .yaml file of your own. The output directory keeps everything; the same command
+again continues where it stopped, and a larger --evaluations goes on searching.
+"""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb."""
+    given = read(recipe_parser("fit", TEXT), arguments)
+    with Display() as display:
+        fitted = fit(recipe_job(given, display))
+    display.front(fitted.front, fitted.study.metrics, fitted.picked)
+    display.done(fitted)

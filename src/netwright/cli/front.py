@@ -1,0 +1,25 @@
+"""``netwright front``: the best networks of a study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from ..job import journal_of, roles
+from .arguments import read, verb_parser
+from .display import Display
+
+TEXT = "Print the networks of a study that no other beats in every objective, under the limits last given."
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb."""
+    parser = verb_parser("front", TEXT)
+    parser.add_argument("study", help="a study.db, or the output directory that holds it")
+    parser.add_argument("--json", action="store_true", help="a JSON list, in the form of front.json")
+    given = read(parser, arguments)
+    front = journal_of(given["study"]).front
+    if given.get("json"):
+        print(json.dumps([record.to_json() for record in front], indent=2))
+    else:
+        Display().front(front, None, roles(front))

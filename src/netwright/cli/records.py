@@ -1,0 +1,26 @@
+"""``netwright records``: every record of a study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from ..job import journal_of
+from .arguments import read, verb_parser
+from .display import Display
+
+TEXT = "Print every record of a study, in the order of measuring."
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb."""
+    parser = verb_parser("records", TEXT)
+    parser.add_argument("study", help="a study.db, or the output directory that holds it")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, in the form of front.json")
+    given = read(parser, arguments)
+    journal = journal_of(given["study"])
+    if given.get("json"):
+        for record in journal.records:
+            print(json.dumps(record.to_json()))
+    else:
+        Display().records(journal.records, journal.objectives)

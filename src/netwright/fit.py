@@ -1,0 +1,37 @@
+"""The whole job as one readable function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .core.front import Front
+from .job import Job
+from .study.study import Study
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What the job gave.
+
+    Args:
+        study: every record.
+        front: the non-dominated networks that keep the limits.
+        picked: id to role of the exported networks.
+        report: path of the page.
+    """
+
+    study: Study
+    front: Front
+    picked: dict[str, str]
+    report: Path
+
+
+def fit(job: Job) -> Fitted:
+    """From a recipe to files that run without netwright. The same job again continues where it stopped."""
+    job.check()
+    job.train()
+    study = job.search()
+    front = study.front()
+    picked = job.export_picked(front)
+    return Fitted(study, front, picked, job.report())

@@ -1,0 +1,262 @@
+"""The recipe: one dataclass tree that the YAML file, the flags, the documentation and the provenance come from."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from .core.candidate import digest
+from .core.errors import NetwrightError, RecipeError, nearest, one_line
+
+
+@dataclass(frozen=True)
+class Train:
+    """How the super-network is trained."""
+
+    epochs: int = 30
+    """Passes over the training data; 0 takes the weights as the model function gives them."""
+    batch_size: int = 64
+    """Images of a step."""
+    lr: float = 0.1
+    """The highest learning rate; it warms up and then falls to zero along a cosine."""
+    weight_decay: float = 1e-4
+    """Of tensors with two or more dimensions."""
+    random: int = 2
+    """Random sub-networks that learn beside the largest and the smallest in each step."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Who is measured next."""
+
+    strategy: Literal["guided", "nsga2", "random"] = "guided"
+    """How candidates are proposed."""
+    calibration: int = 512
+    """Training images that each candidate's normalisation statistics are computed from."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How run time is measured, with ONNX Runtime on this machine's CPU."""
+
+    threads: int = 1
+    """Threads that one inference may use."""
+    batch: int = 1
+    """Images of one inference."""
+    width: float = 0.02
+    """Sample until half the 95 % interval of the median is this small, relative to the median."""
+    budget: float = 1.0
+    """Seconds after which sampling stops all the same; the width that was reached is recorded."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is done with the networks that are handed back."""
+
+    epochs: int = 8
+    """Passes of fine-tuning over the training data; kept only where validation accuracy does not fall."""
+    lr: float = 0.003
+    """The highest learning rate of fine-tuning."""
+    formats: list[Literal["onnx", "pt2", "safetensors"]] = field(default_factory=lambda: ["onnx", "pt2", "safetensors"])
+    """Files to write."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The whole job."""
+
+    model: str
+    """module:function that gives a netwright.SuperNet."""
+    data: str
+    """module:function that gives a netwright.Data: training, validation and test part."""
+    objectives: list[Literal["accuracy", "latency", "file_bytes", "macs", "params", "weight_bytes",
+                             "peak_activation_bytes"]] = field(
+        default_factory=lambda: ["accuracy", "latency"]
+    )  # fmt: skip
+    """What is traded off, the most important first."""
+    limits: list[str] = field(default_factory=list)
+    """Bounds on any metric, such as "latency <= 5 ms", "macs <= 300M" or "file_bytes <= 2 MB"."""
+    evaluations: int = 100
+    """Networks to measure."""
+    seed: int = 0
+    """Of everything random."""
+    threads: int = 1
+    """CPU threads for training and for judging accuracy."""
+    train: Train = field(default_factory=Train)
+    search: Search = field(default_factory=Search)
+    latency: Latency = field(default_factory=Latency)
+    export: Export = field(default_factory=Export)
+
+    def __post_init__(self) -> None:
+        positive = {
+            "evaluations": self.evaluations, "threads": self.threads, "train.batch_size": self.train.batch_size,
+            "train.lr": self.train.lr, "search.calibration": self.search.calibration,
+            "latency.threads": self.latency.threads, "latency.batch": self.latency.batch,
+            "latency.width": self.latency.width, "latency.budget": self.latency.budget, "export.lr": self.export.lr,
+        }  # fmt: skip
+        for name, value in positive.items():
+            if not value > 0:
+                raise RecipeError(f"{name} must be more than 0, not {value}")
+        for name, value in {"train.epochs": self.train.epochs, "export.epochs": self.export.epochs,
+                            "train.random": self.train.random, "train.weight_decay": self.train.weight_decay,
+                            "seed": self.seed}.items():  # fmt: skip
+            if value < 0:
+                raise RecipeError(f"{name} must be 0 or more, not {value}")
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise RecipeError(f"objectives must be one or more different metrics, not {list(self.objectives)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON values."""
+        return asdict(self)
+
+    def key(self, *parts: str) -> str:
+        """A digest of some top-level parts, to tell whether two recipes agree on them."""
+        whole = self.to_json()
+        return digest({part: whole[part] for part in parts})
+
+
+def builtin() -> list[str]:
+    """Names of the recipes that come with netwright."""
+    folder = resources.files("netwright.recipes")
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def load(name: str, flags: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe by the name of a built-in one or the path of a YAML file, with ``flags`` (dotted keys) on top.
+
+    The file's own directory becomes importable, so that ``module:function`` may lie beside it.
+    """
+    import yaml
+
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise RecipeError(f"there is no recipe file {name}")
+        text, folder = path.read_text(), str(path.resolve().parent)
+    elif name in builtin():
+        folder = None
+        text = (resources.files("netwright.recipes") / f"{name}.yaml").read_text()
+    else:
+        raise RecipeError(
+            f"there is no recipe {name!r}; {nearest(name, builtin())} A recipe of your own is a .yaml file."
+        )
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{name} is not YAML: {one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{name} must hold keys such as model: and data:")
+    for dotted, value in (flags or {}).items():
+        at, *deeper = dotted.split(".")
+        if deeper:
+            values.setdefault(at, {})[deeper[0]] = value
+        else:
+            values[at] = value
+    return parse(values, name, folder)
+
+
+def parse(values: Mapping[str, Any], source: str, folder: str | None = None) -> Recipe:
+    """A recipe from its JSON values. Raises :class:`RecipeError` for unknown keys and wrong types.
+
+    Args:
+        values: the tree.
+        source: where it comes from, for messages.
+        folder: where its ``module:function`` may lie; becomes importable.
+    """
+    if folder is not None and folder not in sys.path:
+        sys.path.insert(0, folder)
+    _check_keys(Recipe, values, source, "")
+    parser = parser_of(Recipe)
+    try:
+        parsed = parser.instantiate_classes(parser.parse_object(dict(values)))
+    except NetwrightError:
+        raise
+    except Exception as error:  # jsonargparse raises several types
+        raise RecipeError(f"{source}: {parser_message(error)}") from None
+    return Recipe(**{f.name: parsed[f.name] for f in fields(Recipe)})
+
+
+def parser_of(kind: type, skip: set[str] | None = None, **settings: Any) -> Any:
+    """A jsonargparse parser of a dataclass tree; the strings below the attributes become help."""
+    import jsonargparse
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False, **settings)
+    parser.add_class_arguments(kind, skip=skip)
+    return parser
+
+
+def parser_message(error: Exception) -> str:
+    """jsonargparse's message in one sentence, with types as a person writes them."""
+    text = " ".join(str(error).split())
+    if 'Parser key "' in text:
+        text = text[text.rindex('Parser key "') :].replace('Parser key "', "the key '").replace('":', "':", 1)
+    text = re.sub(r"<class '(\w+)'>", r"\1", text)
+    text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", text)
+    return (
+        text.replace("Expected a one of", "expected one of")
+        .replace("Expected a", "expected a")
+        .replace(". Got value:", ", got")
+    )
+
+
+def _check_keys(kind: type, values: Mapping[str, Any], source: str, prefix: str) -> None:
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}
+    for name, value in values.items():
+        if name not in known:
+            raise RecipeError(f"{source}: unknown key {prefix + str(name)!r}; {nearest(str(name), known)}")
+        if is_dataclass(hints[name]):
+            if not isinstance(value, Mapping):
+                raise RecipeError(f"{source}: {prefix + name} holds keys such as {fields(hints[name])[0].name}:")
+            _check_keys(hints[name], value, source, f"{prefix}{name}.")
+    for name, f in known.items():
+        if f.default is MISSING and f.default_factory is MISSING and name not in values:
+            raise RecipeError(f"{source}: the key {prefix + name!r} is missing")
+
+
+def resolve(reference: str, what: str, wanted: type | tuple[type, ...]) -> Any:
+    """Import ``module:function``, call it, and check what it gives.
+
+    Args:
+        reference: as a recipe holds it.
+        what: the recipe's key, for messages.
+        wanted: the type that must come back.
+    """
+    function = _import(reference, what)
+    try:
+        value = function()
+    except NetwrightError as error:
+        raise RecipeError(f"{what}: {reference}() failed: {one_line(error)}") from error
+    except Exception as error:
+        raise RecipeError(f"{what}: {reference}() raised {one_line(error)}") from error
+    names: Sequence[type] = wanted if isinstance(wanted, tuple) else (wanted,)
+    if not isinstance(value, wanted):
+        expected = " or ".join(f"netwright.{t.__name__}" for t in names)
+        raise RecipeError(f"{what}: {reference}() must give a {expected}, but gave a {type(value).__name__}")
+    return value
+
+
+def _import(reference: str, what: str) -> Callable[[], Any]:
+    module_name, colon, function_name = reference.partition(":")
+    if not colon or not module_name or not function_name:
+        raise RecipeError(f"{what}: write module:function, not {reference!r}")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a person's module may raise anything when it is imported
+        raise RecipeError(f"{what}: cannot import {module_name!r} of {reference!r}: {one_line(error)}") from error
+    function = getattr(module, function_name, None)
+    if function is None:
+        named = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise RecipeError(f"{what}: {module_name} has no {function_name!r}; {nearest(function_name, named)}")
+    if not callable(function):
+        raise RecipeError(f"{what}: {reference} is a {type(function).__name__}, not a function")
+    return function

@@ -1,0 +1,1 @@
+"""Built-in recipes: models and data that come with netwright."""
