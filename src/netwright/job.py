@@ -156,7 +156,6 @@ class Job:
 
     def check(self) -> None:
         """Say what cannot work before anything costly begins: the recipe's code, the directory, the limits."""
-        self.watch.stage("checking")
         if self.study_path.exists():
             header = read_journal(SqliteStore(self.study_path)).header
             for name, value in self._study_key().items():
@@ -475,10 +474,8 @@ def networks_by_id(front: Front, records: Sequence[Record], ids: Sequence[str]) 
     for wanted in ids:
         matches = [r for r in records if r.id.startswith(wanted)]
         if len(matches) != 1:
-            how = "no network" if not matches else f"{len(matches)} networks"
-            raise NetwrightError(
-                f"{how} of the study have an id that begins with {wanted!r}; 'netwright records' lists them"
-            )
+            how = "no id of the study begins" if not matches else f"{len(matches)} ids of the study begin"
+            raise NetwrightError(f"{how} with {wanted!r}; 'netwright records' lists them")
         found[matches[0]] = named.get(matches[0].id, "chosen")
     return found
 

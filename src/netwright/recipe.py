@@ -61,7 +61,7 @@ class Export:
 
     epochs: int = 8
     """Passes of fine-tuning over the training data; kept only where validation accuracy does not fall."""
-    lr: float = 0.003
+    lr: float = 0.03
     """The highest learning rate of fine-tuning."""
     formats: list[Literal["onnx", "pt2", "safetensors"]] = field(default_factory=lambda: ["onnx", "pt2", "safetensors"])
     """Files to write."""
@@ -174,7 +174,7 @@ def parse(values: Mapping[str, Any], source: str, folder: str | None = None) -> 
     _check_keys(Recipe, values, source, "")
     parser = parser_of(Recipe)
     try:
-        parsed = parser.instantiate_classes(parser.parse_object(dict(values)))
+        parsed = parser.instantiate(parser.parse_object(dict(values)))
     except NetwrightError:
         raise
     except Exception as error:  # jsonargparse raises several types

@@ -141,10 +141,10 @@ def test_the_nearest_miss_breaks_the_limits_least():
 @pytest.mark.parametrize(
     ("measurement", "text"),
     [
-        (Measurement(0.02134, "ms", 0.000412, 50), "0.0213 ± 0.00041 ms"),
-        (Measurement(98.888, "%", 0.451, 360), "98.89 ± 0.45 %"),
+        (Measurement(0.02134, "ms", 0.000412, 50), "0.0213 ± 0.0004 ms"),
+        (Measurement(98.888, "%", 0.451, 360), "98.89 ± 0.50 %"),
         (Measurement(1.25e6), "1.25 M"),
-        (Measurement(24_100, "B", 310), "24.1 kB ± 310 B"),
+        (Measurement(24_100, "B", 310), "24.1 kB ± 300 B"),
     ],
 )
 def test_a_measurement_is_shown_with_its_spread(measurement, text):

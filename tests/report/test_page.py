@@ -106,7 +106,7 @@ def test_any_text_leaves_the_page_well_formed(name, option):
 def test_the_figures_of_an_exported_network_stand_side_by_side():
     told = story(records(40), roles=["most accurate"])
     words = Page(render(told)).words
-    for text in ("in the search", "exported, validation", "exported, test", "97.25", "± 0.50 %"):
+    for text in ("search", "file, validation", "file, test", "97.25", "± 0.50 %"):
         assert text in words
     assert "model.onnx" in words and "23.5 kB" in words
 

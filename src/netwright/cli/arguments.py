@@ -29,7 +29,6 @@ def recipe_parser(verb: str, description: str) -> Any:
         prog=f"netwright {verb}",
         description=description,
         usage=f"netwright {verb} RECIPE [--out DIR] [--limit LIMIT ...] [--KEY VALUE ...]",
-        default_meta=False,
     )
     parser.add_argument("recipe", help=f"a built-in recipe ({', '.join(builtin())}) or the path of a .yaml file")
     parser.add_argument("--out", help="output directory (default: runs/ and the name of the recipe)")
@@ -49,7 +48,7 @@ def read(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
             flags = [s for action in parser._actions for s in action.option_strings if s.startswith("--")]
             known = nearest(flag.split("=")[0], flags) if flag.startswith("-") else "it takes no further argument"
             text = f"there is no {flag!r}; {known if 'did you' in known else 'its --help lists what there is'}"
-        raise NetwrightError(f"{parser.prog}: {text}") from None
+        raise NetwrightError(text) from None
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -42,13 +42,11 @@ class Display:
         self._last = ""
 
     def __enter__(self) -> Display:
-        self._bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
         self._settle()
 
     # -- Watch -------------------------------------------------------------------------------------------------
@@ -56,7 +54,6 @@ class Display:
     def stage(self, text: str) -> None:
         """A stage begins."""
         self._settle()
-        self._task = None
         if not self._bars.console.is_terminal or text not in ("training", "searching"):
             self._bars.console.print(text)
 
@@ -80,7 +77,7 @@ class Display:
         self._out.print(text, soft_wrap=True)
 
     def front(self, front: Front, metrics: Sequence[Metric] | None, roles: Mapping[str, str]) -> None:
-        """The front as a table; all metrics that its records have, objectives first."""
+        """The front as a table: objectives, and what people compare networks by."""
         if not front:
             self.say("the front is empty: no measured network keeps the limits")
             return
@@ -88,9 +85,9 @@ class Display:
         found = {name: m.unit for record in front for name, m in record.measurements.items()}
         named = {m.name: m for m in (*front.objectives, *known)}
         columns = [named.get(name, Metric(name, unit)) for name, unit in found.items()]
-        columns.sort(key=lambda m: m not in front.objectives)
         order = [m for m in front.objectives if m.name in found]
-        self._out.print(front_table(front, [*order, *(m for m in columns if m not in order)], roles))
+        order += [m for m in columns if m.name in ("macs", "params") and m not in order]
+        self._out.print(front_table(front, order, roles))
 
     def records(self, records: Sequence[Record], objectives: Sequence[Metric]) -> None:
         """All records as a table."""
@@ -114,10 +111,18 @@ class Display:
     def _advance(self, what: str, done: int, total: int, figures: str) -> None:
         if self._task is None:
             self._task = self._bars.add_task(what, total=total, figures="")
+            if self._bars.console.is_terminal:
+                self._bars.start()
         self._bars.update(self._task, completed=done, figures=figures)
         self._last = f"{what}: {done}/{total}, {figures}"
 
     def _settle(self) -> None:
-        if self._last and not self._bars.console.is_terminal:
+        """End the bar; without a terminal, say how it ended."""
+        if self._task is None:
+            return
+        if self._bars.console.is_terminal:
+            self._bars.stop()
+            self._bars.remove_task(self._task)
+        else:
             self._bars.console.print(self._last)
-        self._last = ""
+        self._task = None

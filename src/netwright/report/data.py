@@ -226,7 +226,10 @@ def shown(measurement: Measurement) -> str:
     value = show(measurement.value, measurement.unit)
     if not measurement.spread > 0:
         return value
-    spread = show(float(f"{measurement.spread:.2g}"), measurement.unit)
+    spread = show(float(f"{measurement.spread:.1g}"), measurement.unit)
+    if "e-" in spread:  # nobody reads 2.8e-05 beside 0.0122
+        small, _, rest = spread.partition(" ")
+        spread = f"{np.format_float_positional(float(small))} {rest}"
     number, _, unit = value.partition(" ")
     return f"{number} ± {spread}" if spread.partition(" ")[2] == unit else f"{value} ± {spread}"
 

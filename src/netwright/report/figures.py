@@ -135,14 +135,17 @@ def front_figure(story: Story) -> go.Figure:
     )
 
     networks = [n for n in story.networks if {right.name, up.name} <= n.record.values.keys()]
-    towards = f"{'top' if up.direction == 'max' else 'bottom'} {'left' if right.direction == 'min' else 'right'}"
+    # Labels stand on the side where better networks would be, every other one across, so that neighbours are apart.
+    sides = [f"{'top' if up.direction == 'max' else 'bottom'} {'left' if right.direction == 'min' else 'right'}"]
+    sides.append(f"{'bottom' if up.direction == 'max' else 'top'} {'right' if right.direction == 'min' else 'left'}")
+    networks.sort(key=lambda n: n.record.values[right.name])
     draw(
         "exported",
         [network.record for network in networks],
         mode="markers+text",
         marker={"symbol": "star", "size": 17, "color": STAR, "line": {"color": ACCENT, "width": 1.5}},
         text=[f"<b>{escape(network.role)}</b>" for network in networks],
-        textposition=towards,
+        textposition=[sides[i % 2] for i in range(len(networks))],
         cliponaxis=False,
     )
     return figure

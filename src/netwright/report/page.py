@@ -181,9 +181,9 @@ _LEGEND = '<p class="quiet">In a shape, a box is filled as far as its choice sta
 
 def _card(network: Network, story: Story) -> str:
     columns = {
-        "in the search": network.record.measurements,
-        "exported, validation": network.validation,
-        "exported, test": network.test,
+        "search": network.record.measurements,
+        "file, validation": network.validation,
+        "file, test": network.test,
     }
     columns = {name: found for name, found in columns.items() if found}
     names = dict.fromkeys([m.name for m in story.metrics] + [name for found in columns.values() for name in found])

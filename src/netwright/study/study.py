@@ -129,7 +129,7 @@ class Study:
         for measurer in self.measurers:
             if measurer.learned or measurer in self._exact or not any(m.name in limited for m in measurer.metrics):
                 continue
-            found = measurer.measure(Subject(self.net, smallest))
+            found = measurer.measure(Subject(self.net, smallest, self.calibration))
             values = {name: m.value for name, m in found.items()}
             if broken(self.limits, values):
                 about = {"strategy": "probe", "seed": self.seed, "time": round(time.time(), 3)}

@@ -90,7 +90,8 @@ def inverted_residual(
     Args:
         in_channels, classes, image: of the data; images are square.
         widths: per stage, the options of its width (a tied group: every block of the stage, and what reads it).
-        depths: per stage, the options of its depth; the first block always runs.
+        depths: per stage, the options of its depth. Only the first stage, whose blocks all add their input, may
+            have 0.
         expands: options of each block's hidden width, as multiples of the stage's whole width.
         kernels: options of each block's window.
 

@@ -1,0 +1,43 @@
+# Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+BIN := .venv/bin
+# Idle OpenMP threads sleep instead of spinning; two test processes with a torch thread each fill two cores.
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: demo demo-short test test-slow lint docs bench clean
+
+demo: .venv/ready  ## the whole job on handwritten digits, about a minute and a half
+	$(BIN)/netwright fit digits --out runs/digits
+
+demo-short: .venv/ready  ## the same with little training and few networks, and checks of what it wrote
+	$(BIN)/netwright fit digits --out runs/short --train.epochs 4 --evaluations 24 --export.epochs 1
+	$(BIN)/python benchmarks/check_output.py runs/short
+
+test: .venv/ready  ## lint, types and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: .venv/ready  ## tests that take more than half a minute each
+	$(BIN)/pytest -m slow
+
+docs: .venv/docs  ## docs/_build/index.html
+	$(BIN)/sphinx-build -q -W -b html docs docs/_build
+
+bench: .venv/ready  ## what an active sub-network costs beside its extracted twin
+	$(BIN)/python benchmarks/active_cost.py
+
+clean:
+	rm -rf .venv runs docs/_build
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("netwright needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/docs: .venv/ready
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
