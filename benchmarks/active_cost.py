@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ def main() -> None:
     for name, candidate in candidates.items():
         network = net.extract(candidate).eval()
         with torch.no_grad(), net.active(candidate) as module:
-            active, extracted, ratio = paired(lambda m=module: m(inputs), lambda m=network: m(inputs))
+            active, extracted, ratio = paired(partial(module, inputs), partial(network, inputs))
         ratios.append(ratio)
         print(f"{name:<10} {net.count(candidate).macs:>9} {active:>10.3f} {extracted:>13.3f} {ratio:>6.3f}")
     print(f"median ratio {statistics.median(ratios):.3f}, largest {max(ratios):.3f} (allowed 1.15)")
