@@ -64,7 +64,7 @@ def search(
         objectives=[next((m for m in computed if m.name == w.name), w) for w in wanted],
         record=[
             *([_Function(computed, exact)] if exact else []),
-            *([_Function(measured, evaluate)] if measured else []),
+            _Function(measured, evaluate),
         ],
         limits=limits,
         seed=seed,
@@ -94,4 +94,13 @@ class _Function(Measurer):
         values = self._function(subject.candidate)
         if not isinstance(values, Mapping):
             raise MeasureError(f"the function must return a mapping such as {{'top1': 75.2}}, not {values!r}")
-        return {name: Measurement(float(value)) for name, value in values.items()}
+        return {name: Measurement(_number(name, value)) for name, value in values.items()}
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise MeasureError(f"{name!r} must be a number, not {value!r}") from None

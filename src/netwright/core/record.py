@@ -76,9 +76,15 @@ class Record:
         )
 
     def judged(self, limits: Sequence[Limit]) -> Record:
-        """The same record with the status that these limits give it; a failed record stays failed."""
+        """The same record with the status that these limits give it; a failed record stays failed.
+
+        A limit on what was not measured is not known to be kept: the record is infeasible until it is.
+        """
         if self.status == "failed":
             return self
         if broken(limits, self.values):
             return replace(self, status="infeasible", reason=explain(limits, self.measurements))
+        missing = [limit for limit in limits if limit.metric not in self.values]
+        if missing:
+            return replace(self, status="infeasible", reason=f"{missing[0].metric} was not measured: {missing[0]}")
         return replace(self, status="ok", reason="")

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..core.errors import BundleError, nearest
+from ..core.errors import BundleError, nearest, one_line
 from ..nets.inputs import Inputs, call, each_tensor
-from ..nets.state import sha256, write_atomically
+from ..nets.state import sha256, state_of, write_atomically
 from .onnx import feed, write_onnx
 from .pt2 import load_pt2, write_pt2
 from .weights import load_weights, write_weights
@@ -48,7 +48,7 @@ def run_onnx(path: Path, inputs: Inputs) -> np.ndarray:
 def _run_weights(network: nn.Module, path: Path, inputs: Inputs) -> np.ndarray:
     fresh = copy.deepcopy(network)
     with torch.no_grad():
-        for tensor in (*fresh.parameters(), *fresh.buffers()):
+        for tensor in state_of(fresh).values():
             tensor.zero_()
     load_weights(fresh, path)
     return _first(fresh, inputs)
@@ -107,8 +107,11 @@ def export(
     if example is None:
         raise BundleError("export needs example_inputs=: what the network is called with")
     check = check_inputs if check_inputs is not None else _noise(example)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "manifest.json").unlink(missing_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "manifest.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise BundleError(f"cannot write to {out}: {one_line(error)}; choose another directory") from None
     network.eval()
     reference = _first(network, check)
     files: dict[str, Path] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -28,6 +29,7 @@ def write_onnx(network: nn.Module, example_inputs: Inputs, path: Path, *, quick:
         quick: use torch's older exporter, which takes a tenth of the time and gives the same operators for plain
             networks; for files that only the search sees.
     """
+    example_inputs = _in_order(network, example_inputs)
     names = input_names(example_inputs)
     args, kwargs = as_call(example_inputs)
     network.eval()
@@ -69,6 +71,14 @@ def input_names(inputs: Inputs) -> list[str]:
     if isinstance(inputs, Mapping):
         return list(inputs)
     return [f"input{i}" for i in range(len(inputs))] if isinstance(inputs, tuple) else ["input"]
+
+
+def _in_order(network: nn.Module, inputs: Inputs) -> Inputs:
+    """Keyword inputs in the order of the network's parameters: the older exporter names them by position."""
+    if not isinstance(inputs, Mapping):
+        return inputs
+    known = [name for name in inspect.signature(network.forward).parameters if name in inputs]
+    return {name: inputs[name] for name in [*known, *(n for n in inputs if n not in known)]}
 
 
 def as_call(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:

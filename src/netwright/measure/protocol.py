@@ -40,6 +40,8 @@ class Protocol:
 
 
 LEAST_SAMPLES = 25
+FEWEST_SAMPLES = 7
+"""Where the budget is spent before there are :data:`LEAST_SAMPLES`; fewer have no 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,14 @@ def measure_latency(run: Run, protocol: Protocol, threads: int) -> Measurement:
     that take the core away do not count. With several threads it is the wall time. Both are in ``how``, with
     percentiles of the wall time and the time relative to the reference workload.
     """
+    clock = 0 if threads == 1 else 1
     baseline = _baseline()
-    timing = _sample(run, protocol)
+    timing = _sample(run, protocol, clock)
     repeated = 0
     while abs(moved := timing.reference / baseline - 1) > protocol.drift and repeated < protocol.repeats:
-        timing = _sample(run, protocol)
+        timing = _sample(run, protocol, clock)
         repeated += 1
-    chosen = timing.cpu if threads == 1 else timing.wall
+    chosen = (timing.cpu, timing.wall)[clock]
     how = {
         "cpu": _summary(timing.cpu),
         "wall": _summary(timing.wall),
@@ -78,8 +81,9 @@ def measure_latency(run: Run, protocol: Protocol, threads: int) -> Measurement:
     return Measurement(float(np.median(chosen)), "ms", spread=half_width(chosen), n=len(chosen), how=how)
 
 
-def _sample(run: Run, protocol: Protocol) -> Timing:
-    calls = _warm_up(run, protocol.sample_s)
+def _sample(run: Run, protocol: Protocol, clock: int) -> Timing:
+    """Samples until the times by one clock (0: CPU, 1: wall) are known well enough."""
+    calls = _warm_up(run, protocol.sample_s, clock)
     reference = _reference()
     cpu: list[float] = []
     wall: list[float] = []
@@ -91,12 +95,15 @@ def _sample(run: Run, protocol: Protocol) -> Timing:
             cpu.append(c)
             wall.append(w)
             beside.append(_time(reference, 1)[0])
+            if len(cpu) >= FEWEST_SAMPLES and time.perf_counter() > deadline:
+                break
         done = time.perf_counter() > deadline
-        if done or half_width(np.array(cpu)) <= protocol.width * float(np.median(cpu)):
+        chosen = np.array((cpu, wall)[clock])
+        if done or half_width(chosen) <= protocol.width * float(np.median(chosen)):
             return Timing(np.array(cpu), np.array(wall), float(np.median(beside)))
 
 
-def _warm_up(run: Run, sample_s: float, most_s: float = 0.3) -> int:
+def _warm_up(run: Run, sample_s: float, clock: int, most_s: float = 0.3) -> int:
     """Run until two windows in a row agree within 5 %; returns the number of calls that make a sample."""
     begin = time.perf_counter()
     run()
@@ -104,11 +111,11 @@ def _warm_up(run: Run, sample_s: float, most_s: float = 0.3) -> int:
     calls = max(1, ceil(sample_s / once))
     before = None
     while time.perf_counter() - begin < most_s:
-        window = float(np.median([_time(run, calls)[0] for _ in range(5)]))
+        window = float(np.median([_time(run, calls)[clock] for _ in range(5)]))
         if before is not None and abs(window / before - 1) < 0.05:
             break
         before = window
-    return max(1, ceil(sample_s / max(_time(run, calls)[0] / 1e3, 1e-7)))
+    return max(1, ceil(sample_s / max(_time(run, calls)[clock] / 1e3, 1e-7)))
 
 
 def _time(run: Run, calls: int) -> tuple[float, float]:

@@ -40,7 +40,10 @@ class Accuracy(Measurer):
             scores = call(network, inputs)
             if not torch.isfinite(scores).all():
                 raise MeasureError("the network's outputs are not finite numbers")
-            right += int((scores.argmax(dim=1) == labels).sum())
+            found = scores.argmax(dim=1)
+            if found.shape != labels.shape:
+                raise MeasureError(f"accuracy needs labels of shape {tuple(found.shape)}, not {tuple(labels.shape)}")
+            right += int((found == labels).sum())
             total += len(labels)
         return proportion(right, total)
 

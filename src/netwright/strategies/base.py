@@ -17,6 +17,9 @@ from ..core.space import Space
 TRIES = 200
 """Draws per wanted candidate before a search for new, feasible candidates is given up."""
 
+LISTED = 4000
+"""Spaces up to this size are gone through when draws find too little, so that they are emptied to the last."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -81,24 +84,27 @@ def fresh(
     n: int,
     rng: np.random.Generator,
     draw: Callable[[], Candidate],
+    tries: int = TRIES,
 ) -> list[Candidate]:
-    """Draw until ``n`` candidates are new, distinct, and within the exact limits.
+    """Draw until ``n`` candidates are new, distinct, and within the exact limits; at most ``tries`` times ``n``.
 
-    As draws fail, more and more choices are taken from the smallest candidate, so that narrow limits are reached.
+    As draws fail, more and more choices are taken from the smallest candidate (for lower limits from the largest),
+    so that narrow limits are reached.
     """
     seen = set(known)
     found: list[Candidate] = []
-    for attempt in range(TRIES * n):
+    ends = [0 if limit.op in ("<", "<=") else -1 for limit in problem.limits]
+    for attempt in range(tries * n):
         if len(found) == n:
             break
         candidate = draw()
-        shrink = attempt / (TRIES * n)
-        if problem.limits and rng.random() < shrink:
-            candidate = _shrink(problem.space, candidate, float(rng.random()), rng)
+        if ends and rng.random() < attempt / (tries * n):
+            end = ends[int(rng.integers(len(ends)))]
+            candidate = _towards(end, problem.space, candidate, float(rng.random()), rng)
         if candidate not in seen and problem.allows(candidate):
             seen.add(candidate)
             found.append(candidate)
-    if len(found) < n and problem.space.size <= TRIES * n:
+    if len(found) < n and problem.space.size <= LISTED:
         found += [c for c in problem.space.enumerate() if c not in seen and problem.allows(c)][: n - len(found)]
     return found
 
@@ -110,6 +116,8 @@ def ends(problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]
     return [c for c in both if c not in known and problem.allows(c)][:n]
 
 
-def _shrink(space: Space, candidate: Candidate, share: float, rng: np.random.Generator) -> Candidate:
-    """The candidate with a share of its choices at their first option."""
-    return space.build(lambda c: c.options[0] if c.name not in candidate or rng.random() < share else candidate[c.name])
+def _towards(end: int, space: Space, candidate: Candidate, share: float, rng: np.random.Generator) -> Candidate:
+    """The candidate with a share of its choices at their first (``end`` 0) or last option (-1)."""
+    return space.build(
+        lambda c: c.options[end] if c.name not in candidate or rng.random() < share else candidate[c.name]
+    )

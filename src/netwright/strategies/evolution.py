@@ -34,7 +34,7 @@ class Nsga2(Strategy):
         parents = Parents.of(problem, history, self.population)
         if len(history) < self.population or len(parents) < 2:
             return first + fresh(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
-        return fresh(problem, known, n, rng, lambda: parents.child(problem.space, rng))
+        return first + fresh(problem, known, n - len(first), rng, lambda: parents.child(problem.space, rng))
 
 
 class Parents:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.candidate import Candidate
 from ..core.record import Record
-from .base import Problem, Strategy, ends, fresh
+from .base import TRIES, Problem, Strategy, ends, fresh
 from .evolution import Parents
 from .predict import BayesianLinear, Predictor
 from .predict.encode import one_hot
@@ -46,21 +46,26 @@ class Guided(Strategy):
         models = _Models.fit(problem, history) if len(history) >= self.start else None
         if models is None:
             return first + fresh(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
-        pool = self._pool(problem, history, models, rng)
-        chosen = _choose(problem, history, models, pool, n, rng)
+        pool = self._pool(problem, known, history, models, rng)
+        chosen = first + _choose(problem, history, models, pool, n - len(first), rng)
         known += chosen
         return chosen + fresh(problem, known, n - len(chosen), rng, lambda: problem.space.sample(rng))
 
     def _pool(
-        self, problem: Problem, history: Sequence[Record], models: _Models, rng: np.random.Generator
+        self,
+        problem: Problem,
+        met: Sequence[Candidate],
+        history: Sequence[Record],
+        models: _Models,
+        rng: np.random.Generator,
     ) -> list[Candidate]:
         """The new candidates met while evolving on predictions."""
-        met = {r.candidate for r in history}
+        tries = TRIES // 10  # a generation that comes out smaller does no harm
         pool: dict[Candidate, None] = {}
         parents = Parents.of(problem, history, self.population)
         for _ in range(self.generations):
             met_now = [*met, *pool]
-            newcomers = fresh(problem, met_now, self.population // 6, rng, lambda: problem.space.sample(rng))
+            newcomers = fresh(problem, met_now, self.population // 6, rng, lambda: problem.space.sample(rng), tries)
             children = fresh(
                 problem,
                 [*met_now, *newcomers],
@@ -69,7 +74,10 @@ class Guided(Strategy):
                 lambda parents=parents: (  # type: ignore[misc]
                     parents.child(problem.space, rng) if len(parents) else problem.space.sample(rng)
                 ),
+                tries,
             )
+            if not newcomers and not children:
+                break
             pool.update(dict.fromkeys([*newcomers, *children]))
             everyone = [*parents.candidates, *newcomers, *children]
             losses, excess = models.predict(everyone, models.features(everyone))

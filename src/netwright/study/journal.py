@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.candidate import Candidate
-from ..core.errors import SpaceError, StoreError, one_line
+from ..core.errors import NetwrightError, StoreError, one_line
 from ..core.front import Front, front
 from ..core.limits import Limit
 from ..core.metric import Metric
@@ -77,7 +77,7 @@ def read_journal(store: Store, candidate: Callable[[Mapping[str, Any]], Candidat
                     journal.remember(Record.from_json(body, journal.objectives, candidate))
                 case _:
                     raise KeyError(kind)
-        except (AttributeError, KeyError, TypeError, SpaceError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, NetwrightError) as error:
             raise StoreError(f"the study holds an entry {kind!r} that cannot be read: {one_line(error)}") from None
     return journal
 

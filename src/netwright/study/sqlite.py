@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -54,18 +55,22 @@ class SqliteStore(Store):
             connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=30)
             connection.execute("PRAGMA synchronous = FULL")
             return connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._damaged(str(error)) from None
 
     def _create(self) -> None:
+        # Made beside its place and moved there whole: killed in between, no half-made study is in the way.
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=30)) as connection, connection:
+            temporary.unlink(missing_ok=True)
+            with closing(sqlite3.connect(temporary, timeout=30)) as connection, connection:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
                 connection.execute(
                     "CREATE TABLE journal (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL)"
                 )
+            os.replace(temporary, self.path)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"cannot write a study to {self.path}: {error}; choose another directory") from None
 
@@ -102,5 +107,5 @@ class _Told:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             raise StoreError(f"{self._store.path} is locked by another program; try again when it is done") from None
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             raise self._store._damaged(str(error)) from None

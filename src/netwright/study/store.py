@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -32,7 +33,7 @@ class MemoryStore(Store):
         self._entries: list[Entry] = []
 
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
-        self._entries.append((kind, dict(body)))
+        self._entries.append((kind, copy.deepcopy(dict(body))))
 
     def read(self) -> Iterator[Entry]:
-        yield from self._entries
+        yield from copy.deepcopy(self._entries)

@@ -65,6 +65,8 @@ class Study:
     ) -> None:
         if not objectives:
             raise NetwrightError("a study needs at least one objective, for example objectives=[nw.Accuracy(loader)]")
+        if seed < 0:
+            raise NetwrightError(f"a seed is a whole number of 0 or more, not {seed}")
         self.store = store if isinstance(store, Store) else SqliteStore(store)
         self.net, self.calibration = net, calibration
         asked = [m for m in objectives if isinstance(m, Measurer)]
@@ -74,7 +76,7 @@ class Study:
             {m.name: m for m in (*self.objectives, *(x for ms in self.measurers for x in ms.metrics))}.values()
         )
         self.limits = tuple(x if isinstance(x, Limit) else parse_limit(x, self.metrics) for x in limits)
-        self._exact = [m for m in self.measurers if all(metric.exact for metric in m.metrics)]
+        self._exact = [m for m in self.measurers if m.metrics and all(metric.exact for metric in m.metrics)]
         self._exact_values: dict[Candidate, dict[str, float]] = {}
         self.seed = seed
         self._header = as_json(
@@ -113,7 +115,8 @@ class Study:
 
     def nearest(self) -> Record | None:
         """The record that is least beyond the limits, of those that a limit was measured for."""
-        known = [r for r in self.records if any(limit.metric in r.values for limit in self.limits)]
+        limited = {limit.metric for limit in self.limits}
+        known = [r for r in self.records if r.status != "failed" and limited & r.values.keys()]
         return min(known, key=lambda r: self.problem.excess(r.values), default=None)
 
     def probe(self) -> None:
@@ -124,19 +127,19 @@ class Study:
         """
         limited = {limit.metric for limit in self.limits}
         smallest = self.net.space.smallest
-        if smallest in self.journal.found:
-            return
+        known = self.journal.found.get(smallest)
         for measurer in self.measurers:
             if measurer.learned or measurer in self._exact or not any(m.name in limited for m in measurer.metrics):
                 continue
-            found = measurer.measure(Subject(self.net, smallest, self.calibration))
-            values = {name: m.value for name, m in found.items()}
+            found = known.measurements if known else measurer.measure(Subject(self.net, smallest, self.calibration))
+            values = {m.name: found[m.name].value for m in measurer.metrics if m.name in found}
             if broken(self.limits, values):
-                about = {"strategy": "probe", "seed": self.seed, "time": round(time.time(), 3)}
-                about |= measurer.provenance()
-                record = Record(smallest, found, "infeasible", explain(self.limits, found), self.objectives, about)
-                self._tell(record)
-                if self.problem.excess(values) > 0.25:
+                if not known:
+                    about = {"strategy": "probe", "seed": self.seed, "time": round(time.time(), 3)}
+                    about |= measurer.provenance()
+                    why = explain(self.limits, found)
+                    self._tell(Record(smallest, found, "infeasible", why, self.objectives, about))
+                if self.problem.excess(values) > 0.25 and not any(r.status == "ok" for r in self.records):
                     raise Unreachable(self._unreachable())
                 return
 
@@ -164,8 +167,13 @@ class Study:
 
     def _known(self) -> list[Record]:
         """The records that are whole under the limits of now: what was cut short by limits that have since been
-        loosened is measured again."""
-        return [r for r in self.records if r.status != "ok" or all(m.name in r.values for m in self.objectives)]
+        loosened, or lacks what is limited now, is measured again."""
+        needed = {m.name for m in self.objectives} | {limit.metric for limit in self.limits}
+        return [
+            r
+            for r in self.records
+            if r.status == "failed" or broken(self.limits, r.values) or needed <= r.values.keys()
+        ]
 
     def _ask(self, strategy: Strategy, n: int) -> None:
         candidates = strategy.ask(self.problem, self._known(), n)
@@ -193,7 +201,8 @@ class Study:
         )
         try:
             for measurer in order:
-                found.update(measurer.measure(subject))
+                # What is exact comes first and stays, whatever a later function says of it.
+                found.update({k: v for k, v in measurer.measure(subject).items() if k not in found})
                 about.update(measurer.provenance())
                 if broken(self.limits, {k: v.value for k, v in found.items()}):
                     break

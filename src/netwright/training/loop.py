@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import CheckpointError, TrainingError
+from ..core.errors import CheckpointError, TrainingError, one_line
 from ..nets.inputs import call
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
@@ -166,15 +166,22 @@ class _Run:
         first = 0
         if self.checkpoint and self.checkpoint.exists():
             tensors, meta = read_tensors(self.checkpoint)
-            if meta.get("key") != self.key:
-                raise CheckpointError(f"{self.checkpoint} is of another training; use another directory for this one")
-            parts: dict[str, dict[str, torch.Tensor]] = {"net": {}, "optimizer": {}}
-            for name, tensor in tensors.items():
-                part, _, own = name.partition(":")
-                parts[part][own] = tensor
-            load_state(self.module, parts["net"], self.checkpoint)
-            _load_optimizer(self.optimizer, parts["optimizer"])
-            first = int(meta["epoch"])
+            try:
+                if meta.get("key") != self.key:
+                    raise CheckpointError(
+                        f"{self.checkpoint} is of another training; use another directory for this one"
+                    )
+                parts: dict[str, dict[str, torch.Tensor]] = {"net": {}, "optimizer": {}}
+                for name, tensor in tensors.items():
+                    part, _, own = name.partition(":")
+                    parts[part][own] = tensor
+                first = int(meta["epoch"])
+                load_state(self.module, parts["net"], self.checkpoint)
+                _load_optimizer(self.optimizer, parts["optimizer"])
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise CheckpointError(
+                    f"{self.checkpoint} is damaged ({one_line(error)}); it is left as it is: move it away to start anew"
+                ) from None
         return range(first, self.epochs)
 
     def epoch(self, epoch: int, step: Callable[[Any, Any], float], figures: Mapping[str, float]) -> Iterable[Progress]:
@@ -239,7 +246,10 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of :func:`_optimizer_tensors`."""
     state: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, tensor in tensors.items():
         i, _, key = name.partition("/")
+        if key != "momentum_buffer" or tensor.shape != parameters[int(i)].shape:
+            raise ValueError(f"the optimizer has no {name} of shape {tuple(tensor.shape)}")
         state.setdefault(int(i), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
