@@ -28,6 +28,7 @@ _HOME = {
     "Slot": "nets.axes",
     "Width": "nets.axes",
     "recalibrate": "nets.recalibrate",
+    "wrap": "nets.wrap",
     "Data": "training.data",
     "Part": "training.data",
     "Batches": "training.data",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from .nets.axes import Width as Width
     from .nets.recalibrate import recalibrate as recalibrate
     from .nets.supernet import SuperNet as SuperNet
+    from .nets.wrap import wrap as wrap
     from .simple import search as search
     from .strategies.base import Strategy as Strategy
     from .strategies.evolution import Nsga2 as Nsga2

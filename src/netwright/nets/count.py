@@ -226,7 +226,7 @@ def _macs_terms(op: Op, shapes: list[tuple[int, ...]]) -> list[list[tuple[int, i
 
     if op.name in CONVOLUTION:
         data, weight = op.reads[0], op.reads[1]
-        positions = data if op.transposed else op.writes[0]
+        positions = data if op.args[6] else op.writes[0]  # argument 6: transposed
         return [all_of(positions) + [(weight, d) for d in range(1, len(shapes[weight]))]]
     if op.name in PRODUCTS:
         left = op.reads[-2]  # addmm and its kin read the addend first

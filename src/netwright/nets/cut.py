@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -135,6 +136,21 @@ class Anatomy:
         return self.modules[path]
 
 
+class Skip(nn.Module):
+    """Stands in for a skipped block that takes more than one argument: gives the first."""
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        """The first argument, in the order of the call."""
+        return arguments[0] if arguments else next(iter(named.values()))
+
+
+def stand_in(module: nn.Module) -> nn.Module:
+    """What runs instead of a skipped module: ``nn.Identity`` where it takes one argument."""
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    alone = len(parameters) == 1 and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL
+    return (nn.Identity() if alone else Skip()).train(module.training)
+
+
 @contextmanager
 def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
     """The live module as the sub-network: slices of the whole tensors in its slots until the block is left.
@@ -156,7 +172,7 @@ def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
         for path in cut.skip:
             parent, own = anatomy.parent(path)
             undo.append((parent._modules, own, parent._modules[own]))
-            parent._modules[own] = nn.Identity().train(anatomy.modules[path].training)
+            parent._modules[own] = stand_in(anatomy.modules[path])
         for path, values in cut.set.items():
             state = anatomy.modules[path].__dict__
             for own, value in values.items():

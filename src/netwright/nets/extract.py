@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cut import Anatomy, Cut
+from .cut import Anatomy, Cut, stand_in
 
 
 def copied(piece: Tensor) -> Tensor:
@@ -20,13 +20,12 @@ def copied(piece: Tensor) -> Tensor:
 def extract(anatomy: Anatomy, cut: Cut, part: Callable[[Tensor], Tensor] = copied) -> nn.Module:
     """A copy of the network that holds only what the cut keeps.
 
-    Skipped modules are ``nn.Identity``. ``part`` makes the copy of each kept slice; every tensor goes through it.
+    Skipped modules are ``nn.Identity``, or :class:`~netwright.nets.cut.Skip` where they take several arguments.
+    ``part`` makes the copy of each kept slice; every tensor goes through it.
     """
     # deepcopy looks up what it was already told: the slices stand in for the whole tensors, which are never copied,
     # and tied tensors and shared modules stay tied and shared.
-    memo: dict[int, Any] = {
-        id(anatomy.modules[path]): nn.Identity().train(anatomy.modules[path].training) for path in cut.skip
-    }
+    memo: dict[int, Any] = {id(anatomy.modules[path]): stand_in(anatomy.modules[path]) for path in cut.skip}
     for name in anatomy.shapes:
         if all(cut.skips(owner) for owner in anatomy.owners[name]):
             continue

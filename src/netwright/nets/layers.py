@@ -50,6 +50,11 @@ def _embedding(layer: nn.Embedding, shapes: Shapes) -> dict[str, Any]:
     return {"num_embeddings": rows, "embedding_dim": size}
 
 
+def _group_norm(layer: nn.GroupNorm, shapes: Shapes) -> dict[str, Any]:
+    channels = shapes["weight"][0]
+    return {"num_channels": channels, "num_groups": channels * layer.num_groups // layer.num_channels}
+
+
 def _prelu(layer: nn.PReLU, shapes: Shapes) -> dict[str, Any]:
     return {"num_parameters": shapes["weight"][0]}
 
@@ -60,12 +65,20 @@ _TABLE: tuple[tuple[tuple[type, ...], Callable[[Any, Shapes], dict[str, Any]]], 
     (BATCH_NORMS, _batch_norm),
     ((nn.LayerNorm,), _layer_norm),
     ((nn.Embedding,), _embedding),
+    ((nn.GroupNorm,), _group_norm),
     ((nn.PReLU,), _prelu),
 )
 
 
+def _transposed_linear(layer: Any, shapes: Shapes) -> dict[str, Any]:
+    into, out = shapes["weight"]
+    return {"nx": into, "nf": out}
+
+
 def attributes(layer: nn.Module, shapes: Shapes) -> dict[str, Any]:
     """The attributes of ``layer`` that differ from today's once its tensors have these shapes."""
+    if type(layer).__name__ == "Conv1D" and hasattr(layer, "nf"):  # transformers' linear layer of GPT-2
+        return {k: v for k, v in _transposed_linear(layer, shapes).items() if getattr(layer, k, v) != v}
     for types, rule in _TABLE:
         if isinstance(layer, types):
             return {k: v for k, v in rule(layer, shapes).items() if getattr(layer, k) != v}

@@ -27,13 +27,13 @@ class Report:
 
     Args:
         elastic: axis name to its options.
-        rigid: layers with weights that no axis changes.
+        rigid: layers with weights that no axis changes, and why.
         space_size: the number of candidates.
         smallest, largest: counts of the two ends.
     """
 
     elastic: Mapping[str, tuple[Option, ...]]
-    rigid: tuple[str, ...]
+    rigid: Mapping[str, str]
     space_size: int
     smallest: Counts
     largest: Counts
@@ -47,7 +47,8 @@ class Report:
             *(f"  {name}: {', '.join(map(str, options))}" for name, options in self.elastic.items()),
         ]
         if self.rigid:
-            lines.append(f"  no axis changes: {', '.join(self.rigid)}")
+            lines.append("  rigid:")
+            lines += [f"    {path}: {reason}" for path, reason in self.rigid.items()]
         return "\n".join(lines)
 
 
@@ -60,13 +61,21 @@ class SuperNet:
             become conditional on it, so that one network has one candidate.
         example_inputs: what the network is called with once, for shapes: a tensor, a tuple of positional or a
             mapping of keyword tensors. Their batch size is the one that counts are made for.
+        reasons: why modules are not elastic, by path, for the report.
 
     Raises :class:`NetError` for axes that name what the network does not have, or that contradict one another, and
     for a network that raises on its example inputs.
     """
 
-    def __init__(self, module: nn.Module, axes: Iterable[Axis], example_inputs: Inputs) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        axes: Iterable[Axis],
+        example_inputs: Inputs,
+        reasons: Mapping[str, str] | None = None,
+    ) -> None:
         self.module = module
+        self._reasons = dict(reasons or {})
         self.axes: tuple[Axis, ...] = tuple(axes)
         self.example_inputs = example_inputs
         self.anatomy = Anatomy(module)
@@ -142,7 +151,11 @@ class SuperNet:
         weighted = [path for path, own in self.anatomy.tensors_of.items() if own]
         return Report(
             elastic={axis.name: axis.options for axis in self.axes},
-            rigid=tuple(path or "(the network itself)" for path in weighted if path not in touched),
+            rigid={
+                path or "(the network itself)": self._reasons.get(path, "no axis was given for it")
+                for path in weighted
+                if path not in touched
+            },
             space_size=self.space.size,
             smallest=self.count(self.smallest),
             largest=self.count(self.largest),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.errors import NetError, one_line
 from .cut import Anatomy, Cut, applied
-from .extract import extract
+from .extract import copied, extract
 from .inputs import Inputs, call, each_tensor
 
 
@@ -26,14 +26,23 @@ class Op:
         module: path of the innermost module that ran it.
         reads: positions in :attr:`Trace.tensors` of its tensor arguments.
         writes: the same of its results (an argument again, for in-place operators).
-        transposed: for convolutions.
+        args: its positional arguments; a :class:`Ref` stands for a tensor.
+        kwargs: its keyword arguments, likewise.
     """
 
     name: str
     module: str
     reads: tuple[int, ...]
     writes: tuple[int, ...]
-    transposed: bool = False
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A tensor argument, by its position in :attr:`Trace.shapes`."""
+
+    position: int
 
 
 @dataclass
@@ -48,6 +57,7 @@ class Trace:
         weights: storages of parameters and module buffers.
         inputs, outputs: storages of the network's own.
         around: module path to the storages of its first tensor argument and result, for modules that ran once.
+        names: parameter or buffer to the position of its tensor.
     """
 
     ops: list[Op] = field(default_factory=list)
@@ -59,6 +69,7 @@ class Trace:
     inputs: set[int] = field(default_factory=set)
     outputs: set[int] = field(default_factory=set)
     around: dict[str, tuple[int, int]] = field(default_factory=dict)
+    names: dict[str, int] = field(default_factory=dict)
 
     def signature(self) -> list[tuple[str, str, tuple[int, ...], tuple[int, ...]]]:
         """Everything but the sizes: equal for two runs that did the same things to the same tensors."""
@@ -66,19 +77,39 @@ class Trace:
 
 
 class Tracer:
-    """Traces sub-networks of one network on a copy of it that holds no data."""
+    """Traces sub-networks of one network on a copy of it that holds no data.
+
+    A network that looks at the values of tensors on its way does not run on meta tensors: it is traced on a copy with
+    zeros for weights, with its real inputs.
+    """
 
     def __init__(self, anatomy: Anatomy, example_inputs: Inputs) -> None:
         with torch.inference_mode(False):
-            self._twin = extract(anatomy, Cut(), lambda t: torch.empty_like(t, device="meta")).eval()
-            self._anatomy = Anatomy(self._twin)
-            self._inputs = each_tensor(example_inputs, lambda t: torch.empty_like(t, device="meta"))
+            try:
+                self._prepare(
+                    extract(anatomy, Cut(), lambda t: torch.empty_like(t, device="meta")),
+                    each_tensor(example_inputs, lambda t: torch.empty_like(t, device="meta")),
+                )
+                self.run(Cut())
+            except NetError:
+                # Buffers may hold positions or masks, which decide what happens.
+                parameters = set(anatomy.parameters)
+                weights = {id(anatomy.tensor(name)) for name in parameters}
+                self._prepare(
+                    extract(anatomy, Cut(), lambda t: torch.zeros_like(t) if id(t) in weights else copied(t)),
+                    example_inputs,
+                )
+
+    def _prepare(self, twin: nn.Module, inputs: Inputs) -> None:
+        self._twin, self._anatomy, self._inputs = twin.eval(), Anatomy(twin), inputs
 
     def run(self, cut: Cut) -> Trace:
         """The trace of the sub-network. Raises :class:`NetError` where the network does not run on meta tensors."""
         # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
-        with torch.inference_mode(False), applied(self._anatomy, cut), _Recorder(self._twin) as recorder:
-            return recorder.record(self._inputs)
+        with torch.no_grad(), torch.inference_mode(False), applied(self._anatomy, cut):
+            recorder = _Recorder(self._twin)
+            with recorder:
+                return recorder.record(self._inputs)
 
 
 class _Recorder(TorchDispatchMode):
@@ -93,8 +124,9 @@ class _Recorder(TorchDispatchMode):
 
     def record(self, inputs: Inputs) -> Trace:
         trace = self.trace
-        for tensor in (*self.network.parameters(), *self.network.buffers()):
-            trace.weights.add(trace.buffers[self._see(tensor)])
+        for name, tensor in (*self.network.named_parameters(), *self.network.named_buffers()):
+            trace.names[name] = self._see(tensor)
+            trace.weights.add(trace.buffers[trace.names[name]])
         for tensor in _tensors_in(inputs):
             trace.inputs.add(trace.buffers[self._see(tensor)])
         with self._module_paths():
@@ -113,9 +145,15 @@ class _Recorder(TorchDispatchMode):
         reads = tuple(self._see(t) for t in _tensors_in((args, kwargs)))
         writes = tuple(self._see(t) for t in _tensors_in(result))
         name = func.overloadpacket.__name__
-        transposed = name == "convolution" and bool(args[6])
-        self.trace.ops.append(Op(name, self._stack[-1], reads, writes, transposed))
+        self.trace.ops.append(Op(name, self._stack[-1], reads, writes, self._refer(args), self._refer(kwargs)))
         return result
+
+    def _refer(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return Ref(self._see(value))
+        if isinstance(value, dict):
+            return {key: self._refer(part) for key, part in value.items()}
+        return tuple(self._refer(part) for part in value) if isinstance(value, tuple | list) else value
 
     def _see(self, tensor: Tensor) -> int:
         known = self._tensors.get(id(tensor))

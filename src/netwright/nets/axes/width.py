@@ -36,11 +36,13 @@ class Width(Axis):
         name: of the choice.
         slots: every place where the group's channels lie.
         options: numbers of channels; the last is the whole.
+        counts: (module, attribute) pairs that hold the number of channels, such as a number of heads.
     """
 
     name: str
     slots: tuple[Slot, ...]
     options: tuple[int, ...]
+    counts: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "slots", tuple(self.slots))
@@ -120,5 +122,8 @@ class Width(Axis):
         return [(s.tensor, s.dim, s.offset, s.offset + self.channels * s.block) for s in self.slots]
 
     def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
+        if option != self.channels:
+            for path, attribute in self.counts:
+                draft.set(path, attribute, option)
         for s in self.slots:
             draft.drop(s.tensor, s.dim, s.offset + int(option) * s.block, s.offset + self.channels * s.block)  # type: ignore[arg-type]
