@@ -28,6 +28,7 @@ _HOME = {
     "Slot": "nets.axes",
     "Width": "nets.axes",
     "recalibrate": "nets.recalibrate",
+    "sort_channels": "nets.importance",
     "wrap": "nets.wrap",
     "Data": "training.data",
     "Part": "training.data",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from .nets.axes import Kernel as Kernel
     from .nets.axes import Slot as Slot
     from .nets.axes import Width as Width
+    from .nets.importance import sort_channels as sort_channels
     from .nets.recalibrate import recalibrate as recalibrate
     from .nets.supernet import SuperNet as SuperNet
     from .nets.wrap import wrap as wrap

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from netwright.core.errors import NetError
 from netwright.nets.axes import Depth, Kernel, Width
+from netwright.nets.importance import importance, sort_channels
 from netwright.nets.inputs import call
 from netwright.nets.wrap import wrap
 
@@ -345,7 +346,38 @@ def test_axes_by_hand_come_first():
     assert "stage1.0.conv1.width" not in net.space._by_name
 
 
+def test_sorting_keeps_the_function_and_puts_the_best_first(wrapped):
+    shared, inputs = wrapped
+    net = wrap(copy.deepcopy(shared.module), inputs)
+    with torch.no_grad():
+        before = flat(call(net.module, inputs))
+        sort_channels(net)
+        assert far(before, flat(call(net.module, inputs))) <= 1e-5
+    for axis in net.axes:
+        if isinstance(axis, Width):
+            scores = importance(net.anatomy, axis, 1)
+            assert torch.all(scores[:-1] >= scores[1:] - 1e-9)
+
+
+def test_sorting_helps_a_cut():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4)).eval()
+    with torch.no_grad():
+        module[0].weight[:16] *= 0.01  # the first half, which a cut would keep, hardly matters
+        module[0].bias[:16] *= 0.01
+    inputs = torch.randn(64, 8)
+    net = wrap(module, inputs)
+    half = net.space.candidate({net.axes[0].name: 16})
+    with torch.no_grad():
+        whole = module(inputs)
+        plain = far([whole], [net.extract(half)(inputs)])
+        sort_channels(net)
+        assert far([whole], [net.extract(half)(inputs)]) < 0.1 * plain
+
+
 def test_mistakes():
+    with pytest.raises(NetError, match="'l1'"):
+        sort_channels(wrap(nn.Linear(2, 2), torch.randn(1, 2)), by="l11")
     with pytest.raises(NetError, match="'width'"):
         wrap(nn.Linear(2, 2), torch.randn(1, 2), axes=["widht"])
     with pytest.raises(NetError, match="example inputs"):

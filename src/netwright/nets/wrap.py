@@ -19,6 +19,7 @@ from ..core.candidate import Option
 from ..core.errors import NetError, nearest, one_line
 from .axes import Axis, Depth, Kernel, Slot, Width, fractions
 from .cut import Anatomy, Cut, Draft, applied
+from .importance import permute
 from .inputs import Inputs, call, each_tensor
 from .layers import CONVOLUTIONS
 from .supernet import SuperNet
@@ -337,19 +338,11 @@ class _Search:
     def _permuted(self, width: Width) -> float:
         """The largest change of the output, relative to its size, when the width's channels change places."""
         order = torch.randperm(width.channels, generator=torch.Generator().manual_seed(0))
-        before: dict[str, Tensor] = {}
-        for slot in width.slots:
-            whole = self._twin.tensor(slot.tensor)
-            before.setdefault(slot.tensor, whole.detach().clone())
-            index = torch.arange(whole.shape[slot.dim])
-            blocks = torch.arange(width.channels * slot.block).reshape(width.channels, slot.block)
-            index[slot.offset : slot.offset + width.channels * slot.block] = blocks[order].flatten() + slot.offset
-            with torch.no_grad():
-                whole.copy_(whole.detach().index_select(slot.dim, index))
-        found = self._run(Cut())
-        with torch.no_grad():
-            for name, tensor in before.items():
-                self._twin.tensor(name).copy_(tensor)
+        permute(self._twin, width.slots, order)
+        try:
+            found = self._run(Cut())
+        finally:
+            permute(self._twin, width.slots, torch.argsort(order))
         worst = 0.0
         for a, b in zip(self._output, found, strict=True):
             if a.is_floating_point():
