@@ -65,7 +65,8 @@ def state_of(network: nn.Module) -> dict[str, Tensor]:
 
 def load_state(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     """Copy tensors into a network of the same shapes, in place."""
-    own = state_of(network)
+    # Counts of batches are of no use to a trained network, and many published weights lack them.
+    own = {k: v for k, v in state_of(network).items() if k in tensors or not k.endswith("num_batches_tracked")}
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or extra:
         what = f"it lacks {missing[0]}" if missing else f"it holds {extra[0]}"
