@@ -9,7 +9,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from .core.candidate import Candidate
-from .core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, one_line
+from .core.errors import CheckpointError, MeasureError, NetwrightError, RecipeError, StoreError, one_line
 from .core.front import Front
 from .core.limits import parse_limit
 from .core.metric import Measurement, Metric
@@ -35,15 +35,16 @@ from .nets.inputs import call
 from .nets.recalibrate import recalibrate
 from .nets.state import load_state, read_tensors, sha256, state_of, write_atomically, write_tensors
 from .nets.supernet import SuperNet
+from .picks import README, RUN, roles
 from .recipe import Recipe, resolve
 from .report.data import Network, Story
 from .strategies.base import Strategy
 from .strategies.evolution import Nsga2
 from .strategies.guided import Guided
 from .strategies.random import Random
-from .study.journal import Journal, read_journal
+from .study.journal import read_journal
 from .study.sqlite import SqliteStore
-from .study.study import Step, Study
+from .study.study import Step, Study, difference
 from .training.data import Batches, Data
 from .training.loop import Progress, finetune, train
 from .training.rules import Sandwich
@@ -113,16 +114,19 @@ class Job:
     def data(self) -> Data:
         """The data; the network is tried on a little of it."""
         data: Data = resolve(self.recipe.data, "data", Data)
-        part = data.train
         self.net.module.eval()
-        try:
-            with torch.no_grad():
-                scores = call(self.net.module, part.inputs[:2])
-        except Exception as error:
-            raise RecipeError(
-                f"the model {self.recipe.model} cannot take the data of {self.recipe.data}, inputs of shape "
-                f"{tuple(part.inputs.shape[1:])}: {one_line(error)}"
-            ) from error
+        for name in ("train", "validation", "test"):
+            inputs = getattr(data, name).inputs
+            try:
+                with torch.no_grad():
+                    scores = call(self.net.module, inputs[:2])
+            except Exception as error:
+                raise RecipeError(
+                    f"the model {self.recipe.model} cannot take the data of {self.recipe.data}, {name} inputs of "
+                    f"shape {tuple(inputs.shape[1:])} and {inputs.dtype}: {one_line(error)}"
+                ) from error
+        if not isinstance(scores, torch.Tensor):
+            raise RecipeError(f"the model gives a {type(scores).__name__}; it must give a tensor of scores alone")
         most = int(max(p.labels.max() for p in (data.train, data.validation, data.test)))
         if scores.ndim != 2 or scores.shape[1] <= most:
             raise RecipeError(
@@ -161,7 +165,8 @@ class Job:
             for name, value in self._study_key().items():
                 if header is not None and header.get(name) != value:
                     raise StoreError(
-                        f"{self.study_path} holds another study: its {name} differs; use another output directory"
+                        f"{self.study_path} holds another study: {difference(name, header.get(name), value)}; "
+                        "use another output directory"
                     )
         for text in self.recipe.limits:
             parse_limit(text, self.metrics)
@@ -209,6 +214,8 @@ class Job:
             judge=judge,
             watch=self.watch.trained,
         )
+        if not figures:  # all epochs were done before an interruption
+            judge()
         write_tensors(weights, state_of(self.net.module))
         write_json(
             manifest,
@@ -254,6 +261,9 @@ class Job:
         self.watch.stage("searching")
         strategy = STRATEGIES[self.recipe.search.strategy]()
         self.study.run(strategy, self.recipe.evaluations, lambda step: self.watch.measured(step, self.study))
+        failed = [r.reason for r in self.study.records if r.status == "failed"]
+        if failed and len(failed) == len(self.study.records):
+            raise MeasureError(f"none of {len(failed)} networks could be measured: {failed[-1]}")
         write_json(self.out / "front.json", [record.to_json() for record in self.study.front()])
         return self.study
 
@@ -261,7 +271,14 @@ class Job:
         """Fine-tune, export, reload, compare and measure again one network; returns its directory."""
         folder, key = self.out / "networks" / record.id, self._export_key(record)
         manifest = folder / "manifest.json"
-        if manifest.exists() and _read_json(manifest).get("key") == key:
+        readme = README.format(role=role, id=record.id, run=RUN).encode()
+        done = _read_json(manifest) if manifest.exists() else {}
+        if not (self.out / "test.npz").exists():
+            self._write_test_part()
+        if done.get("key") == key and _whole(folder, done):
+            if done["role"] != role:
+                write_json(manifest, {**done, "role": role})
+                write_atomically(folder / "README.md", readme)
             return folder
         self.watch.stage(f"exporting {record.id} ({role})")
         network, tuned, accuracies = self._finetuned(record.candidate)
@@ -287,12 +304,11 @@ class Job:
                 "key": key,
             }
 
+        write_atomically(folder / "README.md", readme)  # before the manifest, which says that all is there
         check = self.data.validation.inputs[:64]
         bundle = export(
             network, folder, formats, example_inputs=self.net.example_inputs, check_inputs=check, about=about
         )
-        readme = _README.format(role=role, id=record.id, run=RUN)
-        write_atomically(folder / "README.md", readme.encode())
         return bundle.path
 
     def export_picked(self, front: Front) -> dict[str, str]:
@@ -316,14 +332,13 @@ class Job:
     def story(self) -> Story:
         """What the report shows."""
         study = self.study
-        networks = []
-        for record in study.front():
-            manifest = self.out / "networks" / record.id / "manifest.json"
-            if manifest.exists():
-                about = _read_json(manifest)
-                figures = [{k: Measurement.from_json(m) for k, m in about[x].items()} for x in ("validation", "test")]
-                files = {name: entry["bytes"] for name, entry in about["files"].items()}
-                networks.append(Network(record.id, about["role"], record, figures[0], figures[1], files, RUN))
+        picked = roles(study.front())
+        manifests = {r.id: self.out / "networks" / r.id / "manifest.json" for r in study.front()}
+        networks = [
+            _network(record, picked.get(record.id, "chosen"), manifests[record.id])
+            for record in study.front()
+            if manifests[record.id].exists()
+        ]
         largest = self.net.count(self.net.largest)
         found = {name for record in study.records for name in record.values}
         return Story(
@@ -354,6 +369,11 @@ class Job:
         """Everything that can be an objective or a limit."""
         return tuple(x for m in self._measurers for x in m.metrics)
 
+    def require_searched(self) -> None:
+        """Say how to get a front where there is none."""
+        if not self.study.records:
+            raise NetwrightError(f"no network was measured in {self.out} yet: run 'netwright search' with it first")
+
     def remember_recipe(self) -> None:
         """Keep the recipe for the verbs that take only the directory."""
         kept = {"name": self.name, "folder": self.folder, "recipe": self.recipe.to_json()}
@@ -368,7 +388,10 @@ class Job:
         key = {name: recipe[name] for name in ("model", "data", "train", "seed", "threads")}
         key["calibration"] = self.recipe.search.calibration
         limited = " ".join(self.recipe.limits)
-        if any(x in self.recipe.objectives or x in limited for x in ("latency", "file_bytes")):
+        header = read_journal(SqliteStore(self.study_path)).header if self.study_path.exists() else None
+        # Limits come and go: once a study is of a target it stays so, and one that is not never becomes it.
+        measured = any(x in self.recipe.objectives or x in limited for x in ("latency", "file_bytes"))
+        if "target" in header if header is not None else measured:
             key["target"] = {"fingerprint": self.latency.target["fingerprint"], **recipe["latency"]}
         return key
 
@@ -437,87 +460,38 @@ class Job:
         return lock
 
 
-def roles(front: Front) -> dict[str, str]:
-    """Which networks of the front are handed back by default, and as what: id to role.
-
-    The best in the first objective; the best in the second within one point (percent) of it; the knee.
-    """
-    if not front:
-        return {}
-    words = {"accuracy": "most accurate", "latency": "fastest", "file_bytes": "smallest", "params": "smallest"}
-    first, *others = front.objectives
-    best = front[0]
-    picked: list[tuple[Record, str]] = [(best, words.get(first.name, f"best {first.name}"))]
-    if others:
-        second = others[0]
-        room = 1.0 if first.unit == "%" else 0.01 * abs(best.values[first.name])
-        near = [r for r in front if abs(r.values[first.name] - best.values[first.name]) <= room]
-        role = f"{words.get(second.name, f'best {second.name}')} within one point"
-        picked.append((min(near, key=lambda r: second.loss(r.values[second.name])), role))
-        picked.append((front.knee(), "knee"))
-    merged: dict[str, str] = {}
-    for record, role in picked:
-        merged[record.id] = f"{merged[record.id]}, {role}" if record.id in merged else role
-    return merged
-
-
-def journal_of(path: str | Path) -> Journal:
-    """The journal of a study: the path of a ``study.db`` or of the directory that holds it."""
-    path = Path(path)
-    return read_journal(SqliteStore(path / "study.db" if path.is_dir() else path, must_exist=True))
-
-
-def networks_by_id(front: Front, records: Sequence[Record], ids: Sequence[str]) -> dict[Record, str]:
-    """The records with these ids (or beginnings of ids), and what to call them."""
-    named = roles(front)
-    found: dict[Record, str] = {}
-    for wanted in ids:
-        matches = [r for r in records if r.id.startswith(wanted)]
-        if len(matches) != 1:
-            how = "no id of the study begins" if not matches else f"{len(matches)} ids of the study begin"
-            raise NetwrightError(f"{how} with {wanted!r}; 'netwright records' lists them")
-        found[matches[0]] = named.get(matches[0].id, "chosen")
-    return found
-
-
-RUN = """\
-import numpy as np, onnxruntime as ort
-
-session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-test = np.load("../../test.npz")
-scores = session.run(None, {"input": test["inputs"]})[0]
-print("test accuracy:", (scores.argmax(1) == test["labels"]).mean())
-"""
-
-_README = """\
-# Network {id}: {role}
-
-A stand-alone network; it needs onnxruntime or torch, and not netwright. `manifest.json` says which network it is,
-what was measured of it, where, and with which versions.
-
-With ONNX Runtime, from this directory:
-
-```python
-{run}```
-
-With torch:
-
-```python
-import torch
-
-network = torch.export.load("model.pt2").module()
-```
-"""
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({one_line(error)}); it is left as it is") from None
+        raise CheckpointError(
+            f"{path} cannot be read ({one_line(error)}); {_LEFT} {path.parent} away to make it anew"
+        ) from None
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path} must hold a JSON object; it is left as it is")
+        raise CheckpointError(f"{path} must hold a JSON object; {_LEFT} {path.parent} away to make it anew")
     return value
+
+
+_LEFT = "it is left as it is: move"
+
+
+def _network(record: Record, role: str, manifest: Path) -> Network:
+    """An exported network, as its manifest says."""
+    about = _read_json(manifest)
+    try:
+        figures = [{k: Measurement.from_json(m) for k, m in about[x].items()} for x in ("validation", "test")]
+        files = {name: entry["bytes"] for name, entry in about["files"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{manifest} is not what an export writes ({one_line(error)}); {_LEFT} {manifest.parent} away"
+        ) from None
+    return Network(record.id, role, record, figures[0], figures[1], files, RUN)
+
+
+def _whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether an exported network's files are all there, as they were written."""
+    files = {folder / name: entry["sha256"] for name, entry in manifest["files"].items()}
+    return (folder / "README.md").exists() and all(p.exists() and sha256(p) == found for p, found in files.items())
 
 
 def _git_commit() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -94,6 +95,13 @@ class Recipe:
     export: Export = field(default_factory=Export)
 
     def __post_init__(self) -> None:
+        numbers = {
+            "train.lr": self.train.lr, "train.weight_decay": self.train.weight_decay, "export.lr": self.export.lr,
+            "latency.width": self.latency.width, "latency.budget": self.latency.budget,
+        }  # fmt: skip
+        for name, value in numbers.items():
+            if not math.isfinite(value):
+                raise RecipeError(f"{name} must be a finite number, not {value}")
         positive = {
             "evaluations": self.evaluations, "threads": self.threads, "train.batch_size": self.train.batch_size,
             "train.lr": self.train.lr, "search.calibration": self.search.calibration,
@@ -138,7 +146,10 @@ def load(name: str, flags: Mapping[str, Any] | None = None) -> Recipe:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise RecipeError(f"there is no recipe file {name}")
-        text, folder = path.read_text(), str(path.resolve().parent)
+        try:
+            text, folder = path.read_text(), str(path.resolve().parent)
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{name} is not YAML: {one_line(error)}") from None
     elif name in builtin():
         folder = None
         text = (resources.files("netwright.recipes") / f"{name}.yaml").read_text()
@@ -154,10 +165,10 @@ def load(name: str, flags: Mapping[str, Any] | None = None) -> Recipe:
         raise RecipeError(f"{name} must hold keys such as model: and data:")
     for dotted, value in (flags or {}).items():
         at, *deeper = dotted.split(".")
-        if deeper:
-            values.setdefault(at, {})[deeper[0]] = value
-        else:
+        if not deeper:
             values[at] = value
+        elif isinstance(branch := values.setdefault(at, {}), dict):  # whatever else it holds is said by parse
+            branch[deeper[0]] = value
     return parse(values, name, folder)
 
 
@@ -169,8 +180,11 @@ def parse(values: Mapping[str, Any], source: str, folder: str | None = None) -> 
         source: where it comes from, for messages.
         folder: where its ``module:function`` may lie; becomes importable.
     """
-    if folder is not None and folder not in sys.path:
-        sys.path.insert(0, folder)
+    for place in (str(Path.cwd()), folder):  # the recipe's own directory comes first
+        if place is not None and place not in sys.path:
+            sys.path.insert(0, place)
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{source} must hold keys such as model: and data:")
     _check_keys(Recipe, values, source, "")
     parser = parser_of(Recipe)
     try:
@@ -199,11 +213,10 @@ def parser_message(error: Exception) -> str:
         text = text[text.rindex('Parser key "') :].replace('Parser key "', "the key '").replace('":', "':", 1)
     text = re.sub(r"<class '(\w+)'>", r"\1", text)
     text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", text)
-    return (
-        text.replace("Expected a one of", "expected one of")
-        .replace("Expected a", "expected a")
-        .replace(". Got value:", ", got")
-    )
+    text = text.replace("Expected a one of", "expected one of").replace("Expected a", "expected a")
+    for kind, words in (("int", "whole number"), ("float", "number"), ("str", "text"), ("list", "list, [...]")):
+        text = text.replace(f"expected a {kind}.", f"expected a {words}.")
+    return text.replace(". Got value:", ", got")
 
 
 def _check_keys(kind: type, values: Mapping[str, Any], source: str, prefix: str) -> None:
@@ -217,8 +230,10 @@ def _check_keys(kind: type, values: Mapping[str, Any], source: str, prefix: str)
                 raise RecipeError(f"{source}: {prefix + name} holds keys such as {fields(hints[name])[0].name}:")
             _check_keys(hints[name], value, source, f"{prefix}{name}.")
     for name, f in known.items():
-        if f.default is MISSING and f.default_factory is MISSING and name not in values:
+        if f.default is MISSING and f.default_factory is MISSING and values.get(name) is None:
             raise RecipeError(f"{source}: the key {prefix + name!r} is missing")
+        if name in values and values[name] is None:
+            raise RecipeError(f"{source}: the key {prefix + name!r} is empty; leave it out to have the default")
 
 
 def resolve(reference: str, what: str, wanted: type | tuple[type, ...]) -> Any:
@@ -234,7 +249,7 @@ def resolve(reference: str, what: str, wanted: type | tuple[type, ...]) -> Any:
         value = function()
     except NetwrightError as error:
         raise RecipeError(f"{what}: {reference}() failed: {one_line(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"{what}: {reference}() raised {one_line(error)}") from error
     names: Sequence[type] = wanted if isinstance(wanted, tuple) else (wanted,)
     if not isinstance(value, wanted):
@@ -247,16 +262,15 @@ def _import(reference: str, what: str) -> Callable[[], Any]:
     module_name, colon, function_name = reference.partition(":")
     if not colon or not module_name or not function_name:
         raise RecipeError(f"{what}: write module:function, not {reference!r}")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a person's module may raise anything when it is imported
+    except (Exception, SystemExit) as error:  # a person's module may raise anything when it is imported
         raise RecipeError(f"{what}: cannot import {module_name!r} of {reference!r}: {one_line(error)}") from error
     function = getattr(module, function_name, None)
     if function is None:
-        named = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
+        named = [n for n, v in own.items() if callable(v) and not isinstance(v, type) and not n.startswith("_")]
         raise RecipeError(f"{what}: {module_name} has no {function_name!r}; {nearest(function_name, named)}")
     if not callable(function):
-        raise RecipeError(f"{what}: {reference} is a {type(function).__name__}, not a function")
+        raise RecipeError(f"{what}: {reference} is of type {type(function).__name__}, not a function")
     return function

@@ -12,13 +12,17 @@ import jsonargparse
 from ..core.errors import NetwrightError, nearest
 from ..job import Job, Watch
 from ..recipe import Recipe, builtin, load, parse, parser_message, parser_of
+from ..study.journal import Journal, read_journal
+from ..study.sqlite import SqliteStore
 
 LISTS = ("--objectives", "--export.formats")
 
 
 def verb_parser(verb: str, description: str) -> Any:
     """A parser of a verb that takes only what is added to it."""
-    return jsonargparse.ArgumentParser(prog=f"netwright {verb}", description=description, exit_on_error=False)
+    return jsonargparse.ArgumentParser(
+        prog=f"netwright {verb}", description=description, exit_on_error=False, allow_abbrev=False
+    )
 
 
 def recipe_parser(verb: str, description: str) -> Any:
@@ -29,6 +33,7 @@ def recipe_parser(verb: str, description: str) -> Any:
         prog=f"netwright {verb}",
         description=description,
         usage=f"netwright {verb} RECIPE [--out DIR] [--limit LIMIT ...] [--KEY VALUE ...]",
+        allow_abbrev=False,
     )
     parser.add_argument("recipe", help=f"a built-in recipe ({', '.join(builtin())}) or the path of a .yaml file")
     parser.add_argument("--out", help="output directory (default: runs/ and the name of the recipe)")
@@ -46,8 +51,11 @@ def read(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
         if marker in text:
             flag = text[text.index(marker) + len(marker) :].split()[0]
             flags = [s for action in parser._actions for s in action.option_strings if s.startswith("--")]
-            known = nearest(flag.split("=")[0], flags) if flag.startswith("-") else "it takes no further argument"
-            text = f"there is no {flag!r}; {known if 'did you' in known else 'its --help lists what there is'}"
+            known = nearest(flag.split("=")[0], flags)
+            if not flag.startswith("-"):
+                text = f"{flag!r} is one argument too many; a list is written with commas: accuracy,latency"
+            else:
+                text = f"there is no {flag!r}; {known if 'did you' in known else 'its --help lists what there is'}"
         raise NetwrightError(text) from None
     return {name: value for name, value in given.items() if value is not None}
 
@@ -77,6 +85,12 @@ def kept_job(out: str, watch: Watch) -> Job:
             raise
         raise NetwrightError(f"{path} is damaged ({error}); 'netwright search' with the recipe mends it") from None
     return Job(recipe, out, name, watch, kept["folder"])
+
+
+def journal_of(path: str | Path) -> Journal:
+    """The journal of a study: the path of a ``study.db`` or of the directory that holds it."""
+    path = Path(path)
+    return read_journal(SqliteStore(path / "study.db" if path.is_dir() else path, must_exist=True))
 
 
 def _lists(arguments: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..job import networks_by_id, roles
+from ..picks import networks_by_id, roles
 from .arguments import kept_job, read, verb_parser
 from .display import Display
 
@@ -22,11 +22,12 @@ def run(arguments: Sequence[str]) -> None:
     given = read(parser, arguments)
     with Display() as display:
         job = kept_job(given["out"], display)
+        job.require_searched()
         job.require_trained()
         front = job.study.front()
         if "network" in given:
             chosen = networks_by_id(front, job.study.records, given["network"])
-            paths = [job.export(record, role) for record, role in chosen.items()]
+            paths = [job.export(record, role) for record, role in chosen.values()]
         else:
             job.export_picked(front)
             paths = [job.out / "networks" / id_ for id_ in roles(front)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ..job import journal_of, roles
-from .arguments import read, verb_parser
+from ..picks import roles
+from .arguments import journal_of, read, verb_parser
 from .display import Display
 
 TEXT = "Print the networks of a study that no other beats in every objective, under the limits last given."

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ..job import journal_of
-from .arguments import read, verb_parser
+from .arguments import journal_of, read, verb_parser
 from .display import Display
 
 TEXT = "Print every record of a study, in the order of measuring."

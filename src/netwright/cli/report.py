@@ -17,5 +17,6 @@ def run(arguments: Sequence[str]) -> None:
     given = read(parser, arguments)
     with Display() as display:
         job = kept_job(given["out"], display)
+        job.require_searched()
         path = job.report()
     display.say(f"report: {path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..job import roles
+from ..picks import roles
 from .arguments import read, recipe_job, recipe_parser
 from .display import Display
 

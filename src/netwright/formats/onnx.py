@@ -35,8 +35,9 @@ def write_onnx(network: nn.Module, example_inputs: Inputs, path: Path, *, quick:
     network.eval()
     noise = io.StringIO()
     quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
+    level, log = quiet.level, torch._C._jit_onnx_log
     quiet.setLevel(logging.ERROR)
+    torch._C._jit_onnx_log = lambda *_: None  # prints the graph of what cannot be exported, whatever verbose= says
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
             warnings.simplefilter("ignore")
@@ -52,9 +53,17 @@ def write_onnx(network: nn.Module, example_inputs: Inputs, path: Path, *, quick:
                     dynamic_shapes=free_batch(example_inputs), dynamo=True, external_data=False, verbose=False,
                 )  # fmt: skip
     except Exception as error:  # the exporters raise many types
-        raise BundleError(f"torch cannot export this network to ONNX: {one_line(error)[:500]}") from error
+        raise BundleError(f"torch cannot export this network to ONNX: {one_line(_root(error))[:500]}") from error
     finally:
         quiet.setLevel(level)
+        torch._C._jit_onnx_log = log
+
+
+def _root(error: BaseException) -> BaseException:
+    """What went wrong first: the exporters wrap it in advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def feed(session: Any, inputs: Inputs) -> dict[str, np.ndarray]:

@@ -37,15 +37,28 @@ def sha256(path: Path) -> str:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
     """Tensors, and JSON values in the header of the same file."""
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, save(whole, {"netwright": json.dumps(meta or {})}))
+    # One entry alone: safetensors writes several in an order that differs from run to run.
+    write_atomically(path, save(whole, {"netwright": json.dumps({**(meta or {}), "sha256": _digest(whole)})}))
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Of names and contents: safetensors itself notices only a file that is cut short."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What :func:`write_tensors` wrote. Raises :class:`CheckpointError` for a file that is damaged or another's."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             meta = json.loads((file.metadata() or {}).get("netwright", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 (not a mapping)
+        if meta.pop("sha256", None) not in (None, _digest(tensors)):
+            raise ValueError("its tensors are not those that were written")
+        return tensors, meta
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({one_line(error)}); it is left as it is: move it away to start anew"

@@ -79,7 +79,7 @@ class SqliteStore(Store):
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if application != APPLICATION_ID:
-                raise StoreError(f"{self.path} is not a netwright study; it is left as it is")
+                raise StoreError(f"{self.path} is not a netwright study; it is left as it is: move it away")
             if version != FORMAT:
                 raise StoreError(f"{self.path} has format {version}, this netwright reads format {FORMAT}")
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -91,7 +91,7 @@ class SqliteStore(Store):
 
     def _damaged(self, why: str) -> StoreError:
         return StoreError(
-            f"{self.path} is damaged or no study ({why}); it is left as it is: move it away to start anew"
+            f"{self.path} is damaged or no study ({why[:100]}); it is left as it is: move it away to start anew"
         )
 
 

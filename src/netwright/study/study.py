@@ -128,13 +128,17 @@ class Study:
         limited = {limit.metric for limit in self.limits}
         smallest = self.net.space.smallest
         known = self.journal.found.get(smallest)
+        found = dict(known.measurements) if known else {}
         for measurer in self.measurers:
-            if measurer.learned or measurer in self._exact or not any(m.name in limited for m in measurer.metrics):
+            own = limited & {m.name for m in measurer.metrics}
+            if measurer.learned or measurer in self._exact or not own:
                 continue
-            found = known.measurements if known else measurer.measure(Subject(self.net, smallest, self.calibration))
-            values = {m.name: found[m.name].value for m in measurer.metrics if m.name in found}
+            new = not own <= found.keys()
+            if new:
+                found.update(measurer.measure(Subject(self.net, smallest, self.calibration)))
+            values = {name: found[name].value for name in own}
             if broken(self.limits, values):
-                if not known:
+                if new:
                     about = {"strategy": "probe", "seed": self.seed, "time": round(time.time(), 3)}
                     about |= measurer.provenance()
                     why = explain(self.limits, found)
@@ -236,8 +240,7 @@ class Study:
             then, now = header.get(name), self._header.get(name)
             if then != now:
                 raise StoreError(
-                    f"{self._where()} holds another study: its {name} is {_short(then)}, here it is {_short(now)}; "
-                    "use another output directory"
+                    f"{self._where()} holds another study: {difference(name, then, now)}; use another output directory"
                 )
 
     def _where(self) -> str:
@@ -283,6 +286,18 @@ def as_json(value: Any) -> Any:
     return value
 
 
+def difference(name: str, then: Any, now: Any) -> str:
+    """In words, the first thing in which two JSON values differ."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        key = next(k for k in {**then, **now} if then.get(k) != now.get(k))
+        return difference(f"{name}.{key}", then.get(key), now.get(key))
+    return f"its {name} is {_short(then)}, here it is {_short(now)}"
+
+
 def _short(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, list):  # objectives are lists that begin with the name
+        return ", ".join(str(v[0]) if isinstance(v, list) and v else str(v) for v in value)
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -24,8 +24,21 @@ class Part:
     labels: Tensor
 
     def __post_init__(self) -> None:
+        for what, values in (("inputs", self.inputs), ("labels", self.labels)):
+            if not isinstance(values, Tensor):
+                raise NetwrightError(
+                    f"the {what} of a part must be a torch tensor, not a {type(values).__name__}; "
+                    "torch.from_numpy() makes one of an array"
+                )
         if len(self.inputs) != len(self.labels) or not len(self.labels):
             raise NetwrightError(f"a part of the data has {len(self.inputs)} inputs and {len(self.labels)} labels")
+        if self.labels.dtype != torch.int64 or self.labels.dim() != 1:
+            raise NetwrightError(
+                f"labels must be class indices, int64 of shape ({len(self.labels)},), not {self.labels.dtype} of shape "
+                f"{tuple(self.labels.shape)}; try labels.long().flatten()"
+            )
+        if self.labels.min() < 0:
+            raise NetwrightError(f"labels must be class indices from 0, but one is {int(self.labels.min())}")
 
     def __len__(self) -> int:
         return len(self.labels)
