@@ -37,6 +37,10 @@ def test_help_is_plain_and_complete(verb):
         assert len(text.split()) >= 3, flags
 
 
+def test_help_of_a_verb_by_either_name():
+    assert done("help", "front").out == done("front", "--help").out
+
+
 @pytest.mark.parametrize("verb", RECIPE_VERBS)
 def test_help_of_a_recipe_says_what_a_newcomer_needs(verb):
     out = " ".join(done(verb, "--help").out.split())
