@@ -154,9 +154,9 @@ def load(name: str, flags: Mapping[str, Any] | None = None) -> Recipe:
         folder = None
         text = (resources.files("netwright.recipes") / f"{name}.yaml").read_text()
     else:
-        raise RecipeError(
-            f"there is no recipe {name!r}; {nearest(name, builtin())} A recipe of your own is a .yaml file."
-        )
+        close = nearest(name.lower(), builtin())
+        own = f"that names functions, such as model: {path.stem}:supernet" if path.suffix == ".py" else "of your own"
+        raise RecipeError(f"there is no recipe {name!r}; {close.rstrip('?')}, or the path of a .yaml file {own}?")
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

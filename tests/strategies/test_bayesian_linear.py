@@ -10,7 +10,7 @@ from sklearn.linear_model import BayesianRidge
 
 from netwright.core.space import Choice, Space
 from netwright.strategies.predict import BayesianLinear
-from netwright.strategies.predict.encode import one_hot
+from netwright.strategies.predict.encode import encode
 
 
 def data(n: int = 40, d: int = 6, noise: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
@@ -76,11 +76,12 @@ def test_awkward_data_give_finite_predictions(shape: str) -> None:
         assert mean == pytest.approx(y, abs=3.0)
 
 
-def test_one_hot_tells_candidates_apart_and_is_blind_to_what_is_absent() -> None:
+def test_features_tell_candidates_apart_and_are_blind_to_what_is_absent() -> None:
     space = Space([Choice("d", (1, 2)), Choice("a", (3, 5, 7), when={"d": 2}), Choice("f", (None, "x"))])
     everyone = list(space.enumerate())
-    rows = one_hot(space, everyone)
-    assert rows.shape == (8, 7)
+    rows = encode(space, everyone)
+    assert rows.shape == (8, 1 + 2 + 2)  # d; a and whether it is there; a column for each option of f
     assert len({tuple(r) for r in rows}) == 8
-    assert [r.sum() for r in rows] == [len(c) for c in everyone]
-    assert one_hot(space, []).shape == (0, 7)
+    assert rows[:, :3].tolist()[::2] == [[0, 0, 0], [1, 0, 1], [1, 0.5, 1], [1, 1, 1]]
+    assert np.all(rows[:, 3:].sum(axis=1) == 1)
+    assert encode(space, []).shape == (0, 5)

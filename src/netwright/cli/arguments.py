@@ -51,13 +51,26 @@ def read(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
         if marker in text:
             flag = text[text.index(marker) + len(marker) :].split()[0]
             flags = [s for action in parser._actions for s in action.option_strings if s.startswith("--")]
-            known = nearest(flag.split("=")[0], flags)
+            name = flag.split("=")[0]
+            inner = [f for f in flags if name.startswith("--") and f.endswith(f".{name[2:]}")]
+            known = f"did you mean {' or '.join(map(repr, inner))}?" if inner else nearest(name, flags)
             if not flag.startswith("-"):
-                text = f"{flag!r} is one argument too many; a list is written with commas: accuracy,latency"
+                text = (
+                    f"{flag!r} is one argument too many; a directory follows --out, each limit its own --limit, and a "
+                    "list is written with commas: accuracy,latency"
+                )
             else:
                 text = f"there is no {flag!r}; {known if 'did you' in known else 'its --help lists what there is'}"
+        if "Unable to load config" in text:
+            key = text.split("'")[1]
+            text = f"{key!r} holds keys of its own; write them out, for example --{key}.{_first_key(parser, key)} VALUE"
         raise NetwrightError(text) from None
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _first_key(parser: Any, key: str) -> str:
+    flags = [s for action in parser._actions for s in action.option_strings]
+    return next(f.removeprefix(f"--{key}.") for f in flags if f.startswith(f"--{key}."))
 
 
 def recipe_job(given: Mapping[str, Any], watch: Watch) -> Job:

@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> None:
     from ..core.errors import NetwrightError, nearest
 
     arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) == 2 and arguments[0] == "help":
+        arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
         raise SystemExit(0)

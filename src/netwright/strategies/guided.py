@@ -12,7 +12,12 @@ from ..core.record import Record
 from .base import TRIES, Problem, Strategy, ends, fresh
 from .evolution import Parents
 from .predict import BayesianLinear, Predictor
-from .predict.encode import one_hot
+from .predict.encode import encode
+
+SAMPLES = 6000
+"""Points that the volume is estimated with."""
+MARGIN = 0.1
+"""How far beyond what is known they reach, relative to its range."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,12 @@ class Guided(Strategy):
 
     After a small start (the smallest, the largest and random networks), each batch:
 
-    1. fits a Bayesian linear model of every measured objective and limit on the choices and the exact metrics;
+    1. fits a Bayesian linear model of every measured objective and limit on the choices;
     2. evolves from the best networks under the models' means, with the exact metrics computed, and keeps every
        network met on the way;
-    3. draws one belief from the models' posterior per network to propose (Thompson sampling), and takes the
-       network that improves the front most in the sense of the R2 indicator (Hansen and Jaszkiewicz 1998): the
-       summed gain over many weightings of the objectives, counting those already chosen.
+    3. draws one belief from the models' posterior per network to propose (Thompson sampling), and takes the network
+       that adds most to the hypervolume of the front, counting those already chosen. The volume is estimated by
+       sampling, as in HypE (Bader and Zitzler 2011), so that any number of objectives is one code path.
 
     Args:
         batch: networks measured between two fits.
@@ -35,7 +40,7 @@ class Guided(Strategy):
     """
 
     batch: int = 8
-    start: int = 16
+    start: int = 10
     population: int = 60
     generations: int = 12
 
@@ -109,9 +114,8 @@ class _Models:
         return models
 
     def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
-        """Choices and logarithms of the exact metrics, shape (candidates, features)."""
-        costs = np.log1p(np.maximum(self._exact(candidates), 0))
-        return np.hstack([one_hot(self.problem.space, candidates), costs])
+        """What the models see of candidates, shape (candidates, features)."""
+        return encode(self.problem.space, candidates)
 
     def predict(
         self, candidates: Sequence[Candidate], features: np.ndarray, rng: np.random.Generator | None = None
@@ -139,38 +143,35 @@ def _choose(
     n: int,
     rng: np.random.Generator,
 ) -> list[Candidate]:
-    """Up to ``n`` of the pool, each the best addition under a belief of its own."""
-    measured = [x for r in history if r.status == "ok" and (x := problem.losses(r)) is not None]
-    chosen: list[int] = []
-    weights = _weights(len(problem.objectives), rng)
+    """Up to ``n`` of the pool, each the best addition to the front under a belief of its own."""
+    if not pool:
+        return []
     features = models.features(pool)
+    found = [x for r in history if r.status == "ok" and (x := problem.losses(r)) is not None]
+    means, _ = models.predict(pool, features)
+    known = np.array(found) if found else means
+    low, high = np.minimum(known.min(axis=0), means.min(axis=0)), known.max(axis=0)
+    reach = np.where(high > low, high - low, 1.0)
+    # Points spread evenly over what may still be won: the share of them that a network would newly dominate stands
+    # for the volume that it would add.
+    samples = low - MARGIN * reach + (1 + 2 * MARGIN) * reach * rng.random((SAMPLES, len(low)))
+    samples = samples[~_dominated(samples, np.array(found).reshape(len(found), len(low)))]
+    chosen: list[int] = []
     for _ in range(min(n, len(pool))):
         losses, excess = models.predict(pool, features, rng)
-        seen = np.array([*measured, *losses[chosen]]) if measured or chosen else losses
-        low, high = seen.min(axis=0), seen.max(axis=0)
-        ideal = np.minimum(low, losses[excess <= 0].min(axis=0)) if np.any(excess <= 0) else low
-        scale = np.where(high > low, high - low, 1.0)
-
-        def cost(points: np.ndarray, ideal: np.ndarray = ideal, scale: np.ndarray = scale) -> np.ndarray:
-            return np.max(((points - ideal) / scale)[:, None, :] * weights, axis=2)  # (points, weightings)
-
-        best = cost(seen).min(axis=0)
-        gain = np.maximum(best - cost(losses), 0).sum(axis=1)
+        wins = np.all(losses[:, None, :] <= samples[None, :, :], axis=2)
+        gain = wins.sum(axis=1).astype(np.float64)
         gain[excess > 0] = -excess[excess > 0]
         gain[chosen] = -np.inf
-        chosen.append(int(np.argmax(gain)))
+        best = int(np.argmax(gain))
+        chosen.append(best)
+        samples = samples[~wins[best]]
     return [pool[i] for i in chosen]
 
 
-def _weights(objectives: int, rng: np.random.Generator, count: int = 100) -> np.ndarray:
-    """Weightings of the objectives, shape (count, objectives), each with a largest entry of 1."""
-    if objectives == 1:
-        return np.ones((1, 1))
-    if objectives == 2:
-        angle = (np.arange(count) + rng.random()) / count
-        raw = np.stack([angle, 1 - angle], axis=1)
-    else:
-        raw = rng.dirichlet(np.ones(objectives), size=count)
-    # A weighting's direction is the inverse of its weights: spread the directions evenly, not the weights.
-    inverse = 1 / np.maximum(raw, 1e-3)
-    return inverse / inverse.max(axis=1, keepdims=True)
+def _dominated(points: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Which points are no better than one of ``by`` in any objective, bool of shape (points,)."""
+    covered = np.zeros(len(points), dtype=bool)
+    for other in by:
+        covered |= np.all(other <= points, axis=1)
+    return covered

@@ -7,19 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...core.candidate import Candidate
-from ...core.space import Space
+from ...core.space import Choice, Space
 
 
-def one_hot(space: Space, candidates: Sequence[Candidate]) -> np.ndarray:
-    """Float64 of shape (candidates, sum of options): 1 at the option of each active choice.
+def encode(space: Space, candidates: Sequence[Candidate]) -> np.ndarray:
+    """Features of the choices, float64 of shape (candidates, features).
 
-    A choice that is not active gives zeros: it carries no signal.
+    A choice among numbers gives the position of its option, from 0 to 1; any other choice one column per option. A
+    choice with a condition gives a column that says whether it is active; where it is not, its other columns are 0.
     """
-    widths = [len(c.options) for c in space]
-    starts = np.concatenate([[0], np.cumsum(widths)]).astype(int)
-    encoded = np.zeros((len(candidates), starts[-1]))
-    for row, candidate in zip(encoded, candidates, strict=True):
-        positions = space.indices(candidate)
-        active = positions >= 0
-        row[starts[:-1][active] + positions[active]] = 1.0
-    return encoded
+    positions = np.array([space.indices(c) for c in candidates]).reshape(len(candidates), len(space))
+    columns: list[np.ndarray] = []
+    for choice, at in zip(space, positions.T, strict=True):
+        active = at >= 0
+        if is_ordered(choice):
+            columns.append(np.where(active, at, 0) / max(1, len(choice.options) - 1))
+        else:
+            columns += [at == i for i in range(len(choice.options))]
+        if space.conditions(choice.name) != ({},):
+            columns.append(active)
+    return np.array(columns, dtype=np.float64).T.reshape(len(candidates), len(columns))
+
+
+def is_ordered(choice: Choice) -> bool:
+    """Whether the options are numbers."""
+    return all(isinstance(o, int | float) and not isinstance(o, bool) for o in choice.options)
