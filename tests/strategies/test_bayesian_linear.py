@@ -80,8 +80,8 @@ def test_features_tell_candidates_apart_and_are_blind_to_what_is_absent() -> Non
     space = Space([Choice("d", (1, 2)), Choice("a", (3, 5, 7), when={"d": 2}), Choice("f", (None, "x"))])
     everyone = list(space.enumerate())
     rows = encode(space, everyone)
-    assert rows.shape == (8, 1 + 2 + 2)  # d; a and whether it is there; a column for each option of f
+    assert rows.shape == (8, 2 + 3 + 1 + 2)
     assert len({tuple(r) for r in rows}) == 8
-    assert rows[:, :3].tolist()[::2] == [[0, 0, 0], [1, 0, 1], [1, 0.5, 1], [1, 1, 1]]
-    assert np.all(rows[:, 3:].sum(axis=1) == 1)
-    assert encode(space, []).shape == (0, 5)
+    assert rows[:, 2:6].tolist()[::2] == [[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0.5], [0, 0, 1, 1]]
+    assert [r.sum() for r in np.delete(rows, 5, axis=1)] == [len(c) for c in everyone]
+    assert encode(space, []).shape == (0, 8)

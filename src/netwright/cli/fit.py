@@ -11,7 +11,8 @@ from .display import Display
 TEXT = """Train a super-network, search it, export the best networks and write a report.
 
 RECIPE names a built-in recipe or a .yaml file of your own. The output directory keeps everything; the same command
-again continues where it stopped, and a larger --evaluations goes on searching.
+again continues where it stopped, and a larger --evaluations goes on searching. Defaults below hold where the recipe
+says nothing else.
 """
 
 

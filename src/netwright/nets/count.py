@@ -17,6 +17,7 @@ import numpy as np
 
 from ..core.candidate import Candidate, Option
 from ..core.space import Space
+from .cut import Anatomy
 from .trace import Op, Trace, Tracer
 
 if TYPE_CHECKING:
@@ -72,11 +73,14 @@ class Counter:
         self.counts = lru_cache(maxsize=65536)(self._counts)
 
     def _counts(self, candidate: Candidate) -> Counts:
-        params, weight_bytes = self._parameters(candidate)
+        candidate = self._net.space.candidate(candidate)
         table = self._table
         if table is None:
+            params, weight_bytes = self._parameters(candidate)
             trace = self._tracer.run(self._net.cut(candidate))
             table, candidate = _Table(trace, {}, {}, {}), Candidate({})
+        else:
+            params, weight_bytes = table.parameters(candidate, self._net.anatomy)
         macs, peak, uncounted = table.counts(candidate)
         return Counts(params, macs, weight_bytes, peak, uncounted)
 
@@ -155,18 +159,37 @@ class _Table:
         self._terms = [(i, term) for i, op in enumerate(trace.ops) for term in _macs_terms(op, trace.shapes)]
         self._uncounted = tuple(sorted({op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY}))
 
-    def counts(self, candidate: Candidate) -> tuple[int, int, tuple[str, ...]]:
+    def parameters(self, candidate: Candidate, anatomy: Anatomy) -> tuple[int, int]:
+        """Elements and bytes of the parameters."""
+        elements = self._sizes(candidate).prod(axis=1).tolist()
+        skipped = self._skipped(candidate)
+        params = weight_bytes = 0
+        for name, size in anatomy.parameters.items():
+            if not skipped or not all(_inside(owner, skipped) for owner in anatomy.owners[name]):
+                count = elements[self._trace.names[name]]
+                params += count
+                weight_bytes += count * size
+        return params, weight_bytes
+
+    def _sizes(self, candidate: Candidate) -> np.ndarray:
         sizes = self._full
         for name, effects in self._effects.items():
             option = candidate.get(name, self._whole[name])
             if option != self._whole[name]:
                 sizes = sizes + effects[option]
-        skipped = tuple(
+        return sizes
+
+    def _skipped(self, candidate: Candidate) -> tuple[str, ...]:
+        return tuple(
             path
             for name, paths in self._hides.items()
             for path, runs in paths.items()
             if candidate.get(name, self._whole[name]) not in runs
         )
+
+    def counts(self, candidate: Candidate) -> tuple[int, int, tuple[str, ...]]:
+        """Multiply-accumulates, peak activation bytes, and what was not counted."""
+        sizes, skipped = self._sizes(candidate), self._skipped(candidate)
         runs = [not _inside(op.module, skipped) for op in self._trace.ops]
         rows = sizes.tolist()
         macs = 0

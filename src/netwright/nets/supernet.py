@@ -128,7 +128,7 @@ class SuperNet:
         """Parameters, multiply-accumulates, bytes: exact, from the cut and the traced shapes."""
         if self._active:
             raise NetError("count before the 'with net.active(...)' block or after it: inside, its layers are changed")
-        return self._counter.counts(self.space.candidate(candidate))
+        return self._counter.counts(candidate)
 
     def cut(self, candidate: Candidate) -> Cut:
         """What the candidate means to the tensors."""

@@ -26,7 +26,7 @@ class Guided(Strategy):
 
     After a small start (the smallest, the largest and random networks), each batch:
 
-    1. fits a Bayesian linear model of every measured objective and limit on the choices;
+    1. fits a Bayesian linear model of every measured objective and limit on the choices and the exact metrics;
     2. evolves from the best networks under the models' means, with the exact metrics computed, and keeps every
        network met on the way;
     3. draws one belief from the models' posterior per network to propose (Thompson sampling), and takes the network
@@ -114,8 +114,9 @@ class _Models:
         return models
 
     def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
-        """What the models see of candidates, shape (candidates, features)."""
-        return encode(self.problem.space, candidates)
+        """Choices and logarithms of the exact metrics, shape (candidates, features)."""
+        costs = np.log1p(np.maximum(self._exact(candidates), 0))
+        return np.hstack([encode(self.problem.space, candidates), costs])
 
     def predict(
         self, candidates: Sequence[Candidate], features: np.ndarray, rng: np.random.Generator | None = None

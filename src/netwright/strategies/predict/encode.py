@@ -13,19 +13,16 @@ from ...core.space import Choice, Space
 def encode(space: Space, candidates: Sequence[Candidate]) -> np.ndarray:
     """Features of the choices, float64 of shape (candidates, features).
 
-    A choice among numbers gives the position of its option, from 0 to 1; any other choice one column per option. A
-    choice with a condition gives a column that says whether it is active; where it is not, its other columns are 0.
+    Every option has a column, 1 where it is chosen; a choice among numbers has one more with the position of its
+    option, from 0 to 1, so that a trend need not be learned option by option. Where a choice is not active all its
+    columns are 0: it carries no signal.
     """
     positions = np.array([space.indices(c) for c in candidates]).reshape(len(candidates), len(space))
     columns: list[np.ndarray] = []
     for choice, at in zip(space, positions.T, strict=True):
-        active = at >= 0
-        if is_ordered(choice):
-            columns.append(np.where(active, at, 0) / max(1, len(choice.options) - 1))
-        else:
-            columns += [at == i for i in range(len(choice.options))]
-        if space.conditions(choice.name) != ({},):
-            columns.append(active)
+        columns += [at == i for i in range(len(choice.options))]
+        if is_ordered(choice) and len(choice.options) > 2:
+            columns.append(np.maximum(at, 0) / (len(choice.options) - 1))
     return np.array(columns, dtype=np.float64).T.reshape(len(candidates), len(columns))
 
 
