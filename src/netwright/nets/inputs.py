@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,3 +32,15 @@ def each_tensor(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(inputs, tuple | list):
         return type(inputs)(each_tensor(v, change) for v in inputs)
     return inputs
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor in inputs or outputs, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from tensors_in(part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from tensors_in(part)

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..core.errors import NetError, one_line
 from .cut import Anatomy, Cut, applied
 from .extract import copied, extract
-from .inputs import Inputs, call, each_tensor
+from .inputs import Inputs, call, each_tensor, tensors_in
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _Recorder(TorchDispatchMode):
         for name, tensor in (*self.network.named_parameters(), *self.network.named_buffers()):
             trace.names[name] = self._see(tensor)
             trace.weights.add(trace.buffers[trace.names[name]])
-        for tensor in _tensors_in(inputs):
+        for tensor in tensors_in(inputs):
             trace.inputs.add(trace.buffers[self._see(tensor)])
         with self._module_paths():
             try:
@@ -136,14 +136,14 @@ class _Recorder(TorchDispatchMode):
                 raise
             except Exception as error:
                 raise NetError(f"the network raises on its example inputs: {one_line(error)}") from error
-        trace.outputs = {trace.buffers[self._see(tensor)] for tensor in _tensors_in(output)}
+        trace.outputs = {trace.buffers[self._see(tensor)] for tensor in tensors_in(output)}
         return trace
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        reads = tuple(self._see(t) for t in _tensors_in((args, kwargs)))
-        writes = tuple(self._see(t) for t in _tensors_in(result))
+        reads = tuple(self._see(t) for t in tensors_in((args, kwargs)))
+        writes = tuple(self._see(t) for t in tensors_in(result))
         name = func.overloadpacket.__name__
         self.trace.ops.append(Op(name, self._stack[-1], reads, writes, self._refer(args), self._refer(kwargs)))
         return result
@@ -184,7 +184,7 @@ class _Recorder(TorchDispatchMode):
         def leave(path: str) -> Any:
             def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
                 self._stack.pop()
-                into, out = next(_tensors_in((args, kwargs)), None), next(_tensors_in(output), None)
+                into, out = next(tensors_in((args, kwargs)), None), next(tensors_in(output), None)
                 if path in self.trace.around:
                     ran_twice.add(path)
                 if into is not None and out is not None:
@@ -203,14 +203,3 @@ class _Recorder(TorchDispatchMode):
                 handle.remove()
         for path in ran_twice:
             del self.trace.around[path]
-
-
-def _tensors_in(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors_in(part)
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors_in(part)

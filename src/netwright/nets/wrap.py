@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import groupby
 from math import gcd
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from ..core.errors import NetError, nearest, one_line
 from .axes import Axis, Depth, Kernel, Slot, Width, fractions
 from .cut import Anatomy, Cut, Draft, applied
 from .importance import permute
-from .inputs import Inputs, call, each_tensor
+from .inputs import Inputs, call, each_tensor, tensors_in
 from .layers import CONVOLUTIONS
 from .supernet import SuperNet
 from .ties import RIGID, Ties
@@ -328,7 +327,7 @@ class _Search:
 
     def _run(self, cut: Cut) -> list[Tensor]:
         with torch.no_grad(), applied(self._twin, cut) as module:
-            return list(_tensors(call(module, self._inputs)))
+            return list(tensors_in(call(module, self._inputs)))
 
     def _same_form(self, found: list[Tensor]) -> None:
         before, now = [tuple(t.shape) for t in self._output], [tuple(t.shape) for t in found]
@@ -356,17 +355,6 @@ def _upwards(path: str) -> Iterator[str]:
         if not path:
             return
         path = path.rpartition(".")[0]
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors(part)
 
 
 @torch.no_grad()
