@@ -44,7 +44,7 @@ from .strategies.guided import Guided
 from .strategies.random import Random
 from .study.journal import read_journal
 from .study.sqlite import SqliteStore
-from .study.study import Step, Study, difference
+from .study.study import Step, Study
 from .training.data import Batches, Data
 from .training.loop import Progress, finetune, train
 from .training.rules import Sandwich
@@ -160,18 +160,7 @@ class Job:
 
     def check(self) -> None:
         """Say what cannot work before anything costly begins: the recipe's code, the directory, the limits."""
-        if self.study_path.exists():
-            header = read_journal(SqliteStore(self.study_path)).header
-            for name, value in self._study_key().items():
-                if header is not None and header.get(name) != value:
-                    raise StoreError(
-                        f"{self.study_path} holds another study: {difference(name, header.get(name), value)}; "
-                        "use another output directory"
-                    )
-        for text in self.recipe.limits:
-            parse_limit(text, self.metrics)
-        _ = self.data
-        self.study.probe()
+        self.study.probe()  # opening the study loads the model and the data, reads the limits and the journal
         self.remember_recipe()
 
     def train(self) -> None:

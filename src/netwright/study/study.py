@@ -208,7 +208,7 @@ class Study:
                 # What is exact comes first and stays, whatever a later function says of it.
                 found.update({k: v for k, v in measurer.measure(subject).items() if k not in found})
                 about.update(measurer.provenance())
-                if broken(self.limits, {k: v.value for k, v in found.items()}):
+                if self._breaks(found):
                     break
             else:
                 missing = [m.name for m in self.objectives if m.name not in found]
