@@ -65,7 +65,7 @@ def main() -> None:
     for _ in range(arguments.random):
         for axis in net.axes:
             if isinstance(axis, nw.Width):
-                permute(net.anatomy, axis.slots, torch.randperm(axis.channels, generator=generator))
+                permute(net.anatomy, axis, torch.randperm(axis.channels, generator=generator))
         found.append(judged())
     low, high = np.percentile(found, [25, 75]) if found else (0, 0)
     print(f"  {len(found)} random orders: median {statistics.median(found):.2f} %, quartiles {low:.2f} to {high:.2f} %")

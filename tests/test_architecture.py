@@ -31,6 +31,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "report": ("core", "study"),
     "recipes": ("core", "nets", "training"),
     "recipe": ("core",),
+    "testing": ("core", "nets", "formats"),
     "simple": ("core", "measure.base", "strategies", "study"),
 }
 

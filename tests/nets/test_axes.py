@@ -141,7 +141,7 @@ def test_what_stays_is_what_did_not_go(gone: list[tuple[int, int]]) -> None:
         assert all(a < b for a, b in ranges)
         assert all(left[1] < right[0] for left, right in itertools.pairwise(ranges)), "disjoint, not touching"
     if kept:
-        assert torch.equal(cut.slice("weight", module.weight), module.weight[kept])
+        assert torch.equal(cut.part("weight", {"weight": module.weight}.__getitem__), module.weight[kept])
 
 
 def test_a_cut_skips_what_is_inside_and_not_what_begins_alike() -> None:

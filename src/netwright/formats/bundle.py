@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..core.errors import BundleError, nearest, one_line
+from ..core.errors import BundleError, SpaceError, nearest, one_line
 from ..nets.inputs import Inputs, call, each_tensor
 from ..nets.state import sha256, state_of, write_atomically
 from .onnx import feed, write_onnx
@@ -132,6 +132,7 @@ def export(
     bundle = Bundle(out, files, differences)
     manifest = {
         "format": 1,
+        **({"candidate": network.candidate} if hasattr(network, "candidate") else {}),
         **about(bundle),
         "differences": differences,
         "versions": versions(),
@@ -139,6 +140,32 @@ def export(
     }
     write_json(out / "manifest.json", manifest)
     return bundle
+
+
+def load(folder: str | Path, net: Any) -> nn.Module:
+    """The network of a bundle, as the module that it was extracted as.
+
+    Args:
+        folder: that :func:`export` wrote, ``safetensors`` among its formats.
+        net: the super-network that it comes from, or one built the same way; its weights do not matter.
+
+    Raises :class:`BundleError` when the folder is no bundle, or of another super-network.
+    """
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        candidate = net.space.candidate(manifest["candidate"])
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder} is not a bundle: {one_line(error)}") from None
+    except (KeyError, TypeError):
+        raise BundleError(
+            f"{folder}/manifest.json names no candidate; was it extracted from a super-network?"
+        ) from None
+    except SpaceError as error:
+        raise BundleError(f"{folder} is of another super-network: {one_line(error)}") from None
+    network: nn.Module = net.extract(candidate)
+    load_weights(network, folder / FORMATS["safetensors"].file)
+    return network.eval()
 
 
 def versions() -> dict[str, str]:

@@ -70,6 +70,8 @@ class Counter:
     def __init__(self, net: SuperNet) -> None:
         self._net = net
         self._tracer = Tracer(net.anatomy, net.example_inputs)
+        absent = net.cut(net.largest).absent
+        self._parameter_bytes = {name: size for name, size in net.anatomy.parameters.items() if name not in absent}
         self.counts = lru_cache(maxsize=65536)(self._counts)
 
     def _counts(self, candidate: Candidate) -> Counts:
@@ -80,14 +82,14 @@ class Counter:
             trace = self._tracer.run(self._net.cut(candidate))
             table, candidate = _Table(trace, {}, {}, {}), Candidate({})
         else:
-            params, weight_bytes = table.parameters(candidate, self._net.anatomy)
+            params, weight_bytes = table.parameters(candidate, self._net.anatomy, self._parameter_bytes)
         macs, peak, uncounted = table.counts(candidate)
         return Counts(params, macs, weight_bytes, peak, uncounted)
 
     def _parameters(self, candidate: Candidate) -> tuple[int, int]:
         cut, anatomy = self._net.cut(candidate), self._net.anatomy
         params = weight_bytes = 0
-        for name, size in anatomy.parameters.items():
+        for name, size in self._parameter_bytes.items():
             if not all(cut.skips(owner) for owner in anatomy.owners[name]):
                 elements = int(np.prod(cut.shape(name, anatomy.shapes[name]), dtype=np.int64))
                 params += elements
@@ -101,42 +103,53 @@ class Counter:
         whole = self._tracer.run(net.cut(net.largest))
         if any(len(shape) > RANK for shape in whole.shapes):
             return None
-        signature = whole.signature()
+        hides = {axis.name: axis.hides() for axis in net.axes if axis.hides()}
+        if any(path not in whole.around for paths in hides.values() for path in paths):
+            return None
+        if any(axis.name in hides and any(True for _ in axis.regions(net.anatomy)) for axis in net.axes):
+            return None
+        # Most sizes are straight lines in the option; where they are not, every option is traced.
+        for lines in (True, False):
+            effects = self._effects(whole, hides, lines)
+            if effects is not None:
+                table = _Table(whole, effects, hides, {c.name: c.options[-1] for c in net.space})
+                if self._agrees(table, hides):
+                    return table
+        return None
+
+    def _effects(
+        self, whole: Trace, hides: Mapping[str, object], lines: bool
+    ) -> dict[str, dict[Option, np.ndarray]] | None:
+        """What every option of every axis adds to the sizes of all tensors; None where operators come or go."""
+        net, signature, full = self._net, whole.signature(), _padded(whole.shapes)
         effects: dict[str, dict[Option, np.ndarray]] = {}
-        hides: dict[str, Mapping[str, tuple[Option, ...]]] = {}
-        full = _padded(whole.shapes)
         for axis in net.axes:
-            if axis.hides():
-                hides[axis.name] = axis.hides()
+            if axis.name in hides:
                 continue
             effects[axis.name] = {axis.options[-1]: np.zeros_like(full)}
-            ends = axis.options[:1] if _is_linear(axis.options) else axis.options[:-1]
-            for option in ends:
+            line = lines and _is_linear(axis.options)
+            for option in axis.options[:1] if line else axis.options[:-1]:
                 trace = self._tracer.run(net.cut_of({**dict(net.largest), axis.name: option}))
                 if trace.signature() != signature:
                     return None
                 effects[axis.name][option] = _padded(trace.shapes) - full
-            if _is_linear(axis.options) and len(axis.options) > 1:
+            if line and len(axis.options) > 1:
                 first, *between, last = (int(o) for o in axis.options)  # type: ignore[arg-type]
                 slope = effects[axis.name][axis.options[0]]
                 for option in between:
-                    share = slope * (last - option)
-                    if np.any(share % (last - first)):
-                        return None
-                    effects[axis.name][option] = share // (last - first)
-        skippable = {path for paths in hides.values() for path in paths}
-        if any(path not in whole.around for path in skippable):
-            return None
-        table = _Table(whole, effects, hides, {c.name: c.options[-1] for c in net.space})
-        rng = np.random.default_rng(0)
-        # Every option of every axis is met once, all blocks running, then mixtures.
+                    effects[axis.name][option] = slope * (last - option) // (last - first)
+        return effects
+
+    def _agrees(self, table: _Table, hides: Mapping[str, object]) -> bool:
+        """Whether the table counts as a trace does: every option of every axis is met once, then mixtures."""
+        net, rng = self._net, np.random.default_rng(0)
         most = max((len(axis.options) for axis in net.axes), default=1)
         each = [_every(net.space, hides, i) for i in range(most - 1)]
         for candidate in (net.smallest, *each, *(net.space.sample(rng) for _ in range(3))):
             direct = _Table(self._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
             if table.counts(candidate) != direct:
-                return None
-        return table
+                return False
+        return True
 
 
 def _every(space: Space, whole: Mapping[str, object], i: int) -> Candidate:
@@ -159,12 +172,12 @@ class _Table:
         self._terms = [(i, term) for i, op in enumerate(trace.ops) for term in _macs_terms(op, trace.shapes)]
         self._uncounted = tuple(sorted({op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY}))
 
-    def parameters(self, candidate: Candidate, anatomy: Anatomy) -> tuple[int, int]:
-        """Elements and bytes of the parameters."""
+    def parameters(self, candidate: Candidate, anatomy: Anatomy, sizes: Mapping[str, int]) -> tuple[int, int]:
+        """Elements and bytes of the parameters, of which ``sizes`` has the bytes of an element."""
         elements = self._sizes(candidate).prod(axis=1).tolist()
         skipped = self._skipped(candidate)
         params = weight_bytes = 0
-        for name, size in anatomy.parameters.items():
+        for name, size in sizes.items():
             if not skipped or not all(_inside(owner, skipped) for owner in anatomy.owners[name]):
                 count = elements[self._trace.names[name]]
                 params += count

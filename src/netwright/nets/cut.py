@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import NetError
-from .layers import Shape, attributes
+from .layers import Shape, attributes, echoes
 
 Ranges = tuple[tuple[int, int], ...]
 """Half-open, ascending, disjoint ranges of indices that stay."""
+
+
+Gives = int | str | None | tuple["Gives", ...]
+"""What a skipped module gives: an argument, by its position or its name; None; or a tuple of these."""
+
+
+class Transform(Protocol):
+    """A small differentiable function that makes a sub-network's tensor of what the cut keeps of the whole one."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Other tensors that it needs, whole."""
+        ...
+
+    def shape(self, kept: Shape) -> Shape:
+        """The shape of what it makes of a tensor of shape ``kept``."""
+        ...
+
+    def __call__(self, kept: Tensor, *others: Tensor) -> Tensor:
+        """The sub-network's tensor; ``others`` are those of :attr:`reads`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,34 +45,44 @@ class Cut:
 
     Args:
         keep: per tensor (its name in the state dict) and dimension, the ranges of indices that stay.
-        skip: modules that are replaced by the identity.
+        skip: modules that give their arguments on, and what each gives.
         set: per module, attributes that take another value.
+        make: per tensor, what is made of the indices that stay.
+        absent: tensors that serve only to make others: no sub-network holds them.
     """
 
     keep: Mapping[str, Mapping[int, Ranges]] = field(default_factory=dict)
-    skip: frozenset[str] = frozenset()
+    skip: Mapping[str, Gives] = field(default_factory=dict)
     set: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    make: Mapping[str, Transform] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
 
     def shape(self, tensor: str, whole: Shape) -> Shape:
         """The shape that is left of a tensor of shape ``whole``."""
-        kept = self.keep.get(tensor)
-        if not kept:
-            return tuple(whole)
-        return tuple(sum(b - a for a, b in kept[d]) if d in kept else n for d, n in enumerate(whole))
+        kept = self.keep.get(tensor, {})
+        shape = tuple(sum(b - a for a, b in kept[d]) if d in kept else n for d, n in enumerate(whole))
+        return self.make[tensor].shape(shape) if tensor in self.make else shape
 
     def skips(self, path: str) -> bool:
         """Whether the module at ``path``, or one around it, is skipped."""
         return any(path == s or path.startswith(s + ".") for s in self.skip)
 
-    def slice(self, tensor: str, whole: Tensor) -> Tensor:
-        """What is left of ``whole``: a view where every dimension keeps one range, else a differentiable copy."""
+    def part(self, tensor: str, whole_of: Callable[[str], Tensor]) -> Tensor:
+        """What is left of a tensor: a view where every dimension keeps one range, else a differentiable copy.
+
+        Args:
+            tensor: its name.
+            whole_of: finds whole tensors by name.
+        """
+        whole = whole_of(tensor)
         for dim, ranges in self.keep.get(tensor, {}).items():
             if len(ranges) == 1:
                 start, stop = ranges[0]
                 whole = whole.narrow(dim, start, stop - start)
             else:
                 whole = torch.cat([whole.narrow(dim, a, b - a) for a, b in ranges], dim)
-        return whole
+        transform = self.make.get(tensor)
+        return whole if transform is None else transform(whole, *map(whole_of, transform.reads))
 
 
 class Draft:
@@ -59,37 +90,47 @@ class Draft:
 
     def __init__(self) -> None:
         self._gone: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        self._skip: set[str] = set()
+        self._skip: dict[str, Gives] = {}
         self._set: dict[str, dict[str, Any]] = {}
+        self._make: dict[str, Transform] = {}
+        self._absent: set[str] = set()
 
     def drop(self, tensor: str, dim: int, start: int, stop: int) -> None:
         """Indices ``start`` to ``stop`` (exclusive) of a dimension go."""
         if stop > start:
             self._gone.setdefault((tensor, dim), []).append((start, stop))
 
-    def skip(self, module: str) -> None:
-        """The module becomes the identity."""
-        self._skip.add(module)
+    def skip(self, module: str, gives: Gives = 0) -> None:
+        """The module gives on what it is given: its first argument, or what ``gives`` says."""
+        self._skip[module] = gives
 
     def set(self, module: str, name: str, value: Any) -> None:
         """The module's attribute takes another value."""
         self._set.setdefault(module, {})[name] = value
+
+    def make(self, tensor: str, transform: Transform) -> None:
+        """The tensor is what the transform makes of the indices that stay."""
+        self._make[tensor] = transform
+
+    def absent(self, tensor: str) -> None:
+        """The tensor serves only to make others: no sub-network holds it."""
+        self._absent.add(tensor)
 
     def finish(self, anatomy: Anatomy) -> Cut:
         """The cut, with the attributes that follow from the shapes that stay."""
         keep: dict[str, dict[int, Ranges]] = {}
         for (tensor, dim), gone in self._gone.items():
             keep.setdefault(tensor, {})[dim] = _rest(gone, anatomy.shapes[tensor][dim])
-        cut = Cut(keep, frozenset(self._skip), {})
+        cut = Cut(keep, self._skip, {}, self._make, frozenset(self._absent))
         changes: dict[str, dict[str, Any]] = {}
-        for path in {owner for tensor in keep for owner in anatomy.owners[tensor]}:
+        for path in {owner for tensor in (*keep, *self._make) for owner in anatomy.owners[tensor]}:
             shapes = {own: cut.shape(name, anatomy.shapes[name]) for own, name in anatomy.tensors_of[path].items()}
             found = attributes(anatomy.modules[path], shapes)
             if found:
                 changes[path] = found
         for path, values in self._set.items():
             changes.setdefault(path, {}).update(values)
-        return Cut(keep, cut.skip, changes)
+        return replace(cut, set=changes)
 
 
 class Anatomy:
@@ -137,18 +178,36 @@ class Anatomy:
 
 
 class Skip(nn.Module):
-    """Stands in for a skipped block that takes more than one argument: gives the first."""
+    """Stands in for a skipped module that takes more than one argument or gives more than one value.
+
+    Args:
+        gives: what it gives; see :data:`Gives`. A negative position is not used, a missing argument is None.
+    """
+
+    def __init__(self, gives: Gives = 0) -> None:
+        super().__init__()
+        self.gives = gives
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
-        """The first argument, in the order of the call."""
-        return arguments[0] if arguments else next(iter(named.values()))
+        """Arguments of the call, as ``gives`` says; argument 0 is the first, however it was passed."""
+
+        def given(what: Gives) -> Any:
+            if isinstance(what, tuple):
+                return tuple(map(given, what))
+            if isinstance(what, str):
+                return named.get(what)
+            if what is None:
+                return None
+            return arguments[what] if what < len(arguments) else next(iter(named.values())) if what == 0 else None
+
+        return given(self.gives)
 
 
-def stand_in(module: nn.Module) -> nn.Module:
-    """What runs instead of a skipped module: ``nn.Identity`` where it takes one argument."""
+def stand_in(module: nn.Module, gives: Gives) -> nn.Module:
+    """What runs instead of a skipped module: ``nn.Identity`` where it takes one argument and gives it."""
     parameters = list(inspect.signature(module.forward).parameters.values())
     alone = len(parameters) == 1 and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL
-    return (nn.Identity() if alone else Skip()).train(module.training)
+    return (nn.Identity() if alone and gives == 0 else Skip(gives)).train(module.training)
 
 
 @contextmanager
@@ -160,24 +219,28 @@ def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
     """
     undo: list[tuple[dict[str, Any], str, Any]] = []
     buffers: list[tuple[str, Tensor, Tensor]] = []
+    changed = dict.fromkeys((*cut.keep, *cut.make))
+    parts = {name: cut.part(name, anatomy.tensor) for name in changed}
+
+    def put(table: dict[str, Any], own: str, value: Any) -> None:
+        undo.append((table, own, table[own]))
+        table[own] = value
+
     try:
-        for name in cut.keep:
-            whole = anatomy.tensor(name)
-            part = cut.slice(name, whole)
+        for name, part in parts.items():
             if name not in anatomy.parameters:
-                buffers.append((name, whole, part))
+                buffers.append((name, anatomy.tensor(name), part))
             for table, own in anatomy.slots[name]:
-                undo.append((table, own, table[own]))
-                table[own] = part
-        for path in cut.skip:
+                put(table, own, part)
+        for path, gives in cut.skip.items():
             parent, own = anatomy.parent(path)
-            undo.append((parent._modules, own, parent._modules[own]))
-            parent._modules[own] = stand_in(anatomy.modules[path])
+            put(parent._modules, own, stand_in(anatomy.modules[path], gives))
         for path, values in cut.set.items():
-            state = anatomy.modules[path].__dict__
             for own, value in values.items():
-                undo.append((state, own, state[own]))
-                state[own] = value
+                put(anatomy.modules[path].__dict__, own, value)
+        for path in dict.fromkeys(owner for name in changed for owner in anatomy.owners[name]):
+            for own, value in echoes(anatomy.modules[path]).items():
+                put(anatomy.modules[path].__dict__, own, value)
         yield anatomy.root
     finally:
         now = {name: anatomy.tensor(name) for name, *_ in buffers}

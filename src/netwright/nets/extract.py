@@ -25,14 +25,21 @@ def extract(anatomy: Anatomy, cut: Cut, part: Callable[[Tensor], Tensor] = copie
     """
     # deepcopy looks up what it was already told: the slices stand in for the whole tensors, which are never copied,
     # and tied tensors and shared modules stay tied and shared.
-    memo: dict[int, Any] = {id(anatomy.modules[path]): stand_in(anatomy.modules[path]) for path in cut.skip}
+    modules = anatomy.modules
+    memo: dict[int, Any] = {id(modules[path]): stand_in(modules[path], gives) for path, gives in cut.skip.items()}
     for name in anatomy.shapes:
-        if all(cut.skips(owner) for owner in anatomy.owners[name]):
-            continue
         whole = anatomy.tensor(name)
-        piece = part(cut.slice(name, whole))
-        memo[id(whole)] = nn.Parameter(piece, whole.requires_grad) if isinstance(whole, nn.Parameter) else piece
+        if name in cut.absent:
+            memo[id(whole)] = None
+        elif not all(cut.skips(owner) for owner in anatomy.owners[name]):
+            piece = part(cut.part(name, anatomy.tensor))
+            memo[id(whole)] = nn.Parameter(piece, whole.requires_grad) if isinstance(whole, nn.Parameter) else piece
     network = copy.deepcopy(anatomy.root, memo)
+    for name in cut.absent:
+        for path in anatomy.owners[name]:
+            if not cut.skips(path):
+                own = next(own for own, tensor in anatomy.tensors_of[path].items() if tensor == name)
+                network.get_submodule(path)._parameters.pop(own, None)
     for path, values in cut.set.items():
         if not cut.skips(path):
             network.get_submodule(path).__dict__.update(copy.deepcopy(dict(values)))

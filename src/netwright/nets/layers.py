@@ -59,6 +59,10 @@ def _prelu(layer: nn.PReLU, shapes: Shapes) -> dict[str, Any]:
     return {"num_parameters": shapes["weight"][0]}
 
 
+def _recurrent(layer: nn.RNNBase, shapes: Shapes) -> dict[str, Any]:
+    return {"input_size": shapes["weight_ih_l0"][1], "hidden_size": shapes["weight_hh_l0"][1]}
+
+
 _TABLE: tuple[tuple[tuple[type, ...], Callable[[Any, Shapes], dict[str, Any]]], ...] = (
     (CONVOLUTIONS, _convolution),
     ((nn.Linear,), _linear),
@@ -67,6 +71,7 @@ _TABLE: tuple[tuple[tuple[type, ...], Callable[[Any, Shapes], dict[str, Any]]], 
     ((nn.Embedding,), _embedding),
     ((nn.GroupNorm,), _group_norm),
     ((nn.PReLU,), _prelu),
+    ((nn.RNNBase,), _recurrent),
 )
 
 
@@ -75,11 +80,23 @@ def _transposed_linear(layer: Any, shapes: Shapes) -> dict[str, Any]:
     return {"nx": into, "nf": out}
 
 
+def is_transposed_linear(layer: nn.Module) -> bool:
+    """Whether this is transformers' linear layer of GPT-2, whose weight is (inputs, outputs)."""
+    return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf")
+
+
 def attributes(layer: nn.Module, shapes: Shapes) -> dict[str, Any]:
     """The attributes of ``layer`` that differ from today's once its tensors have these shapes."""
-    if type(layer).__name__ == "Conv1D" and hasattr(layer, "nf"):  # transformers' linear layer of GPT-2
+    if is_transposed_linear(layer):
         return {k: v for k, v in _transposed_linear(layer, shapes).items() if getattr(layer, k, v) != v}
     for types, rule in _TABLE:
         if isinstance(layer, types):
             return {k: v for k, v in rule(layer, shapes).items() if getattr(layer, k) != v}
+    return {}
+
+
+def echoes(layer: nn.Module) -> dict[str, Any]:
+    """Attributes in which a layer keeps its own tensors a second time, with the tensors that it has now."""
+    if isinstance(layer, nn.RNNBase):
+        return {"_flat_weights": [getattr(layer, name) for name in layer._flat_weights_names]}
     return {}

@@ -116,12 +116,13 @@ class SuperNet:
         """The sub-network as a plain module of the model's own classes, with weights of its own.
 
         Its normalisation statistics are slices of the shared ones: :func:`netwright.recalibrate` it before use.
-        The attribute ``example_inputs`` holds the super-network's.
+        The attribute ``example_inputs`` holds the super-network's, ``candidate`` the candidate's choices.
         """
         if self._active:
             raise NetError("extract after the 'with net.active(...)' block has been left")
         network = extract(self.anatomy, self.cut(candidate))
         network.example_inputs = self.example_inputs  # type: ignore[assignment]
+        network.candidate = dict(candidate)  # type: ignore[assignment]
         return network
 
     def count(self, candidate: Candidate) -> Counts:

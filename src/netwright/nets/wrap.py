@@ -337,11 +337,11 @@ class _Search:
     def _permuted(self, width: Width) -> float:
         """The largest change of the output, relative to its size, when the width's channels change places."""
         order = torch.randperm(width.channels, generator=torch.Generator().manual_seed(0))
-        permute(self._twin, width.slots, order)
+        permute(self._twin, width, order)
         try:
             found = self._run(Cut())
         finally:
-            permute(self._twin, width.slots, torch.argsort(order))
+            permute(self._twin, width, torch.argsort(order))
         worst = 0.0
         for a, b in zip(self._output, found, strict=True):
             if a.is_floating_point():

@@ -36,6 +36,10 @@ class Axis(ABC):
         """Paths of the modules that the axis changes: where all of them are skipped, it has no meaning."""
         return {owner for tensor, *_ in self.regions(anatomy) for owner in anatomy.owners[tensor]}
 
+    def parts(self) -> Iterable[Axis]:
+        """The axes that this one is made of; itself, where it is one alone."""
+        return (self,)
+
     def hides(self) -> Mapping[str, tuple[Option, ...]]:
         """For an axis that skips modules: module path to the options with which that module runs."""
         return {}

@@ -6,24 +6,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ...core.candidate import Option
-from ..cut import Anatomy, Draft
+from ..cut import Anatomy, Draft, Gives
 from .base import Axis, Region, check_options
 
 
 @dataclass(frozen=True)
 class Depth(Axis):
-    """The first ``option`` blocks of a stage run; the others are the identity.
+    """The first ``option`` blocks of a stage run; the others give on what they are given.
 
     Args:
         name: of the choice.
         blocks: module paths, in the order in which they run. Those that may be skipped must give what they take
             (residual blocks).
         options: numbers of blocks; the last is the whole.
+        gives: what each block gives when it is skipped, for blocks that give more than their first argument; see
+            :data:`netwright.nets.cut.Gives`.
     """
 
     name: str
     blocks: tuple[str, ...]
     options: tuple[int, ...]
+    gives: tuple[Gives, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(self.blocks))
@@ -43,5 +46,5 @@ class Depth(Axis):
         }
 
     def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
-        for path in self.blocks[int(option) :]:  # type: ignore[arg-type]
-            draft.skip(path)
+        for i in range(int(option), len(self.blocks)):  # type: ignore[arg-type]
+            draft.skip(self.blocks[i], self.gives[i] if self.gives else 0)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...core.candidate import Option
 from ...core.errors import NetError
 from ..cut import Anatomy, Draft
-from ..layers import CONVOLUTIONS
+from ..layers import CONVOLUTIONS, Shape
 from .base import Axis, Region
 
 
@@ -17,18 +22,21 @@ from .base import Axis, Region
 class Kernel(Axis):
     """The centre ``option`` x ``option`` of a square, odd window stays, and the padding shrinks with it.
 
-    The output keeps its size. Cropping without a transform is the sharing of single-path NAS; once-for-all
-    (Cai et al. 2020, section 3.3) adds a learned transform.
+    The output keeps its size. Cropping without a transform is the sharing of single-path NAS. Once-for-all (Cai et
+    al. 2020, section 3.3) adds learned matrices: every smaller window is the centre of the next larger one,
+    flattened and multiplied by a matrix that all channels of the layer share.
 
     Args:
         name: of the choice.
         layer: path of the convolution.
         options: odd sizes; the last is the whole.
+        transformed: whether the layer has the matrices that :func:`add_transforms` gives it.
     """
 
     name: str
     layer: str
     options: tuple[int, ...]
+    transformed: bool = False
 
     def __post_init__(self) -> None:
         options = tuple(sorted({int(o) for o in self.options}))
@@ -50,7 +58,16 @@ class Kernel(Axis):
                     raise NetError(
                         f"axis {self.name!r}: {self.layer} is padded by {pad}, too little to crop its window"
                     )
+        missing = [m for m in self._matrices() if m not in layer._parameters]
+        if missing:
+            raise NetError(
+                f"axis {self.name!r}: {self.layer} has no {missing[0]}; call add_transforms on the layer first"
+            )
         return layer
+
+    def _matrices(self) -> list[str]:
+        """The layer's own names of its matrices, from the largest window down."""
+        return [matrix(a, b) for a, b in pairwise(reversed(self.options))] if self.transformed else []
 
     def regions(self, anatomy: Anatomy) -> Iterable[Region]:
         self._layer(anatomy)
@@ -59,12 +76,20 @@ class Kernel(Axis):
 
     def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
         layer: Any = anatomy.modules[self.layer]
+        own = anatomy.tensors_of[self.layer]
+        for name in self._matrices():
+            draft.absent(own[name])
         ring = (self.options[-1] - int(option)) // 2  # type: ignore[arg-type]
         if ring == 0:
             return
-        for tensor, dim, _, size in self.regions(anatomy):
-            draft.drop(tensor, dim, 0, ring)
-            draft.drop(tensor, dim, size - ring, size)
+        if self.transformed:
+            sizes = tuple(o for o in reversed(self.options) if o >= option)  # type: ignore[operator]
+            reads = tuple(own[matrix(a, b)] for a, b in pairwise(sizes))
+            draft.make(own["weight"], Transformed(sizes, reads))
+        else:
+            for tensor, dim, _, size in self.regions(anatomy):
+                draft.drop(tensor, dim, 0, ring)
+                draft.drop(tensor, dim, size - ring, size)
         if isinstance(layer.padding, str):
             total = [d * (int(option) - 1) for d in layer.dilation]  # type: ignore[arg-type]
             sides = [side for t in reversed(total) for side in (t // 2, t - t // 2)]
@@ -74,3 +99,44 @@ class Kernel(Axis):
         draft.set(self.layer, "padding", padding)
         # What torch derives from the padding when the layer is made, for padding modes other than zeros.
         draft.set(self.layer, "_reversed_padding_repeated_twice", [p for p in reversed(padding) for _ in range(2)])
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """A window made of a larger one, step by step: crop to the next size, multiply by that step's matrix.
+
+    Args:
+        sizes: of the windows, from the whole down.
+        reads: names of the matrices, one for each step.
+    """
+
+    sizes: tuple[int, ...]
+    reads: tuple[str, ...]
+
+    def shape(self, kept: Shape) -> Shape:
+        return (*kept[:2], *(self.sizes[-1] for _ in kept[2:]))
+
+    def __call__(self, kept: Tensor, *others: Tensor) -> Tensor:
+        for (larger, size), square in zip(pairwise(self.sizes), others, strict=True):
+            ring = (larger - size) // 2
+            for dim in range(2, kept.dim()):
+                kept = kept.narrow(dim, ring, size)
+            kept = F.linear(kept.flatten(2), square).reshape(kept.shape)
+        return kept
+
+
+def matrix(larger: int, size: int) -> str:
+    """The name of the matrix that makes windows of ``size`` of larger ones, as in published once-for-all weights."""
+    return f"{larger}to{size}_matrix"
+
+
+def add_transforms(layer: nn.Module, sizes: Sequence[int]) -> None:
+    """Give a convolution the matrices of a transformed :class:`Kernel` axis, as parameters; they begin as identities.
+
+    Args:
+        layer: the convolution; its forward does not use them.
+        sizes: of the windows, in any order; the largest is the layer's own.
+    """
+    dims = len(layer.kernel_size)  # type: ignore[arg-type]
+    for larger, size in pairwise(sorted(sizes, reverse=True)):
+        layer.register_parameter(matrix(larger, size), nn.Parameter(torch.eye(size**dims)))

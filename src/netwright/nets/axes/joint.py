@@ -1,0 +1,58 @@
+"""Joint: one choice that decides several axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ...core.candidate import Option
+from ...core.errors import NetError
+from ..cut import Anatomy, Draft
+from .base import Axis, Region
+
+
+@dataclass(frozen=True)
+class Joint(Axis):
+    """Several axes with one choice: the squeeze layer that follows the expansion, one size for all blocks.
+
+    Args:
+        name: of the choice.
+        options: of the choice; the last is the whole.
+        axes: each axis with the option that it takes for each of ``options``. Their own names are not used.
+    """
+
+    name: str
+    options: tuple[Option, ...]
+    axes: tuple[tuple[Axis, tuple[Option, ...]], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", tuple(self.options))
+        object.__setattr__(self, "axes", tuple((axis, tuple(taken)) for axis, taken in self.axes))
+        for axis, taken in self.axes:
+            unknown = [o for o in taken if o not in axis.options]
+            if len(taken) != len(self.options) or unknown or taken[-1] != axis.options[-1]:
+                raise NetError(
+                    f"axis {self.name!r}: {axis.name} takes one of its options {list(axis.options)} for each of "
+                    f"{list(self.options)}, the last for the last; got {list(taken)}"
+                )
+
+    def parts(self) -> Iterable[Axis]:
+        return [part for axis, _ in self.axes for part in axis.parts()]
+
+    def regions(self, anatomy: Anatomy) -> Iterable[Region]:
+        return [region for axis, _ in self.axes for region in axis.regions(anatomy)]
+
+    def places(self, anatomy: Anatomy) -> set[str]:
+        return {place for axis, _ in self.axes for place in axis.places(anatomy)}
+
+    def hides(self) -> Mapping[str, tuple[Option, ...]]:
+        return {
+            path: tuple(mine for mine, its in zip(self.options, taken, strict=True) if its in runs)
+            for axis, taken in self.axes
+            for path, runs in axis.hides().items()
+        }
+
+    def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
+        at = self.options.index(option)
+        for axis, taken in self.axes:
+            axis.write(taken[at], draft, anatomy)

@@ -1,0 +1,87 @@
+"""Rank: a matrix as the product of two thinner ones, cut between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...core.errors import NetError
+from ..cut import Anatomy
+from .base import check_options
+from .width import Slot, Width
+
+
+class Rank(Width):
+    """The first ``option`` singular directions of a factorised layer stay (Denton et al. 2014, section 3.2).
+
+    :func:`factorise` makes the layer two; ``option`` is the width between them. The directions lie in falling order
+    of their singular values, so that a cut is the best approximation of that rank (Eckart and Young 1936).
+    """
+
+    @classmethod
+    def of(cls, net: nn.Module, name: str, layer: str, options: Iterable[int]) -> Rank:
+        """The axis of one layer that :func:`factorise` was called for.
+
+        Args:
+            net: the network.
+            name: of the choice.
+            layer: path of the factorised layer.
+            options: ranks; the last is the whole. A rank pays where it is below ``in * out / (in + out)``.
+        """
+        pair = Anatomy(net).module(layer)
+        if not isinstance(pair, Factorised):
+            raise NetError(f"rank {name!r}: {layer} is a {type(pair).__name__}; factorise(net, {layer!r}) first")
+        first: Any = pair[0]
+        slots = (Slot(f"{layer}.0.weight", 0), Slot(f"{layer}.1.weight", 1))
+        return cls(name, slots, check_options(name, options, first.weight.shape[0]))
+
+
+class Factorised(nn.Sequential):
+    """Two layers, the first without a bias, that compute what one did."""
+
+
+@torch.no_grad()
+def factorise(net: nn.Module, layer: str) -> None:
+    """Replace a linear layer or an ungrouped 2D convolution by two of full rank, in place, by its SVD.
+
+    Args:
+        net: the network.
+        layer: the layer's path. ``W = U S V`` becomes ``V`` times the root of ``S``, then ``U`` times the root of
+            ``S``; a convolution's window goes to the first, which has stride and padding, the second is 1x1.
+    """
+    anatomy = Anatomy(net)
+    whole = anatomy.module(layer)
+    if (isinstance(whole, nn.Conv2d) and whole.groups > 1) or not isinstance(whole, nn.Linear | nn.Conv2d):
+        raise NetError(f"{layer} is a {type(whole).__name__}; a linear layer or an ungrouped Conv2d can be factorised")
+    if len(anatomy.slots[anatomy.tensors_of[layer]["weight"]]) > 1:
+        raise NetError(f"{layer} shares its weight with another layer; factorise layers that stand alone")
+    weight, bias = whole.weight.detach(), whole.bias is not None
+    u, s, v = torch.linalg.svd(weight.double().flatten(1), full_matrices=False)
+    root, rank = s.sqrt(), len(s)
+    first: nn.Linear | nn.Conv2d
+    second: nn.Linear | nn.Conv2d
+    if isinstance(whole, nn.Linear):
+        first = nn.Linear(whole.in_features, rank, bias=False)
+        second = nn.Linear(rank, whole.out_features, bias)
+    else:
+        first = nn.Conv2d(
+            whole.in_channels,
+            rank,
+            whole.kernel_size,  # type: ignore[arg-type]
+            whole.stride,  # type: ignore[arg-type]
+            whole.padding,  # type: ignore[arg-type]
+            whole.dilation,  # type: ignore[arg-type]
+            bias=False,
+            padding_mode=whole.padding_mode,
+        )
+        second = nn.Conv2d(rank, whole.out_channels, 1, bias=bias)
+    pair = Factorised(first, second).to(weight.device, weight.dtype).train(whole.training)
+    first.weight.copy_((root[:, None] * v).reshape(first.weight.shape))
+    second.weight.copy_((u * root).reshape(second.weight.shape))
+    if whole.bias is not None and second.bias is not None:
+        second.bias.copy_(whole.bias)
+    parent, own = anatomy.parent(layer)
+    parent._modules[own] = pair

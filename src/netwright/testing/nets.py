@@ -1,0 +1,174 @@
+"""What every super-network keeps, checked on random candidates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..core.candidate import Candidate
+from ..core.errors import NetError
+from ..formats.bundle import export, load
+from ..nets.axes import Axis
+from ..nets.inputs import Inputs, call, tensors_in
+from ..nets.supernet import SuperNet
+
+
+def check_supernet(
+    net: SuperNet,
+    *,
+    inputs: Inputs | None = None,
+    candidates: Iterable[Candidate] | int = 3,
+    seed: int = 0,
+    trains: bool = True,
+    formats: Iterable[str] = ("safetensors",),
+    tolerance: float = 1e-5,
+) -> None:
+    """Check that a super-network is what it says it is. Raises :class:`AssertionError`, in words.
+
+    The largest sub-network computes what the network computes. Each candidate, active, computes what it computes
+    extracted, and what it computes written to files and read back; its counts are those of the extracted network,
+    the MACs as PyTorch's own counter finds them; a training step reaches the shared weights; and nothing of it stays
+    behind.
+
+    Args:
+        net: the super-network, in evaluation mode while this runs.
+        inputs: what it is called with; by default its example inputs.
+        candidates: which, or how many random ones beside the smallest and the largest.
+        seed: of the random ones.
+        trains: whether to check that gradients reach the shared weights.
+        formats: of :func:`netwright.export`, to write and read back.
+        tolerance: largest difference between outputs, relative to the largest output.
+    """
+    inputs = net.example_inputs if inputs is None else inputs
+    if isinstance(candidates, int):
+        rng = np.random.default_rng(seed)
+        candidates = [net.smallest, net.largest, *(net.space.sample(rng) for _ in range(candidates))]
+    net.module.eval()
+    before = {k: v.detach().clone() for k, v in net.module.state_dict().items()}
+    whole = _run(net.module, inputs)
+    with net.active(net.largest) as module:
+        _same(_run(module, inputs), whole, tolerance, "the largest sub-network and the network itself")
+    for candidate in candidates:
+        network = net.extract(candidate)
+        out = _run(network, inputs)
+        with net.active(candidate) as module:
+            _same(_run(module, inputs), out, tolerance, f"{candidate}: active and extracted")
+        _check_counts(net, candidate, network)
+        if trains:
+            _check_trains(net, candidate, inputs)
+        with TemporaryDirectory(prefix="netwright-") as folder:
+            export(network, folder, list(formats), check_inputs=inputs)
+            if "safetensors" in formats:
+                size = (Path(folder) / "weights.safetensors").stat().st_size
+                own = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+                assert size <= own + 4096 + 200 * len(network.state_dict()), f"{candidate}: its file is {size} bytes"
+                _same(_run(load(folder, net), inputs), out, tolerance, f"{candidate}: extracted and reloaded")
+    for name, tensor in net.module.state_dict().items():
+        assert torch.equal(tensor, before[name]), f"{name} has changed although nobody trained"
+    _same(_run(net.module, inputs), whole, 0.0, "the network before and after")
+
+
+def check_axis(module: nn.Module, axis: Axis, example_inputs: Inputs, *, tolerance: float = 1e-5) -> None:
+    """Check one axis on a network: :func:`check_supernet` with every option, and that options differ.
+
+    Args:
+        module: a network that the axis fits.
+        axis: the axis, the only one.
+        example_inputs: what the network is called with.
+        tolerance: see :func:`check_supernet`.
+    """
+    net = SuperNet(module.eval(), [axis], example_inputs)
+    assert axis.options, f"{axis.name} has no options"
+    assert net.anatomy.modules.keys() >= axis.places(net.anatomy), f"{axis.name} names modules that do not exist"
+    every = [net.space.candidate({axis.name: option}) for option in axis.options]
+    check_supernet(net, candidates=every, tolerance=tolerance)
+    outputs = []
+    for candidate in every:
+        with net.active(candidate) as active:
+            outputs.append(_run(active, example_inputs))
+    for i, one in enumerate(outputs):
+        for j in range(i):
+            alike = all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, outputs[j], strict=True))
+            assert not alike, f"{axis.name}: options {axis.options[j]} and {axis.options[i]} compute the same"
+
+
+def _run(network: nn.Module, inputs: Inputs) -> list[Tensor]:
+    with torch.no_grad():
+        return list(tensors_in(call(network, inputs)))
+
+
+def _same(found: list[Tensor], wanted: list[Tensor], tolerance: float, what: str) -> None:
+    assert len(found) == len(wanted), f"{what}: {len(found)} and {len(wanted)} outputs"
+    for a, b in zip(found, wanted, strict=True):
+        assert a.shape == b.shape, f"{what}: outputs of shape {tuple(a.shape)} and {tuple(b.shape)}"
+        scale = float(b.abs().max()) if b.numel() else 0.0
+        apart = float((a.double() - b.double()).abs().max()) if b.numel() else 0.0
+        assert apart <= tolerance * max(scale, 1e-12), f"{what} differ by {apart:.2g} at a scale of {scale:.2g}"
+
+
+def _check_counts(net: SuperNet, candidate: Candidate, network: nn.Module) -> None:
+    counts, parameters = net.count(candidate), list(network.parameters())
+    params = sum(p.numel() for p in parameters)
+    assert counts.params == params, f"{candidate}: counts {counts.params} parameters, extracted has {params}"
+    weight_bytes = sum(p.numel() * p.element_size() for p in parameters)
+    assert counts.weight_bytes == weight_bytes, f"{candidate}: counts {counts.weight_bytes} bytes, has {weight_bytes}"
+    if counts.uncounted:
+        return
+    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as flops:
+        _run(network, net.example_inputs)
+    macs = flops.get_total_flops() // 2
+    assert counts.macs == macs, f"{candidate}: counts {counts.macs} MACs, PyTorch's counter finds {macs}"
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *more: Any, **named: Any) -> int:
+    """What PyTorch's counter does not know: attention on a CPU."""
+    *batch, queries, size = query
+    return 2 * math.prod(batch) * queries * key[-2] * (size + value[-1])
+
+
+_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+
+
+def _check_trains(net: SuperNet, candidate: Candidate, inputs: Inputs) -> None:
+    """Gradients of the active sub-network are those of the extracted one, and lie in the shared weights."""
+    wholes = [net.anatomy.tensor(name) for name in net.anatomy.parameters]
+    before = [w.grad for w in wholes]
+    network = net.extract(candidate)
+    norms = []
+    try:
+        for w in wholes:
+            w.grad = None
+        with net.active(candidate) as module:
+            _loss(module, inputs).backward()
+        norms.append(_size(w.grad for w in wholes))
+    finally:
+        for w, gradient in zip(wholes, before, strict=True):
+            w.grad = gradient
+    _loss(network, inputs).backward()
+    norms.append(
+        math.sqrt(sum(float(p.grad.double().square().sum()) for p in network.parameters() if p.grad is not None))
+    )
+    made = net.cut(candidate).make  # what is made of several tensors has other gradients than its ingredients
+    if not made:
+        apart = abs(norms[0] - norms[1])
+        assert apart <= 1e-3 * max(norms[1], 1e-12), f"{candidate}: gradients of size {norms[0]} and {norms[1]}"
+    assert norms[0] > 0, f"{candidate}: no gradient reaches the shared weights"
+
+
+def _size(gradients: Iterable[Tensor | None]) -> float:
+    return math.sqrt(sum(float(g.double().square().sum()) for g in gradients if g is not None))
+
+
+def _loss(network: nn.Module, inputs: Inputs) -> Tensor:
+    floating = [t for t in tensors_in(call(network, inputs)) if t.is_floating_point()]
+    if not floating:
+        raise NetError("the network gives no floating-point output to learn from")
+    return torch.stack([t.float().square().mean() for t in floating]).sum()
