@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..core.errors import BundleError, SpaceError, nearest, one_line
-from ..nets.inputs import Inputs, call, each_tensor
+from ..nets.inputs import Inputs, call, each_tensor, tensors_in
 from ..nets.state import sha256, state_of, write_atomically
 from .onnx import feed, write_onnx
 from .pt2 import load_pt2, write_pt2
@@ -187,9 +187,7 @@ def write_json(path: Path, value: Any) -> None:
 def _first(network: Callable[..., Any], inputs: Inputs) -> np.ndarray:
     with torch.no_grad():
         output = call(network, inputs)
-    if isinstance(output, Mapping):
-        output = next(iter(output.values()))
-    return (output[0] if isinstance(output, tuple | list) else output).numpy(force=True)
+    return next(tensors_in(output)).numpy(force=True)
 
 
 def _noise(example: Inputs) -> Inputs:

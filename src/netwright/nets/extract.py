@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from .cut import Anatomy, Cut, stand_in
 
 
-def copied(piece: Tensor) -> Tensor:
+def copied(name: str, piece: Tensor) -> Tensor:
     """A slice as a tensor of its own, in torch's default layout (exporters write slower graphs for others)."""
     return piece.detach().clone(memory_format=torch.contiguous_format)
 
 
-def extract(anatomy: Anatomy, cut: Cut, part: Callable[[Tensor], Tensor] = copied) -> nn.Module:
+def extract(anatomy: Anatomy, cut: Cut, part: Callable[[str, Tensor], Tensor] = copied) -> nn.Module:
     """A copy of the network that holds only what the cut keeps.
 
     Skipped modules are ``nn.Identity``, or :class:`~netwright.nets.cut.Skip` where they take several arguments.
-    ``part`` makes the copy of each kept slice; every tensor goes through it.
+    ``part`` makes the copy of each kept slice, given its tensor's name; every tensor goes through it.
     """
     # deepcopy looks up what it was already told: the slices stand in for the whole tensors, which are never copied,
     # and tied tensors and shared modules stay tied and shared.
@@ -32,7 +32,7 @@ def extract(anatomy: Anatomy, cut: Cut, part: Callable[[Tensor], Tensor] = copie
         if name in cut.absent:
             memo[id(whole)] = None
         elif not all(cut.skips(owner) for owner in anatomy.owners[name]):
-            piece = part(cut.part(name, anatomy.tensor))
+            piece = part(name, cut.part(name, anatomy.tensor))
             memo[id(whole)] = nn.Parameter(piece, whole.requires_grad) if isinstance(whole, nn.Parameter) else piece
     network = copy.deepcopy(anatomy.root, memo)
     for name in cut.absent:

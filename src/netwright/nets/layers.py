@@ -52,7 +52,8 @@ def _embedding(layer: nn.Embedding, shapes: Shapes) -> dict[str, Any]:
 
 def _group_norm(layer: nn.GroupNorm, shapes: Shapes) -> dict[str, Any]:
     channels = shapes["weight"][0]
-    return {"num_channels": channels, "num_groups": channels * layer.num_groups // layer.num_channels}
+    groups = max(1, channels * layer.num_groups // layer.num_channels)
+    return {"num_channels": channels, "num_groups": groups}
 
 
 def _prelu(layer: nn.PReLU, shapes: Shapes) -> dict[str, Any]:
@@ -90,7 +91,8 @@ def attributes(layer: nn.Module, shapes: Shapes) -> dict[str, Any]:
     if is_transposed_linear(layer):
         return {k: v for k, v in _transposed_linear(layer, shapes).items() if getattr(layer, k, v) != v}
     for types, rule in _TABLE:
-        if isinstance(layer, types):
+        # A parametrised layer (weight_norm) has its tensors elsewhere, and makes its weight of them.
+        if isinstance(layer, types) and not hasattr(layer, "parametrizations"):
             return {k: v for k, v in rule(layer, shapes).items() if getattr(layer, k) != v}
     return {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +77,45 @@ def state_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_state(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Copy tensors into a network of the same shapes, in place."""
+    """Copy tensors into a network of the same shapes, in place; they take the precision that the network has.
+
+    Args:
+        network: keeps its tensors; nothing is copied unless all fit.
+        tensors: by their names in the network's state dict.
+        source: where they come from, for the error.
+
+    Raises :class:`CheckpointError` that tells all that is missing, of another shape or kind, or too much.
+    """
     # Counts of batches are of no use to a trained network, and many published weights lack them.
     own = {k: v for k, v in state_of(network).items() if k in tensors or not k.endswith("num_batches_tracked")}
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    if missing or extra:
-        what = f"it lacks {missing[0]}" if missing else f"it holds {extra[0]}"
-        raise CheckpointError(f"{source} belongs to another network: {what}")
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
-            raise CheckpointError(
-                f"{source} belongs to another network: {name} is {tuple(tensors[name].shape)}, "
-                f"not {tuple(tensor.shape)}"
-            )
+    missing = [f"{k} {_shape(v)}" for k, v in own.items() if k not in tensors]
+    other = [
+        f"{k} is {_kind(tensors[k], v)} and should be {_kind(v, tensors[k])}"
+        for k, v in own.items()
+        if k in tensors and _kind(tensors[k], v) != _kind(v, tensors[k])
+    ]
+    extra = [f"{k} {_shape(v)}" for k, v in tensors.items() if k not in own]
+    told = [f"it lacks {_some(missing)}"] if missing else []
+    told += [_some(other)] if other else []
+    told += [f"it holds {_some(extra)}, which the network has not"] if extra else []
+    if told:
+        raise CheckpointError(f"{source} belongs to another network: {'; '.join(told)}")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(list(tensor.shape))
+
+
+def _kind(tensor: Tensor, beside: Tensor) -> str:
+    """Its shape, and its type where that cannot stand for the other's: float16 can for float32, int8 cannot."""
+    same = tensor.is_floating_point() == beside.is_floating_point()
+    return _shape(tensor) if same else f"{_shape(tensor)} of {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _some(things: Sequence[str], most: int = 5) -> str:
+    """The first of some things, and how many more there are."""
+    more = len(things) - most
+    return ", ".join(things[:most]) + (f" and {more} more" if more > 0 else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 from ..core.candidate import Candidate, Option
-from ..core.errors import NetError, one_line
+from ..core.errors import NetError, nearest, one_line
 from ..core.space import Choice, Space, about
 from ..core.units import show
 from .axes import Axis
 from .count import Counter, Counts
 from .cut import Anatomy, Cut, Draft, applied
+from .dataless import Dataless
 from .extract import extract
-from .inputs import Inputs, call
+from .inputs import Inputs, call, tensors_in
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,17 @@ class SuperNet:
         draft = Draft()
         for axis in self.axes:
             if axis.name in options:
-                axis.write(options[axis.name], draft, self.anatomy)
+                axis.write(self.given(axis, options), draft, self.anatomy)
         return draft.finish(self.anatomy)
+
+    def given(self, axis: Axis, options: Mapping[str, Option]) -> Option:
+        """What an axis writes for: its own option, in a tuple with those of the axes that it reads, if any.
+
+        An axis that is read and not among ``options`` counts as whole.
+        """
+        if not axis.reads:
+            return options[axis.name]
+        return (options[axis.name], *(options.get(name, self.space[name].options[-1]) for name in axis.reads))
 
     @cached_property
     def report(self) -> Report:
@@ -170,6 +180,7 @@ class SuperNet:
         """Refuse axes that reach beyond the network or contradict one another."""
         claimed: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
         skipped: dict[str, str] = {}
+        names = [axis.name for axis in self.axes]
         for axis in self.axes:
             for tensor, dim, start, stop in axis.regions(self.anatomy):
                 shape = self.anatomy.shapes.get(tensor)
@@ -183,6 +194,11 @@ class SuperNet:
                         )
                 claimed.setdefault((tensor, dim), []).append((start, stop, axis.name))
             axis.places(self.anatomy)
+            unknown = [name for name in axis.reads if name not in names]
+            if unknown:
+                raise NetError(
+                    f"axis {axis.name!r} reads {unknown[0]!r}, which is not an axis; {nearest(unknown[0], names)}"
+                )
             for path in axis.hides():
                 module = self.anatomy.modules[path]
                 twins = [p for p, m in self.anatomy.modules.items() if m is module]
@@ -229,10 +245,18 @@ class SuperNet:
         return homes or None
 
     def _check_runs(self) -> None:
+        own = {self.anatomy.tensor(name).device for name in self.anatomy.parameters}
+        given = {tensor.device for tensor in tensors_in(self.example_inputs)}
+        without_data = own == {torch.device("meta")}  # what is given may then have data
+        if len(own) == 1 and given - own and not without_data:
+            raise NetError(
+                f"the example inputs are on {', '.join(map(str, given - own))}, the network is on {next(iter(own))}; "
+                "bring both to one device"
+            )
         training = {module: module.training for module in self.module.modules()}
         self.module.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), Dataless() if without_data else nullcontext():
                 call(self.module, self.example_inputs)
                 with self.active(self.smallest) as module:
                     call(module, self.example_inputs)

@@ -12,9 +12,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.errors import NetError, one_line
-from .cut import Anatomy, Cut, applied
+from .cut import Anatomy, Cut, Gives, applied
+from .dataless import Dataless
 from .extract import copied, extract
 from .inputs import Inputs, call, each_tensor, tensors_in
+
+RESHAPED_IN_PLACE = frozenset(
+    "transpose_ t_ squeeze_ unsqueeze_ as_strided_ resize_ swapaxes_ swapdims_".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class Trace:
         weights: storages of parameters and module buffers.
         inputs, outputs: storages of the network's own.
         around: module path to the storages of its first tensor argument and result, for modules that ran once.
+        gives: what such a module would give in the place of its results if it gave on its arguments: the first for
+            the first result, and for others the arguments that they are. Modules with other results are not listed.
         names: parameter or buffer to the position of its tensor.
     """
 
@@ -69,6 +76,7 @@ class Trace:
     inputs: set[int] = field(default_factory=set)
     outputs: set[int] = field(default_factory=set)
     around: dict[str, tuple[int, int]] = field(default_factory=dict)
+    gives: dict[str, Gives] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
 
     def signature(self) -> list[tuple[str, str, tuple[int, ...], tuple[int, ...]]]:
@@ -77,45 +85,57 @@ class Trace:
 
 
 class Tracer:
-    """Traces sub-networks of one network on a copy of it that holds no data.
+    """Traces sub-networks of one network on a copy of it whose weights hold no data.
 
-    A network that looks at the values of tensors on its way does not run on meta tensors: it is traced on a copy with
-    zeros for weights, with its real inputs.
+    Three ways are tried. What depends on the inputs alone is computed (:class:`Dataless`); nothing is computed; and,
+    for a network that looks at the values of its activations, all is, with zeros for weights.
     """
 
     def __init__(self, anatomy: Anatomy, example_inputs: Inputs) -> None:
-        with torch.inference_mode(False):
-            try:
-                self._prepare(
-                    extract(anatomy, Cut(), lambda t: torch.empty_like(t, device="meta")),
-                    each_tensor(example_inputs, lambda t: torch.empty_like(t, device="meta")),
-                )
-                self.run(Cut())
-            except NetError:
-                # Buffers may hold positions or masks, which decide what happens.
-                parameters = set(anatomy.parameters)
-                weights = {id(anatomy.tensor(name)) for name in parameters}
-                self._prepare(
-                    extract(anatomy, Cut(), lambda t: torch.zeros_like(t) if id(t) in weights else copied(t)),
-                    example_inputs,
-                )
+        weights = anatomy.parameters
 
-    def _prepare(self, twin: nn.Module, inputs: Inputs) -> None:
-        self._twin, self._anatomy, self._inputs = twin.eval(), Anatomy(twin), inputs
+        def empty(_: str, tensor: Tensor) -> Tensor:
+            return torch.empty_like(tensor, device="meta")
+
+        def with_buffers(name: str, tensor: Tensor) -> Tensor:
+            # Buffers may hold positions or masks, which decide what happens.
+            return empty(name, tensor) if name in weights or tensor.is_meta else copied(name, tensor).cpu()
+
+        def zeros(name: str, tensor: Tensor) -> Tensor:
+            return torch.zeros_like(tensor, device="cpu") if name in weights else with_buffers(name, tensor)
+
+        own = each_tensor(example_inputs, lambda t: t if t.is_meta else t.cpu())
+        bare = each_tensor(example_inputs, lambda t: empty("", t))
+        ways = (with_buffers, own, Dataless()), (empty, bare, Dataless(computes=False)), (zeros, own, None)
+        for part, inputs, mode in ways:
+            with torch.inference_mode(False):
+                self._twin = extract(anatomy, Cut(), part).eval()
+                self._anatomy, self._inputs, self._mode = Anatomy(self._twin), inputs, mode
+                try:
+                    self.run(Cut())
+                    return
+                except NetError as error:
+                    why = error
+        raise why
+
+    def form(self, cut: Cut) -> list[tuple[int, ...]]:
+        """The shapes of the sub-network's outputs. Whatever its own code raises is raised."""
+        with torch.no_grad(), applied(self._anatomy, cut), self._mode or contextlib.nullcontext():
+            return [tuple(t.shape) for t in tensors_in(call(self._twin, self._inputs))]
 
     def run(self, cut: Cut) -> Trace:
-        """The trace of the sub-network. Raises :class:`NetError` where the network does not run on meta tensors."""
+        """The trace of the sub-network. Raises :class:`NetError` where the network raises."""
         # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
         with torch.no_grad(), torch.inference_mode(False), applied(self._anatomy, cut):
-            recorder = _Recorder(self._twin)
+            recorder = _Recorder(self._twin, self._mode)
             with recorder:
                 return recorder.record(self._inputs)
 
 
 class _Recorder(TorchDispatchMode):
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, mode: Dataless | None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self._mode = network, mode
         self.trace = Trace()
         self._tensors: dict[int, int] = {}
         self._storages: dict[int, int] = {}
@@ -141,11 +161,14 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        result = self._mode.compute(func, args, kwargs) if self._mode else func(*args, **kwargs)
         reads = tuple(self._see(t) for t in tensors_in((args, kwargs)))
-        writes = tuple(self._see(t) for t in tensors_in(result))
         name = func.overloadpacket.__name__
-        self.trace.ops.append(Op(name, self._stack[-1], reads, writes, self._refer(args), self._refer(kwargs)))
+        refer = self._refer(args), self._refer(kwargs)
+        if name in RESHAPED_IN_PLACE:  # the same tensor is another from now on
+            del self._tensors[id(args[0])]
+        writes = tuple(self._see(t) for t in tensors_in(result))
+        self.trace.ops.append(Op(name, self._stack[-1], reads, writes, *refer))
         return result
 
     def _refer(self, value: Any) -> Any:
@@ -190,6 +213,8 @@ class _Recorder(TorchDispatchMode):
                 if into is not None and out is not None:
                     buffers = self.trace.buffers
                     self.trace.around[path] = (buffers[self._see(into)], buffers[self._see(out)])
+                    with contextlib.suppress(_NotGiven):
+                        self.trace.gives[path] = _gives(args, kwargs, output)
 
             return hook
 
@@ -203,3 +228,30 @@ class _Recorder(TorchDispatchMode):
                 handle.remove()
         for path in ran_twice:
             del self.trace.around[path]
+            self.trace.gives.pop(path, None)
+
+
+class _NotGiven(Exception):
+    """A result that is not an argument."""
+
+
+def _gives(args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Gives:
+    """See :attr:`Trace.gives`."""
+    first = args[0] if args else next(iter(kwargs.values()), None)
+    if not isinstance(first, Tensor):
+        raise _NotGiven
+    given: dict[int, Gives] = {id(value): name for name, value in kwargs.items()}
+    given |= {id(value): at for at, value in enumerate(args)}
+
+    def leaf(value: Any, leads: bool) -> Gives:
+        if leads and isinstance(value, Tensor):
+            return 0
+        if value is None:
+            return None
+        if isinstance(value, Tensor) and id(value) in given:
+            return given[id(value)]
+        raise _NotGiven
+
+    if type(output) is tuple:
+        return tuple(leaf(value, at == 0) for at, value in enumerate(output))
+    return leaf(output, True)

@@ -120,10 +120,15 @@ def _check_counts(net: SuperNet, candidate: Candidate, network: nn.Module) -> No
     assert counts.params == params, f"{candidate}: counts {counts.params} parameters, extracted has {params}"
     weight_bytes = sum(p.numel() * p.element_size() for p in parameters)
     assert counts.weight_bytes == weight_bytes, f"{candidate}: counts {counts.weight_bytes} bytes, has {weight_bytes}"
-    if counts.uncounted:
-        return
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as flops:
-        _run(network, net.example_inputs)
+    if counts.uncounted or any(isinstance(module, nn.RNNBase) for module in network.modules()):
+        return  # PyTorch's counter passes over recurrent layers
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it knows nothing of the fused encoder layer either
+    try:
+        with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as flops:
+            _run(network, net.example_inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     macs = flops.get_total_flops() // 2
     assert counts.macs == macs, f"{candidate}: counts {counts.macs} MACs, PyTorch's counter finds {macs}"
 
@@ -134,7 +139,16 @@ def _attention_flops(query: Any, key: Any, value: Any, *more: Any, **named: Any)
     return 2 * math.prod(batch) * queries * key[-2] * (size + value[-1])
 
 
-_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+def _vector_flops(left: Any, right: Any, *more: Any, **named: Any) -> int:
+    return 2 * math.prod(left)
+
+
+_FORMULAS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten.mv: _vector_flops,
+    torch.ops.aten.dot: _vector_flops,
+    torch.ops.aten.addmv: lambda addend, *rest, **named: _vector_flops(*rest),
+}
 
 
 def _check_trains(net: SuperNet, candidate: Candidate, inputs: Inputs) -> None:

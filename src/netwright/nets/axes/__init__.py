@@ -9,6 +9,7 @@ from .kernel import Kernel, add_transforms
 from .rank import Rank, factorise
 from .resolution import Resize, Resolution
 from .setting import Setting
+from .share import Share
 from .width import Slot, Width
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Resize",
     "Resolution",
     "Setting",
+    "Share",
     "Slot",
     "Width",
     "add_transforms",

@@ -24,6 +24,11 @@ class Axis(ABC):
     name: str
     options: tuple[Option, ...]
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of other axes that decide with this one: :meth:`write` gets a tuple of its own option and theirs."""
+        return ()
+
     @abstractmethod
     def regions(self, anatomy: Anatomy) -> Iterable[Region]:
         """What the axis may ever drop. Two axes whose regions overlap contradict one another."""

@@ -1,0 +1,191 @@
+"""What may be an axis of a model: sizes, runs of blocks and windows, read off its trace and its ties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from math import gcd
+
+import numpy as np
+from torch import nn
+
+from .axes import Depth, Kernel, Slot, Width, fractions
+from .cut import Anatomy, Gives
+from .labels import RIGID
+from .layers import CONVOLUTIONS, is_transposed_linear
+from .ties import Ties
+from .trace import Trace
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+
+Dimension = tuple[str, int]
+"""A tensor's name and one of its dimensions."""
+
+
+def widths(anatomy: Anatomy, trace: Trace, ties: Ties, round_to: int, reasons: dict[str, str]) -> Iterator[Width]:
+    """Groups of channels that lie in the same dimensions of the same weights, in a layout that a prefix can cut.
+
+    Why others are not given goes into ``reasons``, by module path.
+    """
+    labels = {
+        (tensor, dim): row
+        for tensor, position in trace.names.items()
+        for dim, row in enumerate(ties.of(position))
+        if not np.all(row == RIGID)
+    }
+    taken: set[str] = set()
+    for key, members in _groups(labels):
+        name = _name(anatomy, key, taken)
+        whole = len(members)
+        if whole < 2:
+            continue
+        slots = _slots(members, {k: labels[k] for k in key})
+        owners = [owner for tensor, _ in key for owner in anatomy.owners[tensor]]
+        if slots is None:
+            for owner in owners:
+                reasons.setdefault(owner, f"its {whole} channels do not lie one behind the other")
+            continue
+        made = [s.block for s in slots if s.dim == 0 and len(anatomy.shapes[s.tensor]) > 1]
+        step = gcd(*(made or [s.block for s in slots]))
+        # A channel may stand for a block of indices (a head, a group), which counts towards the multiple.
+        options = fractions(whole, SHARES, max(1, round_to // step))
+        if len(options) > 1:
+            taken.add(name)
+            yield Width(name, slots, options)
+        else:
+            for owner in owners:
+                reasons.setdefault(owner, f"{whole} channels are too few for multiples of {round_to}: see round_to=")
+
+
+def causes(anatomy: Anatomy, trace: Trace, ties: Ties) -> Iterator[tuple[str, str]]:
+    """Why layers cannot make fewer channels, by module path."""
+    for tensor, position in trace.names.items():
+        shape = anatomy.shapes.get(tensor)
+        why = ties.why(position, _made_in(anatomy, tensor)) if shape and tensor in anatomy.parameters else None
+        if why:
+            for owner in anatomy.owners[tensor]:
+                yield owner, why
+
+
+def _groups(labels: dict[Dimension, np.ndarray]) -> Iterator[tuple[tuple[Dimension, ...], np.ndarray]]:
+    """The dimensions that share labels, with these labels: those that occur in exactly the same dimensions."""
+    most = max((int(row.max()) for row in labels.values()), default=0)
+    marks = np.zeros(most + 1, dtype=np.uint64)  # of a label: the sum of a random number for each of its dimensions
+    rng = np.random.default_rng(0)
+    distinct = {key: np.unique(row[row != RIGID]) for key, row in labels.items()}
+    for found in distinct.values():
+        marks[found] += rng.integers(1, 2**62, dtype=np.uint64)
+    members: dict[int, np.ndarray] = {}
+    keys: dict[int, list[Dimension]] = {}
+    for key, found in distinct.items():
+        for mark in np.unique(marks[found]).tolist():
+            keys.setdefault(mark, []).append(key)
+            members.setdefault(mark, found[marks[found] == mark])
+    for mark, own in keys.items():
+        yield tuple(sorted(own)), members[mark]
+
+
+def _slots(members: np.ndarray, labels: dict[Dimension, np.ndarray]) -> tuple[Slot, ...] | None:
+    """Where the channels lie, if in every dimension they are runs of equal blocks, one behind the other."""
+    tables = {}
+    for key, row in labels.items():
+        at = np.flatnonzero(np.isin(row, members))
+        at = at[np.argsort(row[at], kind="stable")]  # channel by channel, each in ascending order
+        counts = np.unique(row[at], return_counts=True)[1]
+        if np.any(counts != counts[0]):
+            return None
+        tables[key] = at.reshape(len(members), -1)
+    first = tables[min(tables, key=lambda k: tables[k].shape[1])]
+    order = np.argsort(first[:, 0])
+    slots: list[Slot] = []
+    for (tensor, dim), table in tables.items():
+        table = table[order]
+        column = 0
+        while column < table.shape[1]:
+            block = 1
+            while column + block < table.shape[1] and np.all(table[:, column + block] == table[:, column] + block):
+                block += 1
+            if np.any(np.diff(table[:, column]) != block):
+                return None
+            slots.append(Slot(tensor, dim, int(table[0, column]), block))
+            column += block
+    return tuple(slots)
+
+
+def _name(anatomy: Anatomy, key: Sequence[Dimension], taken: set[str]) -> str:
+    """After the first layer, in the network's own order, that makes the channels."""
+    order = {name: i for i, name in enumerate(anatomy.shapes)}
+    makers = [t for t, d in key if len(anatomy.shapes[t]) > 1 and d == _made_in(anatomy, t)] or [t for t, _ in key]
+    tensor = min(makers, key=lambda t: order[t])
+    name = f"{anatomy.owners[tensor][0] or tensor}.width"
+    while name in taken:
+        name += "'"
+    return name
+
+
+def _made_in(anatomy: Anatomy, tensor: str) -> int:
+    """The dimension of a weight that its layer's output has."""
+    layer = anatomy.modules[anatomy.owners[tensor][0]]
+    if len(anatomy.shapes[tensor]) < 2:
+        return 0
+    return 1 if isinstance(layer, nn.Embedding) or is_transposed_linear(layer) else 0
+
+
+def depths(anatomy: Anatomy, trace: Trace) -> Iterator[Depth]:
+    """Runs of neighbouring residual blocks in one container."""
+    residual = [path for path in trace.gives if path and _is_residual(anatomy, trace, path)]
+    listed = [p for p in residual if isinstance(anatomy.modules[p.rpartition(".")[0]], nn.Sequential | nn.ModuleList)]
+    outermost = [p for p in listed if not any(p.startswith(q + ".") for q in listed)]
+    # Residual modules that stand alone, where no list of blocks lies in them or around them.
+    alone = [p for p in residual if not any(_nested(p, q) for q in listed)]
+    outermost += [p for p in alone if not any(p.startswith(q + ".") for q in alone)]
+    ran = list(dict.fromkeys(op.module for op in trace.ops))
+    for parent, paths in groupby(sorted(outermost, key=ran_first(ran)), key=lambda p: p.rpartition(".")[0]):
+        blocks = tuple(paths)
+        if not isinstance(anatomy.modules[parent], nn.Sequential | nn.ModuleList):
+            for block in blocks:
+                yield Depth(f"{block}.depth", (block,), (0, 1), _gives(trace, (block,)))
+            continue
+        children = [f"{parent}.{name}" for name in anatomy.modules[parent]._modules]
+        least = 0 if set(blocks) != set(children) else 1
+        if len(blocks) > least:
+            yield Depth(f"{parent}.depth", blocks, tuple(range(least, len(blocks) + 1)), _gives(trace, blocks))
+
+
+def _gives(trace: Trace, blocks: Sequence[str]) -> tuple[Gives, ...]:
+    found = tuple(trace.gives[block] for block in blocks)
+    return () if all(gives == 0 for gives in found) else found
+
+
+def _nested(one: str, other: str) -> bool:
+    return one == other or one.startswith(other + ".") or other.startswith(one + ".")
+
+
+def ran_first(ran: Sequence[str]) -> Callable[[str], int]:
+    """A sort key: when a module, or one in it, first ran."""
+    return lambda path: next((i for i, r in enumerate(ran) if r == path or r.startswith(path + ".")), len(ran))
+
+
+def _is_residual(anatomy: Anatomy, trace: Trace, path: str) -> bool:
+    """Whether a module gives what it takes, and adds what it takes to something on the way."""
+    module = anatomy.modules[path]
+    if isinstance(module, nn.Sequential | nn.ModuleList) or not any(True for _ in module.parameters()):
+        return False
+    into, out = trace.around[path]
+    if trace.shapes[trace.owners[into]] != trace.shapes[trace.owners[out]] or into == out:
+        return False
+    inside = [op for op in trace.ops if op.module == path or op.module.startswith(path + ".")]
+    return any(
+        op.name in ("add", "add_") and len(op.reads) == 2 and into in {trace.buffers[t] for t in op.reads}
+        for op in inside
+    )
+
+
+def kernels(anatomy: Anatomy) -> Iterator[Kernel]:
+    for path, layer in anatomy.modules.items():
+        if not isinstance(layer, CONVOLUTIONS):
+            continue
+        sizes = set(layer.kernel_size)
+        size = max(sizes)
+        if len(sizes) == 1 and size >= 5 and size % 2 and not isinstance(layer.padding, str):
+            yield Kernel(f"{path}.kernel", path, tuple(range(3, size + 1, 2)))

@@ -1,0 +1,350 @@
+"""No axis is believed because a rule says so: ties are proved by numbers, and cuts by running them.
+
+Permuting a width's channels in all its tensors must leave the output as it is. All widths are permuted at once, each
+in an order of its own; where the output changes, halves of them are tried, and halves of these. Whether the network
+runs with an axis cut is tried on tensors without data: with many axes cut at once, in such combinations that for any
+two axes there is one with only the first and one with only the second.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from ..core.candidate import Option
+from ..core.errors import NetError, one_line
+from .axes import Axis, Depth, Width
+from .cut import Anatomy, Cut, Draft
+from .extract import extract
+from .importance import permute
+from .inputs import Inputs, call, each_tensor, tensors_in
+from .trace import Tracer
+
+COUNTING = tuple(
+    "head group chan dim size embed feature hidden model unit filter plane width inner ffn nf nx nz rank state".split()  # noqa: SIM905
+)
+"""What the names of attributes that count channels contain. Whether one does is found out by running the network."""
+
+LARGE = 50_000_000
+"""Parameters above which ties are proved part by part and in single precision."""
+
+PART = 250_000_000
+"""Parameters of all blocks that are proved at once in a large network: a gigabyte."""
+
+
+class Proof:
+    """Axes that have been proved so far, and why others were not.
+
+    Args:
+        anatomy: of the model.
+        tracer: of the model.
+        example_inputs: of the model.
+        only, except_: patterns of module paths.
+    """
+
+    def __init__(
+        self, anatomy: Anatomy, tracer: Tracer, example_inputs: Inputs, only: Iterable[str], except_: Iterable[str]
+    ) -> None:
+        self.anatomy, self.example_inputs = anatomy, example_inputs
+        self.only, self.except_ = tuple(only), tuple(except_)
+        self.kept: list[Axis] = []
+        self.reasons: dict[str, str] = {}
+        self._claimed: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
+        self._form = tracer.form
+        self._whole = tracer.form(Cut())
+        if not self._whole:
+            raise NetError(
+                "the network's output holds no tensor; give one, or a tuple, list, dict or dataclass of them"
+            )
+
+    def keep(self, axis: Axis) -> None:
+        """Take an axis in without proof."""
+        self.kept.append(axis)
+        for tensor, dim, start, stop in axis.regions(self.anatomy):
+            self._claimed.setdefault((tensor, dim), []).append((start, stop, axis.name))
+
+    def take(self, axes: Iterable[Axis]) -> None:
+        """Take in those of the axes that are wanted, contradict none that is kept, and with which the network runs."""
+        candidates = [axis for axis in axes if self._admits(axis)]
+        if self._all_run(candidates):
+            for axis in candidates:
+                self.keep(axis)
+            return
+        for axis in candidates:
+            self._take_alone(axis)
+
+    def take_widths(self, widths: Iterable[Width]) -> None:
+        """The same for widths, of which only those are considered whose channels are tied as they say."""
+        wanted = [width for width in widths if self._admits(width)]
+        self.take(self._tied(wanted))
+
+    # -- whether it runs ---------------------------------------------------------------------------------------
+
+    def _take_alone(self, axis: Axis) -> None:
+        tries = [axis]
+        if isinstance(axis, Width):
+            found = self._counts(axis)
+            names = list(dict.fromkeys(name for _, name in found))[:4]
+            for size in range(len(names), 0, -1):
+                for some in combinations(names, size):
+                    tries.append(replace(axis, counts=tuple(c for c in found if c[1] in some)))
+        for attempt in tries:
+            why = self._fails(attempt)
+            if why is None:
+                for place in attempt.places(self.anatomy):
+                    self.reasons.pop(place, None)
+                self.keep(attempt)
+                return
+            self._refuse(axis, f"the network does not run when {axis.name} is cut: {why}")
+
+    def _fails(self, axis: Axis) -> str | None:
+        """Why the network does not run with the axis cut, alone or with all that is kept."""
+        for option in dict.fromkeys((axis.options[0], axis.options[len(axis.options) // 2])):
+            why = self._does_not_run([(axis, option)])
+            if why:
+                return why
+        return self._does_not_run([(a, a.options[0]) for a in (*self.kept, axis)])
+
+    def _all_run(self, axes: Sequence[Axis]) -> bool:
+        """Whether the network runs with each of the axes cut and the others not, as far as combinations tell."""
+        for middle in (0, 2):
+            if self._does_not_run(
+                [(a, a.options[len(a.options) // middle if middle else 0]) for a in (*self.kept, *axes)]
+            ):
+                return False
+        for bit in range(max(len(axes) - 1, 0).bit_length()):
+            for side in (0, 1):
+                half = [a for i, a in enumerate(axes) if i >> bit & 1 == side]
+                if self._does_not_run([(a, a.options[0]) for a in half]):
+                    return False
+        return True
+
+    def _does_not_run(self, chosen: Sequence[tuple[Axis, Option]]) -> str | None:
+        draft = Draft()
+        try:
+            for axis, option in chosen:
+                axis.write(option, draft, self.anatomy)
+            now = self._form(draft.finish(self.anatomy))
+        except Exception as error:  # the model's own code meets sizes that it did not expect
+            return one_line(error)[:160]
+        if now != self._whole:
+            a, b = next(
+                ((a, b) for a, b in zip(self._whole, now, strict=False) if a != b), (len(self._whole), len(now))
+            )
+            return f"the output's shape becomes {b}, it was {a}"
+        return None
+
+    def _counts(self, width: Width) -> tuple[tuple[str, str], ...]:
+        """Attributes of the modules around that have the width's number of channels and may count them."""
+        around = {path for place in width.places(self.anatomy) for path in _upwards(place)}
+        return tuple(
+            (path, name)
+            for path in sorted(around)
+            for name, value in vars(self.anatomy.modules[path]).items()
+            if isinstance(value, int)
+            and not isinstance(value, bool)
+            and value == width.channels
+            and not name.startswith("_")
+            and any(word in name for word in COUNTING)
+        )
+
+    # -- whether it is tied ------------------------------------------------------------------------------------
+
+    def _tied(self, widths: Sequence[Width]) -> list[Width]:
+        """Those whose channels can change places without a change of the output."""
+        refused: set[str] = set()
+        for excerpt in self._excerpts():
+            own = [w for w in (excerpt.share(w) for w in widths if w.name not in refused) if w.slots]
+            reference = excerpt.run()
+            if not all(bool(torch.isfinite(t).all()) for t in reference):
+                for width in own:
+                    refused.add(width.name)
+                    self._refuse(
+                        width, "the network's output is not finite with noise for weights: no tie can be proved"
+                    )
+                continue
+            for width, change in excerpt.untied(own, reference):
+                refused.add(width.name)
+                self._refuse(
+                    width,
+                    f"the tie of {width.name} is incomplete: permuting its channels changes the output "
+                    f"by {change:.1g} of its size",
+                )
+        return [w for w in widths if w.name not in refused]
+
+    def _excerpts(self) -> Iterator[_Excerpt]:
+        """The network, or, where it is large, the network with some of the blocks of its stages at a time."""
+        sizes = {name: self.anatomy.tensor(name).numel() for name in self.anatomy.parameters}
+        stages = [axis for axis in self.kept if isinstance(axis, Depth)]
+        gives = {
+            path: s.gives[i] if s.gives else 0 for s in stages for i, path in enumerate(s.blocks) if path in s.hides()
+        }
+        large = sum(sizes.values()) > LARGE
+        noise = _Noise(torch.float32 if large else torch.float64, gives)
+        inputs = noise.inputs(self.example_inputs)
+        parts: list[set[str]] = [set()]
+        room = PART
+        for path in gives:
+            block = sum(size for name, size in sizes.items() if name.startswith(path + "."))
+            if large and block > room and parts[-1]:
+                parts.append(set())
+                room = PART
+            parts[-1].add(path)
+            room -= block
+        for part in parts:
+            draft = Draft()
+            for path in gives.keys() - part:
+                draft.skip(path, gives[path])
+            yield _Excerpt(extract(self.anatomy, draft.finish(self.anatomy), noise), inputs, noise.tolerance)
+
+    # -- whether it is wanted ----------------------------------------------------------------------------------
+
+    def _admits(self, axis: Axis) -> bool:
+        places = axis.places(self.anatomy)
+        wanted = all(any(fnmatch(p, o) for o in self.only) for p in places) and not any(
+            fnmatch(p, e) for p in places for e in self.except_
+        )
+        if not wanted:
+            return self._refuse(axis, "left out by only= or except_=")
+        rival = next(
+            (
+                name
+                for tensor, dim, start, stop in axis.regions(self.anatomy)
+                for a, b, name in self._claimed.get((tensor, dim), ())
+                if a < stop and start < b
+            ),
+            None,
+        )
+        skips = next((a.name for a in self.kept if set(a.hides()) & set(axis.hides())), None)
+        if rival or skips:
+            return self._refuse(axis, f"{axis.name} would cut what {rival or skips} cuts")
+        return True
+
+    def _refuse(self, axis: Axis, reason: str) -> bool:
+        for place in axis.places(self.anatomy):
+            self.reasons.setdefault(place, reason)
+        return False
+
+
+@dataclass
+class _Excerpt:
+    """A stand-alone copy of the network, or of a part of it, with noise for weights.
+
+    Args:
+        network: the copy; its tensors are permuted and put back.
+        inputs: what it is called with.
+        tolerance: the largest change of the output, relative to its size, that is rounding.
+    """
+
+    network: nn.Module
+    inputs: Inputs
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        self.network.eval()
+        self.anatomy = Anatomy(self.network)
+
+    def run(self) -> list[Tensor]:
+        """The floating-point outputs."""
+        with torch.no_grad():
+            return [t for t in tensors_in(call(self.network, self.inputs)) if t.is_floating_point()]
+
+    def share(self, width: Width) -> Width:
+        """The width as far as its tensors are here."""
+        return replace(width, slots=tuple(s for s in width.slots if s.tensor in self.anatomy.shapes))
+
+    def untied(self, widths: Sequence[Width], reference: list[Tensor]) -> Iterator[tuple[Width, float]]:
+        """The widths that cannot be permuted without a change, and the change; the others stay permuted."""
+        if not widths:
+            return
+        orders = [
+            torch.randperm(w.channels, generator=torch.Generator().manual_seed(zlib.crc32(w.name.encode())))
+            for w in widths
+        ]
+        for width, order in zip(widths, orders, strict=True):
+            permute(self.anatomy, width, order)
+        change = _change(reference, self.run())
+        if change <= self.tolerance:
+            return
+        for width, order in zip(widths, orders, strict=True):
+            permute(self.anatomy, width, torch.argsort(order))
+        if len(widths) == 1:
+            yield widths[0], change
+            return
+        yield from self.untied(widths[: len(widths) // 2], reference)
+        yield from self.untied(widths[len(widths) // 2 :], reference)
+
+
+def _change(before: Sequence[Tensor], now: Sequence[Tensor]) -> float:
+    """The largest change of an output, relative to its size."""
+    worst = 0.0
+    for a, b in zip(before, now, strict=True):
+        change = float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) if a.numel() else 0.0
+        worst = max(worst, change if change == change else float("inf"))
+    return worst
+
+
+class _Noise:
+    """Numbers for a proof: a fresh network's zeros and ones would hide a wrong tie.
+
+    Args:
+        dtype: of the floating-point numbers.
+        blocks: modules that are copied once; other tensors are made once for all copies.
+    """
+
+    PERIOD = 1_000_003
+    """A prime, so that no two rows of a tensor are alike."""
+
+    def __init__(self, dtype: torch.dtype, blocks: Iterable[str]) -> None:
+        self.dtype = dtype
+        self.tolerance = 1e-6 if dtype == torch.float64 else 1e-4
+        self._blocks = tuple(path + "." for path in blocks)
+        self._made: dict[str, Tensor] = {}
+        self._base = torch.rand(self.PERIOD, generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+    def __call__(self, name: str, piece: Tensor) -> Tensor:
+        """A tensor's value: its own with noise added, and noise alone where it has no data."""
+        if name in self._made:
+            return self._made[name]
+        value = self._value(name, piece.detach())
+        if not name.startswith(self._blocks):
+            self._made[name] = value
+        return value
+
+    def _value(self, name: str, piece: Tensor) -> Tensor:
+        if not piece.is_floating_point():
+            return torch.ones_like(piece, device="cpu") if piece.is_meta else piece.cpu().clone()
+        start = zlib.crc32(name.encode()) % self.PERIOD
+        count = piece.numel()
+        noise = self._base.repeat((start + count) // self.PERIOD + 1)[start : start + count].reshape(piece.shape)
+        if piece.is_meta:
+            fan = piece[0].numel() if piece.dim() > 1 else 0
+            return (noise - 0.5) * (3 / fan**0.5) if fan else noise * 0.2 + 0.9
+        scale = float(piece.std()) if count > 1 else 0.0
+        return piece.to("cpu", self.dtype) * (1 + 0.2 * noise) + 0.1 * max(scale, 0.1) * noise
+
+    def inputs(self, inputs: Inputs) -> Inputs:
+        """The network's inputs in the same precision, with noise added."""
+        generator = torch.Generator().manual_seed(1)
+
+        def noisy(tensor: Tensor) -> Tensor:
+            if not tensor.is_floating_point():
+                return torch.ones_like(tensor, device="cpu") if tensor.is_meta else tensor.cpu()
+            noise = torch.randn(tensor.shape, generator=generator, dtype=self.dtype)
+            return noise if tensor.is_meta else tensor.to("cpu", self.dtype) + noise
+
+        return each_tensor(inputs, noisy)
+
+
+def _upwards(path: str) -> Iterator[str]:
+    while True:
+        yield path
+        if not path:
+            return
+        path = path.rpartition(".")[0]
