@@ -45,7 +45,7 @@ def widths(anatomy: Anatomy, trace: Trace, ties: Ties, round_to: int, reasons: d
             for owner in owners:
                 reasons.setdefault(owner, f"its {whole} channels do not lie one behind the other")
             continue
-        made = [s.block for s in slots if s.dim == 0 and len(anatomy.shapes[s.tensor]) > 1]
+        made = [s.block for s in slots if _is_made(anatomy, s)]
         step = gcd(*(made or [s.block for s in slots]))
         # A channel may stand for a block of indices (a head, a group), which counts towards the multiple.
         options = fractions(whole, SHARES, max(1, round_to // step))
@@ -57,14 +57,27 @@ def widths(anatomy: Anatomy, trace: Trace, ties: Ties, round_to: int, reasons: d
                 reasons.setdefault(owner, f"{whole} channels are too few for multiples of {round_to}: see round_to=")
 
 
+def _is_made(anatomy: Anatomy, slot: Slot) -> bool:
+    """Whether a layer's outputs lie there, of which hardware likes multiples."""
+    layer = anatomy.modules[anatomy.owners[slot.tensor][0]]
+    if len(anatomy.shapes[slot.tensor]) < 2 or not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return is_transposed_linear(layer) and slot.dim == 1
+    return slot.dim == 0
+
+
 def causes(anatomy: Anatomy, trace: Trace, ties: Ties) -> Iterator[tuple[str, str]]:
-    """Why layers cannot make fewer channels, by module path."""
+    """Why layers cannot have fewer channels, by module path."""
     for tensor, position in trace.names.items():
         shape = anatomy.shapes.get(tensor)
-        why = ties.why(position, _made_in(anatomy, tensor)) if shape and tensor in anatomy.parameters else None
-        if why:
-            for owner in anatomy.owners[tensor]:
-                yield owner, why
+        if not shape or tensor not in anatomy.parameters:
+            continue
+        made = _made_in(anatomy, tensor)
+        dims = [made, *(d for d in range(len(shape)) if d != made)]  # first what the layer makes
+        why = next((reason for d in dims if (reason := ties.why(position, d))), None)
+        if max(shape) == 1:
+            why = "it is a single number"
+        for owner in anatomy.owners[tensor] if why else ():
+            yield owner, why
 
 
 def _groups(labels: dict[Dimension, np.ndarray]) -> Iterator[tuple[tuple[Dimension, ...], np.ndarray]]:

@@ -86,6 +86,11 @@ def is_transposed_linear(layer: nn.Module) -> bool:
     return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf")
 
 
+def follows(layer: nn.Module) -> bool:
+    """Whether this table knows the layer, so that its attributes follow from its tensors."""
+    return is_transposed_linear(layer) or any(isinstance(layer, types) for types, _ in _TABLE)
+
+
 def attributes(layer: nn.Module, shapes: Shapes) -> dict[str, Any]:
     """The attributes of ``layer`` that differ from today's once its tensors have these shapes."""
     if is_transposed_linear(layer):

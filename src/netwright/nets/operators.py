@@ -395,7 +395,8 @@ def expand(ties: Ties, op: Op) -> Rows | None:
     if labels is None:
         return None
     padded = [None] * (len(out) - len(labels)) + list(labels)
-    return [x if x is not None and len(x) == n else ties.labels.fixed(n) for x, n in zip(padded, out, strict=True)]
+    # What is repeated is the same at every index, and of whatever size the network asks for.
+    return [x if x is not None and len(x) == n else ties.labels.new(n) for x, n in zip(padded, out, strict=True)]
 
 
 @rule("cat")
@@ -506,3 +507,49 @@ def view(ties: Ties, op: Op) -> Rows | None:
     if labels is None:
         return None
     return ties.reshaped(labels, op.writes[0])
+
+
+@rule("_fft_r2c", "_fft_c2c", "_fft_c2r")
+def fft(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    if labels is None:
+        return None
+    mixed = {d % len(labels) for d in op.args[1]}
+    for d in mixed:
+        ties.labels.rigid(labels[d])
+    out = ties.trace.shapes[op.writes[0]]
+    return [ties.labels.fixed(n) if d in mixed else labels[d] for d, n in enumerate(out)]
+
+
+@rule("view_as_real")
+def view_as_real(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    return [*labels, ties.labels.fixed(2)] if labels is not None else None
+
+
+@rule("view_as_complex")
+def view_as_complex(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    return labels[:-1] if labels is not None else None
+
+
+@rule("_trilinear")
+def trilinear(ties: Ties, op: Op) -> Rows | None:
+    """Three tensors are given further dimensions, multiplied, and summed over some (nn.Bilinear)."""
+    result: list[np.ndarray | None] = []
+    for at in range(3):
+        labels = ties.argument(op, at)
+        if labels is None:
+            return None
+        own: list[np.ndarray | None] = list(labels)
+        for d in op.args[3 + at]:
+            own.insert(d, None)
+        result = result or [None] * len(own)
+        for d, x in enumerate(own):
+            known = result[d]
+            if known is None:
+                result[d] = x
+            elif x is not None and len(x) == len(known):
+                ties.labels.unite(known, x)
+    gone = op.args[6]
+    return [x if x is not None else ties.labels.fixed(1) for d, x in enumerate(result) if d not in gone]

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from ..core.candidate import Option
 from ..core.errors import NetError, one_line
-from .axes import Axis, Depth, Width
+from .axes import Axis, Depth, Joint, Width
 from .cut import Anatomy, Cut, Draft
 from .extract import extract
 from .importance import permute
 from .inputs import Inputs, call, each_tensor, tensors_in
+from .layers import follows
 from .trace import Tracer
 
 COUNTING = tuple(
@@ -55,6 +56,7 @@ class Proof:
         self.only, self.except_ = tuple(only), tuple(except_)
         self.kept: list[Axis] = []
         self.reasons: dict[str, str] = {}
+        self._names: set[str] = set()
         self._claimed: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
         self._form = tracer.form
         self._whole = tracer.form(Cut())
@@ -66,6 +68,7 @@ class Proof:
     def keep(self, axis: Axis) -> None:
         """Take an axis in without proof."""
         self.kept.append(axis)
+        self._names.add(axis.name)
         for tensor, dim, start, stop in axis.regions(self.anatomy):
             self._claimed.setdefault((tensor, dim), []).append((start, stop, axis.name))
 
@@ -76,8 +79,10 @@ class Proof:
             for axis in candidates:
                 self.keep(axis)
             return
-        for axis in candidates:
-            self._take_alone(axis)
+        refused = [axis for axis in candidates if not self._take_alone(axis)]
+        for axis in refused:
+            if isinstance(axis, Width) and axis.name not in self._names:
+                self._take_together(axis, [a for a in refused if isinstance(a, Width) and a.name not in self._names])
 
     def take_widths(self, widths: Iterable[Width]) -> None:
         """The same for widths, of which only those are considered whose channels are tied as they say."""
@@ -86,22 +91,47 @@ class Proof:
 
     # -- whether it runs ---------------------------------------------------------------------------------------
 
-    def _take_alone(self, axis: Axis) -> None:
-        tries = [axis]
-        if isinstance(axis, Width):
-            found = self._counts(axis)
-            names = list(dict.fromkeys(name for _, name in found))[:4]
-            for size in range(len(names), 0, -1):
-                for some in combinations(names, size):
-                    tries.append(replace(axis, counts=tuple(c for c in found if c[1] in some)))
-        for attempt in tries:
+    def _take_alone(self, axis: Axis) -> bool:
+        if not isinstance(axis, Width):
+            return self._take_first([axis], axis)
+        return self._take_first((replace(axis, counts=counts) for counts in self._counts(axis)), axis)
+
+    def _take_together(self, width: Width, others: Sequence[Width]) -> None:
+        """Widths that a layer wants in proportion: the channels of a model, and the heads of its attention."""
+        inner = [
+            o for o in others if o.channels < width.channels and o.places(self.anatomy) & width.places(self.anatomy)
+        ]
+        if not inner or len({o.options for o in inner}) > 1 or width.channels % inner[0].channels:
+            return
+        size, options = width.channels // inner[0].channels, inner[0].options
+        outer = replace(width, options=tuple(size * option for option in options))
+
+        def attempts() -> Iterator[Axis]:
+            for counts in self._counts(outer):
+                for own in self._counts(inner[0]):
+                    names = {name for _, name in own}
+                    heads = [replace(o, counts=self._named(o, names)) for o in inner]
+                    axes = [(replace(outer, counts=counts), outer.options), *((o, options) for o in heads)]
+                    yield Joint(width.name, outer.options, tuple(axes))
+
+        if self._take_first(attempts(), width):
+            self._names |= {o.name for o in inner}
+
+    def _named(self, width: Width, names: set[str]) -> tuple[tuple[str, str], ...]:
+        return next((counts for counts in self._counts(width) if {name for _, name in counts} == names), ())
+
+    def _take_first(self, attempts: Iterable[Axis], axis: Axis) -> bool:
+        """Take in the first of several forms of an axis with which the network runs."""
+        first = ""
+        for attempt in attempts:
             why = self._fails(attempt)
             if why is None:
                 for place in attempt.places(self.anatomy):
                     self.reasons.pop(place, None)
                 self.keep(attempt)
-                return
-            self._refuse(axis, f"the network does not run when {axis.name} is cut: {why}")
+                return True
+            first = first or why
+        return self._refuse(axis, f"the network does not run when {axis.name} is cut: {first}")
 
     def _fails(self, axis: Axis) -> str | None:
         """Why the network does not run with the axis cut, alone or with all that is kept."""
@@ -140,19 +170,24 @@ class Proof:
             return f"the output's shape becomes {b}, it was {a}"
         return None
 
-    def _counts(self, width: Width) -> tuple[tuple[str, str], ...]:
-        """Attributes of the modules around that have the width's number of channels and may count them."""
+    def _counts(self, width: Width) -> list[tuple[tuple[str, str], ...]]:
+        """Which attributes of the modules around may count the channels: none, then all that have their number, then
+        those of fewer names."""
         around = {path for place in width.places(self.anatomy) for path in _upwards(place)}
-        return tuple(
+        found = [
             (path, name)
             for path in sorted(around)
+            if not follows(self.anatomy.modules[path])
             for name, value in vars(self.anatomy.modules[path]).items()
-            if isinstance(value, int)
-            and not isinstance(value, bool)
+            if type(value) is int
             and value == width.channels
             and not name.startswith("_")
             and any(word in name for word in COUNTING)
-        )
+        ]
+        names = list(dict.fromkeys(name for _, name in found))[:4]
+        some = [set(found)] if len({name for _, name in found}) > 4 else []
+        some += [{c for c in found if c[1] in few} for n in range(len(names), 0, -1) for few in combinations(names, n)]
+        return [(), *(tuple(c for c in found if c in own) for own in some)]
 
     # -- whether it is tied ------------------------------------------------------------------------------------
 
