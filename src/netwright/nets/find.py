@@ -76,8 +76,8 @@ def causes(anatomy: Anatomy, trace: Trace, ties: Ties) -> Iterator[tuple[str, st
         why = next((reason for d in dims if (reason := ties.why(position, d))), None)
         if max(shape) == 1:
             why = "it is a single number"
-        for owner in anatomy.owners[tensor] if why else ():
-            yield owner, why
+        if why:
+            yield from ((owner, why) for owner in anatomy.owners[tensor])
 
 
 def _groups(labels: dict[Dimension, np.ndarray]) -> Iterator[tuple[tuple[Dimension, ...], np.ndarray]]:

@@ -159,7 +159,8 @@ class SuperNet:
     def report(self) -> Report:
         """What is elastic, what is not, and how far it reaches."""
         touched = {owner for a in self.axes for t, *_ in a.regions(self.anatomy) for owner in self.anatomy.owners[t]}
-        weighted = [path for path, own in self.anatomy.tensors_of.items() if own]
+        tensors = self.anatomy.tensors_of.items()
+        weighted = [path for path, own in tensors if any(t in self.anatomy.parameters for t in own.values())]
         return Report(
             elastic={axis.name: axis.options for axis in self.axes},
             rigid={
