@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netwright.core.candidate import Candidate
-from netwright.nets.axes import Axis, Depth, Width
+from netwright.nets.axes import Axis, Depth, Joint, Share, Slot, Width
 from netwright.nets.count import Counts, _Table
 from netwright.nets.families.inverted_residual import inverted_residual
 from netwright.nets.supernet import SuperNet
+from netwright.nets.trace import Tracer
 
 
 def counts(module: nn.Module, inputs: Any) -> Counts:
@@ -210,6 +211,58 @@ def test_a_valid_table_is_used_and_exact_everywhere() -> None:
     for candidate in net.space.enumerate():
         found = net.count(candidate)
         assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate)
+
+
+class Branches(nn.Module):
+    """Three branches side by side: their widths share the size of what joins them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Linear(3, 6) for _ in range(3))
+        self.read = nn.Linear(18, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.read(torch.cat([branch(x) for branch in self.branches], dim=1))
+
+
+def test_sizes_that_several_axes_share_are_told_apart() -> None:
+    module = Branches()
+    axes = []
+    for i in range(3):
+        slots = [Slot(f"branches.{i}.{own}", 0) for own in ("weight", "bias")]
+        axes.append(Width(f"w{i}", (*slots, Slot("read.weight", 1, 6 * i)), (2, 4, 6)))
+    net = SuperNet(module, axes, torch.randn(1, 3))
+    assert net._counter._table is not None
+    exact_everywhere(net)
+
+
+def test_options_that_are_no_straight_line_are_traced() -> None:
+    module = nn.Sequential(nn.Linear(3, 9), nn.ReLU(), nn.Linear(9, 9), nn.ReLU(), nn.Linear(9, 2))
+    crooked = Width.tie(module, "inner", (2, 3, 8, 9), out_of=["0"], into=["2"])
+    straight = Width.tie(module, "straight", (3, 5, 7, 9), out_of=["2"], into=["4"])
+    net = SuperNet(module, [Joint("crooked", (1, 2, 3, 4), ((crooked, crooked.options),)), straight], torch.randn(1, 3))
+    assert net._counter._table is not None
+    exact_everywhere(net)
+
+
+def test_an_axis_that_reads_another_is_in_the_table() -> None:
+    module = nn.Sequential(nn.Linear(3, 12), nn.Linear(12, 6), nn.Linear(6, 2))
+    width = Width.tie(module, "width", (6, 8, 12), out_of=["0"], into=["1"])
+    group = Width.tie(module, "inner", (6,), out_of=["1"], into=["2"])
+    share = Share.tabulate("inner", (0.2, 0.4, 0.5), width, group, lambda share, of: int(share * of))
+    net = SuperNet(module, [share, width], torch.randn(1, 3))
+    assert net._counter._table is not None
+    exact_everywhere(net)
+
+
+def test_many_axes_take_few_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = inverted_residual()
+    traces: list[Any] = []
+    run = Tracer.run
+    monkeypatch.setattr(Tracer, "run", lambda self, cut: traces.append(cut) or run(self, cut))
+    assert net._counter._table is not None
+    assert len(net.axes) == 24
+    assert len(traces) <= 20
 
 
 def test_the_table_is_fast() -> None:

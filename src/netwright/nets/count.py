@@ -1,8 +1,8 @@
 """Exact counts of a candidate, read off the cut and the traced shapes.
 
-The network is traced once whole and once for each end of each axis. What an axis does to the size of every tensor
-is read off the difference, so that the counts of any candidate are sums and products of table entries. The table
-is checked against traces of whole candidates before it is used; a network whose sizes are not sums of its axes'
+The network is traced whole and then a few times with many axes cut at once. What each axis does to the size of every
+tensor is read off the differences, so that the counts of any candidate are sums and products of table entries. The
+table is checked against traces of whole candidates before it is used; a network whose sizes are not sums of its axes'
 effects is traced anew for each candidate, which is slower and as exact.
 """
 
@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from itertools import combinations, count
+from math import comb
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.candidate import Candidate, Option
 from ..core.space import Space
+from .axes import Axis
 from .cut import Anatomy
 from .trace import Op, Trace, Tracer
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from .supernet import SuperNet
 
 RANK = 8  # dimensions of a tensor that the table has room for
+
+Effects = dict[tuple[str, ...], dict[tuple[Option, ...], np.ndarray]]
+"""An axis and those that it reads, their options, and what these add to the sizes of all tensors."""
 
 CONVOLUTION = frozenset({"convolution"})
 PRODUCTS = frozenset({"mm", "bmm", "addmm", "baddbmm", "addbmm", "dot", "mv", "addmv"})
@@ -108,37 +114,93 @@ class Counter:
             return None
         if any(axis.name in hides and any(True for _ in axis.regions(net.anatomy)) for axis in net.axes):
             return None
-        # Most sizes are straight lines in the option; where they are not, every option is traced.
-        for lines in (True, False):
-            effects = self._effects(whole, hides, lines)
-            if effects is not None:
-                table = _Table(whole, effects, hides, {c.name: c.options[-1] for c in net.space})
-                if self._agrees(table, hides):
-                    return table
-        return None
+        effects = self._effects(whole, [axis for axis in net.axes if axis.name not in hides])
+        if effects is None:
+            return None
+        table = _Table(whole, effects, hides, {c.name: c.options[-1] for c in net.space})
+        return table if self._agrees(table, hides) else None
 
-    def _effects(
-        self, whole: Trace, hides: Mapping[str, object], lines: bool
-    ) -> dict[str, dict[Option, np.ndarray]] | None:
+    def _effects(self, whole: Trace, axes: list[Axis]) -> Effects | None:
         """What every option of every axis adds to the sizes of all tensors; None where operators come or go."""
-        net, signature, full = self._net, whole.signature(), _padded(whole.shapes)
-        effects: dict[str, dict[Option, np.ndarray]] = {}
-        for axis in net.axes:
-            if axis.name in hides:
-                continue
-            effects[axis.name] = {axis.options[-1]: np.zeros_like(full)}
-            line = lines and _is_linear(axis.options)
-            for option in axis.options[:1] if line else axis.options[:-1]:
-                trace = self._tracer.run(net.cut_of({**dict(net.largest), axis.name: option}))
-                if trace.signature() != signature:
+        effects: Effects = {(axis.name, *axis.reads): {} for axis in axes}
+        base, plain = self._net.largest, [axis for axis in axes if not axis.reads]
+        for i in range(max((len(axis.options) for axis in plain), default=1) - 1):
+            change = {axis.name: axis.options[i] for axis in plain if i < len(axis.options) - 1}
+            # Most sizes are straight lines in the option. Where those do not add up, the options are traced.
+            found = {a.name: _between(effects[a.name,], a.options, i) for a in plain if _is_line(a.options, i)}
+            if found:
+                together = self._added(whole, base, [{name: change[name] for name in found}])
+                if together is None:
                     return None
-                effects[axis.name][option] = _padded(trace.shapes) - full
-            if line and len(axis.options) > 1:
-                first, *between, last = (int(o) for o in axis.options)  # type: ignore[arg-type]
-                slope = effects[axis.name][axis.options[0]]
-                for option in between:
-                    effects[axis.name][option] = slope * (last - option) // (last - first)
-        return effects
+                wrong = together[0] != sum(found.values())
+                found = {name: effect for name, effect in found.items() if not effect[wrong].any()}
+            traced = self._apart(whole, base, {name: o for name, o in change.items() if name not in found})
+            if traced is None:
+                return None
+            for name, effect in (found | traced).items():
+                effects[name,][change[name],] = effect
+        return effects if self._readers([axis for axis in axes if axis.reads], effects) else None
+
+    def _readers(self, axes: list[Axis], effects: Effects) -> bool:
+        """Add what axes that read another one do to what that one's option leaves; False where operators come or go."""
+        net = self._net
+        if any(len(axis.reads) > 1 for axis in axes):
+            return False
+        read = {axis.reads[0]: net.space[axis.reads[0]].options for axis in axes}
+        for j in range(max(map(len, read.values()), default=0)):
+            base = {**net.largest, **{name: options[min(j, len(options) - 1)] for name, options in read.items()}}
+            bottom = self._tracer.run(net.cut_of(base))
+            for i in range(max(len(axis.options) for axis in axes) - 1):
+                change = {axis.name: axis.options[i] for axis in axes if i < len(axis.options) - 1}
+                traced = self._apart(bottom, base, change)
+                if traced is None:
+                    return False
+                for axis in axes:
+                    if axis.name in change:
+                        pair = (change[axis.name], base[axis.reads[0]])
+                        effects[axis.name, *axis.reads][pair] = traced[axis.name]
+        return True
+
+    def _apart(
+        self, bottom: Trace, base: Mapping[str, Option], change: Mapping[str, Option]
+    ) -> dict[str, np.ndarray] | None:
+        """What each of some axes, at one option, adds to all sizes; None where operators come or go.
+
+        Each axis is cut in half of a few traces, no two in the same ones: which traces a size changes in says whose
+        it is. Where a size is of several axes, each is traced alone.
+
+        Args:
+            bottom, base: the trace that changes are counted from, and its options.
+            change: axis to the option that it takes.
+        """
+        if not change:
+            return {}
+        traces = next(n for n in count(1) if comb(n, (n + 1) // 2) >= len(change))
+        sets = dict(zip(change, combinations(range(traces), (traces + 1) // 2), strict=False))
+        groups = [[name for name in change if t in sets[name]] for t in range(traces)]
+        added = self._added(bottom, base, [{name: change[name] for name in group} for group in groups])
+        if added is None:
+            return None
+        found = {}
+        for name, members in sets.items():
+            inside = np.isin(np.arange(traces), members)[:, None, None]
+            own = (added == np.where(inside, added[members[0]], 0)).all(axis=0)
+            found[name] = np.where(own, added[members[0]], 0)
+        if all((sum(found[name] for name in groups[t]) == added[t]).all() for t in range(traces)):
+            return found
+        alone = self._added(bottom, base, [{name: option} for name, option in change.items()])
+        return None if alone is None else dict(zip(change, alone, strict=True))
+
+    def _added(self, bottom: Trace, base: Mapping[str, Option], changes: list[dict[str, Option]]) -> np.ndarray | None:
+        """What each set of options adds to all sizes, shape (sets, tensors, RANK)."""
+        sizes, signature = _padded(bottom.shapes), bottom.signature()
+        added = np.zeros((len(changes), *sizes.shape), dtype=np.int64)
+        for i, change in enumerate(changes):
+            trace = self._tracer.run(self._net.cut_of({**base, **change}))
+            if trace.signature() != signature:
+                return None
+            added[i] = _padded(trace.shapes) - sizes
+        return added
 
     def _agrees(self, table: _Table, hides: Mapping[str, object]) -> bool:
         """Whether the table counts as a trace does: every option of every axis is met once, then mixtures."""
@@ -163,7 +225,7 @@ class _Table:
     def __init__(
         self,
         trace: Trace,
-        effects: Mapping[str, Mapping[Option, np.ndarray]],
+        effects: Effects,
         hides: Mapping[str, Mapping[str, tuple[Option, ...]]],
         whole: Mapping[str, Option],
     ) -> None:
@@ -186,10 +248,10 @@ class _Table:
 
     def _sizes(self, candidate: Candidate) -> np.ndarray:
         sizes = self._full
-        for name, effects in self._effects.items():
-            option = candidate.get(name, self._whole[name])
-            if option != self._whole[name]:
-                sizes = sizes + effects[option]
+        for names, effects in self._effects.items():
+            options = tuple(candidate.get(name, self._whole[name]) for name in names)
+            if options[0] != self._whole[names[0]]:
+                sizes = sizes + effects[options]
         return sizes
 
     def _skipped(self, candidate: Candidate) -> tuple[str, ...]:
@@ -283,8 +345,14 @@ def _padded(shapes: list[tuple[int, ...]]) -> np.ndarray:
     return sizes
 
 
-def _is_linear(options: tuple[Option, ...]) -> bool:
-    return all(isinstance(o, int) and not isinstance(o, bool) for o in options)
+def _is_line(options: tuple[Option, ...], i: int) -> bool:
+    """Whether the ``i``-th option is a number between the first and the last."""
+    return 0 < i < len(options) - 1 and all(isinstance(o, int) and not isinstance(o, bool) for o in options)
+
+
+def _between(effects: Mapping[tuple[Option, ...], np.ndarray], options: tuple[Any, ...], i: int) -> np.ndarray:
+    """What the ``i``-th option adds, if that is a straight line from what the first adds to nothing."""
+    return effects[options[0],] * (options[-1] - options[i]) // (options[-1] - options[0])
 
 
 @lru_cache(maxsize=65536)

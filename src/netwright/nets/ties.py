@@ -18,7 +18,7 @@ from math import prod
 import numpy as np
 
 from .labels import Labels
-from .operators import RULES, Rows
+from .rules import RULES, Rows
 from .trace import Op, Ref, Trace
 
 

@@ -1,0 +1,303 @@
+"""Operators that compute: what their arguments and results have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..trace import Op
+from .base import Rows, rule
+
+if TYPE_CHECKING:
+    from ..ties import Ties
+
+ELEMENTWISE = frozenset(
+    """add sub mul div rsub maximum minimum pow where eq ne lt le gt ge bitwise_and bitwise_or logical_and logical_or
+    masked_fill copy lerp addcmul addcdiv atan2 fmod remainder _prelu_kernel gelu silu hardswish hardsigmoid
+    hardtanh relu sigmoid tanh clone detach alias _to_copy contiguous lift_fresh dropout native_dropout exp log sqrt
+    rsqrt neg abs erf mish elu leaky_relu softplus clamp clamp_min clamp_max hypot threshold log1p expm1 tan
+    softshrink logsigmoid log_sigmoid_forward relu6 celu selu sgn nan_to_num _softmax _log_softmax cumsum
+    logical_not bitwise_not reciprocal sin cos square floor ceil round sign isnan fill zero zeros_like ones_like
+    full_like empty_like rand_like bernoulli to positive tril triu _safe_softmax""".split()  # noqa: SIM905
+)
+"""Results have the shape of their arguments (broadcast), index by index."""
+
+CONSTANTS = frozenset(
+    "zeros ones full empty new_zeros new_ones new_full new_empty new_empty_strided empty_strided".split()  # noqa: SIM905
+)
+"""Results are the same at every index, and of whatever size the network asks for."""
+
+REDUCTIONS = frozenset("mean sum amax amin std var prod any all argmax argmin logsumexp nansum".split())  # noqa: SIM905
+POOLS = frozenset(
+    """max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d avg_pool1d
+    _adaptive_avg_pool3d adaptive_avg_pool1d max_pool3d_with_indices avg_pool3d upsample_nearest2d upsample_bilinear2d
+    upsample_nearest1d _upsample_nearest_exact2d upsample_bicubic2d max_pool1d adaptive_max_pool1d reflection_pad2d
+    replication_pad2d reflection_pad1d""".split()  # noqa: SIM905
+)
+"""Batch and channels pass; positions are rigid."""
+
+
+@rule(*CONSTANTS)
+def _constant(ties: Ties, op: Op) -> Rows | None:
+    return [ties.labels.new(n) for n in ties.trace.shapes[op.writes[0]]]
+
+
+@rule(*ELEMENTWISE)
+def _elementwise(ties: Ties, op: Op) -> Rows | None:
+    out = ties.trace.shapes[op.writes[0]]
+    result: list[np.ndarray | None] = [None] * len(out)
+    for position in op.reads:
+        labels = ties.read(position)
+        shape = ties.trace.shapes[position]
+        for dim in range(1, len(shape) + 1):
+            if dim > len(out) or (shape[-dim] == 1 and out[-dim] != 1):
+                continue  # broadcast: says nothing about the result's indices
+            if result[-dim] is None:
+                result[-dim] = labels[-dim]
+            else:
+                ties.labels.unite(result[-dim], labels[-dim])  # type: ignore[arg-type]
+    return [x if x is not None else ties.labels.fixed(n) for x, n in zip(result, out, strict=True)]
+
+
+@rule(*REDUCTIONS)
+def _reduction(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    out = ties.trace.shapes[op.writes[0]]
+    if labels is None or not out:
+        return []
+    named = next((a for a in op.args[1:] if isinstance(a, tuple | int) and not isinstance(a, bool)), None)
+    dims = op.kwargs.get("dim", named)
+    if dims is None:
+        return [] if not out else None
+    gone = {d % len(labels) for d in ((dims,) if isinstance(dims, int) else dims)}
+    if len(out) == len(labels):
+        return [ties.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
+    return [x for d, x in enumerate(labels) if d not in gone]
+
+
+@rule(*POOLS)
+def _pool(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    out = ties.trace.shapes[op.writes[0]]
+    if labels is None or len(out) != len(labels) or len(out) < 3:
+        return None
+    ties.labels.rigid(*labels[2:])
+    return [labels[0], labels[1], *(ties.labels.fixed(n) for n in out[2:])]
+
+
+@rule("convolution")
+def convolution(ties: Ties, op: Op) -> Rows | None:
+    data, weight, bias = ties.argument(op, 0), ties.argument(op, 1), ties.argument(op, 2)
+    if data is None or weight is None:
+        return None
+    groups, transposed = op.args[8], op.args[6]
+    made, read = (weight[1], weight[0]) if transposed else (weight[0], weight[1])
+    ties.labels.rigid(*weight[2:], *data[2:])
+    into = data[1]
+    if groups == 1:
+        ties.labels.unite(into, read)
+    else:
+        per_in, per_out = len(into) // groups, len(made) // groups
+        if transposed:
+            ties.labels.rigid(into, made, read)
+        else:
+            ties.labels.rigid(read)
+            first = into[::per_in]  # a group stays or goes whole
+            ties.labels.unite(into, np.repeat(first, per_in))
+            ties.labels.unite(made, np.repeat(first, per_out))
+    if bias is not None:
+        ties.labels.unite(bias[0], made)
+    return [data[0], made, *(ties.labels.fixed(n) for n in ties.trace.shapes[op.writes[0]][2:])]
+
+
+def _product(ties: Ties, left: Rows | None, right: Rows | None) -> Rows | None:
+    if left is None or right is None:
+        return None
+    ties.labels.unite(left[-1], right[-2])
+    for a, b in zip(left[:-2], right[:-2], strict=True):
+        ties.labels.unite(a, b)
+    return [*left[:-1], right[-1]]
+
+
+@rule("mm", "bmm")
+def mm(ties: Ties, op: Op) -> Rows | None:
+    return _product(ties, ties.argument(op, 0), ties.argument(op, 1))
+
+
+@rule("addmm", "baddbmm")
+def addmm(ties: Ties, op: Op) -> Rows | None:
+    result = _product(ties, ties.argument(op, 1), ties.argument(op, 2))
+    addend = ties.argument(op, 0)
+    if result is not None and addend is not None and len(addend[-1]) == len(result[-1]):
+        ties.labels.unite(addend[-1], result[-1])
+    return result
+
+
+@rule("native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm")
+def native_batch_norm(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    if labels is None:
+        return None
+    for at in range(1, 5):
+        own = ties.argument(op, at)
+        if own is not None:
+            ties.labels.unite(own[0], labels[1])
+    return labels
+
+
+@rule("native_layer_norm")
+def native_layer_norm(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    for at in (2, 3):
+        own = ties.argument(op, at)
+        if own is not None and labels is not None:
+            for a, b in zip(own, labels[-len(own) :], strict=True):
+                ties.labels.unite(a, b)
+    return labels
+
+
+@rule("native_group_norm")
+def native_group_norm(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    if labels is None:
+        return None
+    groups = op.args[6]
+    per_group = len(labels[1]) // groups
+    if groups > 1:  # statistics are of a group: it stays or goes whole
+        ties.labels.unite(labels[1], np.repeat(labels[1][::per_group], per_group))
+    for at in (1, 2):
+        own = ties.argument(op, at)
+        if own is not None:
+            ties.labels.unite(own[0], labels[1])
+    ties.labels.rigid(*labels[2:])
+    return labels
+
+
+@rule(
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_fused_attention_overrideable",
+)
+def _attention(ties: Ties, op: Op) -> Rows | None:
+    """Scaled dot-product attention of (batch, heads, positions, size): heads pass, the rest is rigid."""
+    parts = [ties.argument(op, at) for at in range(3)]
+    if any(part is None or len(part) != 4 for part in parts):
+        return None
+    query, key, value = parts
+    for part in (key, value):
+        # Several query heads may share one head of keys and values: they stay or go together.
+        shared = len(query[1]) // len(part[1])  # type: ignore[index]
+        ties.labels.unite(query[1], np.repeat(part[1], shared))  # type: ignore[index]
+    for part in parts:
+        ties.labels.rigid(part[0], *part[2:])  # type: ignore[index]
+    return [query[0], query[1], *(ties.labels.fixed(n) for n in ties.trace.shapes[op.writes[0]][2:])]  # type: ignore[index]
+
+
+@rule("glu")
+def glu(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    if labels is None:
+        return None
+    at = (op.args[1] if len(op.args) > 1 else -1) % len(labels)
+    half = len(labels[at]) // 2
+    ties.labels.unite(labels[at][:half], labels[at][half:])
+    return [x[:half] if d == at else x for d, x in enumerate(labels)]
+
+
+@rule("max", "min")
+def _extreme(ties: Ties, op: Op) -> Rows | None:
+    """max and min: of all, of a dimension with its indices, or of two tensors."""
+    if len(op.reads) > 1:
+        return _elementwise(ties, op)
+    result = _reduction(ties, op)
+    for position in op.writes[1:]:
+        if result is not None:
+            ties.write(position, list(result))
+    return result
+
+
+@rule("linalg_vector_norm")
+def linalg_vector_norm(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    out = ties.trace.shapes[op.writes[0]]
+    dims = op.args[2] if len(op.args) > 2 else op.kwargs.get("dim")
+    if labels is None or not dims:
+        return [ties.labels.fixed(n) for n in out]
+    gone = {d % len(labels) for d in dims}
+    if len(out) == len(labels):
+        return [ties.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
+    return [x for d, x in enumerate(labels) if d not in gone]
+
+
+@rule("_weight_norm_interface")
+def weight_norm_interface(ties: Ties, op: Op) -> Rows | None:
+    direction, size = ties.argument(op, 0), ties.argument(op, 1)
+    if direction is None or size is None:
+        return None
+    at = op.args[2] if len(op.args) > 2 else 0
+    ties.labels.unite(direction[at], size[at])
+    return direction
+
+
+@rule("_embedding_bag")
+def embedding_bag(ties: Ties, op: Op) -> Rows | None:
+    weight = ties.argument(op, 0)
+    if weight is None:
+        return None
+    ties.labels.rigid(weight[0])
+    return [ties.labels.fixed(ties.trace.shapes[op.writes[0]][0]), weight[1]]
+
+
+@rule("mv")
+def mv(ties: Ties, op: Op) -> Rows | None:
+    left, right = ties.argument(op, 0), ties.argument(op, 1)
+    if left is None or right is None:
+        return None
+    ties.labels.unite(left[1], right[0])
+    return left[:1]
+
+
+@rule("embedding")
+def embedding(ties: Ties, op: Op) -> Rows | None:
+    weight = ties.argument(op, 0)
+    if weight is None:
+        return None
+    ties.labels.rigid(weight[0])
+    shape = ties.shape(op, 1)
+    return [*(ties.labels.fixed(n) for n in shape), weight[1]]
+
+
+@rule("_fft_r2c", "_fft_c2c", "_fft_c2r")
+def fft(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    if labels is None:
+        return None
+    mixed = {d % len(labels) for d in op.args[1]}
+    for d in mixed:
+        ties.labels.rigid(labels[d])
+    out = ties.trace.shapes[op.writes[0]]
+    return [ties.labels.fixed(n) if d in mixed else labels[d] for d, n in enumerate(out)]
+
+
+@rule("_trilinear")
+def trilinear(ties: Ties, op: Op) -> Rows | None:
+    """Three tensors are given further dimensions, multiplied, and summed over some (nn.Bilinear)."""
+    result: list[np.ndarray | None] = []
+    for at in range(3):
+        labels = ties.argument(op, at)
+        if labels is None:
+            return None
+        own: list[np.ndarray | None] = list(labels)
+        for d in op.args[3 + at]:
+            own.insert(d, None)
+        result = result or [None] * len(own)
+        for d, x in enumerate(own):
+            known = result[d]
+            if known is None:
+                result[d] = x
+            elif x is not None and len(x) == len(known):
+                ties.labels.unite(known, x)
+    gone = op.args[6]
+    return [x if x is not None else ties.labels.fixed(1) for d, x in enumerate(result) if d not in gone]
