@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Idle OpenMP threads sleep instead of spinning; two test processes with a torch thread each fill two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo demo-short test test-slow lint docs bench clean
+.PHONY: demo demo-short test test-slow test-data test-zoo docs bench clean
 
 demo: .venv/ready  ## the whole job on handwritten digits, about a minute and a half
 	$(BIN)/netwright fit digits --out runs/digits
@@ -17,16 +17,23 @@ test: .venv/ready  ## lint, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow and not data and not zoo"
 
-test-slow: .venv/ready  ## tests that take more than half a minute each
-	$(BIN)/pytest -m slow
+test-slow: .venv/ready  ## tests that take long
+	$(BIN)/pytest -m "slow and not zoo"
+
+test-data: .venv/ready  ## published weights and measured tables: needs ../shared/data and ../shared/bench
+	$(BIN)/pytest -m data
+
+test-zoo: .venv/models  ## models of torchvision, timm, transformers, and the ofa package, wrapped
+	$(BIN)/pytest -n 2 -m "zoo and not slow"
+	$(BIN)/pytest tests/nets/families tests/test_foreign.py -m "not slow and not data"
 
 docs: .venv/docs  ## docs/_build/index.html
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build
 
 bench: .venv/ready  ## what an active sub-network costs beside its extracted twin
-	$(BIN)/python benchmarks/active_cost.py
+	$(BIN)/python benchmarks/cost.py
 
 clean:
 	rm -rf .venv runs docs/_build
@@ -36,6 +43,12 @@ clean:
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# torchvision and timm have no builds beside this PyTorch: without their dependencies, and with a stub (tests/zoo).
+.venv/models: .venv/ready
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[models]'
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt torchvision timm ofa torch-pruning
 	touch $@
 
 .venv/docs: .venv/ready

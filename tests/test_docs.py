@@ -35,6 +35,14 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
             assert end.code == 0, f"netwright {shlex.join(command)}: {capsys.readouterr().err}"
 
 
+@pytest.mark.parametrize("page", ["elastic", "axis"])
+def test_every_example_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": page}
+    for block in blocks(ROOT / "docs" / f"{page}.md", "python"):
+        exec(compile(block, f"{page}.md", "exec"), names)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_command_that_is_mentioned_exists(page):
     for verb, *rest in commands(page):

@@ -25,6 +25,16 @@ _HOME = {
     "Axis": "nets.axes",
     "Depth": "nets.axes",
     "Kernel": "nets.axes",
+    "factorise": "nets.axes",
+    "add_transforms": "nets.axes",
+    "Share": "nets.axes",
+    "Setting": "nets.axes",
+    "Resolution": "nets.axes",
+    "Resize": "nets.axes",
+    "Rank": "nets.axes",
+    "Joint": "nets.axes",
+    "Heads": "nets.axes",
+    "Experts": "nets.axes",
     "Slot": "nets.axes",
     "Width": "nets.axes",
     "recalibrate": "nets.recalibrate",
@@ -38,6 +48,8 @@ _HOME = {
     "Accuracy": "measure.quality",
     "Count": "measure.counts",
     "Latency": "measure.latency",
+    "Measurer": "measure.base",
+    "NetworkCounts": "measure.counts",
     "Strategy": "strategies.base",
     "Random": "strategies.random",
     "Nsga2": "strategies.evolution",
@@ -45,9 +57,16 @@ _HOME = {
     "Study": "study.study",
     "SqliteStore": "study.sqlite",
     "search": "simple",
+    "Table": "table",
     "export": "formats.bundle",
+    "load": "formats.bundle",
 }
-_MODULES = {"rules": "training.rules", "targets": "measure.targets"}
+_MODULES = {
+    "families": "nets.families",
+    "rules": "training.rules",
+    "targets": "measure.targets",
+    "testing": "testing",
+}
 
 __all__ = sorted([*_HOME, *_MODULES, "__version__"])
 
@@ -68,6 +87,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from . import testing as testing
     from .core.candidate import Candidate as Candidate
     from .core.errors import NetwrightError as NetwrightError
     from .core.front import Front as Front
@@ -78,15 +98,29 @@ if TYPE_CHECKING:
     from .core.space import Choice as Choice
     from .core.space import Space as Space
     from .formats.bundle import export as export
+    from .formats.bundle import load as load
     from .measure import targets as targets
+    from .measure.base import Measurer as Measurer
     from .measure.counts import Count as Count
+    from .measure.counts import NetworkCounts as NetworkCounts
     from .measure.latency import Latency as Latency
     from .measure.quality import Accuracy as Accuracy
+    from .nets import families as families
     from .nets.axes import Axis as Axis
     from .nets.axes import Depth as Depth
+    from .nets.axes import Experts as Experts
+    from .nets.axes import Heads as Heads
+    from .nets.axes import Joint as Joint
     from .nets.axes import Kernel as Kernel
+    from .nets.axes import Rank as Rank
+    from .nets.axes import Resize as Resize
+    from .nets.axes import Resolution as Resolution
+    from .nets.axes import Setting as Setting
+    from .nets.axes import Share as Share
     from .nets.axes import Slot as Slot
     from .nets.axes import Width as Width
+    from .nets.axes import add_transforms as add_transforms
+    from .nets.axes import factorise as factorise
     from .nets.importance import sort_channels as sort_channels
     from .nets.recalibrate import recalibrate as recalibrate
     from .nets.supernet import SuperNet as SuperNet
@@ -98,6 +132,7 @@ if TYPE_CHECKING:
     from .strategies.random import Random as Random
     from .study.sqlite import SqliteStore as SqliteStore
     from .study.study import Study as Study
+    from .table import Table as Table
     from .training import rules as rules
     from .training.data import Batches as Batches
     from .training.data import Data as Data

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import io
-import json
-import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,25 +14,25 @@ import torch
 from torch import nn
 
 from .core.candidate import Candidate
-from .core.errors import CheckpointError, MeasureError, NetwrightError, RecipeError, StoreError, one_line
+from .core.errors import CheckpointError, MeasureError, NetwrightError, RecipeError, StoreError, nearest
 from .core.front import Front
-from .core.limits import parse_limit
+from .core.limits import metric_named, parse_limit
 from .core.metric import Measurement, Metric
 from .core.record import Record
 from .formats.bundle import Bundle, export, run_onnx, versions, write_json
+from .given import Foreign, data_of, example_of, model_of
 from .measure.base import Measurer
-from .measure.counts import METRICS, Count
+from .measure.counts import METRICS, Count, NetworkCounts
 from .measure.latency import Latency
 from .measure.protocol import Protocol as LatencyProtocol
 from .measure.quality import Accuracy, proportion
 from .measure.targets import OnnxRuntime
-from .nets.inputs import call
+from .nets.inputs import Inputs
 from .nets.recalibrate import recalibrate
 from .nets.state import load_state, read_tensors, sha256, state_of, write_atomically, write_tensors
 from .nets.supernet import SuperNet
-from .picks import README, RUN, roles
-from .recipe import Recipe, resolve
-from .report.data import Network, Story
+from .picks import README, RUN, RUN_ON_ZEROS, read_json, roles, whole
+from .recipe import NO_DATA, Recipe, Train
 from .strategies.base import Strategy
 from .strategies.evolution import Nsga2
 from .strategies.guided import Guided
@@ -45,6 +40,8 @@ from .strategies.random import Random
 from .study.journal import read_journal
 from .study.sqlite import SqliteStore
 from .study.study import Step, Study
+from .table import Table
+from .told import git_commit, story_of
 from .training.data import Batches, Data
 from .training.loop import Progress, finetune, train
 from .training.rules import Sandwich
@@ -97,47 +94,47 @@ class Job:
     ) -> None:
         self.folder = folder
         self.recipe, self.out, self.name, self.watch = recipe, Path(out), name or str(out), watch or Silent()
-        self._lock = self._claim()
         torch.set_num_threads(recipe.threads)
+        self._check_recipe()
+        self._lock = self._claim()
 
     # -- what the recipe names ---------------------------------------------------------------------------------
 
     @cached_property
-    def net(self) -> SuperNet:
-        """The super-network, with the weights of the recipe's model function."""
+    def net(self) -> SuperNet | Table | Foreign:
+        """What the recipe's model function gives, with its weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
-            net: SuperNet = resolve(self.recipe.model, "model", SuperNet)
-        return net
+            return model_of(self.recipe.model, self._one_input)
 
     @cached_property
     def data(self) -> Data:
         """The data; the network is tried on a little of it."""
-        data: Data = resolve(self.recipe.data, "data", Data)
-        self.net.module.eval()
-        for name in ("train", "validation", "test"):
-            inputs = getattr(data, name).inputs
-            try:
-                with torch.no_grad():
-                    scores = call(self.net.module, inputs[:2])
-            except Exception as error:
-                raise RecipeError(
-                    f"the model {self.recipe.model} cannot take the data of {self.recipe.data}, {name} inputs of "
-                    f"shape {tuple(inputs.shape[1:])} and {inputs.dtype}: {one_line(error)}"
-                ) from error
-        if not isinstance(scores, torch.Tensor):
-            raise RecipeError(f"the model gives a {type(scores).__name__}; it must give a tensor of scores alone")
-        most = int(max(p.labels.max() for p in (data.train, data.validation, data.test)))
-        if scores.ndim != 2 or scores.shape[1] <= most:
-            raise RecipeError(
-                f"the model gives scores of shape {tuple(scores.shape)}, but labels go up to {most}: "
-                f"it must give (batch, {most + 1} or more)"
-            )
-        return data
+        if not self.recipe.data:
+            raise RecipeError(f"the key 'data' is missing; {NO_DATA}")
+        net = self.net
+        network = net.module if isinstance(net, SuperNet) else net.extract(net.space.largest)
+        return data_of(self.recipe.data, network, self.recipe.model)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the super-network is trained here: it is one of ours, and there are data."""
+        return isinstance(self.net, SuperNet) and bool(self.recipe.data)
+
+    @property
+    def untrained(self) -> str:
+        """Why nothing is trained, where nothing is."""
+        if isinstance(self.net, Table):
+            return f"{self.recipe.model} gives a table"
+        if isinstance(self.net, Foreign):
+            return f"{self.recipe.model} gives a super-network made elsewhere, with its weights"
+        return "there are no data: the super-network keeps the weights that it comes with"
 
     @cached_property
-    def calibration(self) -> Batches:
-        """Training inputs for normalisation statistics: the same for every candidate."""
+    def calibration(self) -> Batches | tuple[()]:
+        """Training inputs for normalisation statistics: the same for every candidate; none without data."""
+        if not self.recipe.data or isinstance(self.net, Table):
+            return ()
         part = self.data.train
         count = min(self.recipe.search.calibration, len(part))
         picked = torch.randperm(len(part), generator=torch.Generator().manual_seed(self.recipe.seed))[:count]
@@ -160,15 +157,23 @@ class Job:
 
     def check(self) -> None:
         """Say what cannot work before anything costly begins: the recipe's code, the directory, the limits."""
-        self.study.probe()  # opening the study loads the model and the data, reads the limits and the journal
+        study = self.study  # opening it reads the limits and the journal
+        if self.trains:
+            study.probe()
+        elif isinstance(self.net, Foreign):
+            self.net.check()
         self.remember_recipe()
 
     def train(self) -> None:
-        """Train the super-network, or load it where it is trained."""
+        """Train the super-network, or load it where it is trained; one that comes with its weights is left alone."""
+        net = self.net
+        if not isinstance(net, SuperNet) or not self.trains:
+            self.watch.stage(f"not training: {self.untrained}")
+            return
         folder, key = self.out / "supernet", self.recipe.key("model", "data", "train", "seed")
         weights, manifest = folder / "weights.safetensors", folder / "manifest.json"
         if manifest.exists():
-            about = _read_json(manifest)
+            about = read_json(manifest)
             if about.get("key") != key:
                 raise CheckpointError(f"{folder} was trained by another recipe; use another output directory")
             tensors, _ = read_tensors(weights)
@@ -177,8 +182,8 @@ class Job:
                     f"{weights} is not what its manifest says (damaged?); it is left as it is: move {folder} away "
                     "to train anew"
                 )
-            load_state(self.net.module, tensors, weights)
-            self.net.module.eval()
+            load_state(net.module, tensors, weights)
+            net.module.eval()
             return
         self.watch.stage("training")
         wish, checkpoint = self.recipe.train, folder / "checkpoint.safetensors"
@@ -186,12 +191,12 @@ class Job:
 
         def judge() -> Mapping[str, float]:
             for name in ("largest", "smallest"):
-                network = recalibrate(self.net.extract(getattr(self.net, name)), self.calibration)
+                network = recalibrate(net.extract(getattr(net, name)), self.calibration)
                 figures[name] = self.validation.of(network).value
             return dict(figures)
 
         train(
-            self.net,
+            net,
             Batches(self.data.train, wish.batch_size, shuffle=True, augment=self.data.augment),
             epochs=wish.epochs,
             lr=wish.lr,
@@ -205,14 +210,14 @@ class Job:
         )
         if not figures:  # all epochs were done before an interruption
             judge()
-        write_tensors(weights, state_of(self.net.module))
+        write_tensors(weights, state_of(net.module))
         write_json(
             manifest,
             {
                 "format": 1,
                 "key": key,
                 "recipe": self.recipe.to_json(),
-                "space": self.net.space.fingerprint,
+                "space": net.space.fingerprint,
                 "validation_accuracy": figures,
                 "versions": versions(),
                 "files": {weights.name: {"sha256": sha256(weights), "bytes": weights.stat().st_size}},
@@ -221,7 +226,9 @@ class Job:
         checkpoint.unlink(missing_ok=True)
 
     def require_trained(self) -> None:
-        """Load the trained super-network; say how to get one where there is none."""
+        """Load the super-network that is trained here; say how to get it where it is not there yet."""
+        if not self.trains:
+            return
         if not (self.out / "supernet" / "manifest.json").exists():
             raise NetwrightError(f"no trained super-network in {self.out}: run 'netwright train' with it first")
         self.train()
@@ -229,11 +236,15 @@ class Job:
     @cached_property
     def study(self) -> Study:
         """The study in the output directory, opened."""
-        measurers = self._measurers
         named = [m.name for m in self.metrics]
         limited = {parse_limit(text, self.metrics).metric for text in self.recipe.limits}
         wanted = {*self.recipe.objectives, *limited}
-        recorded = [m for m in measurers if all(x.exact for x in m.metrics) or any(x.name in wanted for x in m.metrics)]
+        free = isinstance(self.net, Table)
+        recorded = [
+            m
+            for m in self._measurers
+            if free or all(x.exact for x in m.metrics) or any(x.name in wanted for x in m.metrics)
+        ]
         return Study(
             SqliteStore(self.study_path),
             self.net,
@@ -257,25 +268,30 @@ class Job:
         return self.study
 
     def export(self, record: Record, role: str) -> Path:
-        """Fine-tune, export, reload, compare and measure again one network; returns its directory."""
+        """Fine-tune, export, reload, compare and measure again one network; returns its directory.
+
+        Without data the network is exported as it is extracted.
+        """
         folder, key = self.out / "networks" / record.id, self._export_key(record)
         manifest = folder / "manifest.json"
-        readme = README.format(role=role, id=record.id, run=RUN).encode()
-        done = _read_json(manifest) if manifest.exists() else {}
-        if not (self.out / "test.npz").exists():
+        readme = README.format(role=role, id=record.id, run=self.run_snippet).encode()
+        done = read_json(manifest) if manifest.exists() else {}
+        if self.recipe.data and not (self.out / "test.npz").exists():
             self._write_test_part()
-        if done.get("key") == key and _whole(folder, done):
+        if done.get("key") == key and whole(folder, done):
             if done["role"] != role:
                 write_json(manifest, {**done, "role": role})
                 write_atomically(folder / "README.md", readme)
             return folder
         self.watch.stage(f"exporting {record.id} ({role})")
         network, tuned, accuracies = self._finetuned(record.candidate)
+        example = example_of(network, self.require_networks())
         formats = list(dict.fromkeys(["onnx", *self.recipe.export.formats]))
 
         def about(bundle: Bundle) -> Mapping[str, Any]:
             path = bundle.files["model.onnx"]
-            test = {"accuracy": self._test_accuracy(path), **self.latency.of(path, self.net.example_inputs)}
+            test = {**self._test_accuracy(path), **self.latency.of(path, example)}
+            judged = {"accuracy": accuracies["after" if tuned else "before"]} if accuracies else {}
             return {
                 "id": record.id,
                 "role": role,
@@ -283,26 +299,28 @@ class Job:
                 "status": record.status,
                 "measurements": {name: m.to_json() for name, m in record.measurements.items()},
                 "finetuning": {"kept": tuned, **{k: m.to_json() for k, m in accuracies.items()}},
-                "validation": {"accuracy": accuracies["after" if tuned else "before"].to_json()},
+                "validation": {name: m.to_json() for name, m in judged.items()},
                 "test": {name: m.to_json() for name, m in test.items()},
                 "target": self.latency.target,
                 "seed": self.recipe.seed,
                 "recipe": self.recipe.to_json(),
-                "git": _git_commit(),
-                "inputs": {"shape": list(self.data.test.inputs.shape[1:]), "dtype": "float32"},
+                "git": git_commit(),
+                **_shape_of(self.data.test.inputs if self.recipe.data else example),
                 "key": key,
             }
 
         write_atomically(folder / "README.md", readme)  # before the manifest, which says that all is there
-        check = self.data.validation.inputs[:64]
-        bundle = export(
-            network, folder, formats, example_inputs=self.net.example_inputs, check_inputs=check, about=about
-        )
+        check = self.data.validation.inputs[:64] if self.recipe.data else None
+        bundle = export(network, folder, formats, example_inputs=example, check_inputs=check, about=about)
         return bundle.path
 
     def export_picked(self, front: Front) -> dict[str, str]:
-        """Export the networks that :func:`roles` picks; returns id to role."""
-        self._write_test_part()
+        """Export the networks that :func:`roles` picks; returns id to role. Of a table there are none."""
+        if isinstance(self.net, Table):
+            self.watch.stage(f"not exporting: {self.recipe.model} gives a table of figures, which holds no networks")
+            return {}
+        if self.recipe.data:
+            self._write_test_part()
         picked = roles(front)
         for record in front:
             if record.id in picked:
@@ -315,36 +333,8 @@ class Job:
 
         self.watch.stage("writing the report")
         path = self.out / "report.html"
-        write_page(self.story(), path)
+        write_page(story_of(self), path)
         return path
-
-    def story(self) -> Story:
-        """What the report shows."""
-        study = self.study
-        picked = roles(study.front())
-        manifests = {r.id: self.out / "networks" / r.id / "manifest.json" for r in study.front()}
-        networks = [
-            _network(record, picked.get(record.id, "chosen"), manifests[record.id])
-            for record in study.front()
-            if manifests[record.id].exists()
-        ]
-        largest = self.net.count(self.net.largest)
-        found = {name for record in study.records for name in record.values}
-        return Story(
-            title=self.name,
-            objectives=study.objectives,
-            metrics=tuple(m for m in study.metrics if m.name in found or m in study.objectives),
-            limits=study.limits,
-            records=tuple(study.records),
-            front=study.front(),
-            space=self.net.space,
-            space_size=self.net.space.size,
-            largest={name: float(getattr(largest, name)) for name in METRICS},
-            networks=tuple(networks),
-            target=self.latency.target,
-            versions=versions(),
-            facts=self._facts(),
-        )
 
     # -- parts -------------------------------------------------------------------------------------------------
 
@@ -358,6 +348,12 @@ class Job:
         """Everything that can be an objective or a limit."""
         return tuple(x for m in self._measurers for x in m.metrics)
 
+    def require_networks(self) -> SuperNet | Foreign:
+        """Where networks come from; raises for a table."""
+        if isinstance(self.net, Table):
+            raise NetwrightError(f"{self.recipe.model} gives a table of figures: it holds no networks to export")
+        return self.net
+
     def require_searched(self) -> None:
         """Say how to get a front where there is none."""
         if not self.study.records:
@@ -370,7 +366,44 @@ class Job:
 
     @cached_property
     def _measurers(self) -> tuple[Measurer, ...]:
-        return (*(Count(name) for name in METRICS), self.latency, self.validation)
+        net = self.net
+        if isinstance(net, Table):
+            return net.measurers
+        counts = [Count(name) for name in METRICS] if isinstance(net, SuperNet) else [NetworkCounts()]
+        ours = [*counts, self.latency, *([self.validation] if self.recipe.data else [])]
+        own = () if isinstance(net, SuperNet) else net.measurers
+        theirs = {metric.name for measurer in own for metric in measurer.metrics}
+        return (*own, *(m for m in ours if not any(metric.name in theirs for metric in m.metrics)))
+
+    def _one_input(self) -> torch.Tensor:
+        """What a network is called with, where the model does not say."""
+        if not self.recipe.data:
+            raise RecipeError(
+                f"model: {self.recipe.model} gives an object without example_inputs, and the recipe names no data: "
+                "give the object an attribute example_inputs, what a network is called with"
+            )
+        return self.data.validation.inputs[:1]
+
+    def _check_recipe(self) -> None:
+        """Say what the recipe asks of a model that cannot give it."""
+        recipe, known = self.recipe, [m.name for m in self.metrics]
+        limited = [name for name in map(metric_named, recipe.limits) if name]
+        if "accuracy" in {*recipe.objectives, *limited} - {*known} and not isinstance(self.net, Table):
+            raise RecipeError(f"the key 'data' is missing; {NO_DATA}")
+        for name in recipe.objectives:
+            if name not in known:
+                near = nearest(name, known)
+                near = near if near.startswith("did") else f"there are: {', '.join(map(repr, known))}"
+                raise RecipeError(f"objectives: there is no metric {name!r} of {recipe.model}; {near}")
+        if isinstance(self.net, Table) and recipe.data:
+            raise RecipeError(f"the key 'data' is of no use: {self.untrained}; leave the key out")
+        if not self.trains and recipe.train.epochs not in (0, Train().epochs):
+            raise RecipeError(f"train.epochs is {recipe.train.epochs}, but {self.untrained}; leave the key out")
+
+    @property
+    def run_snippet(self) -> str:
+        """How an exported network is run without netwright."""
+        return RUN if self.recipe.data else RUN_ON_ZEROS
 
     def _study_key(self) -> dict[str, Any]:
         recipe = self.recipe.to_json()
@@ -379,9 +412,12 @@ class Job:
         limited = " ".join(self.recipe.limits)
         header = read_journal(SqliteStore(self.study_path)).header if self.study_path.exists() else None
         # Limits come and go: once a study is of a target it stays so, and one that is not never becomes it.
-        measured = any(x in self.recipe.objectives or x in limited for x in ("latency", "file_bytes"))
+        ours = [x.name for x in self.latency.metrics if self.latency in self._measurers]
+        measured = any(x in self.recipe.objectives or x in limited for x in ours)
         if "target" in header if header is not None else measured:
             key["target"] = {"fingerprint": self.latency.target["fingerprint"], **recipe["latency"]}
+        if not isinstance(self.net, SuperNet):
+            key["fingerprint"] = self.net.fingerprint
         return key
 
     def _export_key(self, record: Record) -> str:
@@ -389,12 +425,14 @@ class Job:
 
     def _finetuned(self, candidate: Candidate) -> tuple[nn.Module, bool, dict[str, Measurement]]:
         """The network to hand back, whether it is the fine-tuned one, and validation accuracy before and after."""
-        wish = self.recipe.export
-        plain = recalibrate(self.net.extract(candidate), self.calibration)
+        wish, net = self.recipe.export, self.require_networks()
+        if not self.recipe.data:
+            return net.extract(candidate).eval(), False, {}
+        plain = recalibrate(net.extract(candidate), self.calibration)
         found = {"before": self.validation.of(plain)}
         if wish.epochs == 0:
             return plain, False, found
-        tuned = recalibrate(self.net.extract(candidate), self.calibration)
+        tuned = recalibrate(net.extract(candidate), self.calibration)
         finetune(
             tuned,
             Batches(self.data.train, self.recipe.train.batch_size, shuffle=True, augment=self.data.augment),
@@ -408,30 +446,17 @@ class Job:
         kept = found["after"].value >= found["before"].value
         return (tuned if kept else plain), kept, found
 
-    def _test_accuracy(self, onnx: Path) -> Measurement:
+    def _test_accuracy(self, onnx: Path) -> dict[str, Measurement]:
+        if not self.recipe.data:
+            return {}
         test = self.data.test
         scores = run_onnx(onnx, test.inputs)
-        return proportion(int((scores.argmax(axis=1) == test.labels.numpy()).sum()), len(test))
+        return {"accuracy": proportion(int((scores.argmax(axis=1) == test.labels.numpy()).sum()), len(test))}
 
     def _write_test_part(self) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, inputs=self.data.test.inputs.numpy(), labels=self.data.test.labels.numpy())
         write_atomically(self.out / "test.npz", buffer.getvalue())
-
-    def _facts(self) -> dict[str, str]:
-        manifest = self.out / "supernet" / "manifest.json"
-        trained = _read_json(manifest).get("validation_accuracy", {}) if manifest.exists() else {}
-        facts = {
-            "recipe": self.name,
-            "command": shlex.join(["netwright", *sys.argv[1:]]),
-            "strategy": self.recipe.search.strategy,
-            "seed": str(self.recipe.seed),
-            "training": f"{self.recipe.train.epochs} epochs",
-        }
-        if trained:
-            facts["shared weights"] = ", ".join(f"{name} {value:.2f} %" for name, value in trained.items())
-        commit = _git_commit()
-        return {**facts, **({"git": commit} if commit else {})}
 
     def _claim(self) -> Any:
         """Make the directory and lock it for this process; the lock goes when the process does, however it ends."""
@@ -449,46 +474,8 @@ class Job:
         return lock
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({one_line(error)}); {_LEFT} {path.parent} away to make it anew"
-        ) from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} must hold a JSON object; {_LEFT} {path.parent} away to make it anew")
-    return value
-
-
-_LEFT = "it is left as it is: move"
-
-
-def _network(record: Record, role: str, manifest: Path) -> Network:
-    """An exported network, as its manifest says."""
-    about = _read_json(manifest)
-    try:
-        figures = [{k: Measurement.from_json(m) for k, m in about[x].items()} for x in ("validation", "test")]
-        files = {name: entry["bytes"] for name, entry in about["files"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{manifest} is not what an export writes ({one_line(error)}); {_LEFT} {manifest.parent} away"
-        ) from None
-    return Network(record.id, role, record, figures[0], figures[1], files, RUN)
-
-
-def _whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether an exported network's files are all there, as they were written."""
-    files = {folder / name: entry["sha256"] for name, entry in manifest["files"].items()}
-    return (folder / "README.md").exists() and all(p.exists() and sha256(p) == found for p, found in files.items())
-
-
-def _git_commit() -> str | None:
-    """The commit of the working directory, if git knows one."""
-    try:
-        told = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True, cwd=os.getcwd()
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return told.stdout.strip()
+def _shape_of(inputs: Inputs) -> dict[str, Any]:
+    """A manifest's entry of the inputs, where they are one tensor."""
+    if not isinstance(inputs, torch.Tensor):
+        return {}
+    return {"inputs": {"shape": list(inputs.shape[1:]), "dtype": str(inputs.dtype).removeprefix("torch.")}}

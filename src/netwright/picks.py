@@ -1,12 +1,18 @@
-"""Which networks are handed back, as what, and what their README says."""
+"""Which networks are handed back, as what, what their README says, and what is read back of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from .core.errors import NetwrightError
+from .core.errors import CheckpointError, NetwrightError, one_line
 from .core.front import Front
+from .core.metric import Measurement
 from .core.record import Record
+from .nets.state import sha256
+from .report.data import Network
 
 
 def roles(front: Front) -> dict[str, str]:
@@ -46,6 +52,41 @@ def networks_by_id(front: Front, records: Sequence[Record], ids: Sequence[str]) 
     return found
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of an output directory."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({one_line(error)}); {_LEFT} {path.parent} away to make it anew"
+        ) from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} must hold a JSON object; {_LEFT} {path.parent} away to make it anew")
+    return value
+
+
+_LEFT = "it is left as it is: move"
+
+
+def network_of(record: Record, role: str, manifest: Path, run: str) -> Network:
+    """An exported network, as its manifest says."""
+    about = read_json(manifest)
+    try:
+        figures = [{k: Measurement.from_json(m) for k, m in about[x].items()} for x in ("validation", "test")]
+        files = {name: entry["bytes"] for name, entry in about["files"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{manifest} is not what an export writes ({one_line(error)}); {_LEFT} {manifest.parent} away"
+        ) from None
+    return Network(record.id, role, record, figures[0], figures[1], files, run)
+
+
+def whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether an exported network's files are all there, as they were written."""
+    files = {folder / name: entry["sha256"] for name, entry in manifest["files"].items()}
+    return (folder / "README.md").exists() and all(p.exists() and sha256(p) == found for p, found in files.items())
+
+
 RUN = """\
 import numpy as np, onnxruntime as ort
 
@@ -53,6 +94,18 @@ session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 test = np.load("../../test.npz")
 scores = session.run(None, {"input": test["inputs"]})[0]
 print("test accuracy:", (scores.argmax(1) == test["labels"]).mean())
+"""
+
+RUN_ON_ZEROS = """\
+import numpy as np, onnxruntime as ort
+
+session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
+inputs = {
+    given.name: np.zeros([size if isinstance(size, int) else 1 for size in given.shape], kinds[given.type])
+    for given in session.get_inputs()
+}
+print("output:", session.run(None, inputs)[0].shape)
 """
 
 README = """\

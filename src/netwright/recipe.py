@@ -15,6 +15,10 @@ from typing import Any, Literal, get_type_hints
 from .core.candidate import digest
 from .core.errors import NetwrightError, RecipeError, nearest, one_line
 
+NO_DATA = (
+    "accuracy is judged on it: add data: module:function, or name objectives that need none, such as [latency, macs]"
+)
+
 
 @dataclass(frozen=True)
 class Train:
@@ -73,14 +77,13 @@ class Recipe:
     """The whole job."""
 
     model: str
-    """module:function that gives a netwright.SuperNet."""
-    data: str
-    """module:function that gives a netwright.Data: training, validation and test part."""
-    objectives: list[Literal["accuracy", "latency", "file_bytes", "macs", "params", "weight_bytes",
-                             "peak_activation_bytes"]] = field(
-        default_factory=lambda: ["accuracy", "latency"]
-    )  # fmt: skip
-    """What is traded off, the most important first."""
+    """module:function that gives a netwright.SuperNet, a netwright.Table, or anything with space and extract."""
+    data: str = ""
+    """module:function that gives a netwright.Data: training, validation and test part; without it nothing is trained,
+    and accuracy cannot be measured."""
+    objectives: list[str] = field(default_factory=lambda: ["accuracy", "latency"])
+    """What is traded off, the most important first: accuracy, latency, file_bytes, macs, params, weight_bytes,
+    peak_activation_bytes, or a metric of the model's own."""
     limits: list[str] = field(default_factory=list)
     """Bounds on any metric, such as "latency <= 5 ms", "macs <= 300M" or "file_bytes <= 2 MB"."""
     evaluations: int = 100
@@ -185,7 +188,11 @@ def parse(values: Mapping[str, Any], source: str, folder: str | None = None) -> 
             sys.path.insert(0, place)
     if not isinstance(values, Mapping):
         raise RecipeError(f"{source} must hold keys such as model: and data:")
+    if values.get("data") is None:  # an empty key is one that is left out
+        values = {key: value for key, value in values.items() if key != "data"}
     _check_keys(Recipe, values, source, "")
+    if "data" not in values and "objectives" not in values:
+        raise RecipeError(f"{source}: the key 'data' is missing; {NO_DATA}")
     parser = parser_of(Recipe)
     try:
         parsed = parser.instantiate(parser.parse_object(dict(values)))

@@ -55,7 +55,7 @@ class Display:
         """A stage begins."""
         self._settle()
         if not self._bars.console.is_terminal or text not in ("training", "searching"):
-            self._bars.console.print(text)
+            self._bars.console.print(text, soft_wrap=True)
 
     def trained(self, progress: Training) -> None:
         """A training step was made."""

@@ -22,6 +22,7 @@ def run(arguments: Sequence[str]) -> None:
     given = read(parser, arguments)
     with Display() as display:
         job = kept_job(given["out"], display)
+        job.require_networks()
         job.require_searched()
         job.require_trained()
         front = job.study.front()

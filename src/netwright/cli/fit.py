@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..fit import fit
+from ..picks import roles
 from .arguments import read, recipe_job, recipe_parser
 from .display import Display
 
@@ -21,5 +22,5 @@ def run(arguments: Sequence[str]) -> None:
     given = read(recipe_parser("fit", TEXT), arguments)
     with Display() as display:
         fitted = fit(recipe_job(given, display))
-    display.front(fitted.front, fitted.study.metrics, fitted.picked)
+    display.front(fitted.front, fitted.study.metrics, roles(fitted.front))
     display.done(fitted)

@@ -20,4 +20,4 @@ def run(arguments: Sequence[str]) -> None:
         job = recipe_job(given, display)
         job.check()
         job.train()
-    display.say(f"trained: {job.out / 'supernet'}")
+    display.say(f"trained: {job.out / 'supernet'}" if job.trains else "nothing was trained; 'netwright search' is next")

@@ -187,7 +187,8 @@ def write_json(path: Path, value: Any) -> None:
 def _first(network: Callable[..., Any], inputs: Inputs) -> np.ndarray:
     with torch.no_grad():
         output = call(network, inputs)
-    return next(tensors_in(output)).numpy(force=True)
+    first = next(tensors_in(output))
+    return (first.float() if first.dtype == torch.bfloat16 else first).numpy(force=True)  # NumPy has no bfloat16
 
 
 def _noise(example: Inputs) -> Inputs:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.errors import BundleError, one_line
 from ..nets.inputs import Inputs, each_tensor
@@ -42,9 +42,11 @@ def write_onnx(network: nn.Module, example_inputs: Inputs, path: Path, *, quick:
         with warnings.catch_warnings(), contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
             warnings.simplefilter("ignore")
             if quick:
+                if kwargs:
+                    network, args = _ByPosition(network, kwargs).eval(), tuple(filter(_is_tensor, kwargs.values()))
                 axes = {name: {0: "batch"} for name in (*names, "output")}
                 torch.onnx.export(
-                    network, args, str(path), kwargs=kwargs, input_names=names, output_names=["output"],
+                    network, args, str(path), input_names=names, output_names=["output"],
                     dynamic_axes=axes, dynamo=False,
                 )  # fmt: skip
             else:
@@ -76,18 +78,34 @@ def feed(session: Any, inputs: Inputs) -> dict[str, np.ndarray]:
 
 
 def input_names(inputs: Inputs) -> list[str]:
-    """``input``; ``input0``, ``input1``, ...; or the keys."""
+    """``input``; ``input0``, ``input1``, ...; or the keys of tensors."""
     if isinstance(inputs, Mapping):
-        return list(inputs)
+        return [name for name, value in inputs.items() if _is_tensor(value)]
     return [f"input{i}" for i in range(len(inputs))] if isinstance(inputs, tuple) else ["input"]
 
 
 def _in_order(network: nn.Module, inputs: Inputs) -> Inputs:
-    """Keyword inputs in the order of the network's parameters: the older exporter names them by position."""
+    """Keyword inputs in the order of the network's parameters: exporters name them by position."""
     if not isinstance(inputs, Mapping):
         return inputs
     known = [name for name in inspect.signature(network.forward).parameters if name in inputs]
     return {name: inputs[name] for name in [*known, *(n for n in inputs if n not in known)]}
+
+
+class _ByPosition(nn.Module):
+    """A network that takes the tensors among its keyword inputs by position: the older exporter knows no others."""
+
+    def __init__(self, network: nn.Module, inputs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.network, self._inputs = network, dict(inputs)
+
+    def forward(self, *tensors: Tensor) -> Any:
+        given = iter(tensors)
+        return self.network(**{name: next(given) if _is_tensor(v) else v for name, v in self._inputs.items()})
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
 
 
 def as_call(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -101,5 +119,12 @@ def as_call(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def free_batch(inputs: Inputs) -> Any:
     """torch.export's description of inputs whose first dimension may vary together."""
     batch = torch.export.Dim("batch", min=1)
-    spec = each_tensor(inputs, lambda t: {0: batch} if t.dim() else None)  # type: ignore[arg-type, return-value]
-    return spec if isinstance(inputs, tuple | Mapping) else (spec,)
+
+    def free(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: free(part) for name, part in value.items()}
+        if isinstance(value, tuple | list):
+            return type(value)(free(part) for part in value)
+        return {0: batch} if isinstance(value, Tensor) and value.dim() else None
+
+    return free(inputs) if isinstance(inputs, tuple | Mapping) else (free(inputs),)

@@ -34,7 +34,8 @@ class Subject:
     Args:
         net: where the candidate comes from.
         candidate: which one.
-        calibration: batches for the normalisation statistics of the extracted network.
+        calibration: batches for the normalisation statistics of the extracted network; ``()`` leaves them as they
+            are, and None too, with a warning where there are any.
     """
 
     def __init__(self, net: Searchable, candidate: Candidate, calibration: Iterable[Any] | None = None) -> None:
@@ -47,6 +48,8 @@ class Subject:
         from ..nets.recalibrate import needs_recalibration, recalibrate
 
         module = self.net.extract(self.candidate)
+        if isinstance(self.calibration, tuple) and not self.calibration:
+            return module.eval()
         if self.calibration is not None:
             return recalibrate(module, self.calibration)
         if needs_recalibration(module):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from ..core.errors import NetwrightError, nearest
+from ..core.errors import MeasureError, NetwrightError, nearest
 from ..core.metric import Measurement, Metric
 from .base import Measurer, Subject
 
@@ -34,8 +35,29 @@ class Count(Measurer):
         self.metrics = (METRICS[name],)
 
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        metric = self.metrics[0]
-        net: Any = subject.net
-        counts = net.count(subject.candidate)
-        how = {"uncounted": list(counts.uncounted)} if metric.name == "macs" and counts.uncounted else {}
-        return {metric.name: Measurement(getattr(counts, metric.name), metric.unit, how=how)}
+        count: Any = getattr(subject.net, "count", None)
+        if count is None:
+            raise MeasureError(
+                "this super-network does not count: measure its networks with netwright.NetworkCounts() instead"
+            )
+        return _measurements(self.metrics, count(subject.candidate))
+
+
+class NetworkCounts(Measurer):
+    """The same counts of networks that a super-network made elsewhere extracts.
+
+    Each costs an extraction and a trace: too much to do for every proposal, so strategies predict them.
+    """
+
+    metrics = tuple(replace(metric, exact=False) for metric in METRICS.values())
+
+    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+        from ..nets.supernet import SuperNet
+
+        net = SuperNet(subject.module, [], subject.example_inputs)
+        return _measurements(self.metrics, net.count(net.largest))
+
+
+def _measurements(metrics: tuple[Metric, ...], counts: Any) -> dict[str, Measurement]:
+    how = {"uncounted": list(counts.uncounted)} if counts.uncounted else {}
+    return {m.name: Measurement(getattr(counts, m.name), m.unit, how=how if m.name == "macs" else {}) for m in metrics}

@@ -56,7 +56,9 @@ class Dataless(TorchDispatchMode):
         if form is not None:
             return _made(form)
         result = func(*args, **kwargs)
-        self._forms[key] = _form(result)
+        held = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs))}
+        if not any(t.untyped_storage()._cdata in held for t in tensors_in(result)):  # _unsafe_view is a view
+            self._forms[key] = _form(result)
         return result
 
 

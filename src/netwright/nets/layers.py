@@ -41,7 +41,7 @@ def _batch_norm(layer: Any, shapes: Shapes) -> dict[str, Any]:
     return {"num_features": shapes[name][0]} if name in shapes else {}
 
 
-def _layer_norm(layer: nn.LayerNorm, shapes: Shapes) -> dict[str, Any]:
+def _layer_norm(layer: nn.LayerNorm | nn.RMSNorm, shapes: Shapes) -> dict[str, Any]:
     return {"normalized_shape": tuple(shapes["weight"])}
 
 
@@ -68,7 +68,7 @@ _TABLE: tuple[tuple[tuple[type, ...], Callable[[Any, Shapes], dict[str, Any]]], 
     (CONVOLUTIONS, _convolution),
     ((nn.Linear,), _linear),
     (BATCH_NORMS, _batch_norm),
-    ((nn.LayerNorm,), _layer_norm),
+    ((nn.LayerNorm, nn.RMSNorm), _layer_norm),
     ((nn.Embedding,), _embedding),
     ((nn.GroupNorm,), _group_norm),
     ((nn.PReLU,), _prelu),

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.candidate import Candidate
 from ..core.limits import Limit, broken
+from ..core.listed import Listed
 from ..core.metric import Metric
 from ..core.record import Record
 from ..core.space import Space
@@ -89,22 +90,26 @@ def fresh(
     """Draw until ``n`` candidates are new, distinct, and within the exact limits; at most ``tries`` times ``n``.
 
     As draws fail, more and more choices are taken from the smallest candidate (for lower limits from the largest),
-    so that narrow limits are reached.
+    so that narrow limits are reached. In a listed space, a draw that is not in the list stands for the nearest new
+    candidate that is.
     """
+    listed = problem.space if isinstance(problem.space, Listed) else None
     seen = set(known)
     found: list[Candidate] = []
     ends = [0 if limit.op in ("<", "<=") else -1 for limit in problem.limits]
     for attempt in range(tries * n):
-        if len(found) == n:
+        if len(found) == n or (listed is not None and len(seen) >= listed.size):
             break
         candidate = draw()
         if ends and rng.random() < attempt / (tries * n):
             end = ends[int(rng.integers(len(ends)))]
             candidate = _towards(end, problem.space, candidate, float(rng.random()), rng)
+        if listed is not None:
+            candidate = listed.nearest(candidate, seen, rng)
         if candidate not in seen and problem.allows(candidate):
             seen.add(candidate)
             found.append(candidate)
-    if len(found) < n and problem.space.size <= LISTED:
+    if len(found) < n and (listed is not None or problem.space.size <= LISTED):
         found += [c for c in problem.space.enumerate() if c not in seen and problem.allows(c)][: n - len(found)]
     return found
 

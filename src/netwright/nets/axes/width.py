@@ -92,7 +92,7 @@ class Width(Axis):
             layer = anatomy.module(path)
             if isinstance(layer, CONVOLUTIONS) and not layer.groups == layer.in_channels == layer.out_channels:
                 raise NetError(f"width {name!r}: {path} mixes channels; list it in out_of= and into=")
-            if not isinstance(layer, (*CONVOLUTIONS, *BATCH_NORMS, nn.LayerNorm, nn.PReLU)):
+            if not isinstance(layer, (*CONVOLUTIONS, *BATCH_NORMS, nn.LayerNorm, nn.RMSNorm, nn.PReLU)):
                 raise NetError(
                     f"width {name!r}: {path} is a {type(layer).__name__}; through= takes layers with weights"
                 )

@@ -1,1 +1,31 @@
-"""Families: each a function that builds a plain module and lists its axes, one per file."""
+"""Families: each a function that lists the axes of a plain module that it builds, or of a person's own model."""
+
+from .bert import bert
+from .cifar_resnet import cifar_resnet
+from .decoder import decoder
+from .inverted_residual import inverted_residual
+from .mobilenet import mobilenet_v1, mobilenet_v2
+from .ofa import from_ofa, load_ofa, ofa_mobilenet_v3, ofa_proxyless, ofa_resnet50, to_ofa
+from .resnet8 import resnet8
+from .tinynas import from_json
+from .translation import translation
+from .vit import vit
+
+__all__ = [
+    "bert",
+    "cifar_resnet",
+    "decoder",
+    "from_json",
+    "from_ofa",
+    "inverted_residual",
+    "load_ofa",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "ofa_mobilenet_v3",
+    "ofa_proxyless",
+    "ofa_resnet50",
+    "resnet8",
+    "to_ofa",
+    "translation",
+    "vit",
+]

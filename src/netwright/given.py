@@ -1,0 +1,140 @@
+"""What a recipe's functions give: the model and the data, checked before anything costly begins."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from .core.candidate import Candidate
+from .core.errors import NetError, RecipeError, one_line
+from .core.space import Space
+from .measure.base import Measurer
+from .nets.inputs import Inputs, call
+from .nets.supernet import SuperNet
+from .recipe import resolve
+from .table import Table
+from .training.data import Data
+
+
+class Foreign:
+    """A super-network made elsewhere, as the stages of a job take it: what it extracts is a checked copy.
+
+    Args:
+        made: the person's object, with ``space`` and ``extract(candidate)``. It may have ``example_inputs``, what a
+            network is called with; ``measurers``, of metrics of its own; and ``fingerprint``, a text that changes
+            with its weights, so that a study does not mix them.
+        reference: the function that made it, for messages.
+        inputs: gives example inputs where it has none.
+    """
+
+    def __init__(self, made: Any, reference: str, inputs: Callable[[], Inputs]) -> None:
+        self._made, self._reference, self._inputs = made, reference, inputs
+        self.space: Space = made.space
+        self.measurers: tuple[Measurer, ...] = tuple(getattr(made, "measurers", ()))
+        self.fingerprint = str(getattr(made, "fingerprint", ""))
+
+    @cached_property
+    def example_inputs(self) -> Inputs:
+        """What a network is called with."""
+        own = getattr(self._made, "example_inputs", None)
+        return self._inputs() if own is None else own
+
+    def extract(self, candidate: Candidate) -> nn.Module:
+        """A copy of what the object extracts: nothing that is done to a network reaches the shared weights.
+
+        Raises :class:`NetError` for what is no network.
+        """
+        what = f"extract() of {self._reference}"
+        try:
+            shared = self._made.extract(candidate)
+        except Exception as error:  # a person's own code
+            raise NetError(f"{what} raised {one_line(error)}") from error
+        if not isinstance(shared, nn.Module):
+            raise NetError(f"{what} must give a torch.nn.Module, not a {_kind(shared)}")
+        try:
+            network = copy.deepcopy(shared)
+        except Exception as error:  # slices that still hang on the shared weights, or a module's own __deepcopy__
+            raise NetError(
+                f"{what} gives a network that cannot be copied; its tensors must be parameters or detached "
+                f"({one_line(error)})"
+            ) from error
+        network.candidate = dict(candidate)  # type: ignore[assignment]
+        return network
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Run the largest network once."""
+        network = self.extract(self.space.largest).eval()
+        try:
+            call(network, example_of(network, self))
+        except Exception as error:
+            raise RecipeError(
+                f"model: the largest network of {self._reference} raises on its example inputs: {one_line(error)}"
+            ) from error
+
+
+def example_of(network: nn.Module, net: SuperNet | Foreign) -> Inputs:
+    """What a network is called with: its own example inputs, or those of the super-network that it comes from."""
+    own: Inputs | None = getattr(network, "example_inputs", None)
+    return net.example_inputs if own is None else own
+
+
+def model_of(reference: str, inputs: Callable[[], Inputs]) -> SuperNet | Table | Foreign:
+    """What a recipe's ``model`` gives.
+
+    Args:
+        reference: ``module:function``.
+        inputs: gives example inputs for a super-network made elsewhere that has none.
+    """
+    made = resolve(reference, "model", object)
+    if isinstance(made, SuperNet | Table):
+        return made
+    try:
+        space, extract = getattr(made, "space", None), getattr(made, "extract", None)
+    except Exception as error:
+        raise RecipeError(f"model: the space of {reference} raised {one_line(error)}") from error
+    if space is None or not callable(extract):
+        raise RecipeError(
+            f"model: {reference}() must give a netwright.SuperNet, a netwright.Table, or an object with space and "
+            f"extract(candidate), but gave a {_kind(made)}"
+        )
+    if not isinstance(space, Space):
+        raise RecipeError(f"model: the space of {reference} must be a netwright.Space, not a {_kind(space)}")
+    for measurer in getattr(made, "measurers", ()):
+        if not isinstance(measurer, Measurer):
+            raise RecipeError(f"model: the measurers of {reference} must be netwright.Measurer, not {_kind(measurer)}")
+    return Foreign(made, reference, inputs)
+
+
+def data_of(reference: str, network: nn.Module, model: str) -> Data:
+    """What a recipe's ``data`` gives; ``network``, of the recipe's ``model``, is tried on a little of it."""
+    data: Data = resolve(reference, "data", Data)
+    network.eval()
+    for name in ("train", "validation", "test"):
+        inputs = getattr(data, name).inputs
+        try:
+            with torch.no_grad():
+                scores = call(network, inputs[:2])
+        except Exception as error:
+            raise RecipeError(
+                f"the model {model} cannot take the data of {reference}, {name} inputs of "
+                f"shape {tuple(inputs.shape[1:])} and {inputs.dtype}: {one_line(error)}"
+            ) from error
+    if not isinstance(scores, torch.Tensor):
+        raise RecipeError(f"the model gives a {_kind(scores)}; it must give a tensor of scores alone")
+    most = int(max(p.labels.max() for p in (data.train, data.validation, data.test)))
+    if scores.ndim != 2 or scores.shape[1] <= most:
+        raise RecipeError(
+            f"the model gives scores of shape {tuple(scores.shape)}, but labels go up to {most}: "
+            f"it must give (batch, {most + 1} or more)"
+        )
+    return data
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

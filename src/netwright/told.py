@@ -1,0 +1,85 @@
+"""What is told of a job: the story of its report, and where its code comes from."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from .formats.bundle import versions
+from .measure.counts import METRICS
+from .nets.supernet import SuperNet
+from .picks import network_of, read_json, roles
+from .report.data import Story
+from .table import Table
+
+if TYPE_CHECKING:
+    from .job import Job
+
+
+def story_of(job: Job) -> Story:
+    """What the report shows."""
+    study = job.study
+    picked = roles(study.front())
+    manifests = {r.id: job.out / "networks" / r.id / "manifest.json" for r in study.front()}
+    networks = [
+        network_of(record, picked.get(record.id, "chosen"), manifests[record.id], job.run_snippet)
+        for record in study.front()
+        if manifests[record.id].exists()
+    ]
+    found = {name for record in study.records for name in record.values}
+    return Story(
+        title=job.name,
+        objectives=study.objectives,
+        metrics=tuple(m for m in study.metrics if m.name in found or m in study.objectives),
+        limits=study.limits,
+        records=tuple(study.records),
+        front=study.front(),
+        space=job.net.space,
+        space_size=job.net.space.size,
+        largest=_largest(job),
+        networks=tuple(networks),
+        target={} if isinstance(job.net, Table) else job.latency.target,
+        versions=versions(),
+        facts=_facts(job),
+    )
+
+
+def _facts(job: Job) -> dict[str, str]:
+    manifest = job.out / "supernet" / "manifest.json"
+    trained = read_json(manifest).get("validation_accuracy", {}) if manifest.exists() else {}
+    facts = {
+        "recipe": job.name,
+        "command": shlex.join(["netwright", *sys.argv[1:]]),
+        "strategy": job.recipe.search.strategy,
+        "seed": str(job.recipe.seed),
+    }
+    if not isinstance(job.net, Table):
+        facts["training"] = f"{job.recipe.train.epochs} epochs" if job.trains else "none: the model comes with weights"
+    if trained:
+        facts["shared weights"] = ", ".join(f"{name} {value:.2f} %" for name, value in trained.items())
+    commit = git_commit()
+    return {**facts, **({"git": commit} if commit else {})}
+
+
+def _largest(job: Job) -> dict[str, float]:
+    """The counts of the largest network, as far as they are known."""
+    net = job.net
+    if isinstance(net, SuperNet):
+        counts = net.count(net.largest)
+        return {name: float(getattr(counts, name)) for name in METRICS}
+    record = None if isinstance(net, Table) else job.study.journal.found.get(net.space.largest)
+    return {name: record.values[name] for name in METRICS if name in record.values} if record else {}
+
+
+def git_commit() -> str | None:
+    """The commit of the working directory, if git knows one."""
+    try:
+        told = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True, cwd=os.getcwd()
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip()

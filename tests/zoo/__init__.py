@@ -1,0 +1,1 @@
+"""Models that nobody prepared, and what netwright must find in each."""
