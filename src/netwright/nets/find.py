@@ -22,14 +22,16 @@ Dimension = tuple[str, int]
 """A tensor's name and one of its dimensions."""
 
 
-def widths(anatomy: Anatomy, trace: Trace, ties: Ties, round_to: int, reasons: dict[str, str]) -> Iterator[Width]:
+def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str, str]) -> Iterator[Width]:
     """Groups of channels that lie in the same dimensions of the same weights, in a layout that a prefix can cut.
 
     Why others are not given goes into ``reasons``, by module path.
     """
+    idle = ties.trace.idle()
     labels = {
         (tensor, dim): row
-        for tensor, position in trace.names.items()
+        for tensor, position in ties.trace.names.items()
+        if tensor not in idle
         for dim, row in enumerate(ties.of(position))
         if not np.all(row == RIGID)
     }
@@ -37,10 +39,12 @@ def widths(anatomy: Anatomy, trace: Trace, ties: Ties, round_to: int, reasons: d
     for key, members in _groups(labels):
         name = _name(anatomy, key, taken)
         whole = len(members)
+        owners = [owner for tensor, _ in key for owner in anatomy.owners[tensor]]
         if whole < 2:
+            for owner in owners:
+                reasons.setdefault(owner, "its channels are tied to one another: they stay or go together")
             continue
         slots = _slots(members, {k: labels[k] for k in key})
-        owners = [owner for tensor, _ in key for owner in anatomy.owners[tensor]]
         if slots is None:
             for owner in owners:
                 reasons.setdefault(owner, f"its {whole} channels do not lie one behind the other")
@@ -65,9 +69,10 @@ def _is_made(anatomy: Anatomy, slot: Slot) -> bool:
     return slot.dim == 0
 
 
-def causes(anatomy: Anatomy, trace: Trace, ties: Ties) -> Iterator[tuple[str, str]]:
+def causes(anatomy: Anatomy, ties: Ties) -> Iterator[tuple[str, str]]:
     """Why layers cannot have fewer channels, by module path."""
-    for tensor, position in trace.names.items():
+    idle = ties.trace.idle()
+    for tensor, position in ties.trace.names.items():
         shape = anatomy.shapes.get(tensor)
         if not shape or tensor not in anatomy.parameters:
             continue
@@ -76,6 +81,8 @@ def causes(anatomy: Anatomy, trace: Trace, ties: Ties) -> Iterator[tuple[str, st
         why = next((reason for d in dims if (reason := ties.why(position, d))), None)
         if max(shape) == 1:
             why = "it is a single number"
+        if tensor in idle:
+            why = "it did not run on the example inputs"
         if why:
             yield from ((owner, why) for owner in anatomy.owners[tensor])
 
@@ -194,9 +201,11 @@ def _is_residual(anatomy: Anatomy, trace: Trace, path: str) -> bool:
     )
 
 
-def kernels(anatomy: Anatomy) -> Iterator[Kernel]:
+def kernels(anatomy: Anatomy, trace: Trace) -> Iterator[Kernel]:
+    """Windows of five or more that can be cropped."""
+    idle = trace.idle()
     for path, layer in anatomy.modules.items():
-        if not isinstance(layer, CONVOLUTIONS):
+        if not isinstance(layer, CONVOLUTIONS) or idle & set(anatomy.tensors_of[path].values()):
             continue
         sizes = set(layer.kernel_size)
         size = max(sizes)

@@ -47,23 +47,34 @@ class Proof:
         tracer: of the model.
         example_inputs: of the model.
         only, except_: patterns of module paths.
+        learning: whether parts of the model run in training mode only: then all is tried in that mode too.
     """
 
     def __init__(
-        self, anatomy: Anatomy, tracer: Tracer, example_inputs: Inputs, only: Iterable[str], except_: Iterable[str]
+        self,
+        anatomy: Anatomy,
+        tracer: Tracer,
+        example_inputs: Inputs,
+        only: Iterable[str],
+        except_: Iterable[str],
+        learning: bool = False,
     ) -> None:
         self.anatomy, self.example_inputs = anatomy, example_inputs
+        self._modes = (False, True) if learning else (False,)
         self.only, self.except_ = tuple(only), tuple(except_)
         self.kept: list[Axis] = []
         self.reasons: dict[str, str] = {}
         self._names: set[str] = set()
         self._claimed: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
-        self._form = tracer.form
-        self._whole = tracer.form(Cut())
+        self._tracer = tracer
+        self._whole = self._form(Cut())
         if not self._whole:
             raise NetError(
                 "the network's output holds no tensor; give one, or a tuple, list, dict or dataclass of them"
             )
+
+    def _form(self, cut: Cut) -> list[tuple[int, ...]]:
+        return [shape for mode in self._modes for shape in self._tracer.form(cut, mode)]
 
     def keep(self, axis: Axis) -> None:
         """Take an axis in without proof."""
@@ -236,7 +247,8 @@ class Proof:
             draft = Draft()
             for path in gives.keys() - part:
                 draft.skip(path, gives[path])
-            yield _Excerpt(extract(self.anatomy, draft.finish(self.anatomy), noise), inputs, noise.tolerance)
+            network = extract(self.anatomy, draft.finish(self.anatomy), noise)
+            yield _Excerpt(network, inputs, noise.tolerance, self._modes)
 
     # -- whether it is wanted ----------------------------------------------------------------------------------
 
@@ -275,20 +287,28 @@ class _Excerpt:
         network: the copy; its tensors are permuted and put back.
         inputs: what it is called with.
         tolerance: the largest change of the output, relative to its size, that is rounding.
+        modes: whether it runs in training mode: no, or no and yes.
     """
 
     network: nn.Module
     inputs: Inputs
     tolerance: float
+    modes: tuple[bool, ...]
 
     def __post_init__(self) -> None:
-        self.network.eval()
         self.anatomy = Anatomy(self.network)
 
     def run(self) -> list[Tensor]:
-        """The floating-point outputs."""
-        with torch.no_grad():
-            return [t for t in tensors_in(call(self.network, self.inputs)) if t.is_floating_point()]
+        """The outputs."""
+        found: list[Tensor] = []
+        buffers = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
+        for mode in self.modes:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                found += tensors_in(call(self.network.train(mode), self.inputs))
+                for name, tensor in self.network.named_buffers():  # training moves statistics
+                    tensor.copy_(buffers[name])
+        return found
 
     def share(self, width: Width) -> Width:
         """The width as far as its tensors are here."""
@@ -320,7 +340,10 @@ def _change(before: Sequence[Tensor], now: Sequence[Tensor]) -> float:
     """The largest change of an output, relative to its size."""
     worst = 0.0
     for a, b in zip(before, now, strict=True):
-        change = float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) if a.numel() else 0.0
+        if not a.is_floating_point():
+            change = 0.0 if torch.equal(a, b) else float("inf")
+        else:
+            change = float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) if a.numel() else 0.0
         worst = max(worst, change if change == change else float("inf"))
     return worst
 

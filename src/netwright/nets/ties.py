@@ -60,6 +60,10 @@ class Ties:
         place = f" in {op.module}" if op.module else ""
         return f"its channels meet the operator {op.name}{place}, which fixes their number or mixes them"
 
+    def is_used(self, position: int) -> bool:
+        """Whether an operator reads a tensor, or the network gives it."""
+        return position in self._readers or self.trace.buffers[position] in self.trace.outputs
+
     # -- labels ------------------------------------------------------------------------------------------------
 
     def read(self, position: int) -> Rows:

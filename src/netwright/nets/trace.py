@@ -79,6 +79,11 @@ class Trace:
     gives: dict[str, Gives] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
 
+    def idle(self) -> set[str]:
+        """Parameters and buffers that no operator reads."""
+        read = {position for op in self.ops for position in op.reads}
+        return {name for name, position in self.names.items() if position not in read}
+
     def signature(self) -> list[tuple[str, str, tuple[int, ...], tuple[int, ...]]]:
         """Everything but the sizes: equal for two runs that did the same things to the same tensors."""
         return [(op.name, op.module, op.reads, op.writes) for op in self.ops]
@@ -88,7 +93,7 @@ class Tracer:
     """Traces sub-networks of one network on a copy of it whose weights hold no data.
 
     Three ways are tried. What depends on the inputs alone is computed (:class:`Dataless`); nothing is computed; and,
-    for a network that looks at the values of its activations, all is, with zeros for weights.
+    for a network that looks at the values of its activations, all is, with a copy of the weights.
     """
 
     def __init__(self, anatomy: Anatomy, example_inputs: Inputs) -> None:
@@ -101,15 +106,15 @@ class Tracer:
             # Buffers may hold positions or masks, which decide what happens.
             return empty(name, tensor) if name in weights or tensor.is_meta else copied(name, tensor).cpu()
 
-        def zeros(name: str, tensor: Tensor) -> Tensor:
-            return torch.zeros_like(tensor, device="cpu") if name in weights else with_buffers(name, tensor)
+        def whole(name: str, tensor: Tensor) -> Tensor:
+            return copied(name, tensor).cpu()
 
         own = each_tensor(example_inputs, lambda t: t if t.is_meta else t.cpu())
         bare = each_tensor(example_inputs, lambda t: empty("", t))
-        ways = (with_buffers, own, Dataless()), (empty, bare, Dataless(computes=False)), (zeros, own, None)
+        ways = (with_buffers, own, Dataless()), (empty, bare, Dataless(computes=False)), (whole, own, None)
         for part, inputs, mode in ways:
             with torch.inference_mode(False):
-                self._twin = extract(anatomy, Cut(), part).eval()
+                self._twin = extract(anatomy, Cut(), part)
                 self._anatomy, self._inputs, self._mode = Anatomy(self._twin), inputs, mode
                 try:
                     self.run(Cut())
@@ -118,13 +123,15 @@ class Tracer:
                     why = error
         raise why
 
-    def form(self, cut: Cut) -> list[tuple[int, ...]]:
+    def form(self, cut: Cut, training: bool = False) -> list[tuple[int, ...]]:
         """The shapes of the sub-network's outputs. Whatever its own code raises is raised."""
+        self._twin.train(training)
         with torch.no_grad(), applied(self._anatomy, cut), self._mode or contextlib.nullcontext():
             return [tuple(t.shape) for t in tensors_in(call(self._twin, self._inputs))]
 
-    def run(self, cut: Cut) -> Trace:
+    def run(self, cut: Cut, training: bool = False) -> Trace:
         """The trace of the sub-network. Raises :class:`NetError` where the network raises."""
+        self._twin.train(training)
         # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
         with torch.no_grad(), torch.inference_mode(False), applied(self._anatomy, cut):
             recorder = _Recorder(self._twin, self._mode)

@@ -14,7 +14,7 @@ from .inputs import Inputs
 from .proof import Proof
 from .supernet import SuperNet
 from .ties import Ties
-from .trace import Tracer
+from .trace import Trace, Tracer
 
 KINDS = ("width", "depth", "kernel")
 
@@ -56,16 +56,29 @@ def wrap(
     anatomy = Anatomy(module)
     tracer = Tracer(anatomy, example_inputs)
     trace = tracer.run(Cut())
-    ties = Ties(trace)
-    proof = Proof(anatomy, tracer, example_inputs, only, except_)
+    learning = _learning(tracer, trace, anatomy)
+    ties = Ties(learning or trace)
+    proof = Proof(anatomy, tracer, example_inputs, only, except_, learning is not None)
     for axis in extra:
         proof.keep(axis)
     if "depth" in kinds:
         proof.take(depths(anatomy, trace))
     if "width" in kinds:
-        proof.take_widths(widths(anatomy, trace, ties, round_to, proof.reasons))
+        proof.take_widths(widths(anatomy, ties, round_to, proof.reasons))
     if "kernel" in kinds:
-        proof.take(kernels(anatomy))
-    for path, reason in causes(anatomy, trace, ties):
+        proof.take(kernels(anatomy, ties.trace))
+    for path, reason in causes(anatomy, ties):
         proof.reasons.setdefault(path, reason)
     return SuperNet(module, proof.kept, example_inputs, proof.reasons)
+
+
+def _learning(tracer: Tracer, trace: Trace, anatomy: Anatomy) -> Trace | None:
+    """The trace in training mode, where parts of the network run in that mode only."""
+    idle = trace.idle() & anatomy.parameters.keys()
+    if not idle:
+        return None
+    try:
+        learning = tracer.run(Cut(), training=True)
+    except NetError:  # a network need not run in training mode on one example
+        return None
+    return learning if idle - learning.idle() else None

@@ -65,12 +65,16 @@ def _reduction(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     out = ties.trace.shapes[op.writes[0]]
     if labels is None or not out:
+        if labels is not None and op.name.startswith("arg"):
+            ties.labels.rigid(*labels)
         return []
     named = next((a for a in op.args[1:] if isinstance(a, tuple | int) and not isinstance(a, bool)), None)
     dims = op.kwargs.get("dim", named)
     if dims is None:
         return [] if not out else None
     gone = {d % len(labels) for d in ((dims,) if isinstance(dims, int) else dims)}
+    if op.name.startswith("arg"):  # an index has a meaning
+        ties.labels.rigid(*(labels[d] for d in gone))
     if len(out) == len(labels):
         return [ties.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
     return [x for d, x in enumerate(labels) if d not in gone]
@@ -211,6 +215,9 @@ def _extreme(ties: Ties, op: Op) -> Rows | None:
     """max and min: of all, of a dimension with its indices, or of two tensors."""
     if len(op.reads) > 1:
         return _elementwise(ties, op)
+    labels = ties.argument(op, 0)
+    if len(op.writes) > 1 and labels and ties.is_used(op.writes[1]):  # an index has a meaning
+        ties.labels.rigid(labels[op.args[1] % len(labels)])
     result = _reduction(ties, op)
     for position in op.writes[1:]:
         if result is not None:
