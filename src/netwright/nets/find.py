@@ -74,12 +74,11 @@ def causes(anatomy: Anatomy, ties: Ties) -> Iterator[tuple[str, str]]:
     idle = ties.trace.idle()
     for tensor, position in ties.trace.names.items():
         shape = anatomy.shapes.get(tensor)
-        if not shape or tensor not in anatomy.parameters:
+        if shape is None or tensor not in anatomy.parameters:
             continue
-        made = _made_in(anatomy, tensor)
-        dims = [made, *(d for d in range(len(shape)) if d != made)]  # first what the layer makes
+        dims = sorted(range(len(shape)), key=lambda d: d != _made_in(anatomy, tensor))  # first what the layer makes
         why = next((reason for d in dims if (reason := ties.why(position, d))), None)
-        if max(shape) == 1:
+        if max(shape, default=1) == 1:
             why = "it is a single number"
         if tensor in idle:
             why = "it did not run on the example inputs"

@@ -27,8 +27,9 @@ from .inputs import Inputs, call, each_tensor, tensors_in
 from .layers import follows
 from .trace import Tracer
 
-COUNTING = tuple(
-    "head group chan dim size embed feature hidden model unit filter plane width inner ffn nf nx nz rank state".split()  # noqa: SIM905
+COUNTING = (
+    *("head", "group", "chan", "dim", "size", "shape", "embed", "feature", "hidden", "model", "unit", "filter"),
+    *("plane", "width", "inner", "ffn", "nf", "nx", "nz", "rank", "state"),
 )
 """What the names of attributes that count channels contain. Whether one does is found out by running the network."""
 
@@ -185,13 +186,13 @@ class Proof:
         """Which attributes of the modules around may count the channels: none, then all that have their number, then
         those of fewer names."""
         around = {path for place in width.places(self.anatomy) for path in _upwards(place)}
+        sizes = {width.channels * block for block in (1, *(s.block for s in width.slots))}
         found = [
             (path, name)
             for path in sorted(around)
             if not follows(self.anatomy.modules[path])
             for name, value in vars(self.anatomy.modules[path]).items()
-            if type(value) is int
-            and value == width.channels
+            if any(type(v) is int and v in sizes for v in (value if isinstance(value, tuple) else (value,)))
             and not name.startswith("_")
             and any(word in name for word in COUNTING)
         ]
@@ -208,12 +209,10 @@ class Proof:
         for excerpt in self._excerpts():
             own = [w for w in (excerpt.share(w) for w in widths if w.name not in refused) if w.slots]
             reference = excerpt.run()
-            if not all(bool(torch.isfinite(t).all()) for t in reference):
+            if not all(bool(torch.isfinite(t).all()) for t in reference if t.is_floating_point()):
                 for width in own:
                     refused.add(width.name)
-                    self._refuse(
-                        width, "the network's output is not finite with noise for weights: no tie can be proved"
-                    )
+                    self._refuse(width, "its output is not finite with noise for weights: no tie can be proved")
                 continue
             for width, change in excerpt.untied(own, reference):
                 refused.add(width.name)
@@ -232,7 +231,7 @@ class Proof:
             path: s.gives[i] if s.gives else 0 for s in stages for i, path in enumerate(s.blocks) if path in s.hides()
         }
         large = sum(sizes.values()) > LARGE
-        noise = _Noise(torch.float32 if large else torch.float64, gives)
+        noise = _Noise(torch.float32 if large or not self._takes_doubles() else torch.float64, gives)
         inputs = noise.inputs(self.example_inputs)
         parts: list[set[str]] = [set()]
         room = PART
@@ -249,6 +248,15 @@ class Proof:
                 draft.skip(path, gives[path])
             network = extract(self.anatomy, draft.finish(self.anatomy), noise)
             yield _Excerpt(network, inputs, noise.tolerance, self._modes)
+
+    def _takes_doubles(self) -> bool:
+        """Whether the network runs in double precision; some operators do not."""
+        noise = _Noise(torch.float64, ())
+        try:
+            _Excerpt(extract(self.anatomy, Cut(), noise), noise.inputs(self.example_inputs), 0.0, self._modes).run()
+        except RuntimeError:
+            return False
+        return True
 
     # -- whether it is wanted ----------------------------------------------------------------------------------
 
@@ -276,6 +284,16 @@ class Proof:
     def _refuse(self, axis: Axis, reason: str) -> bool:
         for place in axis.places(self.anatomy):
             self.reasons.setdefault(place, reason)
+        return False
+
+
+def repeats(anatomy: Anatomy, example_inputs: Inputs) -> bool:
+    """Whether the network in training mode gives the same outputs twice, with PyTorch's generator set back."""
+    noise = _Noise(torch.float32, ())
+    excerpt = _Excerpt(extract(anatomy, Cut(), noise), noise.inputs(example_inputs), 0.0, (True,))
+    try:
+        return _change(excerpt.run(), excerpt.run()) == 0
+    except RuntimeError:
         return False
 
 

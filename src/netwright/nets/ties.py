@@ -37,8 +37,10 @@ class Ties:
         for op in trace.ops:
             for position in dict.fromkeys(op.reads):
                 self._readers[position].append(op)
+        live = trace.live()
         for self.labels.now, op in enumerate(trace.ops, start=1):
-            self._follow(op)
+            if self.labels.now - 1 in live:  # of others, only shapes were looked at
+                self._follow(op)
         self.labels.now = len(trace.ops) + 1
         for position, buffer in enumerate(trace.buffers):
             if buffer in trace.outputs and position in self.known:

@@ -79,6 +79,17 @@ class Trace:
     gives: dict[str, Gives] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
 
+    def live(self) -> set[int]:
+        """The operators, by their place in :attr:`ops`, that the outputs depend on."""
+        wanted = {position for position, buffer in enumerate(self.buffers) if buffer in self.outputs}
+        live = set()
+        for at in range(len(self.ops) - 1, -1, -1):
+            op = self.ops[at]
+            if op.name.endswith("_") or wanted & set(op.writes):  # what changes a tensor in place changes its views
+                live.add(at)
+                wanted |= set(op.reads)
+        return live
+
     def idle(self) -> set[str]:
         """Parameters and buffers that no operator reads."""
         read = {position for op in self.ops for position in op.reads}

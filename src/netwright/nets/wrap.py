@@ -11,7 +11,7 @@ from .axes import Axis
 from .cut import Anatomy, Cut
 from .find import causes, depths, kernels, widths
 from .inputs import Inputs
-from .proof import Proof
+from .proof import Proof, repeats
 from .supernet import SuperNet
 from .ties import Ties
 from .trace import Trace, Tracer
@@ -57,6 +57,10 @@ def wrap(
     tracer = Tracer(anatomy, example_inputs)
     trace = tracer.run(Cut())
     learning = _learning(tracer, trace, anatomy)
+    if learning and not repeats(
+        anatomy, example_inputs
+    ):  # nothing could be proved in a mode that draws its own numbers
+        learning = None
     ties = Ties(learning or trace)
     proof = Proof(anatomy, tracer, example_inputs, only, except_, learning is not None)
     for axis in extra:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -36,7 +37,8 @@ class Width(Axis):
         name: of the choice.
         slots: every place where the group's channels lie.
         options: numbers of channels; the last is the whole.
-        counts: (module, attribute) pairs that hold the number of channels, such as a number of heads.
+        counts: (module, attribute) pairs that hold the number of channels, such as a number of heads, or a number in
+            proportion to it, such as the channels of all heads; in a tuple, the numbers that are either.
     """
 
     name: str
@@ -124,6 +126,14 @@ class Width(Axis):
     def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
         if option != self.channels:
             for path, attribute in self.counts:
-                draft.set(path, attribute, option)
+                whole = vars(anatomy.modules[path])[attribute]
+                draft.set(path, attribute, self._scaled(whole, int(option)))  # type: ignore[arg-type]
         for s in self.slots:
             draft.drop(s.tensor, s.dim, s.offset + int(option) * s.block, s.offset + self.channels * s.block)  # type: ignore[arg-type]
+
+    def _scaled(self, whole: Any, option: int) -> Any:
+        """A number, or those in a tuple, that counts the channels or all their indices, for fewer channels."""
+        if isinstance(whole, tuple | list):
+            return type(whole)(self._scaled(part, option) for part in whole)
+        sizes = {self.channels * block for block in (1, *(s.block for s in self.slots))}
+        return whole * option // self.channels if type(whole) is int and whole in sizes else whole

@@ -308,3 +308,14 @@ def trilinear(ties: Ties, op: Op) -> Rows | None:
                 ties.labels.unite(known, x)
     gone = op.args[6]
     return [x if x is not None else ties.labels.fixed(1) for d, x in enumerate(result) if d not in gone]
+
+
+@rule("_grouped_mm")
+def grouped_mm(ties: Ties, op: Op) -> Rows | None:
+    """Rows sorted by expert, each times its expert's matrix: (rows, inputs) and (experts, inputs, outputs)."""
+    left, right = ties.argument(op, 0), ties.argument(op, 1)
+    if left is None or right is None or (len(left), len(right)) != (2, 3):
+        return None
+    ties.labels.rigid(left[0], right[0])
+    ties.labels.unite(left[1], right[1])
+    return [left[0], right[2]]
