@@ -1,8 +1,9 @@
-"""A trained ResNet-56 cut to about half its MACs without training: by importance, and at random.
+"""A trained ResNet-56, wrapped and cut to half its MACs: by importance, at random, and by Torch-Pruning.
 
-Needs the folders ``cifar10`` and ``weights_cifar10_resnet`` of the shared data (``--data``). Accuracies are those of
-the first images of the test set (``--images``), after the normalisation statistics were recomputed from 1,024 training
-images.
+Every network has the same MACs (within 1 %): the inner channels of every block are halved, but for Torch-Pruning's
+global ranking, which chooses its own. Accuracies are of the first images of CIFAR-10's test set (``--images``), with
+normalisation statistics recomputed from 1,024 training images: without training, and after one epoch of the 20,000
+training images, the same for all. Needs ``cifar10`` and ``weights_cifar10_resnet`` of the shared data.
 
     python benchmarks/cut_resnet56.py --data ../shared/data
 """
@@ -10,71 +11,175 @@ images.
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 import netwright as nw
-from netwright.nets.families.cifar_resnet import cifar_resnet
+from netwright.formats.weights import load_weights
+from netwright.nets.families.cifar_resnet import CifarResNet
 from netwright.nets.importance import permute
-from netwright.nets.state import load_state, read_tensors
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+EXAMPLE = torch.zeros(1, 3, 32, 32)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--random", type=int, default=20, help="random cuts")
+    parser.add_argument("--images", type=int, default=10000)
+    parser.add_argument("--random", type=int, default=20, help="random orders of the channels")
+    parser.add_argument("--tuned-random", type=int, default=3, help="how many of them are fine-tuned as well")
+    parser.add_argument("--untrained", action="store_true", help="leave fine-tuning out")
+    parser.add_argument("--lr", type=float, default=0.02, help="highest learning rate of fine-tuning")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    sys.path.insert(0, str(arguments.data))
-    from images import load  # type: ignore[import-not-found]
+    bench = Bench(arguments.data, arguments.images, arguments.lr, arguments.untrained)
 
-    def part(split: str, count: int) -> nw.Part:
-        images, labels = load("cifar10", split)
-        inputs = (torch.from_numpy(images[:count]).permute(0, 3, 1, 2) / 255 - tensor(MEAN)) / tensor(DEVIATION)
-        return nw.Part(inputs.contiguous(), torch.from_numpy(labels[:count]).long())
-
-    calibration = nw.Batches(part("train", 1024), 256)
-    accuracy = nw.Accuracy(nw.Batches(part("test", arguments.images), 250))
-    path = arguments.data / "weights_cifar10_resnet" / "resnet56.safetensors"
-
-    net = cifar_resnet(56)
-    load_state(net.module, read_tensors(path)[0], path)
-    net.module.eval()
-    whole = net.count(net.largest).macs
-    print(f"whole: {accuracy.of(net.extract(net.largest)).value:.2f} %, {whole / 1e6:.1f} M MACs")
-    half = net.space.build(
-        lambda c: c.options[-1] if c.name.endswith("depth") else c.options[len(c.options) // 2 - (len(c.options) == 4)]
-    )
-    share = net.count(half).macs / whole
-
-    def judged() -> float:
-        return accuracy.of(nw.recalibrate(net.extract(half), calibration)).value
-
-    print(f"cut to {share:.0%} of the MACs, inner widths halved, recalibrated, not trained:")
-    print(f"  as the channels lie: {judged():.2f} %")
-    generator = torch.Generator().manual_seed(0)
-    found = []
-    for _ in range(arguments.random):
+    net = bench.wrapped()
+    half = net.space.build(lambda choice: choice.options[(len(choice.options) - 1) // 2])
+    macs, whole = net.count(half).macs, net.count(net.largest).macs
+    print(f"whole, as it was trained: {bench.plain():.2f} %, {whole / 1e6:.1f} M MACs, {len(net.axes)} axes")
+    print(f"cut to {macs / 1e6:.1f} M MACs ({macs / whole:.0%}); accuracy untrained, and after one epoch")
+    train = bench.calibration
+    for by in ("l1", "l2", "activation", "taylor"):
+        net = bench.wrapped()
+        nw.sort_channels(net, by, train if by in ("activation", "taylor") else None)
+        bench.judge(f"by importance ({by})", net.extract(half))
+    generator, found, tuned = torch.Generator().manual_seed(0), [], []
+    for i in range(arguments.random):
+        net = bench.wrapped()
         for axis in net.axes:
             if isinstance(axis, nw.Width):
                 permute(net.anatomy, axis, torch.randperm(axis.channels, generator=generator))
-        found.append(judged())
-    low, high = np.percentile(found, [25, 75]) if found else (0, 0)
-    print(f"  {len(found)} random orders: median {statistics.median(found):.2f} %, quartiles {low:.2f} to {high:.2f} %")
-    for by in ("l1", "l2"):
-        nw.sort_channels(net, by)
-        print(f"  by importance ({by}): {judged():.2f} %")
+        network = net.extract(half)
+        found.append(bench.accuracy(network))
+        if i < arguments.tuned_random and not arguments.untrained:
+            tuned.append(bench.tuned(network))
+    if found:
+        low, high = np.percentile(found, [25, 75])
+        after = f"{statistics.median(tuned):.2f} % (median of {len(tuned)})" if tuned else "not trained"
+        print(
+            f"  {len(found)} random orders: median {statistics.median(found):.2f} % ({low:.2f} to {high:.2f}), {after}"
+        )
+    _torch_pruning(bench, macs)
 
 
-def tensor(values: tuple[float, ...]) -> torch.Tensor:
+class Bench:
+    """The data, and what is done with every network.
+
+    Args:
+        folder: of the shared data.
+        images: of the test set.
+        lr: of fine-tuning.
+        untrained: whether fine-tuning is left out.
+    """
+
+    def __init__(self, folder: Path, images: int, lr: float, untrained: bool) -> None:
+        sys.path.insert(0, str(folder))
+        load: Callable[[str, str], Any] = importlib.import_module("images").load
+        self.untrained = untrained
+        self.weights, self.lr = folder / "weights_cifar10_resnet" / "resnet56.safetensors", lr
+
+        def part(split: str, count: int) -> nw.Part:
+            pixels, labels = load("cifar10", split)
+            inputs = (torch.from_numpy(pixels[:count]).permute(0, 3, 1, 2) / 255 - _row(MEAN)) / _row(DEVIATION)
+            return nw.Part(
+                inputs.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels[:count]).long()
+            )
+
+        self.train = part("train", 20000)
+        some = nw.Part(self.train.inputs[:1024], self.train.labels[:1024])
+        self.calibration = nw.Batches(some, 256)
+        self._judge = nw.Accuracy(nw.Batches(part("test", images), 250))
+
+    def model(self) -> CifarResNet:
+        """The trained network."""
+        network = CifarResNet(9)
+        load_weights(network, self.weights)
+        return network.eval()
+
+    def wrapped(self) -> nw.SuperNet:
+        """The trained network with the inner widths of its blocks."""
+        return nw.wrap(self.model(), EXAMPLE, axes=["width"], only=["layer*"])
+
+    def plain(self) -> float:
+        """The trained network's, in percent, with its own statistics."""
+        return self._judge.of(self.model()).value
+
+    def accuracy(self, network: nn.Module) -> float:
+        """In percent, with recomputed statistics."""
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self._judge.of(nw.recalibrate(network, self.calibration)).value
+
+    def tuned(self, network: nn.Module) -> float:
+        """In percent, after one epoch."""
+        batches = nw.Batches(self.train, 128, shuffle=True, augment=_augmented)
+        nw.finetune(network, batches, epochs=1, lr=self.lr, weight_decay=5e-4, seed=0)
+        return self.accuracy(network)
+
+    def judge(self, name: str, network: nn.Module) -> None:
+        """Print one row."""
+        before = self.accuracy(network)
+        after = "" if self.untrained else f", {self.tuned(network):.2f} %"
+        print(f"  {name}: {before:.2f} %{after}", flush=True)
+
+
+def _torch_pruning(bench: Bench, macs: int) -> None:
+    """Torch-Pruning's importances on the same layers: it takes padded shortcuts for the identity, so the rest stays."""
+    try:
+        tp: Any = importlib.import_module("torch_pruning")
+    except ImportError as error:
+        print(f"  Torch-Pruning is left out: {error}")
+        return
+    warnings.filterwarnings("ignore")
+
+    def pruned(importance: Any, ranking: bool, ratio: float) -> nn.Module:
+        network = bench.model()
+        cut = {network.get_submodule(f"layer{s}.{b}.conv1") for s in (1, 2, 3) for b in range(9)}
+        rest = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m not in cut]
+        tp.pruner.BasePruner(
+            network, EXAMPLE, importance, global_pruning=ranking, pruning_ratio=ratio, ignored_layers=rest,
+            max_pruning_ratio=0.9,
+        ).step()  # fmt: skip
+        return network
+
+    for name, importance, ranking in (
+        ("group magnitude L1, uniform", tp.importance.GroupMagnitudeImportance(p=1), False),
+        ("group magnitude L2, uniform", tp.importance.GroupMagnitudeImportance(p=2), False),
+        ("group magnitude L2, global", tp.importance.GroupMagnitudeImportance(p=2), True),
+    ):
+        low, high = 0.2, 0.9
+        for _ in range(16):
+            network = pruned(importance, ranking, (low + high) / 2)
+            alone = nw.SuperNet(network, [], EXAMPLE)
+            now = alone.count(alone.largest).macs
+            if abs(now - macs) <= 0.01 * macs:
+                break
+            low, high = ((low + high) / 2, high) if now > macs else (low, (low + high) / 2)
+        bench.judge(f"Torch-Pruning, {name} ({now / 1e6:.1f} M MACs)", network)
+
+
+def _augmented(images: Tensor) -> Tensor:
+    """Shifted by up to four pixels, half of them mirrored."""
+    padded = F.pad(images, (4, 4, 4, 4))
+    x, y = torch.randint(0, 9, (2,)).tolist()
+    shifted = padded[:, :, y : y + 32, x : x + 32]
+    mirrored = torch.rand(len(images)) < 0.5
+    return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)
+
+
+def _row(values: tuple[float, ...]) -> Tensor:
     """Per-channel values, to be broadcast over images."""
     return torch.tensor(values).reshape(1, 3, 1, 1)
 

@@ -221,7 +221,7 @@ def pyramid() -> Made:
 # -- timm ------------------------------------------------------------------------------------------------------
 
 
-@packages(14, "patch_embed.proj.weight:0", "blocks.*.mlp.fc1.weight:0", "blocks.*.attn.qkv.weight:0",
+@packages(10, "patch_embed.proj.weight:0", "blocks.*.mlp.fc1.weight:0", "blocks.*.attn.qkv.weight:0",
           skips=("blocks.[123]",))  # fmt: skip
 def timm_vit() -> Made:
     return images("vit_tiny_patch16_224", 64, img_size=64, depth=4)
@@ -256,7 +256,7 @@ def timm_efficientnet() -> Made:
     return images("efficientnet_b0")
 
 
-@packages(30, "stem.conv1.linear.weight:0", "stages.*.mlp.ln1.linear.weight:0", "head.linear.weight:1",
+@packages(15, "stem.conv1.linear.weight:0", "stages.*.mlp.ln1.linear.weight:0", "head.linear.weight:1",
           rigid={"stages.0.blocks.0.attn": "*"})  # fmt: skip
 def timm_levit() -> Made:
     """Keeps its table of relative positions a second time, outside its parameters: the heads cannot be cut."""
@@ -376,7 +376,8 @@ def gpt_neox() -> Made:
     return hugging("GPTNeoXConfig", "GPTNeoXForCausalLM", inputs, **SMALL, **TEXT, **NO_MARKS, use_cache=False)
 
 
-@packages(3, "model.embed_tokens.weight:1", "model.layers.*.self_attn.q_proj.weight:0", skips=("model.layers.[12]",))
+@packages(8, "model.embed_tokens.weight:1", "model.layers.*.self_attn.q_proj.weight:0",
+          "model.layers.*.mlp.experts.down_proj:2", skips=("model.layers.[12]",))  # fmt: skip
 def mixtral() -> Made:
     """A mixture of experts."""
     return decoder("Mixtral", num_local_experts=4, num_experts_per_tok=2)
@@ -398,11 +399,11 @@ SIDES = {
 
 
 @packages(6, "*.DenseReluDense.wi.weight:0", "*.SelfAttention.q.weight:0",
-          "decoder.block.*.EncDecAttention.k.weight:0", skips=("encoder.block.1", "decoder.block.1"),
+          "decoder.block.*.EncDecAttention.k.weight:0", skips=("encoder.block.[12]", "decoder.block.[12]"),
           rigid={"shared": "*"})  # fmt: skip
 def t5() -> Made:
     """Relative positions in the first block, tuples between blocks; the encoder's states are an output too."""
-    options = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 4, "vocab_size": 100}
+    options = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 3, "num_heads": 4, "vocab_size": 100}
     return hugging("T5Config", "T5ForConditionalGeneration", BOTH, **options, use_cache=False)
 
 
@@ -439,7 +440,7 @@ def wav2vec2() -> Made:
     """A waveform; convolutions with normalisation, grouped positional convolution with a normed weight."""
     options = {**SMALL, "conv_dim": (32, 32), "conv_stride": (5, 2), "conv_kernel": (10, 3), "conv_bias": False,
                "num_feat_extract_layers": 2, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4,
-               "feat_extract_norm": "layer", "vocab_size": 32}  # fmt: skip
+               "feat_extract_norm": "layer", "vocab_size": 32, "mask_time_prob": 0.0}  # fmt: skip
     return hugging("Wav2Vec2Config", "Wav2Vec2ForCTC", {"input_values": torch.randn(2, 400)}, **options)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..core.errors import BundleError, SpaceError, nearest, one_line
+from ..core.space import Space
 from ..nets.inputs import Inputs, call, each_tensor, tensors_in
 from ..nets.state import sha256, state_of, write_atomically
 from .onnx import feed, write_onnx
@@ -149,22 +150,28 @@ def load(folder: str | Path, net: Any) -> nn.Module:
         folder: that :func:`export` wrote, ``safetensors`` among its formats.
         net: the super-network that it comes from, or one built the same way; its weights do not matter.
 
-    Raises :class:`BundleError` when the folder is no bundle, or of another super-network.
+    Raises :class:`BundleError` when the folder is no bundle, or of another super-network, and
+    :class:`CheckpointError` when its weights are damaged or do not fit.
     """
     folder = Path(folder)
+    weights = folder / FORMATS["safetensors"].file
+    if not isinstance(getattr(net, "space", None), Space):
+        raise BundleError(f"load needs the super-network that {folder} comes from, not a {type(net).__name__}")
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        candidate = net.space.candidate(manifest["candidate"])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{folder} is not a bundle: {one_line(error)}") from None
-    except (KeyError, TypeError):
-        raise BundleError(
-            f"{folder}/manifest.json names no candidate; was it extracted from a super-network?"
-        ) from None
+    told = manifest.get("candidate") if isinstance(manifest, dict) else None
+    if not isinstance(told, dict):
+        raise BundleError(f"{folder}/manifest.json names no candidate; was it extracted from a super-network?")
+    try:
+        candidate = net.space.candidate(told)
     except SpaceError as error:
         raise BundleError(f"{folder} is of another super-network: {one_line(error)}") from None
+    if not weights.exists():
+        raise BundleError(f"{folder} has no {weights.name}; export with 'safetensors' among the formats")
     network: nn.Module = net.extract(candidate)
-    load_weights(network, folder / FORMATS["safetensors"].file)
+    load_weights(network, weights)
     return network.eval()
 
 
@@ -195,8 +202,11 @@ def _noise(example: Inputs) -> Inputs:
     generator = torch.Generator().manual_seed(0)
 
     def beside(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.dim():  # a number, of which a batch has one
+            return tensor
         if not tensor.is_floating_point():
             return torch.cat([tensor, tensor])
-        return torch.cat([tensor, torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)])
+        noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+        return torch.cat([tensor, noise.to(tensor.device)])
 
     return each_tensor(example, beside)

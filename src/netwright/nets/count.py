@@ -21,7 +21,7 @@ from ..core.candidate import Candidate, Option
 from ..core.space import Space
 from .axes import Axis
 from .cut import Anatomy
-from .trace import Op, Trace, Tracer
+from .trace import Op, Trace
 
 if TYPE_CHECKING:
     from .supernet import SuperNet
@@ -60,7 +60,7 @@ class Counts:
         peak_activation_bytes: the most bytes of inputs, intermediate results and outputs that live at once, when
             operators run in their own order, each result has memory of its own (views and in-place operators
             share), and memory is freed after its last use.
-        uncounted: operators that compute products but are not in ``macs``.
+        uncounted: operators that compute products, or may, and are not in ``macs``.
     """
 
     params: int
@@ -75,7 +75,7 @@ class Counter:
 
     def __init__(self, net: SuperNet) -> None:
         self._net = net
-        self._tracer = Tracer(net.anatomy, net.example_inputs)
+        self._tracer = net.tracer
         absent = net.cut(net.largest).absent
         self._parameter_bytes = {name: size for name, size in net.anatomy.parameters.items() if name not in absent}
         self.counts = lru_cache(maxsize=65536)(self._counts)
@@ -232,7 +232,8 @@ class _Table:
         self._trace, self._effects, self._hides, self._whole = trace, effects, hides, whole
         self._full = _padded(trace.shapes)
         self._terms = [(i, term) for i, op in enumerate(trace.ops) for term in _macs_terms(op, trace.shapes)]
-        self._uncounted = tuple(sorted({op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY}))
+        # What the operators of another library compute, nobody knows.
+        self._uncounted = tuple(sorted({op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY or "." in op.name}))
 
     def parameters(self, candidate: Candidate, anatomy: Anatomy, sizes: Mapping[str, int]) -> tuple[int, int]:
         """Elements and bytes of the parameters, of which ``sizes`` has the bytes of an element."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..core.errors import NetError
 from .layers import Shape, attributes, echoes
@@ -129,14 +130,23 @@ class Draft:
             if found:
                 changes[path] = found
         for path, values in self._set.items():
+            unknown = [name for name in values if name not in vars(anatomy.module(path))]
+            if unknown:
+                raise NetError(f"{path or 'the network'} has no attribute {unknown[0]!r} that a cut could change")
             changes.setdefault(path, {}).update(values)
         return replace(cut, set=changes)
 
 
 class Anatomy:
-    """The parts of a module by name: looked up once, used by every cut."""
+    """The parts of a module by name: looked up once, used by every cut.
+
+    Raises :class:`NetError` for what is no module, or one whose parts cannot be cut.
+    """
 
     def __init__(self, module: nn.Module) -> None:
+        if not isinstance(module, nn.Module):
+            given = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+            raise NetError(f"a network is a torch.nn.Module, not {given}; give the module itself")
         self.root = module
         self.modules: dict[str, nn.Module] = dict(module.named_modules(remove_duplicate=False))  # shared: several paths
         self.shapes: dict[str, Shape] = {}
@@ -146,10 +156,20 @@ class Anatomy:
         self.slots: dict[str, list[tuple[dict[str, Any], str]]] = {}
         names: dict[int, str] = {}  # tied tensors have one name, the first
         for path, owner in self.modules.items():
+            if isinstance(owner, torch.jit.ScriptModule):
+                raise NetError(
+                    f"{path or 'the network'} is compiled by TorchScript, which cannot be cut; give the Python module "
+                    "that it was made of"
+                )
             for table in (owner._parameters, owner._buffers):
                 for own, tensor in table.items():
                     if tensor is None:
                         continue
+                    if is_lazy(tensor):
+                        raise NetError(
+                            f"{path or 'the network'} is lazy and {own} has no shape yet; call the network once on its "
+                            "example inputs first"
+                        )
                     name = names.setdefault(id(tensor), f"{path}.{own}" if path else own)
                     self.shapes[name] = tuple(tensor.shape)
                     self.owners.setdefault(name, []).append(path)

@@ -10,6 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .inputs import tensors_in
 
+FORMS = 50_000
+"""Forms that are kept at most: a search traces thousands of candidates, each of sizes of its own."""
+
 
 class NeedsData(RuntimeError):
     """Something that has data is to be changed by something that has none."""
@@ -23,11 +26,12 @@ class Dataless(TorchDispatchMode):
 
     Args:
         computes: whether what is made beside a tensor without data (positions, masks) has data.
+        makes: whether what is made of numbers alone (a state of zeros) has data.
     """
 
-    def __init__(self, computes: bool = True) -> None:
+    def __init__(self, computes: bool = True, makes: bool = True) -> None:
         super().__init__()
-        self._computes = computes
+        self._computes, self._makes = computes, makes
         self._forms: dict[Any, Any] = {}  # what results look like, for operators that were asked before
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -40,6 +44,8 @@ class Dataless(TorchDispatchMode):
             device = kwargs.get("device")
             if self._computes and device is not None and torch.device(device).type == "meta":
                 kwargs = {**kwargs, "device": torch.device("cpu")}
+            if not self._makes and not without and any(a.name == "device" for a in func._schema.arguments):
+                kwargs = {**kwargs, "device": torch.device("meta")}
             return func(*args, **kwargs)
         if False in without:
             if func._schema.is_mutable and isinstance(args[0], Tensor) and not args[0].is_meta:
@@ -58,6 +64,8 @@ class Dataless(TorchDispatchMode):
         result = func(*args, **kwargs)
         held = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs))}
         if not any(t.untyped_storage()._cdata in held for t in tensors_in(result)):  # _unsafe_view is a view
+            if len(self._forms) >= FORMS:
+                self._forms.clear()
             self._forms[key] = _form(result)
         return result
 

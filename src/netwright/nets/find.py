@@ -9,6 +9,7 @@ from math import gcd
 import numpy as np
 from torch import nn
 
+from ..core.errors import NetError
 from .axes import Depth, Kernel, Slot, Width, fractions
 from .cut import Anatomy, Gives
 from .labels import RIGID
@@ -200,13 +201,19 @@ def _is_residual(anatomy: Anatomy, trace: Trace, path: str) -> bool:
     )
 
 
-def kernels(anatomy: Anatomy, trace: Trace) -> Iterator[Kernel]:
-    """Windows of five or more that can be cropped."""
+def kernels(anatomy: Anatomy, trace: Trace, reasons: dict[str, str]) -> Iterator[Kernel]:
+    """Windows of five or more that can be cropped. Why others are not given goes into ``reasons``."""
     idle = trace.idle()
     for path, layer in anatomy.modules.items():
-        if not isinstance(layer, CONVOLUTIONS) or idle & set(anatomy.tensors_of[path].values()):
+        if not isinstance(layer, CONVOLUTIONS) or idle & set(anatomy.tensors_of.get(path, {}).values()):
             continue
         sizes = set(layer.kernel_size)
         size = max(sizes)
         if len(sizes) == 1 and size >= 5 and size % 2 and not isinstance(layer.padding, str):
-            yield Kernel(f"{path}.kernel", path, tuple(range(3, size + 1, 2)))
+            axis = Kernel(f"{path}.kernel", path, tuple(range(3, size + 1, 2)))
+            try:
+                axis.places(anatomy)
+            except NetError as error:
+                reasons.setdefault(path, str(error))
+                continue
+            yield axis

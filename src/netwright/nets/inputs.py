@@ -31,7 +31,8 @@ def each_tensor(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(inputs, Mapping):
         return {k: each_tensor(v, change) for k, v in inputs.items()}
     if isinstance(inputs, tuple | list):
-        return type(inputs)(each_tensor(v, change) for v in inputs)
+        changed = [each_tensor(v, change) for v in inputs]
+        return type(inputs)(*changed) if hasattr(inputs, "_fields") else type(inputs)(changed)  # a named tuple
     return inputs
 
 

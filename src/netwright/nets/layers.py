@@ -91,13 +91,17 @@ def follows(layer: nn.Module) -> bool:
     return is_transposed_linear(layer) or any(isinstance(layer, types) for types, _ in _TABLE)
 
 
+def _makes_its_weight(layer: nn.Module) -> bool:
+    """Whether a layer is parametrised (weight_norm, in its new form or its old one): its tensors lie elsewhere."""
+    return hasattr(layer, "parametrizations") or "weight" in vars(layer)
+
+
 def attributes(layer: nn.Module, shapes: Shapes) -> dict[str, Any]:
     """The attributes of ``layer`` that differ from today's once its tensors have these shapes."""
     if is_transposed_linear(layer):
         return {k: v for k, v in _transposed_linear(layer, shapes).items() if getattr(layer, k, v) != v}
     for types, rule in _TABLE:
-        # A parametrised layer (weight_norm) has its tensors elsewhere, and makes its weight of them.
-        if isinstance(layer, types) and not hasattr(layer, "parametrizations"):
+        if isinstance(layer, types) and not _makes_its_weight(layer):
             return {k: v for k, v in rule(layer, shapes).items() if getattr(layer, k) != v}
     return {}
 

@@ -16,6 +16,7 @@ from itertools import combinations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from ..core.candidate import Option
 from ..core.errors import NetError, one_line
@@ -169,9 +170,11 @@ class Proof:
 
     def _does_not_run(self, chosen: Sequence[tuple[Axis, Option]]) -> str | None:
         draft = Draft()
+        taken = {a.name: a.options[-1] for a in self.kept} | {a.name: option for a, option in chosen}
         try:
             for axis, option in chosen:
-                axis.write(option, draft, self.anatomy)
+                read = tuple(taken[name] for name in axis.reads)
+                axis.write((option, *read) if read else option, draft, self.anatomy)
             now = self._form(draft.finish(self.anatomy))
         except Exception as error:  # the model's own code meets sizes that it did not expect
             return one_line(error)[:160]
@@ -208,7 +211,13 @@ class Proof:
         refused: set[str] = set()
         for excerpt in self._excerpts():
             own = [w for w in (excerpt.share(w) for w in widths if w.name not in refused) if w.slots]
-            reference = excerpt.run()
+            try:
+                reference = excerpt.run()
+            except _DoesNotRun as error:
+                for width in own:
+                    refused.add(width.name)
+                    self._refuse(width, f"the network does not run with noise for weights ({error}): no tie is proved")
+                continue
             if not all(bool(torch.isfinite(t).all()) for t in reference if t.is_floating_point()):
                 for width in own:
                     refused.add(width.name)
@@ -254,7 +263,7 @@ class Proof:
         noise = _Noise(torch.float64, ())
         try:
             _Excerpt(extract(self.anatomy, Cut(), noise), noise.inputs(self.example_inputs), 0.0, self._modes).run()
-        except RuntimeError:
+        except _DoesNotRun:
             return False
         return True
 
@@ -293,8 +302,12 @@ def repeats(anatomy: Anatomy, example_inputs: Inputs) -> bool:
     excerpt = _Excerpt(extract(anatomy, Cut(), noise), noise.inputs(example_inputs), 0.0, (True,))
     try:
         return _change(excerpt.run(), excerpt.run()) == 0
-    except RuntimeError:
+    except _DoesNotRun:
         return False
+
+
+class _DoesNotRun(Exception):
+    """The network raises; the message is what it raises."""
 
 
 @dataclass
@@ -315,15 +328,21 @@ class _Excerpt:
 
     def __post_init__(self) -> None:
         self.anatomy = Anatomy(self.network)
+        for module in self.network.modules():
+            if isinstance(module, _DropoutNd):  # in training mode it would draw anew for channels that changed places
+                module.p = 0.0
 
     def run(self) -> list[Tensor]:
-        """The outputs."""
+        """The outputs. Raises :class:`_DoesNotRun` where the network raises."""
         found: list[Tensor] = []
         buffers = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
         for mode in self.modes:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                found += tensors_in(call(self.network.train(mode), self.inputs))
+                try:
+                    found += tensors_in(call(self.network.train(mode), self.inputs))
+                except Exception as error:  # the model's own code meets numbers that it did not expect
+                    raise _DoesNotRun(one_line(error)[:160]) from error
                 for name, tensor in self.network.named_buffers():  # training moves statistics
                     tensor.copy_(buffers[name])
         return found
@@ -377,6 +396,9 @@ class _Noise:
     PERIOD = 1_000_003
     """A prime, so that no two rows of a tensor are alike."""
 
+    HUGE = 1e4
+    """Numbers from here on stand for minus infinity in a mask, whose zeros mean something too: it takes no noise."""
+
     def __init__(self, dtype: torch.dtype, blocks: Iterable[str]) -> None:
         self.dtype = dtype
         self.tolerance = 1e-6 if dtype == torch.float64 else 1e-4
@@ -402,8 +424,11 @@ class _Noise:
         if piece.is_meta:
             fan = piece[0].numel() if piece.dim() > 1 else 0
             return (noise - 0.5) * (3 / fan**0.5) if fan else noise * 0.2 + 0.9
-        scale = float(piece.std()) if count > 1 else 0.0
-        return piece.to("cpu", self.dtype) * (1 + 0.2 * noise) + 0.1 * max(scale, 0.1) * noise
+        value = piece.to("cpu", self.dtype, copy=True)
+        if count and float(value.abs().max()) >= self.HUGE:
+            return value
+        scale = float(value.std()) if count > 1 else 0.0
+        return value * (1 + 0.2 * noise) + 0.1 * max(scale, 0.1) * noise
 
     def inputs(self, inputs: Inputs) -> Inputs:
         """The network's inputs in the same precision, with noise added."""

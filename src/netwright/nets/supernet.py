@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -14,12 +14,12 @@ from ..core.candidate import Candidate, Option
 from ..core.errors import NetError, nearest, one_line
 from ..core.space import Choice, Space, about
 from ..core.units import show
-from .axes import Axis
+from .axes import Axis, Setting, Share
 from .count import Counter, Counts
 from .cut import Anatomy, Cut, Draft, applied
-from .dataless import Dataless
 from .extract import extract
-from .inputs import Inputs, call, tensors_in
+from .inputs import Inputs, call
+from .trace import Tracer, check_devices
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,8 @@ class SuperNet:
 
     def cut(self, candidate: Candidate) -> Cut:
         """What the candidate means to the tensors."""
+        if not isinstance(candidate, Candidate):
+            raise NetError(f"{candidate!r} is no candidate; net.space.candidate({{...}}) makes one of its choices")
         return self._cut(candidate)
 
     def cut_of(self, options: Mapping[str, Option]) -> Cut:
@@ -174,6 +176,11 @@ class SuperNet:
         )
 
     @cached_property
+    def tracer(self) -> Tracer:
+        """Traces this network and its sub-networks."""
+        return Tracer(self.anatomy, self.example_inputs)
+
+    @cached_property
     def _counter(self) -> Counter:
         return Counter(self)
 
@@ -182,6 +189,7 @@ class SuperNet:
         claimed: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
         skipped: dict[str, str] = {}
         names = [axis.name for axis in self.axes]
+        taken: dict[tuple[str, str], str] = {}
         for axis in self.axes:
             for tensor, dim, start, stop in axis.regions(self.anatomy):
                 shape = self.anatomy.shapes.get(tensor)
@@ -195,11 +203,22 @@ class SuperNet:
                         )
                 claimed.setdefault((tensor, dim), []).append((start, stop, axis.name))
             axis.places(self.anatomy)
+            for place in (p for part in axis.parts() if isinstance(part, Setting) for p in part.places_):
+                if place in taken:
+                    raise NetError(
+                        f"axes {taken[place]!r} and {axis.name!r} contradict one another: both set {'.'.join(place)}; "
+                        "merge them into one axis or drop one"
+                    )
+                taken[place] = axis.name
             unknown = [name for name in axis.reads if name not in names]
             if unknown:
                 raise NetError(
                     f"axis {axis.name!r} reads {unknown[0]!r}, which is not an axis; {nearest(unknown[0], names)}"
                 )
+            if isinstance(axis, Share) and axis.of.options != next(
+                a.options for a in self.axes if a.name == axis.of.name
+            ):
+                raise NetError(f"axis {axis.name!r} is a share of another {axis.of.name!r}, with other options")
             for path in axis.hides():
                 module = self.anatomy.modules[path]
                 twins = [p for p, m in self.anatomy.modules.items() if m is module]
@@ -246,18 +265,14 @@ class SuperNet:
         return homes or None
 
     def _check_runs(self) -> None:
-        own = {self.anatomy.tensor(name).device for name in self.anatomy.parameters}
-        given = {tensor.device for tensor in tensors_in(self.example_inputs)}
-        without_data = own == {torch.device("meta")}  # what is given may then have data
-        if len(own) == 1 and given - own and not without_data:
-            raise NetError(
-                f"the example inputs are on {', '.join(map(str, given - own))}, the network is on {next(iter(own))}; "
-                "bring both to one device"
-            )
+        without_data = check_devices(self.anatomy, self.example_inputs)
         training = {module: module.training for module in self.module.modules()}
         self.module.eval()
         try:
-            with torch.no_grad(), Dataless() if without_data else nullcontext():
+            if without_data:
+                self.tracer.form(self.cut(self.smallest))
+                return
+            with torch.no_grad():
                 call(self.module, self.example_inputs)
                 with self.active(self.smallest) as module:
                     call(module, self.example_inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ from .dataless import Dataless
 from .extract import copied, extract
 from .inputs import Inputs, call, each_tensor, tensors_in
 
+OWN = frozenset({"aten", "prim", "prims"})
+"""Where PyTorch's own operators are. Others have the name of their library before theirs."""
+
 RESHAPED_IN_PLACE = frozenset(
     "transpose_ t_ squeeze_ unsqueeze_ as_strided_ resize_ swapaxes_ swapdims_".split()  # noqa: SIM905
 )
@@ -27,7 +30,7 @@ class Op:
     """One operator call.
 
     Args:
-        name: the ATen operator, such as ``convolution``.
+        name: the ATen operator, such as ``convolution``; of another library, such as ``torchvision.nms``.
         module: path of the innermost module that ran it.
         reads: positions in :attr:`Trace.tensors` of its tensor arguments.
         writes: the same of its results (an argument again, for in-place operators).
@@ -100,15 +103,31 @@ class Trace:
         return [(op.name, op.module, op.reads, op.writes) for op in self.ops]
 
 
+def check_devices(anatomy: Anatomy, example_inputs: Inputs) -> bool:
+    """Whether the network lies on the meta device; :class:`NetError` where its inputs lie on another one than it."""
+    own = {anatomy.tensor(name).device for name in anatomy.parameters}
+    given = {tensor.device for tensor in tensors_in(example_inputs)}
+    without_data = own == {torch.device("meta")}  # what is given may then have data
+    if len(own) == 1 and given - own and not without_data:
+        raise NetError(
+            f"the example inputs are on {', '.join(map(str, given - own))}, the network is on {next(iter(own))}; "
+            "bring both to one device"
+        )
+    return without_data
+
+
 class Tracer:
     """Traces sub-networks of one network on a copy of it whose weights hold no data.
 
-    Three ways are tried. What depends on the inputs alone is computed (:class:`Dataless`); nothing is computed; and,
-    for a network that looks at the values of its activations, all is, with a copy of the weights.
+    Several ways are tried. What depends on the inputs alone is computed (:class:`Dataless`); what is made of numbers
+    alone; nothing; and, for a network that looks at the values of its activations, all is, with a copy of the weights.
+    Raises :class:`NetError` where none works; the last needs weights and inputs with data.
     """
 
     def __init__(self, anatomy: Anatomy, example_inputs: Inputs) -> None:
         weights = anatomy.parameters
+        self._originals = {id(anatomy.tensor(name)): name for name in weights}
+        check_devices(anatomy, example_inputs)
 
         def empty(_: str, tensor: Tensor) -> Tensor:
             return torch.empty_like(tensor, device="meta")
@@ -122,7 +141,15 @@ class Tracer:
 
         own = each_tensor(example_inputs, lambda t: t if t.is_meta else t.cpu())
         bare = each_tensor(example_inputs, lambda t: empty("", t))
-        ways = (with_buffers, own, Dataless()), (empty, bare, Dataless(computes=False)), (whole, own, None)
+        ways: list[tuple[Callable[[str, Tensor], Tensor], Inputs, Dataless | None]] = [
+            (with_buffers, own, Dataless()),
+            (empty, bare, Dataless(computes=False)),
+            (empty, bare, Dataless(computes=False, makes=False)),
+        ]
+        has_data = not any(t.is_meta for t in (*map(anatomy.tensor, anatomy.shapes), *tensors_in(example_inputs)))
+        if has_data:
+            ways.append((whole, own, None))
+        failed: list[NetError] = []
         for part, inputs, mode in ways:
             with torch.inference_mode(False):
                 self._twin = extract(anatomy, Cut(), part)
@@ -131,8 +158,8 @@ class Tracer:
                     self.run(Cut())
                     return
                 except NetError as error:
-                    why = error
-        raise why
+                    failed.append(error)
+        raise failed[-1 if has_data else 0]
 
     def form(self, cut: Cut, training: bool = False) -> list[tuple[int, ...]]:
         """The shapes of the sub-network's outputs. Whatever its own code raises is raised."""
@@ -147,7 +174,15 @@ class Tracer:
         with torch.no_grad(), torch.inference_mode(False), applied(self._anatomy, cut):
             recorder = _Recorder(self._twin, self._mode)
             with recorder:
-                return recorder.record(self._inputs)
+                trace = recorder.record(self._inputs)
+        beyond = recorder.seen & self._originals.keys()
+        if beyond:
+            raise NetError(
+                f"a function in the network (a lambda, a closure, a hook) uses {self._originals[beyond.pop()]} by "
+                "itself, so that every copy of the network would use it too; make it a method, or look the module up "
+                "in its arguments"
+            )
+        return trace
 
 
 class _Recorder(TorchDispatchMode):
@@ -159,6 +194,11 @@ class _Recorder(TorchDispatchMode):
         self._storages: dict[int, int] = {}
         self._alive: list[Tensor] = []  # ids and storages must not be reused while the trace is made
         self._stack: list[str] = [""]
+
+    @property
+    def seen(self) -> set[int]:
+        """Ids of the tensors seen."""
+        return set(self._tensors)
 
     def record(self, inputs: Inputs) -> Trace:
         trace = self.trace
@@ -182,6 +222,8 @@ class _Recorder(TorchDispatchMode):
         result = self._mode.compute(func, args, kwargs) if self._mode else func(*args, **kwargs)
         reads = tuple(self._see(t) for t in tensors_in((args, kwargs)))
         name = func.overloadpacket.__name__
+        if func.namespace not in OWN:
+            name = f"{func.namespace}.{name}"
         refer = self._refer(args), self._refer(kwargs)
         if name in RESHAPED_IN_PLACE:  # the same tensor is another from now on
             del self._tensors[id(args[0])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fnmatch import fnmatch
 
 from torch import nn
 
@@ -47,13 +48,18 @@ def wrap(
         round_to: widths are rounded up to multiples of this where the layer allows.
         extra: axes of the caller's own, added to those that are found.
 
-    Raises :class:`NetError` when the model does not run on its example inputs.
+    Raises :class:`NetError` when the model does not run on its example inputs, and for patterns that match no module.
     """
-    kinds = tuple(axes)
+    kinds, wanted, unwanted = _several("axes", axes), _several("only", only), _several("except_", except_)
     for kind in kinds:
         if kind not in KINDS:
             raise NetError(f"there is no kind of axis {kind!r}; {nearest(kind, KINDS)}")
+    if type(round_to) is not int or round_to < 1:
+        raise NetError(f"round_to is a whole number from 1, not {round_to!r}")
     anatomy = Anatomy(module)
+    for pattern in (*wanted, *unwanted):
+        if not any(fnmatch(path, pattern) for path in anatomy.modules):
+            raise NetError(f"no module matches {pattern!r}; {nearest(pattern, list(anatomy.modules)[1:])}")
     tracer = Tracer(anatomy, example_inputs)
     trace = tracer.run(Cut())
     learning = _learning(tracer, trace, anatomy)
@@ -62,7 +68,7 @@ def wrap(
     ):  # nothing could be proved in a mode that draws its own numbers
         learning = None
     ties = Ties(learning or trace)
-    proof = Proof(anatomy, tracer, example_inputs, only, except_, learning is not None)
+    proof = Proof(anatomy, tracer, example_inputs, wanted, unwanted, learning is not None)
     for axis in extra:
         proof.keep(axis)
     if "depth" in kinds:
@@ -70,10 +76,17 @@ def wrap(
     if "width" in kinds:
         proof.take_widths(widths(anatomy, ties, round_to, proof.reasons))
     if "kernel" in kinds:
-        proof.take(kernels(anatomy, ties.trace))
+        proof.take(kernels(anatomy, ties.trace, proof.reasons))
     for path, reason in causes(anatomy, ties):
         proof.reasons.setdefault(path, reason)
     return SuperNet(module, proof.kept, example_inputs, proof.reasons)
+
+
+def _several(argument: str, given: Iterable[str]) -> tuple[str, ...]:
+    """Words of an argument: one word alone would be taken letter by letter."""
+    if isinstance(given, str):
+        raise NetError(f"{argument} is a list, such as [{given!r}], not {given!r}")
+    return tuple(given)
 
 
 def _learning(tracer: Tracer, trace: Trace, anatomy: Anatomy) -> Trace | None:

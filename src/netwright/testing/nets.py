@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,7 +43,7 @@ def check_supernet(
         inputs: what it is called with; by default its example inputs.
         candidates: which, or how many random ones beside the smallest and the largest.
         seed: of the random ones.
-        trains: whether to check that gradients reach the shared weights.
+        trains: whether to check that gradients reach the shared weights; a network without any that learns passes.
         formats: of :func:`netwright.export`, to write and read back.
         tolerance: largest difference between outputs, relative to the largest output.
     """
@@ -51,7 +51,23 @@ def check_supernet(
     if isinstance(candidates, int):
         rng = np.random.default_rng(seed)
         candidates = [net.smallest, net.largest, *(net.space.sample(rng) for _ in range(candidates))]
+    mode = {module: module.training for module in net.module.modules()}
     net.module.eval()
+    try:
+        _check(net, inputs, candidates, trains, tuple(formats), tolerance)
+    finally:
+        for module, training in mode.items():
+            module.training = training
+
+
+def _check(
+    net: SuperNet,
+    inputs: Inputs,
+    candidates: Iterable[Candidate],
+    trains: bool,
+    formats: Sequence[str],
+    tolerance: float,
+) -> None:
     before = {k: v.detach().clone() for k, v in net.module.state_dict().items()}
     whole = _run(net.module, inputs)
     with net.active(net.largest) as module:
@@ -62,7 +78,7 @@ def check_supernet(
         with net.active(candidate) as module:
             _same(_run(module, inputs), out, tolerance, f"{candidate}: active and extracted")
         _check_counts(net, candidate, network)
-        if trains:
+        if trains and any(p.requires_grad for p in network.parameters()):
             _check_trains(net, candidate, inputs)
         with TemporaryDirectory(prefix="netwright-") as folder:
             export(network, folder, list(formats), check_inputs=inputs)

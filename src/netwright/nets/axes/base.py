@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from typing import SupportsIndex
 
 from ...core.candidate import Option
 from ...core.errors import NetError
@@ -52,7 +53,10 @@ class Axis(ABC):
 
 def check_options(name: str, options: Iterable[int], most: int, least: int = 1) -> tuple[int, ...]:
     """Options as ascending distinct integers of which the last is the whole (``most``)."""
-    found = tuple(sorted({int(o) for o in options}))
+    given = list(options)
+    if not all(isinstance(o, SupportsIndex) for o in given):
+        raise NetError(f"axis {name!r}: options must be whole numbers; got {given}")
+    found = tuple(sorted({int(o) for o in given}))
     if not found or found[0] < least or found[-1] != most:
         raise NetError(
             f"axis {name!r}: options must lie between {least} and {most} and hold {most}, the whole; got {list(found)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ...core.candidate import Option
+from ...core.errors import NetError
 from ..cut import Anatomy, Draft, Gives
 from .base import Axis, Region, check_options
 
@@ -31,6 +32,8 @@ class Depth(Axis):
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(self.blocks))
         object.__setattr__(self, "options", check_options(self.name, self.options, len(self.blocks), least=0))
+        if self.gives and len(self.gives) != len(self.blocks):
+            raise NetError(f"axis {self.name!r}: gives= has {len(self.gives)} entries for {len(self.blocks)} blocks")
 
     def regions(self, anatomy: Anatomy) -> Iterable[Region]:
         return []

@@ -10,6 +10,7 @@ from torch import nn
 from ...core.candidate import Option
 from ...core.errors import NetError
 from ..cut import Anatomy, Draft
+from .base import check_options
 from .width import Slot, Width
 
 
@@ -37,14 +38,22 @@ class Experts(Width):
         """
         anatomy = Anatomy(net)
         held = anatomy.module(experts)
-        whole = anatomy.shapes[anatomy.tensors_of[router]["weight"]][0] if anatomy.module(router) else 0
-        slots = [Slot(t, 0) for t in anatomy.tensors_of[router].values() if anatomy.shapes[t][:1] == (whole,)]
+        anatomy.module(router)
+        scores = anatomy.tensors_of.get(router, {})
+        if "weight" not in scores:
+            raise NetError(f"experts {name!r}: the router {router} has no weight with a row for each expert")
+        whole = anatomy.shapes[scores["weight"]][0]
+        slots = [Slot(t, 0) for t in scores.values() if anatomy.shapes[t][:1] == (whole,)]
         modules: tuple[str, ...] = ()
         if isinstance(held, nn.ModuleList):
             modules = tuple(f"{experts}.{own}" for own in held._modules)
+            sizes = {len(modules)}
         else:
-            slots += [Slot(t, 0) for t in anatomy.tensors_of.get(experts, {}).values()]
-        sizes = {len(modules)} if modules else {anatomy.shapes[s.tensor][0] for s in slots}
+            own = anatomy.tensors_of.get(experts, {}).values()
+            slots += [Slot(t, 0) for t in own]
+            sizes = {(*anatomy.shapes[t], 1)[0] for t in own}
+            if not own:
+                raise NetError(f"experts {name!r}: {experts} is neither an nn.ModuleList nor has it tensors of its own")
         if sizes != {whole}:
             raise NetError(f"experts {name!r}: {router} scores {whole} experts, {experts} holds {sorted(sizes)}")
         around = [p for p in {router, experts, experts.rpartition(".")[0]} if p in anatomy.modules]
@@ -54,7 +63,7 @@ class Experts(Width):
             for attribute, value in vars(anatomy.modules[path]).items()
             if isinstance(value, int) and value == whole and "expert" in attribute
         )
-        return cls(name, tuple(slots), tuple(options), counts, modules)
+        return cls(name, tuple(slots), check_options(name, options, whole), counts, modules)
 
     def hides(self) -> Mapping[str, tuple[Option, ...]]:
         return {

@@ -43,6 +43,8 @@ class Heads(Width):
             counts: (module, attribute) pairs that hold the number of heads of keys and values.
         """
         anatomy = Anatomy(net)
+        if size < 1:
+            raise NetError(f"heads {name!r}: a head has one channel or more, not {size}")
         slots: list[Slot] = []
         groups = 0
         for path, makes in ((key, True), (value, True), (query, True), (out, False)):
@@ -53,7 +55,9 @@ class Heads(Width):
             groups = groups or channels // size
             if not groups or channels % (groups * size):
                 raise NetError(f"heads {name!r}: {path} has {channels} channels, not {groups} groups of {size} each")
-            own = anatomy.tensors_of[path]
+            own = anatomy.tensors_of.get(path, {})
+            if "weight" not in own:
+                raise NetError(f"heads {name!r}: {path} makes its weight of other tensors; remove the parametrization")
             block = channels // groups
             slots.append(Slot(own["weight"], 0 if makes else 1, 0, block))
             if makes and "bias" in own:

@@ -28,12 +28,19 @@ class Joint(Axis):
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", tuple(self.options))
         object.__setattr__(self, "axes", tuple((axis, tuple(taken)) for axis, taken in self.axes))
+        if not self.options or not self.axes:
+            raise NetError(f"axis {self.name!r} needs axes, and options for them")
         for axis, taken in self.axes:
             unknown = [o for o in taken if o not in axis.options]
             if len(taken) != len(self.options) or unknown or taken[-1] != axis.options[-1]:
                 raise NetError(
                     f"axis {self.name!r}: {axis.name} takes one of its options {list(axis.options)} for each of "
                     f"{list(self.options)}, the last for the last; got {list(taken)}"
+                )
+            if axis.reads:
+                raise NetError(
+                    f"axis {self.name!r}: {axis.name} reads {axis.reads[0]!r}, which an axis in a joint one cannot; "
+                    "give it a choice of its own"
                 )
 
     def parts(self) -> Iterable[Axis]:

@@ -50,6 +50,11 @@ class Kernel(Axis):
             raise NetError(
                 f"axis {self.name!r}: {self.layer} must be a convolution with a square window of {self.options[-1]}"
             )
+        if "weight" not in anatomy.tensors_of.get(self.layer, {}):
+            raise NetError(
+                f"axis {self.name!r}: {self.layer} makes its weight of other tensors (weight_norm does); "
+                "remove the parametrization, which leaves the weight"
+            )
         if isinstance(layer.padding, str) and layer.padding != "same":
             raise NetError(f"axis {self.name!r}: {self.layer} has padding={layer.padding!r}; give it numbers or 'same'")
         if not isinstance(layer.padding, str):
@@ -137,6 +142,10 @@ def add_transforms(layer: nn.Module, sizes: Sequence[int]) -> None:
         layer: the convolution; its forward does not use them.
         sizes: of the windows, in any order; the largest is the layer's own.
     """
-    dims = len(layer.kernel_size)  # type: ignore[arg-type]
+    if not isinstance(layer, CONVOLUTIONS) or set(layer.kernel_size) != {max(sizes)}:
+        raise NetError(
+            f"transforms of {sorted(sizes)} need a convolution with a square window of {max(sizes)}: {layer}"
+        )
+    dims = len(layer.kernel_size)
     for larger, size in pairwise(sorted(sizes, reverse=True)):
         layer.register_parameter(matrix(larger, size), nn.Parameter(torch.eye(size**dims)))

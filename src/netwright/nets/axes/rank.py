@@ -56,8 +56,12 @@ def factorise(net: nn.Module, layer: str) -> None:
     whole = anatomy.module(layer)
     if (isinstance(whole, nn.Conv2d) and whole.groups > 1) or not isinstance(whole, nn.Linear | nn.Conv2d):
         raise NetError(f"{layer} is a {type(whole).__name__}; a linear layer or an ungrouped Conv2d can be factorised")
-    if len(anatomy.slots[anatomy.tensors_of[layer]["weight"]]) > 1:
-        raise NetError(f"{layer} shares its weight with another layer; factorise layers that stand alone")
+    if whole is net:
+        raise NetError("the network is one layer, which nothing holds; put it into an nn.Sequential")
+    if "weight" not in anatomy.tensors_of.get(layer, {}):
+        raise NetError(f"{layer} makes its weight of other tensors (weight_norm does); remove the parametrization")
+    if len(anatomy.owners[anatomy.tensors_of[layer]["weight"]]) > 1:
+        raise NetError(f"{layer} shares its weight with another place; factorise layers that stand alone")
     weight, bias = whole.weight.detach(), whole.bias is not None
     u, s, v = torch.linalg.svd(weight.double().flatten(1), full_matrices=False)
     root, rank = s.sqrt(), len(s)
@@ -83,5 +87,8 @@ def factorise(net: nn.Module, layer: str) -> None:
     second.weight.copy_((u * root).reshape(second.weight.shape))
     if whole.bias is not None and second.bias is not None:
         second.bias.copy_(whole.bias)
+        second.bias.requires_grad_(whole.bias.requires_grad)
+    for half in (first, second):
+        half.weight.requires_grad_(whole.weight.requires_grad)
     parent, own = anatomy.parent(layer)
     parent._modules[own] = pair

@@ -28,6 +28,8 @@ class Setting(Axis):
     def __post_init__(self) -> None:
         object.__setattr__(self, "places_", tuple((path, attribute) for path, attribute in self.places_))
         object.__setattr__(self, "options", tuple(self.options))
+        if not self.options or not self.places_:
+            raise NetError(f"axis {self.name!r}: it needs places, and options that end with what they hold; got none")
 
     def places(self, anatomy: Anatomy) -> set[str]:
         for path, attribute in self.places_:

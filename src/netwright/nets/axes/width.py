@@ -123,6 +123,16 @@ class Width(Axis):
     def regions(self, anatomy: Anatomy) -> Iterable[Region]:
         return [(s.tensor, s.dim, s.offset, s.offset + self.channels * s.block) for s in self.slots]
 
+    def places(self, anatomy: Anatomy) -> set[str]:
+        for path, attribute in self.counts:
+            now = vars(anatomy.module(path)).get(attribute)
+            if self._scaled(now, 0) == now:
+                raise NetError(
+                    f"axis {self.name!r}: {path}.{attribute} is {now!r}; what counts= names must hold the number of "
+                    f"channels, {self.channels}, or of all their indices"
+                )
+        return super().places(anatomy)
+
     def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
         if option != self.channels:
             for path, attribute in self.counts:

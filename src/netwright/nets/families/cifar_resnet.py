@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ...core.errors import NetError
 from ..axes import Axis, Depth, Width, fractions
 from ..supernet import SuperNet
+from .parts import check_positive
 
 STAGES = (16, 32, 64)
 
@@ -69,6 +70,7 @@ def cifar_resnet(layers: int = 20, classes: int = 10, round_to: int = 4) -> Supe
         classes: number of classes.
         round_to: inner widths are multiples of this.
     """
+    check_positive(layers=layers, classes=classes, round_to=round_to)
     if layers < 8 or (layers - 2) % 6:
         raise NetError(f"a CIFAR ResNet has 6 n + 2 layers (20, 32, 44, 56, ...), not {layers}")
     blocks = (layers - 2) // 6

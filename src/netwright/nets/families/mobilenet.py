@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ...core.errors import NetError
 from ..axes import Axis, Depth, Kernel, fractions
 from ..supernet import SuperNet
-from .parts import halve, same, tie, unit
+from .parts import check_positive, halve, same, tie, unit
 
 V1 = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 """Width and stride of each block (table 1 of the paper)."""
@@ -135,6 +135,7 @@ def mobilenet_v1(
         shares: options of each width, as shares of the whole.
         round_to: widths are multiples of this.
     """
+    check_positive(width=width, image=image, classes=classes, round_to=round_to)
     net = MobileNetV1(width, classes, norm)
     makers = ["stem", *(f"blocks.{i}.pointwise" for i in range(len(V1)))]
     axes: list[Axis] = []
@@ -175,6 +176,7 @@ def mobilenet_v2(
         shares: options of each width, as shares of the whole.
         round_to: widths are multiples of this.
     """
+    check_positive(width=width, image=image, classes=classes, round_to=round_to)
     if any(k < 3 for k in kernels):
         raise NetError(f"kernels must be odd and at least 3, not {list(kernels)}")
     net = MobileNetV2(width, classes, max(kernels), norm)

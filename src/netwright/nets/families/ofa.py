@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...core.errors import CheckpointError, one_line
+from ...core.errors import CheckpointError, NetError, one_line
 from ..state import load_state, read_tensors, state_of
 from ..supernet import SuperNet
 from .ofa_mobilenet import ofa_mobilenet_v3, ofa_proxyless
@@ -49,6 +49,10 @@ def load_ofa(net: SuperNet, state: Mapping[str, Tensor] | str | Path) -> None:
 
     Raises :class:`CheckpointError` with all that is missing, left over, or of another shape.
     """
+    if not isinstance(net, SuperNet):
+        raise NetError(f"load_ofa takes a super-network, such as ofa_mobilenet_v3(), not a {type(net).__name__}")
+    if not isinstance(state, str | Path | Mapping):
+        raise CheckpointError(f"a state is a mapping of names to tensors, or a path, not a {type(state).__name__}")
     source = Path(state) if isinstance(state, str | Path) else Path("the state")
     given = _read(source) if isinstance(state, str | Path) else state
     own = state_of(net.module)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...core.errors import NetError
 from ..axes import Axis, Depth, Joint, Kernel, Resize, Resolution, Width, add_transforms
 from ..supernet import SuperNet
+from .parts import check_positive
 
 Layers = OrderedDict[str, nn.Module]
 """Modules in the order in which they run, by name."""
@@ -89,6 +90,7 @@ def ofa_mobilenet_v3(width: float = 1.0, resolutions: Iterable[int] = (224,), cl
         resolutions: see :func:`supernet`; once-for-all was trained for 128, 132, ... 224.
         classes: number of classes.
     """
+    check_positive(width=width, classes=classes)
     relu, swish = nn.ReLU, nn.Hardswish
     stages = (
         Stage(16, 1, relu, depths=(1,), expands=(1,), kernels=(3,)),
@@ -117,6 +119,7 @@ def ofa_proxyless(width: float = 1.3, resolutions: Iterable[int] = (224,), class
     Args:
         width, resolutions, classes: see there; weights are published for width 1.3.
     """
+    check_positive(width=width, classes=classes)
     act = nn.ReLU6
     stages = (
         Stage(16, 1, act, depths=(1,), expands=(1,), kernels=(3,)),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..axes import Axis, Depth, Share, Width
 from ..supernet import SuperNet
 from .ofa_mobilenet import Layers, Residual, conv_norm, divisible, supernet
+from .parts import check_positive
 
 WIDTHS = (0.65, 0.8, 1.0)
 EXPANDS = (0.2, 0.25, 0.35)
@@ -51,6 +52,7 @@ def ofa_resnet50(resolutions: Iterable[int] = (224,), classes: int = 1000) -> Su
     Args:
         resolutions, classes: see :func:`netwright.nets.families.ofa_mobilenet.ofa_mobilenet_v3`.
     """
+    check_positive(classes=classes)
     into = STEM
     layers: Layers = OrderedDict(stem=_stem())
     for s, (out, blocks) in enumerate(STAGES, start=1):

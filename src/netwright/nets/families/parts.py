@@ -8,7 +8,15 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...core.errors import NetError
 from ..axes import Width
+
+
+def check_positive(**given: float) -> None:
+    """Refuse sizes that no network has. Raises :class:`NetError` that names the argument."""
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise NetError(f"{name} is a number above 0, not {value!r}")
 
 
 def unit(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..axes import Axis, Depth, Width, fractions
 from ..supernet import SuperNet
-from .parts import halve, same
+from .parts import check_positive, halve, same
 
 WIDTHS = (16, 32, 64)
 EPS = 1e-3
@@ -69,6 +69,7 @@ def resnet8(classes: int = 10, shares: Sequence[float] = (0.25, 0.5, 0.75), roun
         shares: options of each width, as shares of the whole.
         round_to: widths are multiples of this.
     """
+    check_positive(classes=classes, round_to=round_to)
     net = ResNet8(classes)
     makers = {
         1: ["stem", "block1.conv2"],
