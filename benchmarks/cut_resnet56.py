@@ -1,9 +1,9 @@
 """A trained ResNet-56, wrapped and cut to half its MACs: by importance, at random, and by Torch-Pruning.
 
-Every network has the same MACs (within 1 %): the inner channels of every block are halved, but for Torch-Pruning's
-global ranking, which chooses its own. Accuracies are of the first images of CIFAR-10's test set (``--images``), with
-normalisation statistics recomputed from 1,024 training images: without training, and after one epoch of the 20,000
-training images, the same for all. Needs ``cifar10`` and ``weights_cifar10_resnet`` of the shared data.
+Every network has the same MACs (Torch-Pruning's within 1 %, the best widths at most as many). "Uniform" and random: the
+inner channels of every block are halved; "best widths": ``best_within`` chooses, block by block, among quarters.
+Accuracies are of the first images of CIFAR-10's test set (``--images``), with normalisation statistics recomputed from
+1,024 training images: without training, and after one epoch of the 20,000 training images, the same for all. Needs ``cifar10`` and ``weights_cifar10_resnet`` of the shared data.
 
     python benchmarks/cut_resnet56.py --data ../shared/data
 """
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 import netwright as nw
 from netwright.formats.weights import load_weights
 from netwright.nets.families.cifar_resnet import CifarResNet
-from netwright.nets.importance import permute
+from netwright.nets.importance import best_within, permute
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EXAMPLE = torch.zeros(1, 3, 32, 32)
@@ -54,8 +54,10 @@ def main() -> None:
     train = bench.calibration
     for by in ("l1", "l2", "activation", "taylor"):
         net = bench.wrapped()
-        nw.sort_channels(net, by, train if by in ("activation", "taylor") else None)
-        bench.judge(f"by importance ({by})", net.extract(half))
+        worth = nw.sort_channels(net, by, train if by in ("activation", "taylor") else None)
+        bench.judge(f"by importance ({by}), uniform", net.extract(half))
+        best = best_within(net, worth, macs)
+        bench.judge(f"by importance ({by}), best widths ({net.count(best).macs / 1e6:.1f} M MACs)", net.extract(best))
     generator, found, tuned = torch.Generator().manual_seed(0), [], []
     for i in range(arguments.random):
         net = bench.wrapped()
@@ -111,7 +113,7 @@ class Bench:
 
     def wrapped(self) -> nw.SuperNet:
         """The trained network with the inner widths of its blocks."""
-        return nw.wrap(self.model(), EXAMPLE, axes=["width"], only=["layer*"])
+        return nw.wrap(self.model(), EXAMPLE, axes=["width"], only=["layer*"], round_to=1)
 
     def plain(self) -> float:
         """The trained network's, in percent, with its own statistics."""

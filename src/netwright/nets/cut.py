@@ -101,6 +101,12 @@ class Draft:
         if stop > start:
             self._gone.setdefault((tensor, dim), []).append((start, stop))
 
+    def dropped(self) -> Iterator[tuple[str, int, int, int]]:
+        """Tensor, dimension, first index and end index of all that goes."""
+        for (tensor, dim), gone in self._gone.items():
+            for start, stop in gone:
+                yield tensor, dim, start, stop
+
     def skip(self, module: str, gives: Gives = 0) -> None:
         """The module gives on what it is given: its first argument, or what ``gives`` says."""
         self._skip[module] = gives
@@ -120,19 +126,26 @@ class Draft:
     def finish(self, anatomy: Anatomy) -> Cut:
         """The cut, with the attributes that follow from the shapes that stay."""
         keep: dict[str, dict[int, Ranges]] = {}
+        unknown = next((t for t in (*(t for t, _ in self._gone), *self._make) if t not in anatomy.shapes), None)
+        if unknown is not None:
+            raise NetError(f"the network has no tensor {unknown!r} that a cut could change")
         for (tensor, dim), gone in self._gone.items():
+            if not 0 <= dim < len(anatomy.shapes[tensor]):
+                raise NetError(f"{tensor} has no dimension {dim}: its shape is {anatomy.shapes[tensor]}")
             keep.setdefault(tensor, {})[dim] = _rest(gone, anatomy.shapes[tensor][dim])
         cut = Cut(keep, self._skip, {}, self._make, frozenset(self._absent))
         changes: dict[str, dict[str, Any]] = {}
-        for path in {owner for tensor in (*keep, *self._make) for owner in anatomy.owners[tensor]}:
-            shapes = {own: cut.shape(name, anatomy.shapes[name]) for own, name in anatomy.tensors_of[path].items()}
+        owners = {owner for tensor in (*keep, *self._make) for owner in anatomy.owners[tensor]}
+        for path in {path.partition(".parametrizations.")[0] for path in owners}:
+            tensors = anatomy.tensors_of.get(path, {}) | anatomy.made_of(path)
+            shapes = {own: cut.shape(name, anatomy.shapes[name]) for own, name in tensors.items()}
             found = attributes(anatomy.modules[path], shapes)
             if found:
                 changes[path] = found
         for path, values in self._set.items():
-            unknown = [name for name in values if name not in vars(anatomy.module(path))]
-            if unknown:
-                raise NetError(f"{path or 'the network'} has no attribute {unknown[0]!r} that a cut could change")
+            missing = [name for name in values if name not in vars(anatomy.module(path))]
+            if missing:
+                raise NetError(f"{path or 'the network'} has no attribute {missing[0]!r} that a cut could change")
             changes.setdefault(path, {}).update(values)
         return replace(cut, set=changes)
 
@@ -184,6 +197,19 @@ class Anatomy:
         """The whole tensor."""
         table, own = self.slots[name][0]
         return table[own]
+
+    def made_of(self, path: str) -> dict[str, str]:
+        """What a layer with weight_norm or its like, old or new, makes its tensors of: that of the same shape."""
+        found: dict[str, str] = {}
+        own = self.tensors_of.get(path, {})
+        if "weight_v" in own:
+            found["weight"] = own["weight_v"]
+        for name in getattr(self.modules[path], "parametrizations", ()):
+            inner = self.tensors_of[f"{path}.parametrizations.{name}".removeprefix(".")]
+            same = inner.get("original1") or inner.get("original")
+            if same:
+                found[name] = same
+        return found
 
     def parent(self, path: str) -> tuple[nn.Module, str]:
         """The module that holds the one at ``path``, and its name there."""
@@ -248,7 +274,7 @@ def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
 
     try:
         for name, part in parts.items():
-            if name not in anatomy.parameters:
+            if name not in anatomy.parameters and name not in cut.make:  # what was made cannot be written back
                 buffers.append((name, anatomy.tensor(name), part))
             for table, own in anatomy.slots[name]:
                 put(table, own, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from math import gcd
@@ -155,6 +156,10 @@ def depths(anatomy: Anatomy, trace: Trace) -> Iterator[Depth]:
     """Runs of neighbouring residual blocks in one container."""
     residual = [path for path in trace.gives if path and _is_residual(anatomy, trace, path)]
     listed = [p for p in residual if isinstance(anatomy.modules[p.rpartition(".")[0]], nn.Sequential | nn.ModuleList)]
+    size = Counter(p.rpartition(".")[0] for p in listed)
+    # A stage whose first block adds what the stage takes looks like a block.
+    stages = {p for p in listed if size[p.rpartition(".")[0]] == 1 and any(size[q] > 1 and _within(q, p) for q in size)}
+    residual, listed = ([p for p in paths if p not in stages] for paths in (residual, listed))
     outermost = [p for p in listed if not any(p.startswith(q + ".") for q in listed)]
     # Residual modules that stand alone, where no list of blocks lies in them or around them.
     alone = [p for p in residual if not any(_nested(p, q) for q in listed)]
@@ -178,7 +183,11 @@ def _gives(trace: Trace, blocks: Sequence[str]) -> tuple[Gives, ...]:
 
 
 def _nested(one: str, other: str) -> bool:
-    return one == other or one.startswith(other + ".") or other.startswith(one + ".")
+    return one == other or _within(one, other) or _within(other, one)
+
+
+def _within(path: str, around: str) -> bool:
+    return path.startswith(around + ".")
 
 
 def ran_first(ran: Sequence[str]) -> Callable[[str], int]:

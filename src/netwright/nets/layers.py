@@ -16,6 +16,7 @@ Shapes = Mapping[str, Shape]
 """Shapes of a module's own tensors, by their name in the module (``weight``, ``running_mean``, ...)."""
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -29,6 +30,14 @@ def _convolution(layer: Any, shapes: Shapes) -> dict[str, Any]:
     if tuple(kernel) != tuple(layer.kernel_size):
         found["kernel_size"] = tuple(kernel)
     return found
+
+
+def _transposed(layer: Any, shapes: Shapes) -> dict[str, Any]:
+    into, per_group = shapes["weight"][:2]
+    groups = layer.groups
+    if groups > 1 and per_group == layer.weight.shape[1]:
+        groups = into * layer.groups // layer.in_channels  # whole groups were dropped
+    return {"in_channels": into, "out_channels": per_group * groups, "groups": groups}
 
 
 def _linear(layer: nn.Linear, shapes: Shapes) -> dict[str, Any]:
@@ -61,11 +70,14 @@ def _prelu(layer: nn.PReLU, shapes: Shapes) -> dict[str, Any]:
 
 
 def _recurrent(layer: nn.RNNBase, shapes: Shapes) -> dict[str, Any]:
-    return {"input_size": shapes["weight_ih_l0"][1], "hidden_size": shapes["weight_hh_l0"][1]}
+    gates = {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)
+    sizes = {"input_size": shapes["weight_ih_l0"][1], "hidden_size": shapes["weight_hh_l0"][0] // gates}
+    return sizes | ({"proj_size": shapes["weight_hh_l0"][1]} if layer.proj_size else {})
 
 
 _TABLE: tuple[tuple[tuple[type, ...], Callable[[Any, Shapes], dict[str, Any]]], ...] = (
     (CONVOLUTIONS, _convolution),
+    (TRANSPOSED, _transposed),
     ((nn.Linear,), _linear),
     (BATCH_NORMS, _batch_norm),
     ((nn.LayerNorm, nn.RMSNorm), _layer_norm),
@@ -92,7 +104,7 @@ def follows(layer: nn.Module) -> bool:
 
 
 def _makes_its_weight(layer: nn.Module) -> bool:
-    """Whether a layer is parametrised (weight_norm, in its new form or its old one): its tensors lie elsewhere."""
+    """Whether a layer makes its weight of other tensors (weight_norm, in its new form or its old one)."""
     return hasattr(layer, "parametrizations") or "weight" in vars(layer)
 
 
@@ -101,7 +113,7 @@ def attributes(layer: nn.Module, shapes: Shapes) -> dict[str, Any]:
     if is_transposed_linear(layer):
         return {k: v for k, v in _transposed_linear(layer, shapes).items() if getattr(layer, k, v) != v}
     for types, rule in _TABLE:
-        if isinstance(layer, types) and not _makes_its_weight(layer):
+        if isinstance(layer, types) and ("weight" in shapes or not _makes_its_weight(layer)):
             return {k: v for k, v in rule(layer, shapes).items() if getattr(layer, k) != v}
     return {}
 

@@ -85,6 +85,11 @@ class Proof:
         for tensor, dim, start, stop in axis.regions(self.anatomy):
             self._claimed.setdefault((tensor, dim), []).append((start, stop, axis.name))
 
+    def take_back(self, axis: Axis, why: str) -> None:
+        """Leave out an axis that was taken in."""
+        self.kept.remove(axis)
+        self._refuse(axis, f"the network does not run when {axis.name} is cut: {why}")
+
     def take(self, axes: Iterable[Axis]) -> None:
         """Take in those of the axes that are wanted, contradict none that is kept, and with which the network runs."""
         candidates = [axis for axis in axes if self._admits(axis)]
@@ -294,6 +299,24 @@ class Proof:
         for place in axis.places(self.anatomy):
             self.reasons.setdefault(place, reason)
         return False
+
+
+def untied(anatomy: Anatomy, widths: Sequence[Width], example_inputs: Inputs) -> dict[str, float]:
+    """The widths whose channels cannot change places without a change of the output, relative to its size.
+
+    All tensors have noise added. A network that does not run with it, or whose output is not finite then, tells
+    nothing.
+    """
+    for dtype in (torch.float64, torch.float32):
+        noise = _Noise(dtype, ())
+        excerpt = _Excerpt(extract(anatomy, Cut(), noise), noise.inputs(example_inputs), noise.tolerance, (False,))
+        try:
+            reference = excerpt.run()
+        except Exception:  # the model's own code may look at values, or know one precision
+            continue
+        if all(bool(torch.isfinite(t).all()) for t in reference if t.is_floating_point()):
+            return {width.name: change for width, change in excerpt.untied(widths, reference)}
+    return {}
 
 
 def repeats(anatomy: Anatomy, example_inputs: Inputs) -> bool:

@@ -151,7 +151,8 @@ class Ties:
                 merged = inner
             elif self.labels.causes(inner).all().all():
                 merged = np.repeat(merged, len(inner))
-            elif self.labels.causes(merged).all():
+            elif self.labels.causes(merged).all() or len(np.unique(self.labels.find(merged))) == 1:
+                self.labels.rigid(merged)
                 merged = np.tile(inner, len(merged))
             else:  # two sizes in one: the outer may shrink, in steps of the whole inner
                 self.labels.rigid(inner)

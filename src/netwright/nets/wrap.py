@@ -69,6 +69,7 @@ def wrap(
         learning = None
     ties = Ties(learning or trace)
     proof = Proof(anatomy, tracer, example_inputs, wanted, unwanted, learning is not None)
+    extra = tuple(extra)
     for axis in extra:
         proof.keep(axis)
     if "depth" in kinds:
@@ -79,7 +80,16 @@ def wrap(
         proof.take(kernels(anatomy, ties.trace, proof.reasons))
     for path, reason in causes(anatomy, ties):
         proof.reasons.setdefault(path, reason)
-    return SuperNet(module, proof.kept, example_inputs, proof.reasons)
+    try:
+        return SuperNet(module, proof.kept, example_inputs, proof.reasons)
+    except NetError:  # what the proofs cannot see: values that the module keeps from one call to the next
+        mine = {axis.name for axis in extra}
+        for axis in [axis for axis in proof.kept if axis.name not in mine]:
+            try:
+                SuperNet(module, [axis], example_inputs)
+            except NetError as error:
+                proof.take_back(axis, str(error))
+        return SuperNet(module, proof.kept, example_inputs, proof.reasons)
 
 
 def _several(argument: str, given: Iterable[str]) -> tuple[str, ...]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,10 +17,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.candidate import Candidate
-from ..core.errors import NetError
+from ..core.errors import NetError, one_line
 from ..formats.bundle import export, load
-from ..nets.axes import Axis
-from ..nets.inputs import Inputs, call, tensors_in
+from ..nets.axes import Axis, Width
+from ..nets.cut import Cut, Draft
+from ..nets.inputs import Inputs, call, each_tensor, tensors_in
+from ..nets.layers import attributes
+from ..nets.proof import untied
 from ..nets.supernet import SuperNet
 
 
@@ -33,10 +39,11 @@ def check_supernet(
 ) -> None:
     """Check that a super-network is what it says it is. Raises :class:`AssertionError`, in words.
 
-    The largest sub-network computes what the network computes. Each candidate, active, computes what it computes
-    extracted, and what it computes written to files and read back; its counts are those of the extracted network,
-    the MACs as PyTorch's own counter finds them; a training step reaches the shared weights; and nothing of it stays
-    behind.
+    The largest sub-network computes what the network computes. Channels of a :class:`Width` may change places in all
+    its tensors at once, on which :func:`sort_channels` relies. An axis drops what it says it may drop. Each
+    candidate, active, computes what it computes extracted, and what it computes written to files and read back; its
+    layers' attributes are those of its tensors; its counts are those of the extracted network, the MACs as PyTorch's
+    own counter finds them; a training step reaches the shared weights; and nothing of it stays behind.
 
     Args:
         net: the super-network, in evaluation mode while this runs.
@@ -51,13 +58,19 @@ def check_supernet(
     if isinstance(candidates, int):
         rng = np.random.default_rng(seed)
         candidates = [net.smallest, net.largest, *(net.space.sample(rng) for _ in range(candidates))]
-    mode = {module: module.training for module in net.module.modules()}
-    net.module.eval()
-    try:
+    with _evaluating(net.module):
         _check(net, inputs, candidates, trains, tuple(formats), tolerance)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
     finally:
-        for module, training in mode.items():
-            module.training = training
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def _check(
@@ -71,17 +84,25 @@ def _check(
     before = {k: v.detach().clone() for k, v in net.module.state_dict().items()}
     whole = _run(net.module, inputs)
     with net.active(net.largest) as module:
-        _same(_run(module, inputs), whole, tolerance, "the largest sub-network and the network itself")
+        _same(_run(module, inputs, "the largest"), whole, tolerance, "the largest sub-network and the network itself")
+    for name, change in untied(net.anatomy, _inner_widths(net), net.example_inputs).items():
+        raise AssertionError(
+            f"the tie of {name} is wrong or incomplete: permuting its channels changes the output by {change:.1g} "
+            "of its size"
+        )
     for candidate in candidates:
+        _check_drops(net, candidate)
         network = net.extract(candidate)
-        out = _run(network, inputs)
+        out = _run(network, inputs, f"{candidate}: extracted, it")
         with net.active(candidate) as module:
-            _same(_run(module, inputs), out, tolerance, f"{candidate}: active and extracted")
+            active = _run(module, inputs, f"{candidate}: active, it")
+        _same(active, out, tolerance, f"{candidate}: active and extracted")
+        _check_attributes(net, candidate, network)
         _check_counts(net, candidate, network)
         if trains and any(p.requires_grad for p in network.parameters()):
             _check_trains(net, candidate, inputs)
         with TemporaryDirectory(prefix="netwright-") as folder:
-            export(network, folder, list(formats), check_inputs=inputs)
+            export(network, folder, formats, check_inputs=inputs)
             if "safetensors" in formats:
                 size = (Path(folder) / "weights.safetensors").stat().st_size
                 own = sum(t.numel() * t.element_size() for t in network.state_dict().values())
@@ -101,24 +122,45 @@ def check_axis(module: nn.Module, axis: Axis, example_inputs: Inputs, *, toleran
         example_inputs: what the network is called with.
         tolerance: see :func:`check_supernet`.
     """
-    net = SuperNet(module.eval(), [axis], example_inputs)
+    net = SuperNet(module, [axis], example_inputs)
     assert axis.options, f"{axis.name} has no options"
     assert net.anatomy.modules.keys() >= axis.places(net.anatomy), f"{axis.name} names modules that do not exist"
     every = [net.space.candidate({axis.name: option}) for option in axis.options]
     check_supernet(net, candidates=every, tolerance=tolerance)
-    outputs = []
-    for candidate in every:
-        with net.active(candidate) as active:
-            outputs.append(_run(active, example_inputs))
-    for i, one in enumerate(outputs):
-        for j in range(i):
-            alike = all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, outputs[j], strict=True))
-            assert not alike, f"{axis.name}: options {axis.options[j]} and {axis.options[i]} compute the same"
+    for i, j in combinations(range(len(every)), 2):
+        alike = all(_alike(*(_computed(net, every[k], inputs) for k in (i, j))) for inputs in _several(example_inputs))
+        assert not alike, f"{axis.name}: options {axis.options[i]} and {axis.options[j]} compute the same"
 
 
-def _run(network: nn.Module, inputs: Inputs) -> list[Tensor]:
-    with torch.no_grad():
-        return list(tensors_in(call(network, inputs)))
+def _computed(net: SuperNet, candidate: Candidate, inputs: Inputs) -> list[Tensor]:
+    with _evaluating(net.module), net.active(candidate) as module:
+        return _run(module, inputs, f"{candidate}: active, it")
+
+
+def _alike(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _several(inputs: Inputs) -> Iterator[Inputs]:
+    """The inputs, and noise around a high and a low mean: what a candidate drops may be idle on one example."""
+    yield inputs
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(tensor: Tensor, mean: float) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        return (torch.randn(tensor.shape, generator=generator) + mean).to(tensor)
+
+    yield each_tensor(inputs, partial(noise, mean=10.0))
+    yield each_tensor(inputs, partial(noise, mean=-10.0))
+
+
+def _run(network: nn.Module, inputs: Inputs, what: str = "the network") -> list[Tensor]:
+    try:
+        with torch.no_grad():
+            return list(tensors_in(call(network, inputs)))
+    except Exception as error:
+        raise AssertionError(f"{what} raises: {one_line(error)}") from error
 
 
 def _same(found: list[Tensor], wanted: list[Tensor], tolerance: float, what: str) -> None:
@@ -128,6 +170,50 @@ def _same(found: list[Tensor], wanted: list[Tensor], tolerance: float, what: str
         scale = float(b.abs().max()) if b.numel() else 0.0
         apart = float((a.double() - b.double()).abs().max()) if b.numel() else 0.0
         assert apart <= tolerance * max(scale, 1e-12), f"{what} differ by {apart:.2g} at a scale of {scale:.2g}"
+
+
+def _inner_widths(net: SuperNet) -> list[Width]:
+    """Those that are not a size of the network's output, which changes where they are permuted."""
+    tracer, found = net.tracer, []
+    whole = tracer.form(Cut())
+    for axis in net.axes:
+        widths = [part for part in axis.parts() if isinstance(part, Width)]
+        try:
+            if widths and tracer.form(net.cut_of({axis.name: axis.options[0]})) == whole:
+                found += widths
+        except Exception as error:
+            raise AssertionError(f"with {axis.name} alone cut, the network raises: {one_line(error)}") from error
+    return found
+
+
+def _check_drops(net: SuperNet, candidate: Candidate) -> None:
+    """An axis drops no more than its regions, by which contradictions between axes are found."""
+    for axis in (a for a in net.axes if a.name in candidate):
+        draft = Draft()
+        axis.write(net.given(axis, candidate), draft, net.anatomy)
+        regions = list(axis.regions(net.anatomy))
+        for tensor, dim, start, stop in draft.dropped():
+            assert any((tensor, dim) == (t, d) and a <= start and stop <= b for t, d, a, b in regions), (
+                f"{axis.name} drops {start} to {stop} of {tensor}, dimension {dim}, which its regions() do not hold"
+            )
+
+
+def _check_attributes(net: SuperNet, candidate: Candidate, network: nn.Module) -> None:
+    """What a layer says of itself follows from its tensors, where it did in the whole network."""
+    for path, layer in network.named_modules():
+        whole = net.anatomy.modules.get(path)
+        if whole is not None and type(layer) is type(whole) and not _unlike(whole):
+            for name, value in _unlike(layer).items():
+                raise AssertionError(
+                    f"{candidate}: {path}.{name} is {getattr(layer, name)!r}, its tensors are of {value!r}"
+                )
+
+
+def _unlike(layer: nn.Module) -> dict[str, Any]:
+    """Attributes that should be others for the tensors that the layer has, and what they should be."""
+    tensors = {**layer._parameters, **layer._buffers}
+    shapes = {own: tuple(t.shape) for own, t in tensors.items() if t is not None}
+    return attributes(layer, shapes) if shapes else {}
 
 
 def _check_counts(net: SuperNet, candidate: Candidate, network: nn.Module) -> None:

@@ -146,6 +146,7 @@ def add_transforms(layer: nn.Module, sizes: Sequence[int]) -> None:
         raise NetError(
             f"transforms of {sorted(sizes)} need a convolution with a square window of {max(sizes)}: {layer}"
         )
-    dims = len(layer.kernel_size)
-    for larger, size in pairwise(sorted(sizes, reverse=True)):
-        layer.register_parameter(matrix(larger, size), nn.Parameter(torch.eye(size**dims)))
+    dims, weight = len(layer.kernel_size), layer.weight
+    for larger, size in pairwise(sorted(set(sizes), reverse=True)):
+        square = torch.eye(size**dims, dtype=weight.dtype, device=weight.device)
+        layer.register_parameter(matrix(larger, size), nn.Parameter(square))

@@ -186,21 +186,27 @@ def mobilenet_v2(
         options = fractions(channels_of(net, out_of[0]), shares, round_to)
         axes.append(tie(net, name, options, out_of=out_of, through=through, into=into))
 
-    widths("stem.width", ["stem"], ["blocks.0.project"], ["blocks.0.depthwise"])
+    tied = "stem.width", ["stem"], ["blocks.0.project"], ["blocks.0.depthwise"]
     begin = 0
     for s, (_, _, depth, _) in enumerate(V2):
         blocks = [f"blocks.{i}" for i in range(begin, begin + depth)]
         begin += depth
+        if not net.get_submodule(blocks[0]).residual:
+            # The first block of a narrow network may add its input: then both stages have one width.
+            widths(*tied)
+            tied = f"stage{s}.width", [], [], []
         if depth > 1:
             axes.append(Depth(f"stage{s}.depth", tuple(blocks), tuple(range(1, depth + 1))))
         after = f"blocks.{begin}.expand" if begin < len(net.blocks) else "head"
-        widths(f"stage{s}.width", [f"{b}.project" for b in blocks], [*(f"{b}.expand" for b in blocks[1:]), after])
+        tied[1].extend(f"{b}.project" for b in blocks)
+        tied[2].extend([*(f"{b}.expand" for b in blocks[1:]), after])
         for block in blocks:
             if s > 0:
                 widths(f"{block}.expand", [f"{block}.expand"], [f"{block}.project"], [f"{block}.depthwise"])
             if len(set(kernels)) > 1:
                 layer = f"{block}.depthwise.conv" if norm else f"{block}.depthwise"
                 axes.append(Kernel(f"{block}.kernel", layer, tuple(kernels)))
+    widths(*tied)
     widths("head.width", ["head"], ["classifier"])
     return SuperNet(net, axes, torch.zeros(1, 3, image, image))
 
