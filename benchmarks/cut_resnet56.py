@@ -3,7 +3,8 @@
 Every network has the same MACs (Torch-Pruning's within 1 %, the best widths at most as many). "Uniform" and random: the
 inner channels of every block are halved; "best widths": ``best_within`` chooses, block by block, among quarters.
 Accuracies are of the first images of CIFAR-10's test set (``--images``), with normalisation statistics recomputed from
-1,024 training images: without training, and after one epoch of the 20,000 training images, the same for all. Needs ``cifar10`` and ``weights_cifar10_resnet`` of the shared data.
+1,024 training images: without training, and after one epoch of the 20,000 training images, the same for all. Needs
+``cifar10`` and ``weights_cifar10_resnet`` of the shared data.
 
     python benchmarks/cut_resnet56.py --data ../shared/data
 """
