@@ -256,10 +256,13 @@ def timm_efficientnet() -> Made:
     return images("efficientnet_b0")
 
 
-@packages(15, "stem.conv1.linear.weight:0", "stages.*.mlp.ln1.linear.weight:0", "head.linear.weight:1",
-          rigid={"stages.0.blocks.0.attn": "*"})  # fmt: skip
+@packages(20, "stem.conv1.linear.weight:0", "stages.*.mlp.ln1.linear.weight:0", "head.linear.weight:1",
+          skips=("stages.[12].blocks.[12]",),
+          rigid={"stages.*.attn": "the network does not run when *.attn.width* is cut: *",
+                 "stages.*.attn.qkv.bn": "the network does not run when *.attn.width* is cut: *"})  # fmt: skip
 def timm_levit() -> Made:
-    """Keeps its table of relative positions a second time, outside its parameters: the heads cannot be cut."""
+    """Keeps its table of relative positions, in evaluation, from one call to the next, outside its tensors: a table of
+    all heads meets fewer heads, so none can be cut. All else is."""
     return images("levit_128s", 224)
 
 
@@ -467,7 +470,9 @@ def hf_swin() -> Made:
     return hugging("SwinConfig", "SwinForImageClassification", PICTURES, **options)
 
 
-@packages(8, "decode_head.classifier.weight:1")
+@packages(14, "decode_head.classifier.weight:1", "segformer.stages.*.patch_embeddings.proj.weight:0",
+          "*.sequence_reduction.sequence_reduction.weight:[01]", "*.mlp.fc1.weight:0",
+          skips=("segformer.stages.0.blocks.1", "segformer.stages.1.blocks.1"))  # fmt: skip
 def segformer() -> Made:
     """A pyramid of attention with fewer keys, and a decoder that joins its levels."""
     options = {"num_encoder_blocks": 2, "depths": [2, 2], "sr_ratios": [4, 2], "hidden_sizes": [32, 64],

@@ -508,3 +508,54 @@ def convnext() -> Made:
             return self.out(self.blocks(self.stem(x)).mean((2, 3)))
 
     return Net(), torch.randn(2, 3, 16, 16)
+
+
+@plain(2, "enter.weight:0", "reduce.weight:[01]", "norm.weight:0", "out.weight:1")
+def reduced() -> Made:
+    """A pyramid's shorter keys: what a convolution makes is reshaped by the number of what it took."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enter, self.reduce = nn.Linear(3, 32), nn.Conv2d(32, 32, 2, 2)
+            self.norm, self.out = nn.LayerNorm(32), nn.Linear(32, 4)
+            self.hidden, self.last = nn.Linear(32, 16), nn.Linear(16, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.enter(x)
+            batch, _, channels = x.shape
+            short = self.reduce(x.transpose(1, 2).reshape(batch, channels, 4, 4))
+            short = self.norm(short.reshape(batch, channels, -1).transpose(1, 2))
+            return self.out(short).mean(1) + self.last(self.hidden(x).relu()).mean(1)
+
+    return Net(), torch.randn(2, 16, 3)
+
+
+@plain(2, "enter.weight:0", "attn.q.weight:0", "attn.kv.weight:0", "attn.out.weight:1")
+def numbered() -> Made:
+    """Attention with four numbers of its own, all needed, in a network that has one of their size by chance."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_heads, self.key_dim, self.val_dim = 16, 16, 64
+            self.key_attn_dim, self.val_attn_dim = 256, 1024
+            self.q, self.kv, self.out = nn.Linear(32, 256), nn.Linear(32, 1280), nn.Linear(1024, 32)
+
+        def forward(self, x: Tensor) -> Tensor:
+            batch, length, _ = x.shape
+            k, v = self.kv(x).view(batch, length, self.num_heads, -1).split([self.key_dim, self.val_dim], 3)
+            q = self.q(x).view(batch, length, self.num_heads, self.key_dim).transpose(1, 2)
+            mixed = (q @ k.permute(0, 2, 3, 1) / 4).softmax(-1) @ v.transpose(1, 2)
+            return self.out(mixed.transpose(1, 2).reshape(batch, -1, self.val_attn_dim))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed_dim = 1024
+            self.enter, self.attn, self.out = nn.Linear(3, 32), Attention(), nn.Linear(32, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.attn(self.enter(x)).mean(1))
+
+    return Net(), torch.randn(2, 6, 3)

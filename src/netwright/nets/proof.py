@@ -115,10 +115,18 @@ class Proof:
         return self._take_first((replace(axis, counts=counts) for counts in self._counts(axis)), axis)
 
     def _take_together(self, width: Width, others: Sequence[Width]) -> None:
-        """Widths that a layer wants in proportion: the channels of a model, and the heads of its attention."""
-        inner = [
-            o for o in others if o.channels < width.channels and o.places(self.anatomy) & width.places(self.anatomy)
-        ]
+        """Widths that a layer wants in proportion: the channels of a model, and the heads of its attention; or of one
+        size: what a layer takes, and what it makes, where that is reshaped by the number of what was taken."""
+        near = [o for o in others if o is not width and o.places(self.anatomy) & width.places(self.anatomy)]
+        alike = [o for o in near if o.options == width.options]
+        joined = (
+            Joint(width.name, width.options, tuple((a, width.options) for a in (replace(width, counts=counts), *alike)))
+            for counts in self._counts(width)
+        )
+        if alike and self._take_first(joined, width):
+            self._names |= {o.name for o in alike}
+            return
+        inner = [o for o in near if o.channels < width.channels]
         if not inner or len({o.options for o in inner}) > 1 or width.channels % inner[0].channels:
             return
         size, options = width.channels // inner[0].channels, inner[0].options
@@ -197,7 +205,7 @@ class Proof:
         sizes = {width.channels * block for block in (1, *(s.block for s in width.slots))}
         found = [
             (path, name)
-            for path in sorted(around)
+            for path in sorted(around, key=lambda path: (not path, -path.count("."), path))  # inner first
             if not follows(self.anatomy.modules[path])
             for name, value in vars(self.anatomy.modules[path]).items()
             if any(type(v) is int and v in sizes for v in (value if isinstance(value, tuple) else (value,)))
