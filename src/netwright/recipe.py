@@ -40,10 +40,16 @@ class Train:
 class Search:
     """Who is measured next."""
 
-    strategy: Literal["guided", "nsga2", "random"] = "guided"
+    strategy: Literal[
+        "guided", "random", "nsga2", "nsga3", "unsga3", "agemoea", "moead", "ctaea", "ga", "cmaes", "ageing", "local",
+        "linas", "concurrentnas", "weaknas", "botorch",
+    ] = "guided"  # fmt: skip
     """How candidates are proposed."""
     calibration: int = 512
     """Training images that each candidate's normalisation statistics are computed from."""
+    racing: float = 0.0
+    """A confidence below 1, such as 0.95: a network is judged on growing parts of the validation data, and no further
+    once another dominates it with this confidence. 0 judges every network on all of them."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,10 @@ class Recipe:
                             "seed": self.seed}.items():  # fmt: skip
             if value < 0:
                 raise RecipeError(f"{name} must be 0 or more, not {value}")
+        if not 0 <= self.search.racing < 1:
+            raise RecipeError(
+                f"search.racing is a confidence below 1, such as 0.95, or 0 for none, not {self.search.racing}"
+            )
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise RecipeError(f"objectives must be one or more different metrics, not {list(self.objectives)}")
 

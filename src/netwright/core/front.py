@@ -61,12 +61,16 @@ def front(records: Iterable[Record], objectives: Mapping[str, Direction] | Seque
     """The non-dominated feasible records, best in the first objective first.
 
     Args:
-        records: from a study or a search; those that are not ``ok`` or lack an objective are left out.
+        records: from a study or a search; those that are not ``ok``, lack an objective, or were stopped before they
+            were measured whole are left out.
         objectives: name to direction, or metrics; by default those that the records were made for.
     """
     records = list(records)
     chosen = objectives_of(records, objectives)
-    usable = [r for r in records if r.status == "ok" and all(m.name in r.values for m in chosen)]
+    names = {m.name for m in chosen}
+    usable = [
+        r for r in records if r.status == "ok" and names <= {k for k, found in r.measurements.items() if found.whole}
+    ]
     points = losses(usable, chosen)
     keep = np.flatnonzero(nondominated(points)) if usable else np.array([], dtype=int)
     keep = keep[np.lexsort(points[keep].T[::-1])] if len(keep) else keep

@@ -46,7 +46,8 @@ class Measurement:
         unit: see :class:`Metric`.
         spread: half the width of the 95 % interval of the value, in ``unit``; 0 for exact values.
         n: the number of samples behind it; 1 for exact values.
-        how: what else belongs to it (percentiles, wall and CPU time, the reference's drift); JSON values.
+        how: what else belongs to it (percentiles, wall and CPU time, the reference's drift); JSON values. ``at_best``
+            says that it stands on a part of the samples, and which value it may have at best when whole.
     """
 
     value: float
@@ -61,6 +62,11 @@ class Measurement:
         clash = {"value", "unit", "spread", "n"} & set(self.how)
         if clash:
             raise MeasureError(f"how= may not hold {', '.join(sorted(clash))}: the measurement has its own")
+
+    @property
+    def whole(self) -> bool:
+        """Whether it stands on all samples, not on the part of them after which it was stopped."""
+        return "at_best" not in self.how
 
     def to_json(self) -> dict[str, Any]:
         """``{"value", "unit", "spread", "n"}`` and the entries of ``how`` beside them."""

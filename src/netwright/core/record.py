@@ -78,13 +78,16 @@ class Record:
     def judged(self, limits: Sequence[Limit]) -> Record:
         """The same record with the status that these limits give it; a failed record stays failed.
 
-        A limit on what was not measured is not known to be kept: the record is infeasible until it is.
+        A limit on what was not measured, or on what was measured in part only, is not known to be kept: the record is
+        infeasible until it is.
         """
         if self.status == "failed":
             return self
-        if broken(limits, self.values):
-            return replace(self, status="infeasible", reason=explain(limits, self.measurements))
-        missing = [limit for limit in limits if limit.metric not in self.values]
-        if missing:
-            return replace(self, status="infeasible", reason=f"{missing[0].metric} was not measured: {missing[0]}")
+        known = {name: m for name, m in self.measurements.items() if m.whole}
+        if broken(limits, {name: m.value for name, m in known.items()}):
+            return replace(self, status="infeasible", reason=explain(limits, known))
+        for limit in limits:
+            if limit.metric not in known:
+                how = "measured in part only" if limit.metric in self.measurements else "not measured"
+                return replace(self, status="infeasible", reason=f"{limit.metric} was {how}: {limit}")
         return replace(self, status="ok", reason="")

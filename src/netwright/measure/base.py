@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,27 @@ class Searchable(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Race:
+    """What tells a measurer that goes through its samples in growing parts when to stop.
+
+    Args:
+        confidence: with which a candidate that is stopped is dominated: the chance, over the random order of the
+            samples, that one that is not dominated is stopped at any of its looks is at most 1 less this.
+        totals: metric name to the number of samples of a whole measurement, for the metrics that may be stopped.
+        lost: whether a record that was measured whole dominates the candidate even if the metric of this name has
+            this value.
+    """
+
+    confidence: float
+    totals: Mapping[str, int]
+    lost: Callable[[str, float], bool]
+
+
+AT_BEST = "at_best"
+"""The entry of a measurement's ``how`` that says that it was stopped: the best value that it may have when whole."""
+
+
 class Subject:
     """One candidate under measurement: extracted once, converted once, for all measurers.
 
@@ -36,10 +58,17 @@ class Subject:
         candidate: which one.
         calibration: batches for the normalisation statistics of the extracted network; ``()`` leaves them as they
             are, and None too, with a warning where there are any.
+        race: when measuring may stop early; None measures whole.
     """
 
-    def __init__(self, net: Searchable, candidate: Candidate, calibration: Iterable[Any] | None = None) -> None:
-        self.net, self.candidate, self.calibration = net, candidate, calibration
+    def __init__(
+        self,
+        net: Searchable,
+        candidate: Candidate,
+        calibration: Iterable[Any] | None = None,
+        race: Race | None = None,
+    ) -> None:
+        self.net, self.candidate, self.calibration, self.race = net, candidate, calibration, race
         self._files: dict[str, Path] = {}
 
     @cached_property
@@ -88,6 +117,8 @@ class Measurer(ABC):
     metrics: tuple[Metric, ...]
     learned: bool = False
     """Whether the figures depend on what the weights have learned, and not only on the network's shape."""
+    races: bool = False
+    """Whether it heeds the subject's race; it is asked last then, when the other objectives are known."""
 
     @abstractmethod
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.candidate import Candidate
-from ..core.errors import MeasureError, NetwrightError, StoreError, Unreachable, one_line
-from ..core.front import Front
+from ..core.candidate import Candidate, digest
+from ..core.errors import MeasureError, NetwrightError, SpaceError, StoreError, Unreachable, one_line
+from ..core.front import Front, losses
 from ..core.limits import Limit, broken, explain, parse_limit
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.units import show
-from ..measure.base import Measurer, Searchable, Subject
+from ..measure.base import AT_BEST, Measurer, Race, Searchable, Subject
 from ..strategies.base import Problem, Strategy, fresh
 from .journal import read_journal
 from .sqlite import SqliteStore
@@ -48,6 +48,13 @@ class Study:
         record: further measurers, whose metrics are stored beside the objectives.
         calibration: batches for the normalisation statistics of each candidate.
         seed: of everything random.
+        warm: records of another study of the same space (another device, dataset or super-network), for strategies to
+            start from. They are never part of the front, and are looked at for the objectives' and limits' names.
+        racing: a confidence below 1, such as 0.95: measurers that can (:class:`netwright.Accuracy`) judge a candidate
+            on growing parts of their data, and stop once a record that was measured whole dominates it with this
+            confidence. 0 measures all candidates whole. What a limit is on is always measured whole. A measurement
+            that was stopped says so: its ``n`` is less than ``of``, and ``at_best`` is the end of its interval; it is
+            never on the front, and counts as not measured as soon as other limits leave it undominated.
         key: what else must be the same for the journal to be continued, such as the weights; JSON values.
     """
 
@@ -61,12 +68,16 @@ class Study:
         record: Sequence[Measurer] = (),
         calibration: Iterable[Any] | None = None,
         seed: int = 0,
+        warm: Iterable[Record] = (),
+        racing: float = 0.0,
         key: Mapping[str, Any] | None = None,
     ) -> None:
         if not objectives:
             raise NetwrightError("a study needs at least one objective, for example objectives=[nw.Accuracy(loader)]")
         if seed < 0:
             raise NetwrightError(f"a seed is a whole number of 0 or more, not {seed}")
+        if not 0 <= racing < 1:
+            raise NetwrightError(f"racing is a confidence below 1, such as 0.95, or 0 for none, not {racing}")
         self.store = store if isinstance(store, Store) else SqliteStore(store)
         self.net, self.calibration = net, calibration
         asked = [m for m in objectives if isinstance(m, Measurer)]
@@ -78,12 +89,14 @@ class Study:
         self.limits = tuple(x if isinstance(x, Limit) else parse_limit(x, self.metrics) for x in limits)
         self._exact = [m for m in self.measurers if m.metrics and all(metric.exact for metric in m.metrics)]
         self._exact_values: dict[Candidate, dict[str, float]] = {}
-        self.seed = seed
+        self.seed, self.racing = seed, racing
+        self.warm = tuple(self._advisor(record) for record in warm)
         self._header = as_json(
             {
                 "space": net.space.fingerprint,
                 "objectives": [[m.name, m.unit, m.direction, m.exact] for m in self.objectives],
                 "seed": seed,
+                **({"warm": digest([[r.candidate.key, r.values] for r in self.warm])} if self.warm else {}),
                 **(key or {}),
             }
         )
@@ -105,13 +118,13 @@ class Study:
         return self.journal.records
 
     def front(self) -> Front:
-        """The non-dominated feasible records."""
+        """The non-dominated feasible records, of those that were measured whole."""
         return self.journal.front
 
     @property
     def problem(self) -> Problem:
         """The study as a strategy sees it."""
-        return Problem(self.net.space, self.objectives, self.limits, self._exact_of, self.seed)
+        return Problem(self.net.space, self.objectives, self.limits, self._exact_of, self.seed, warm=self.warm)
 
     def nearest(self) -> Record | None:
         """The record that is least beyond the limits, of those that a limit was measured for."""
@@ -171,16 +184,25 @@ class Study:
 
     def _known(self) -> list[Record]:
         """The records that are whole under the limits of now: what was cut short by limits that have since been
-        loosened, or lacks what is limited now, is measured again."""
+        loosened, lacks what is limited now, or was stopped and is no longer dominated, is measured again."""
         needed = {m.name for m in self.objectives} | {limit.metric for limit in self.limits}
+        records = self.records
+        raced = [r for r in records if _stopped(r)]
+        rivals = losses(self.front(), self.objectives) if raced else np.empty(0)
         return [
             r
-            for r in self.records
-            if r.status == "failed" or broken(self.limits, r.values) or needed <= r.values.keys()
+            for r in records
+            if r.status == "failed"
+            or broken(self.limits, {name: r.values[name] for name in r.values.keys() - _stopped(r)})
+            or (needed <= r.values.keys() and (not _stopped(r) or self._still_lost(r, rivals)))
         ]
 
     def _ask(self, strategy: Strategy, n: int) -> None:
-        candidates = strategy.ask(self.problem, self._known(), n)
+        known = self._known()
+        settled = {r.candidate for r in known}
+        # Who was stopped and is no longer dominated may be on the front: first of all it is measured whole.
+        again = [r.candidate for r in self.records if _stopped(r) and r.candidate not in settled]
+        candidates = again[:n] or strategy.ask(self.problem, known, n)
         if not candidates:
             return
         # Journalled before it is measured: what a batch held does not depend on when the study was killed.
@@ -194,14 +216,21 @@ class Study:
 
     def _measure(self, candidate: Candidate, provenance: Mapping[str, Any]) -> Record:
         begin = time.time()
-        subject = Subject(self.net, candidate, self.calibration)
         found: dict[str, Measurement] = {}
+        race = self._race(found) if self.racing else None
+        subject = Subject(self.net, candidate, self.calibration, race)
         reason = ""
         about = dict(provenance)
         limited = {limit.metric for limit in self.limits}
-        # Exact metrics first, then what a limit may rule out: a network that breaks a limit costs no more.
+        # Exact metrics first, then what a limit may rule out: a network that breaks a limit costs no more. What may be
+        # stopped comes last, since only who is known in all other objectives is known to be dominated.
         order = sorted(
-            self.measurers, key=lambda m: (m not in self._exact, not any(x.name in limited for x in m.metrics))
+            self.measurers,
+            key=lambda m: (
+                m not in self._exact,
+                not any(x.name in limited for x in m.metrics),
+                self.racing > 0 and m.races,
+            ),
         )
         try:
             for measurer in order:
@@ -222,6 +251,31 @@ class Study:
         reason = reason or explain(self.limits, found)
         return Record(candidate, found, status, reason, self.objectives, about)  # type: ignore[arg-type]
 
+    # -- racing ------------------------------------------------------------------------------------------------
+
+    def _race(self, found: Mapping[str, Measurement]) -> Race | None:
+        """What a candidate races against, of which ``found`` will be known: the front as it is now."""
+        rivals = self.front()
+        if not rivals:
+            return None
+        points = losses(rivals, self.objectives)
+        limited = {limit.metric for limit in self.limits}
+        raced = [m.name for m in self.objectives if not m.exact and m.name not in limited]
+
+        def lost(name: str, best: float) -> bool:
+            values = {k: m.value for k, m in found.items()} | {name: best}
+            return all(m.name in values for m in self.objectives) and self._dominated(values, points)
+
+        return Race(self.racing, {name: max(r.measurements[name].n for r in rivals) for name in raced}, lost)
+
+    def _still_lost(self, record: Record, points: np.ndarray) -> bool:
+        """Whether a record that was stopped is dominated by these points (losses), at its best."""
+        return self._dominated({**record.values, **_stopped(record)}, points)
+
+    def _dominated(self, values: Mapping[str, float], points: np.ndarray) -> bool:
+        own = np.array([m.loss(values[m.name]) for m in self.objectives])
+        return bool(np.any(np.all(points <= own, axis=1) & np.any(points < own, axis=1)))
+
     def _breaks(self, found: Mapping[str, Measurement]) -> bool:
         return bool(broken(self.limits, {k: v.value for k, v in found.items()}))
 
@@ -234,6 +288,14 @@ class Study:
         return known
 
     # -- opening -----------------------------------------------------------------------------------------------
+
+    def _advisor(self, record: Record) -> Record:
+        """A record of another study, if it is one of this space."""
+        try:
+            self.net.space.candidate(record.candidate)
+        except SpaceError as error:
+            raise NetwrightError(f"warm= holds records of another space: {error}") from None
+        return record
 
     def _check_same(self, header: Mapping[str, Any]) -> None:
         for name in {**header, **self._header}:
@@ -269,6 +331,11 @@ class Study:
             _nearest_sentence([x for x in self.limits if x.metric in record.values], record.values)
             + f" (network {record.id}, {len(self.journal.found)} measured; the study is kept)"
         )
+
+
+def _stopped(record: Record) -> dict[str, float]:
+    """What was stopped before it was measured whole: metric name to the best value that it may have."""
+    return {name: m.how[AT_BEST] for name, m in record.measurements.items() if AT_BEST in m.how}
 
 
 def _nearest_sentence(limits: Sequence[Limit], values: Mapping[str, float]) -> str:

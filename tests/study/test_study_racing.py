@@ -1,0 +1,238 @@
+"""Studies with racing: who is stopped, what becomes of it, and what it never does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+
+import netwright as nw
+from netwright.core.errors import NetwrightError, Unreachable
+from netwright.core.metric import Measurement, Metric
+from netwright.measure.base import AT_BEST, Measurer, Subject
+from netwright.recipe import load
+from netwright.study.store import MemoryStore
+from netwright.study.study import Step, Study
+
+SPACE = nw.Space([nw.Choice(f"k{i}", (1, 2, 3, 4)) for i in range(5)])
+TOTAL = 1000
+
+
+class Net:
+    space = SPACE
+
+    def extract(self, candidate: nw.Candidate) -> Any:
+        raise AssertionError("nobody asked for a network")
+
+
+def quality_of(candidate: nw.Candidate) -> float:
+    """Grows with the first three choices, of which the cost knows nothing, so that much is dominated."""
+    a, b, c, d, e = (int(v) for v in candidate.values())  # type: ignore[call-overload]
+    return 40.0 + 5 * (a + b) - 2 * c + d + 0.5 * e
+
+
+class Racer(Measurer):
+    """Knows the whole value, and pretends to look at a half first, with an interval of five points."""
+
+    metrics = (Metric("quality", "%", "max"),)
+    learned = True
+    races = True
+
+    def __init__(self, log: list[str] | None = None) -> None:
+        self.calls, self.log = Counter[nw.Candidate](), log if log is not None else []
+
+    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+        self.calls[subject.candidate] += 1
+        self.log.append("quality")
+        value, race = quality_of(subject.candidate), subject.race
+        if race and race.totals.get("quality") == TOTAL and race.lost("quality", value + 5):
+            how = {"of": TOTAL, AT_BEST: value + 5, "confidence": race.confidence}
+            return {"quality": Measurement(value + 1, "%", 3.0, TOTAL // 2, how)}
+        return {"quality": Measurement(value, "%", 2.0, TOTAL)}
+
+
+class Sum(Measurer):
+    """A metric that is a function of the candidate."""
+
+    def __init__(
+        self, name: str, of: Callable[[nw.Candidate], float], log: list[str] | None = None, **how: Any
+    ) -> None:
+        self.metrics, self.of, self.log = (Metric(name, **how),), of, log if log is not None else []
+
+    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+        self.log.append(self.metrics[0].name)
+        return {self.metrics[0].name: Measurement(self.of(subject.candidate))}
+
+
+def cost(candidate: nw.Candidate) -> float:
+    return float(sum(int(v) for v in candidate.values()))  # type: ignore[call-overload]
+
+
+def study(
+    store: Any = None, limits: Any = (), racing: float = 0.95, log: list[str] | None = None
+) -> tuple[Study, Racer]:
+    racer = Racer(log)
+    objectives = [racer, Sum("latency", cost, log)]
+    made = Study(
+        store if store is not None else MemoryStore(),
+        Net(),
+        objectives=objectives,
+        record=[Sum("macs", cost, log, exact=True), Sum("gain", lambda c: float(c["k0"] + c["k1"]))],  # type: ignore[operator]
+        limits=limits,
+        racing=racing,
+    )
+    return made, racer
+
+
+def stopped(record: nw.Record) -> bool:
+    return AT_BEST in record.measurements["quality"].how
+
+
+def test_the_front_is_that_of_a_study_without_racing() -> None:
+    raced, _ = study()
+    records = raced.run(nw.Random(), 120)
+    plain, _ = study(racing=0)
+    plain.run(nw.Random(), 120)
+    assert [r.candidate for r in records] == [r.candidate for r in plain.records]
+    assert [(r.candidate, r.values) for r in raced.front()] == [(r.candidate, r.values) for r in plain.front()]
+    assert 30 < sum(map(stopped, records)) < 120 and not any(map(stopped, plain.records))
+    assert len(raced._known()) == 120, "who was stopped is known"
+
+
+def test_who_is_stopped_was_dominated_by_a_whole_record_that_came_before() -> None:
+    made, _ = study()
+    records = made.run(nw.Nsga2(8, 8), 100)
+    for i, record in enumerate(records):
+        before = [r for r in records[:i] if not stopped(r)]
+        own = (-(quality_of(record.candidate) + 5), record.values["latency"])
+        points = [(-r.values["quality"], r.values["latency"]) for r in before]
+        beaten = [p for p in points if p[0] <= own[0] and p[1] <= own[1] and p != own]
+        assert stopped(record) == bool(beaten)
+        assert record.status == "ok"
+
+
+def test_racers_come_last_only_where_there_is_a_race() -> None:
+    for racing, first in ((0.95, ["macs", "latency", "quality"]), (0.0, ["macs", "quality", "latency"])):
+        log: list[str] = []
+        made, _ = study(racing=racing, log=log)
+        made.run(nw.Random(), 4)
+        assert log[-3:] == first
+
+
+def test_a_race_is_resumed_exactly() -> None:
+    whole, _ = study()
+    expected = whole.run(nw.Nsga2(8, 8), 60)
+    store = MemoryStore()
+    for stop in (7, 20, 33, None):
+        part, _ = study(store)
+
+        def watch(step: Step, stop: int | None = stop) -> None:
+            if step.done == stop:
+                raise KeyboardInterrupt
+
+        with nullcontext() if stop is None else pytest.raises(KeyboardInterrupt):
+            part.run(nw.Nsga2(8, 8), 60, watch)
+
+    def told(records: list[nw.Record]) -> list[Any]:
+        return [(r.candidate, r.status, r.measurements) for r in records]
+
+    assert any(map(stopped, expected))
+    assert told(part.records) == told(expected)
+    reread, racer = study(store, racing=0)
+    assert told(reread.run(nw.Nsga2(8, 8), 60)) == told(expected) and not racer.calls
+
+
+def test_what_is_limited_is_measured_whole() -> None:
+    made, _ = study(limits=["quality >= 60 %"])
+    records = made.run(nw.Random(), 60)
+    assert not any(map(stopped, records))
+    assert {r.status for r in records} == {"ok", "infeasible"}
+
+
+def test_a_limit_that_comes_later_does_not_judge_parts() -> None:
+    store = MemoryStore()
+    first, _ = study(store)
+    parts = {r.candidate for r in first.run(nw.Random(), 60) if stopped(r)}
+    later, racer = study(store, ["quality >= 60 %"])
+    for record in later.records:
+        if record.candidate in parts:
+            assert record.status == "infeasible" and "in part only" in record.reason
+        else:
+            assert record.status == ("ok" if record.values["quality"] >= 60 else "infeasible")
+    settled = parts & {r.candidate for r in later._known()}
+    later.run(nw.Random(), 80)
+    assert settled, "whom a record that keeps the limit dominates is known well enough"
+    assert not settled & racer.calls.keys()
+    assert all(quality_of(r.candidate) >= 60 for r in later.records if r.status == "ok")
+    with pytest.raises(Unreachable):
+        study(store, ["quality >= 99 %"])[0].run(nw.Random(), 30)
+    assert not any(stopped(r) for r in study(store, ["quality >= 99 %"])[0]._known()), "no rival is feasible"
+
+
+def test_who_is_no_longer_dominated_is_measured_again() -> None:
+    store = MemoryStore()
+    first, _ = study(store)
+    parts = {r.candidate for r in first.run(nw.Random(), 80) if stopped(r)}
+    later, racer = study(store, ["gain <= 4"])  # the best of all are out now
+    assert not any(map(stopped, later.front()))
+    open_again = [r for r in later.records if r.status == "ok" and r.candidate in parts and r not in later._known()]
+    assert open_again
+    for record in open_again:
+        rivals = [r for r in later.front() if r.values["latency"] <= record.values["latency"]]
+        assert all(r.values["quality"] <= quality_of(record.candidate) + 5 for r in rivals)
+    later.run(nw.Random(), len(later._known()) + len(open_again))
+    assert racer.calls.keys() == {r.candidate for r in open_again}, "before anybody new"
+    assert len(later._known()) == 80 and not any(map(stopped, later.front()))
+
+
+def test_one_objective_alone_can_race_too() -> None:
+    made = Study(MemoryStore(), Net(), objectives=[Racer()], racing=0.95)
+    records = made.run(nw.Random(), 60)
+    best = max(records, key=lambda r: quality_of(r.candidate))
+    assert not stopped(best) and made.front()[0].values["quality"] == quality_of(best.candidate)
+    assert sum(map(stopped, records)) > 20
+
+
+def test_an_objective_that_is_not_known_yet_stops_nobody() -> None:
+    """Two racers: the first is asked while the second is not known."""
+
+    class Second(Racer):
+        metrics = (Metric("other", "%", "max"),)
+
+        def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+            race = subject.race
+            if race is not None and race.lost("other", -1e9):
+                return {"other": Measurement(-1e9, how={AT_BEST: -1e9})}
+            return {"other": Measurement(quality_of(subject.candidate))}
+
+    made = Study(MemoryStore(), Net(), objectives=[Racer(), Second()], racing=0.95)
+    records = made.run(nw.Random(), 40)
+    assert not any(map(stopped, records))
+    assert any(AT_BEST in r.measurements["other"].how for r in records)
+
+
+@pytest.mark.parametrize("bad", [1, 1.0, 95, -0.1, True, float("nan")])
+def test_a_confidence_is_below_one(bad: float) -> None:
+    with pytest.raises(NetwrightError, match=r"below 1, such as 0\.95"):
+        study(racing=bad)
+    with pytest.raises(NetwrightError, match=r"search\.racing"):
+        load("digits", {"search.racing": bad})
+
+
+def test_a_recipe_races_in_a_random_order(tmp_path: Any) -> None:
+    from netwright.job import Job
+
+    plain = Job(load("digits"), tmp_path / "plain")
+    raced = Job(load("digits", {"search.racing": 0.95}), tmp_path / "raced")
+    assert (plain.study.racing, raced.study.racing) == (0, 0.95)
+    labels = [np.concatenate([y.numpy() for _, y in job.validation.loader]) for job in (plain, raced)]
+    assert sorted(labels[0]) == sorted(labels[1]) and not (labels[0] == labels[1]).all()
+    again = Job(load("digits", {"search.racing": 0.95}), tmp_path / "again")
+    assert (np.concatenate([y.numpy() for _, y in again.validation.loader]) == labels[1]).all()
+    total = len(labels[1])
+    sizes = [len(y) for _, y in raced.validation.loader]
+    assert max(sizes) <= total / 8 + 1
