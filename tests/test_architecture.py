@@ -31,7 +31,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "report": ("core", "study"),
     "recipes": ("core", "nets", "training"),
     "recipe": ("core",),
-    "testing": ("core", "nets", "formats"),
+    "testing": ("core", "nets", "formats", "strategies"),
     "simple": ("core", "measure.base", "strategies", "study"),
 }
 
@@ -95,8 +95,8 @@ def within(module: str, place: str) -> bool:
 
 def test_relative_imports_are_resolved():
     assert {"core.errors", "nets.cut", "nets.axes.base"} <= imports("nets.axes.width", True)
-    assert "core.space" in imports("strategies.base", True) and "strategies.predict" in imports(
-        "strategies.guided", True
+    assert "core.space" in imports("strategies.base", True) and "strategies.predict.gp" in imports(
+        "strategies.beliefs", True
     )
     assert "nets.recalibrate" in imports("measure.base", True) - imports("measure.base", False)
 

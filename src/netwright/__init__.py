@@ -39,6 +39,7 @@ _HOME = {
     "Width": "nets.axes",
     "recalibrate": "nets.recalibrate",
     "sort_channels": "nets.importance",
+    "best_within": "nets.importance",
     "wrap": "nets.wrap",
     "Data": "training.data",
     "Part": "training.data",
@@ -54,6 +55,19 @@ _HOME = {
     "Random": "strategies.random",
     "Nsga2": "strategies.evolution",
     "Guided": "strategies.guided",
+    "Nsga3": "strategies.moea",
+    "UNsga3": "strategies.moea",
+    "AgeMoea": "strategies.moea",
+    "MoeaD": "strategies.moea",
+    "CTaea": "strategies.moea",
+    "Ga": "strategies.moea",
+    "CmaEs": "strategies.cmaes",
+    "RegularisedEvolution": "strategies.ageing",
+    "LocalSearch": "strategies.local",
+    "Linas": "strategies.linas",
+    "ConcurrentNas": "strategies.linas",
+    "WeakNas": "strategies.weaknas",
+    "BoTorch": "strategies.botorch",
     "Study": "study.study",
     "SqliteStore": "study.sqlite",
     "search": "simple",
@@ -121,15 +135,29 @@ if TYPE_CHECKING:
     from .nets.axes import Width as Width
     from .nets.axes import add_transforms as add_transforms
     from .nets.axes import factorise as factorise
+    from .nets.importance import best_within as best_within
     from .nets.importance import sort_channels as sort_channels
     from .nets.recalibrate import recalibrate as recalibrate
     from .nets.supernet import SuperNet as SuperNet
     from .nets.wrap import wrap as wrap
     from .simple import search as search
+    from .strategies.ageing import RegularisedEvolution as RegularisedEvolution
     from .strategies.base import Strategy as Strategy
+    from .strategies.botorch import BoTorch as BoTorch
+    from .strategies.cmaes import CmaEs as CmaEs
     from .strategies.evolution import Nsga2 as Nsga2
     from .strategies.guided import Guided as Guided
+    from .strategies.linas import ConcurrentNas as ConcurrentNas
+    from .strategies.linas import Linas as Linas
+    from .strategies.local import LocalSearch as LocalSearch
+    from .strategies.moea import AgeMoea as AgeMoea
+    from .strategies.moea import CTaea as CTaea
+    from .strategies.moea import Ga as Ga
+    from .strategies.moea import MoeaD as MoeaD
+    from .strategies.moea import Nsga3 as Nsga3
+    from .strategies.moea import UNsga3 as UNsga3
     from .strategies.random import Random as Random
+    from .strategies.weaknas import WeakNas as WeakNas
     from .study.sqlite import SqliteStore as SqliteStore
     from .study.study import Study as Study
     from .table import Table as Table

@@ -33,20 +33,31 @@ from .nets.state import load_state, read_tensors, sha256, state_of, write_atomic
 from .nets.supernet import SuperNet
 from .picks import README, RUN, RUN_ON_ZEROS, read_json, roles, whole
 from .recipe import NO_DATA, Recipe, Train
+from .strategies.ageing import RegularisedEvolution
 from .strategies.base import Strategy
+from .strategies.botorch import BoTorch
+from .strategies.cmaes import CmaEs
 from .strategies.evolution import Nsga2
 from .strategies.guided import Guided
+from .strategies.linas import ConcurrentNas, Linas
+from .strategies.local import LocalSearch
+from .strategies.moea import AgeMoea, CTaea, Ga, MoeaD, Nsga3, UNsga3
 from .strategies.random import Random
+from .strategies.weaknas import WeakNas
 from .study.journal import read_journal
 from .study.sqlite import SqliteStore
 from .study.study import Step, Study
 from .table import Table
 from .told import git_commit, story_of
-from .training.data import Batches, Data
+from .training.data import Batches, Data, Part
 from .training.loop import Progress, finetune, train
 from .training.rules import Sandwich
 
-STRATEGIES: Mapping[str, type[Strategy]] = {"guided": Guided, "nsga2": Nsga2, "random": Random}
+STRATEGIES: Mapping[str, type[Strategy]] = {
+    "guided": Guided, "random": Random, "nsga2": Nsga2, "nsga3": Nsga3, "unsga3": UNsga3, "agemoea": AgeMoea,
+    "moead": MoeaD, "ctaea": CTaea, "ga": Ga, "cmaes": CmaEs, "ageing": RegularisedEvolution, "local": LocalSearch,
+    "linas": Linas, "concurrentnas": ConcurrentNas, "weaknas": WeakNas, "botorch": BoTorch,
+}  # fmt: skip
 
 
 class Watch(Protocol):
@@ -135,10 +146,7 @@ class Job:
         """Training inputs for normalisation statistics: the same for every candidate; none without data."""
         if not self.recipe.data or isinstance(self.net, Table):
             return ()
-        part = self.data.train
-        count = min(self.recipe.search.calibration, len(part))
-        picked = torch.randperm(len(part), generator=torch.Generator().manual_seed(self.recipe.seed))[:count]
-        return Batches(type(part)(part.inputs[picked], part.labels[picked]), 256)
+        return Batches(_drawn(self.data.train, self.recipe.search.calibration, self.recipe.seed), 256)
 
     @cached_property
     def latency(self) -> Latency:
@@ -150,8 +158,11 @@ class Job:
 
     @cached_property
     def validation(self) -> Accuracy:
-        """Accuracy on the validation part."""
-        return Accuracy(Batches(self.data.validation, 512))
+        """Accuracy on the validation part; for racing in a random order, and in batches that end at its looks."""
+        part = self.data.validation
+        if not self.recipe.search.racing:
+            return Accuracy(Batches(part, 512))
+        return Accuracy(Batches(_drawn(part, len(part), self.recipe.seed), min(512, -(-len(part) // 8))))
 
     # -- stages ------------------------------------------------------------------------------------------------
 
@@ -253,6 +264,7 @@ class Job:
             limits=self.recipe.limits,
             calibration=self.calibration,
             seed=self.recipe.seed,
+            racing=self.recipe.search.racing,
             key=self._study_key(),
         )
 
@@ -472,6 +484,12 @@ class Job:
         except OSError:
             raise StoreError(f"another netwright is working on {self.out}; wait for it or use another --out") from None
         return lock
+
+
+def _drawn(part: Part, count: int, seed: int) -> Part:
+    """At most ``count`` examples at random, in random order: the same for the same seed."""
+    picked = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))[:count]
+    return Part(part.inputs[picked], part.labels[picked])
 
 
 def _shape_of(inputs: Inputs) -> dict[str, Any]:

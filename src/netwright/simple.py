@@ -32,6 +32,7 @@ def search(
     evaluations: int = 100,
     seed: int = 0,
     store: Store | str | Path | None = None,
+    warm: Iterable[Record] = (),
 ) -> list[Record]:
     """Search a space with a function that measures a candidate.
 
@@ -46,6 +47,8 @@ def search(
         evaluations: how many candidates are measured.
         seed: of everything random.
         store: a file (SQLite) that keeps the records and that the same search continues from; none by default.
+        warm: records of another search of the same space, such as one for another device: the strategy starts from
+            what they say of the same metrics.
 
     Returns:
         The records in the order of measuring; :func:`netwright.front` finds the best of them.
@@ -68,6 +71,7 @@ def search(
         ],
         limits=limits,
         seed=seed,
+        warm=warm,
     )
     return study.run(strategy or Guided(), evaluations)
 

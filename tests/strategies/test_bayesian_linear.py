@@ -1,4 +1,4 @@
-"""The predictor, against closed forms."""
+"""The linear predictor, against closed forms."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import pytest
 from sklearn.linear_model import BayesianRidge
 
 from netwright.core.space import Choice, Space
-from netwright.strategies.predict import BayesianLinear
-from netwright.strategies.predict.encode import encode
+from netwright.strategies.predict import BayesianLinear, Encoder, Features
+
+
+def features(x: np.ndarray) -> Features:
+    none = np.zeros((len(x), 0))
+    return Features(x, none, none, none, none)
 
 
 def data(n: int = 40, d: int = 6, noise: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
@@ -27,24 +31,22 @@ def test_predictions_are_the_posterior_in_closed_form() -> None:
     covariance = np.linalg.inv(ridge.alpha_ * z.T @ z + ridge.lambda_ * np.eye(6))
     weights = ridge.alpha_ * covariance @ z.T @ t
     at = (new - x.mean(0)) / x.std(0)
-    mean, spread = BayesianLinear().fit(x, y).predict(new)
+    mean, spread = BayesianLinear().fit(features(x), y).predict(features(new))
     assert mean == pytest.approx(at @ weights * y.std() + y.mean(), rel=1e-4)
-    assert spread == pytest.approx(np.sqrt(np.diag(at @ covariance @ at.T)) * y.std(), rel=2e-2)
+    variance = np.diag(at @ covariance @ at.T) + 1 / ridge.alpha_
+    assert spread == pytest.approx(np.sqrt(variance) * y.std(), rel=2e-2)
 
 
-def test_samples_scatter_as_predicted_and_are_functions() -> None:
-    x, y = data(n=15, noise=5.0)
-    model = BayesianLinear().fit(x, y)
-    new = data(n=5)[0] + 4
-    mean, spread = model.predict(new)
-    rng = np.random.default_rng(0)
-    drawn = np.array([model.sample(new, rng) for _ in range(4000)])
-    assert drawn.mean(axis=0) == pytest.approx(mean, abs=float(5 * spread.max() / np.sqrt(4000)))
-    assert drawn.std(axis=0) == pytest.approx(spread, rel=0.06)
-    twice = model.sample(np.vstack([new, new]), rng)
-    assert twice[:5] == pytest.approx(twice[5:])
-    line = model.sample(np.array([new[0], (new[0] + new[1]) / 2, new[1]]), rng)
-    assert line[1] == pytest.approx((line[0] + line[2]) / 2)
+def test_equal_noise_changes_nothing_and_a_noisy_value_counts_little() -> None:
+    x, y = data()
+    plain, _ = BayesianLinear().fit(features(x), y).predict(features(x))
+    equal, _ = BayesianLinear().fit(features(x), y, np.full(40, 0.5)).predict(features(x))
+    assert equal == pytest.approx(plain, rel=1e-6)
+    wrong, noise = y.copy(), np.full(40, 0.3)
+    wrong[7] += 500
+    noise[7] = 500
+    told, _ = BayesianLinear().fit(features(x), wrong, noise).predict(features(x))
+    assert told == pytest.approx(plain, abs=1.0)
 
 
 @pytest.mark.parametrize("shape", ["one row", "constant target", "collinear", "constant features", "wide", "huge"])
@@ -65,23 +67,35 @@ def test_awkward_data_give_finite_predictions(shape: str) -> None:
         x, y = x * 1e8, y * 1e12
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        model = BayesianLinear().fit(x, y)
-        mean, spread = model.predict(x)
-        drawn = model.sample(x, np.random.default_rng(0))
-    assert mean.shape == spread.shape == drawn.shape == y.shape
-    assert np.isfinite([mean, spread, drawn]).all() and (spread >= 0).all()
+        mean, spread = BayesianLinear().fit(features(x), y).predict(features(x))
+    assert mean.shape == spread.shape == y.shape
+    assert np.isfinite([mean, spread]).all() and (spread >= 0).all()
     if shape in ("one row", "constant target", "constant features"):
         assert mean == pytest.approx(np.full(len(y), y.mean()), rel=1e-6)
     if shape == "collinear":
         assert mean == pytest.approx(y, abs=3.0)
 
 
-def test_features_tell_candidates_apart_and_are_blind_to_what_is_absent() -> None:
-    space = Space([Choice("d", (1, 2)), Choice("a", (3, 5, 7), when={"d": 2}), Choice("f", (None, "x"))])
+def test_neighbours_are_next_to_each_other_or_parent_and_child() -> None:
+    space = Space([Choice("d", (1, 2)), Choice("f", ("x", "y")), Choice("a", (3, 5, 7), when={"d": 2})])
+    encoded = Encoder(space)(list(space.enumerate()))
+    # Columns of positions: d, f = x, f = y, a.
+    assert encoded.neighbours.tolist() == [[0, 1], [0, 2], [0, 3], [1, 3], [2, 3]]
+    for part in (encoded[:3], encoded.with_costs(np.ones((8, 1)))):
+        assert np.array_equal(part.neighbours, encoded.neighbours)
+
+
+def test_interactions_of_neighbours_are_learnt_where_asked_for() -> None:
+    space = Space([Choice(name, (1, 2, 3, 4)) for name in "abcd"])
     everyone = list(space.enumerate())
-    rows = encode(space, everyone)
-    assert rows.shape == (8, 2 + 3 + 1 + 2)
-    assert len({tuple(r) for r in rows}) == 8
-    assert rows[:, 2:6].tolist()[::2] == [[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0.5], [0, 0, 1, 1]]
-    assert [r.sum() for r in np.delete(rows, 5, axis=1)] == [len(c) for c in everyone]
-    assert encode(space, []).shape == (0, 8)
+    encoded = Encoder(space)(everyone)
+    values = np.array([(c["a"] - 2.5) * (c["b"] - 2.5) + c["d"] for c in everyone])
+    values += np.random.default_rng(1).normal(0, 0.1, 256)
+    known = np.random.default_rng(0).permutation(256)[:80]
+    errors = []
+    for interactions in (False, True):
+        model = BayesianLinear(interactions).fit(encoded[known], values[known])
+        mean, spread = model.predict(encoded)
+        errors.append(float(np.abs(mean - values).mean()))
+        assert 0.5 < errors[-1] / spread.mean() < 1.2  # honest in both cases
+    assert errors[1] < 0.2 * errors[0]

@@ -22,7 +22,7 @@ class Candidate(Mapping[str, Option]):
     """
 
     def __init__(self, choices: Mapping[str, Option]) -> None:
-        self._choices = {name: _frozen(option) for name, option in choices.items()}
+        self._choices = {n: _frozen(o) if isinstance(o, list | tuple) else o for n, o in choices.items()}
 
     def __getitem__(self, name: str) -> Option:
         return self._choices[name]
@@ -48,13 +48,16 @@ class Candidate(Mapping[str, Option]):
 
     @cached_property
     def _hash(self) -> int:
-        return hash(self.key)
+        return hash(frozenset(self._choices.items()))
 
     def __hash__(self) -> int:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return self.key == other.key if isinstance(other, Candidate) else NotImplemented
+        if not isinstance(other, Candidate):
+            return NotImplemented
+        # 1, 1.0 and True are equal and are different options.
+        return self._choices == other._choices and self.key == other.key
 
     def __repr__(self) -> str:
         return f"Candidate({self._choices!r})"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.candidate import Candidate
+from ..core.front import nondominated
 from ..core.limits import Limit, broken
 from ..core.listed import Listed
 from ..core.metric import Metric
@@ -17,6 +18,9 @@ from ..core.space import Space
 
 TRIES = 200
 """Draws per wanted candidate before a search for new, feasible candidates is given up."""
+
+WARM = 8
+"""Candidates that are taken over from the records of another study."""
 
 LISTED = 4000
 """Spaces up to this size are gone through when draws find too little, so that they are emptied to the last."""
@@ -32,6 +36,9 @@ class Problem:
         limits: that a candidate must keep.
         exact: the exact metrics of a candidate, cheap enough to ask for thousands of times.
         seed: of everything random.
+        pending: candidates that were proposed and are still being measured.
+        warm: records of another study of the same space (another device, another dataset). They advise, and are
+            never part of a front.
     """
 
     space: Space
@@ -39,10 +46,16 @@ class Problem:
     limits: tuple[Limit, ...] = ()
     exact: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {}
     seed: int = 0
+    pending: tuple[Candidate, ...] = ()
+    warm: tuple[Record, ...] = ()
 
     def rng(self, history: Sequence[Record]) -> np.random.Generator:
-        """The generator for the next proposal: a function of the seed and of how much is known."""
-        return np.random.default_rng([self.seed, len(history)])
+        """The generator for the next proposal: a function of the seed and of how much was proposed."""
+        return np.random.default_rng([self.seed, len(history) + len(self.pending)])
+
+    def proposed(self, history: Sequence[Record]) -> list[Candidate]:
+        """What was measured and what is being measured."""
+        return [*(r.candidate for r in history), *self.pending]
 
     def allows(self, candidate: Candidate) -> bool:
         """Whether the candidate keeps every limit on an exact metric."""
@@ -73,7 +86,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
-        """Up to ``n`` distinct candidates that are not in the history and keep the exact limits.
+        """Up to ``n`` distinct candidates, neither in the history nor pending, that keep the exact limits.
 
         Fewer, or none, when the space holds no more that can be found.
         """
@@ -94,7 +107,7 @@ def fresh(
     candidate that is.
     """
     listed = problem.space if isinstance(problem.space, Listed) else None
-    seen = set(known)
+    seen = {*known, *problem.pending}
     found: list[Candidate] = []
     ends = [0 if limit.op in ("<", "<=") else -1 for limit in problem.limits]
     for attempt in range(tries * n):
@@ -115,10 +128,24 @@ def fresh(
 
 
 def ends(problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
-    """The smallest and the largest candidate, while they are not measured yet: the ends of every front."""
-    known = {r.candidate for r in history}
-    both = dict.fromkeys([problem.space.smallest, problem.space.largest])
-    return [c for c in both if c not in known and problem.allows(c)][:n]
+    """With what every strategy begins, while it is not measured yet: the smallest and the largest candidate, which
+    are the ends of every front, and the best of the records that the problem was warmed with."""
+    known = set(problem.proposed(history))
+    both = [problem.space.smallest, problem.space.largest]
+    if len(history) + len(problem.pending) < WARM:
+        both += _best(problem)
+    return [c for c in dict.fromkeys(both) if c not in known and problem.allows(c)][:n]
+
+
+def _best(problem: Problem) -> list[Candidate]:
+    """At most ``WARM`` candidates of the front of the warm records, spread along it."""
+    usable = [r for r in problem.warm if r.status != "failed" and problem.losses(r) is not None]
+    if not usable:
+        return []
+    losses = np.array([problem.losses(r) for r in usable])
+    best = np.flatnonzero(nondominated(losses))
+    best = best[np.lexsort(losses[best].T[::-1])]
+    return [usable[i].candidate for i in best[np.linspace(0, len(best) - 1, min(WARM, len(best))).astype(int)]]
 
 
 def _towards(end: int, space: Space, candidate: Candidate, share: float, rng: np.random.Generator) -> Candidate:

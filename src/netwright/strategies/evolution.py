@@ -1,40 +1,142 @@
-"""Evolution: survival and selection as NSGA-II has them (pymoo), variation that knows spaces."""
+"""Evolution: what all its forms share, NSGA-II (pymoo's survival), and variation that knows spaces."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
 from ..core.candidate import Candidate, Option
+from ..core.errors import NetwrightError
+from ..core.front import nondominated
 from ..core.record import Record
 from ..core.space import Choice, Space
 from .base import Problem, Strategy, ends, fresh
 
+Draw = Callable[[], Candidate]
+"""Makes a candidate; it may be one that is known."""
 
-@dataclass(frozen=True)
-class Nsga2(Strategy):
-    """NSGA-II (Deb et al. 2002): rank and crowding decide who survives and who mates.
 
-    The parents are the survivors of everything measured so far, so that the strategy has no state; candidates that
-    break limits rank behind all others, by how far they do.
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a history says of its candidates, in numbers.
 
     Args:
-        population: how many survive, and how many random networks start.
+        candidates: in the order of the history.
+        losses: float64 of shape (candidates, objectives), less is better; the worst known where a candidate broke a
+            limit before the objective was measured.
+        excess: how far each is beyond the limits, shape (candidates,); 0: feasible, infinite: infeasible, and not
+            known by how much.
+    """
+
+    candidates: tuple[Candidate, ...]
+    losses: np.ndarray
+    excess: np.ndarray
+
+    @classmethod
+    def of(cls, problem: Problem, history: Sequence[Record]) -> Measured:
+        """What was measured whole, or far enough to break a limit. What failed says nothing."""
+        candidates, losses, excess = [], [], []
+        for record in history:
+            found = problem.losses(record)
+            beyond = problem.excess(record.values)
+            if record.status == "failed" or (found is None and not beyond):
+                continue
+            candidates.append(record.candidate)
+            losses.append(found if found is not None else [np.nan] * len(problem.objectives))
+            excess.append(beyond if beyond or record.status == "ok" else np.inf)
+        table = np.array(losses, dtype=np.float64).reshape(len(losses), len(problem.objectives))
+        worst = np.max(table, axis=0, initial=-np.inf, where=~np.isnan(table))
+        table = np.where(np.isnan(table), np.where(np.isfinite(worst), worst, 0.0), table)
+        return cls(tuple(candidates), table, np.array(excess, dtype=np.float64))
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    @property
+    def behind(self) -> np.ndarray:
+        """The place of every infeasible candidate among its like, from 1 on; 0 where feasible. Shape (candidates,).
+
+        No two that are infeasible are level, so that nothing is left to pymoo's own dice.
+        """
+        place = np.zeros(len(self))
+        order = np.argsort(self.excess, kind="stable")
+        order = order[self.excess[order] > 0]
+        place[order] = np.arange(1, len(order) + 1)
+        return place
+
+    @property
+    def scaled(self) -> np.ndarray:
+        """The losses with the front of what is feasible spanning 0 to 1, (candidates, objectives).
+
+        Methods that weigh objectives against one another need them alike: MACs are counted in millions, accuracy in
+        points.
+        """
+        able = self.losses[self.excess <= 0] if (self.excess <= 0).any() else self.losses
+        front = able[nondominated(able)]
+        low, reach = front.min(axis=0), np.ptp(front, axis=0)
+        reach = np.where(reach > 0, reach, np.ptp(able, axis=0))
+        return (self.losses - low) / np.where(reach > 0, reach, 1.0)
+
+
+@dataclass(frozen=True)
+class Evolution(Strategy):
+    """A population of what was measured, and children of it.
+
+    It begins with the ends of the space and random candidates. Then the parents are found again from everything
+    measured so far, so that the strategy has no state. Candidates that break limits rank behind all others, by how
+    far they do; those that failed have no children.
+
+    Args:
+        population: how many survive, and how many candidates start.
     """
 
     batch: int = 10
     population: int = 20
 
+    one: ClassVar[bool | None] = None
+    """Whether it is for one objective (True), for two or more (False), or for any number."""
+    instead: ClassVar[str] = ""
+    """The strategies for the others."""
+
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
+        self._check(problem)
         rng = problem.rng(history)
         first = ends(problem, history, n)
-        known = [*(r.candidate for r in history), *first]
-        parents = Parents.of(problem, history, self.population)
-        if len(history) < self.population or len(parents) < 2:
-            return first + fresh(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
-        return first + fresh(problem, known, n - len(first), rng, lambda: parents.child(problem.space, rng))
+        if len(first) == n:
+            return first
+        known = [*problem.proposed(history), *first]
+        found = Measured.of(problem, history)
+        few = len(history) < self.population or len(found) < 2
+        draw = partial(problem.space.sample, rng) if few else self.breeder(problem, found, rng)
+        return first + fresh(problem, known, n - len(first), rng, draw)
+
+    @abstractmethod
+    def breeder(self, problem: Problem, found: Measured, rng: np.random.Generator) -> Draw:
+        """What draws children of the candidates found, of which there are two or more."""
+
+    def _check(self, problem: Problem) -> None:
+        """Raise :class:`NetwrightError` for a number of objectives that the strategy does not support."""
+        names = [m.name for m in problem.objectives]
+        if self.one is not None and self.one != (len(names) == 1):
+            wanted = "exactly one objective" if self.one else "two or more objectives"
+            raise NetwrightError(
+                f"{type(self).__name__} is for {wanted}, and {len(names)} {'is' if len(names) == 1 else 'are'} given "
+                f"({', '.join(names)}); use {self.instead}"
+            )
+
+
+@dataclass(frozen=True)
+class Nsga2(Evolution):
+    """NSGA-II (Deb et al. 2002): rank and crowding decide who survives and who mates. Any number of objectives."""
+
+    def breeder(self, problem: Problem, found: Measured, rng: np.random.Generator) -> Draw:
+        parents = Parents(found.candidates, found.losses, found.excess, self.population)
+        return lambda: parents.child(problem.space, rng)
 
 
 class Parents:
@@ -72,14 +174,9 @@ class Parents:
 
     @classmethod
     def of(cls, problem: Problem, history: Sequence[Record], survivors: int) -> Parents:
-        """The survivors of what was measured whole."""
-        found = [(r, losses) for r in history if r.status != "failed" and (losses := problem.losses(r)) is not None]
-        return cls(
-            [r.candidate for r, _ in found],
-            np.array([losses for _, losses in found]).reshape(len(found), len(problem.objectives)),
-            np.array([problem.excess(r.values) for r, _ in found]),
-            survivors,
-        )
+        """The survivors of a history."""
+        found = Measured.of(problem, history)
+        return cls(found.candidates, found.losses, found.excess, survivors)
 
     def __len__(self) -> int:
         return len(self.candidates)

@@ -2,177 +2,182 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.candidate import Candidate
+from ..core.candidate import Candidate, Option
+from ..core.front import front
+from ..core.listed import Listed
 from ..core.record import Record
-from .base import TRIES, Problem, Strategy, ends, fresh
-from .evolution import Parents
-from .predict import BayesianLinear, Predictor
-from .predict.encode import encode
+from ..core.space import Choice
+from .base import Problem, Strategy, ends, fresh
+from .beliefs import Beliefs, Outlook, telling
+from .codes import keys, new_rows
+from .predict.encode import is_ordered
+from .volume import Volume, hopeful
 
-SAMPLES = 6000
-"""Points that the volume is estimated with."""
-MARGIN = 0.1
-"""How far beyond what is known they reach, relative to its range."""
+WHOLE = 3000
+"""Spaces up to this size are looked at whole."""
+CLIMBERS = 12
+"""Networks whose neighbours are looked at in a round, at least."""
+NEIGHBOURS = 12
+"""Neighbours of each."""
 
 
 @dataclass(frozen=True)
 class Guided(Strategy):
-    """Fit predictors to what was measured, evolve on their predictions, measure a batch that would help most.
+    """Fit predictors to what was measured, evolve on their predictions, measure the batch that promises most.
 
     After a small start (the smallest, the largest and random networks), each batch:
 
-    1. fits a Bayesian linear model of every measured objective and limit on the choices and the exact metrics;
-    2. evolves from the best networks under the models' means, with the exact metrics computed, and keeps every
+    1. fits a Gaussian process to every objective and limit that costs a run (:class:`GaussianProcess`);
+    2. evolves from the best networks under the expected values, with the exact metrics computed, and keeps every
        network met on the way;
-    3. draws one belief from the models' posterior per network to propose (Thompson sampling), and takes the network
-       that adds most to the hypervolume of the front, counting those already chosen. The volume is estimated by
-       sampling, as in HypE (Bader and Zitzler 2011), so that any number of objectives is one code path.
+    3. takes, one after the other, the network that is expected to add most to the hypervolume of the front and of
+       those already taken (:class:`Volume`), times the probability that it keeps the limits; the neighbours of the
+       most promising are looked at as well.
 
     Args:
         batch: networks measured between two fits.
         start: networks measured before the first fit.
         population, generations: of the evolution on predictions.
+        climbs: rounds in which neighbours of the networks that would be taken are looked at.
     """
 
-    batch: int = 8
+    batch: int = 4
     start: int = 10
-    population: int = 60
-    generations: int = 12
+    population: int = 80
+    generations: int = 3
+    climbs: int = 12
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
-        first = ends(problem, history, n)
-        known = [*(r.candidate for r in history), *first]
-        models = _Models.fit(problem, history) if len(history) >= self.start else None
-        if models is None:
-            return first + fresh(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
-        pool = self._pool(problem, known, history, models, rng)
-        chosen = first + _choose(problem, history, models, pool, n - len(first), rng)
-        known += chosen
-        return chosen + fresh(problem, known, n - len(chosen), rng, lambda: problem.space.sample(rng))
+        chosen = ends(problem, history, n)
+        known = [*problem.proposed(history), *chosen]
+        if len(history) >= self.start and len(chosen) < n:
+            beliefs = Beliefs(problem, history)
+            if beliefs.ready:
+                chosen += self._choose(beliefs, history, known, n - len(chosen), rng)
+                known += chosen
+        return chosen + fresh(problem, known, n - len(chosen), rng, self._start(problem, history, rng))
 
-    def _pool(
-        self,
-        problem: Problem,
-        met: Sequence[Candidate],
-        history: Sequence[Record],
-        models: _Models,
-        rng: np.random.Generator,
+    def _start(self, problem: Problem, history: Sequence[Record], rng: np.random.Generator) -> Callable[[], Candidate]:
+        """Draws of evenly spread sizes, since uniform options make networks of much the same size."""
+        levels = (np.random.default_rng(problem.seed).permutation(self.start) + 0.5) / self.start
+        at = len(history) + len(problem.pending)
+
+        def draw() -> Candidate:
+            nonlocal at
+            level, at = levels[at % self.start], at + 1
+
+            def pick(choice: Choice) -> Option:
+                last = len(choice.options) - 1
+                return choice.options[int(rng.binomial(last, level) if is_ordered(choice) else rng.integers(last + 1))]
+
+            return problem.space.build(pick)
+
+        return draw
+
+    def _choose(
+        self, beliefs: Beliefs, history: Sequence[Record], known: Sequence[Candidate], n: int, rng: np.random.Generator
     ) -> list[Candidate]:
-        """The new candidates met while evolving on predictions."""
-        tries = TRIES // 10  # a generation that comes out smaller does no harm
-        pool: dict[Candidate, None] = {}
-        parents = Parents.of(problem, history, self.population)
+        """Up to ``n`` candidates, each the best addition to the front and to those before it."""
+        problem = beliefs.problem
+        seen = keys(beliefs.codes.of(known))
+        pool = self._pool(beliefs, history, seen, rng)
+        if not len(pool):
+            return []
+        best = beliefs.losses(front(history, problem.objectives))
+        some = hopeful(pool.losses, pool.spread, best)
+        pool = pool[some] if some.any() else pool
+        volume = Volume(best, pool.losses, pool.spread, rng)
+        chances = volume.chances(pool.losses, pool.spread)
+        free = not isinstance(problem.space, Listed) and problem.space.size > WHOLE
+        if problem.pending:  # counted as chosen, since their results are still to come
+            out = beliefs.look(beliefs.codes.of(problem.pending))
+            for chance in volume.chances(out.losses, out.spread) * out.feasible[:, None]:
+                volume.open *= 1 - chance
+        if free:
+            pool, chances = self._climb(beliefs, pool, chances, volume, best, seen, n, rng)
+        gains = _Gains(pool, chances, volume)
+        return [pool.candidates[i] for i in gains.best(min(n, len(pool)))]
+
+    def _climb(
+        self,
+        beliefs: Beliefs,
+        pool: Outlook,
+        chances: np.ndarray,
+        volume: Volume,
+        best: np.ndarray,
+        seen: set[bytes],
+        n: int,
+        rng: np.random.Generator,
+    ) -> tuple[Outlook, np.ndarray]:
+        """The pool with neighbours of what would be taken from it, round by round."""
+        top = max(n, CLIMBERS)
+        for _ in range(self.climbs):
+            climbers = _Gains(pool, chances, volume).best(min(top, len(pool)))
+            rows = beliefs.codes.neighbours(np.repeat(pool.rows[climbers], NEIGHBOURS, axis=0), rng)
+            around = beliefs.look(new_rows(rows, seen))
+            around = around[around.allowed]
+            around = around[hopeful(around.losses, around.spread, best)]
+            pool = pool + around
+            chances = np.vstack([chances, volume.chances(around.losses, around.spread)])
+        return pool, chances
+
+    def _pool(self, beliefs: Beliefs, history: Sequence[Record], seen: set[bytes], rng: np.random.Generator) -> Outlook:
+        """New candidates that keep the exact limits: all of a small space, else those met in evolution."""
+        codes, space = beliefs.codes, beliefs.problem.space
+        if space.size <= WHOLE:
+            pool = beliefs.look(new_rows(codes.of(list(space.enumerate())), seen))
+            return pool[pool.allowed]
+        measured = telling(beliefs.problem, [r for r in history if r.status != "failed"])
+        pool = everyone = beliefs.look(codes.of([r.candidate for r in measured]))
         for _ in range(self.generations):
-            met_now = [*met, *pool]
-            newcomers = fresh(problem, met_now, self.population // 6, rng, lambda: problem.space.sample(rng), tries)
-            children = fresh(
-                problem,
-                [*met_now, *newcomers],
-                self.population - len(newcomers),
-                rng,
-                lambda parents=parents: (  # type: ignore[misc]
-                    parents.child(problem.space, rng) if len(parents) else problem.space.sample(rng)
-                ),
-                tries,
-            )
-            if not newcomers and not children:
-                break
-            pool.update(dict.fromkeys([*newcomers, *children]))
-            everyone = [*parents.candidates, *newcomers, *children]
-            losses, excess = models.predict(everyone, models.features(everyone))
-            parents = Parents(everyone, losses, excess, self.population)
-        return list(pool)
+            everyone = everyone[_best(everyone.losses, everyone.excess, self.population)]
+            # The best come first: of two drawn, the one with the lower place is a parent. Half have one parent.
+            one, other = rng.integers(len(everyone), size=(2, 2 * self.population, 2)).min(axis=2)
+            other[: self.population] = one[: self.population]
+            rows = codes.children(everyone.rows[one], everyone.rows[other], rng)
+            newcomers = beliefs.look(new_rows(rows, seen))
+            everyone, pool = everyone + newcomers, pool + newcomers
+        pool = pool[np.arange(len(measured), len(pool))]
+        return pool[pool.allowed]
 
 
-class _Models:
-    """One predictor for every metric that costs a run."""
+class _Gains:
+    """What candidates of a pool are expected to add to the front, feasible as they probably are."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self.names = list(dict.fromkeys([m.name for m in problem.objectives] + [x.metric for x in problem.limits]))
-        self.exact = list(problem.exact(problem.space.smallest))
-        self.predictors: dict[str, Predictor] = {}
+    def __init__(self, pool: Outlook, chances: np.ndarray, volume: Volume) -> None:
+        self._pool, self._chances, self._volume = pool, chances, volume
 
-    @classmethod
-    def fit(cls, problem: Problem, history: Sequence[Record]) -> _Models | None:
-        """The models, or None while too little was measured."""
-        models = cls(problem)
-        for name in models.names:
-            if name in models.exact:
-                continue
-            known = [r for r in history if name in r.values]
-            if len(known) < 4:
-                return None
-            features = models.features([r.candidate for r in known])
-            models.predictors[name] = BayesianLinear().fit(features, np.array([r.values[name] for r in known]))
-        return models
-
-    def features(self, candidates: Sequence[Candidate]) -> np.ndarray:
-        """Choices and logarithms of the exact metrics, shape (candidates, features)."""
-        costs = np.log1p(np.maximum(self._exact(candidates), 0))
-        return np.hstack([encode(self.problem.space, candidates), costs])
-
-    def predict(
-        self, candidates: Sequence[Candidate], features: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Losses (n, objectives) and excess over the limits (n,): of the means, or of one sampled belief."""
-        values = dict(zip(self.exact, self._exact(candidates).T, strict=True))
-        for name, model in self.predictors.items():
-            values[name] = model.predict(features)[0] if rng is None else model.sample(features, rng)
-        losses = np.stack([m.loss(1.0) * values[m.name] for m in self.problem.objectives], axis=1)
-        excess = np.zeros(len(candidates))
-        for limit in self.problem.limits:
-            excess += [limit.excess(v) for v in values[limit.metric]]
-        return losses, excess
-
-    def _exact(self, candidates: Sequence[Candidate]) -> np.ndarray:
-        rows = [[self.problem.exact(c)[name] for name in self.exact] for c in candidates]
-        return np.array(rows, dtype=np.float64).reshape(len(candidates), len(self.exact))
+    def best(self, n: int) -> list[int]:
+        """``n`` places, each of the best addition to the front and to those before it."""
+        taken: list[int] = []
+        left = self._volume.open.copy()
+        for _ in range(n):
+            gain = (self._chances @ left) * self._pool.feasible
+            # Where nothing can be won, or nothing feasible is known, what is nearest to the limits comes first.
+            gain = np.where(gain > 0, gain, -self._pool.excess - 1e-9)
+            gain[taken] = -np.inf
+            taken.append(int(np.argmax(gain)))
+            left *= 1 - self._chances[taken[-1]] * self._pool.feasible[taken[-1]]
+        return taken
 
 
-def _choose(
-    problem: Problem,
-    history: Sequence[Record],
-    models: _Models,
-    pool: list[Candidate],
-    n: int,
-    rng: np.random.Generator,
-) -> list[Candidate]:
-    """Up to ``n`` of the pool, each the best addition to the front under a belief of its own."""
-    if not pool:
-        return []
-    features = models.features(pool)
-    found = [x for r in history if r.status == "ok" and (x := problem.losses(r)) is not None]
-    means, _ = models.predict(pool, features)
-    known = np.array(found) if found else means
-    low, high = np.minimum(known.min(axis=0), means.min(axis=0)), known.max(axis=0)
-    reach = np.where(high > low, high - low, 1.0)
-    # Points spread evenly over what may still be won: the share of them that a network would newly dominate stands
-    # for the volume that it would add.
-    samples = low - MARGIN * reach + (1 + 2 * MARGIN) * reach * rng.random((SAMPLES, len(low)))
-    samples = samples[~_dominated(samples, np.array(found).reshape(len(found), len(low)))]
-    chosen: list[int] = []
-    for _ in range(min(n, len(pool))):
-        losses, excess = models.predict(pool, features, rng)
-        wins = np.all(losses[:, None, :] <= samples[None, :, :], axis=2)
-        gain = wins.sum(axis=1).astype(np.float64)
-        gain[excess > 0] = -excess[excess > 0]
-        gain[chosen] = -np.inf
-        best = int(np.argmax(gain))
-        chosen.append(best)
-        samples = samples[~wins[best]]
-    return [pool[i] for i in chosen]
+def _best(losses: np.ndarray, excess: np.ndarray, n: int) -> np.ndarray:
+    """Which ``n`` survive, the best first: by rank and crowding (Deb et al. 2002), then by how far beyond limits."""
+    from pymoo.core.population import Population
+    from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
-
-def _dominated(points: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Which points are no better than one of ``by`` in any objective, bool of shape (points,)."""
-    covered = np.zeros(len(points), dtype=bool)
-    for other in by:
-        covered |= np.all(other <= points, axis=1)
-    return covered
+    feasible = np.flatnonzero(excess <= 0)
+    order = np.array([], dtype=int)
+    if len(feasible):
+        everyone = Population.new("F", losses[feasible], "at", feasible)
+        generator = np.random.default_rng(0)
+        kept = RankAndCrowding()._do(None, everyone, n_survive=min(n, len(feasible)), random_state=generator)
+        order = kept.get("at").astype(int)[np.lexsort([-kept.get("crowding"), kept.get("rank")])]
+    beyond = np.flatnonzero(excess > 0)
+    return np.concatenate([order, beyond[np.argsort(excess[beyond], kind="stable")]])[:n]

@@ -6,18 +6,22 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from .encode import Features
+
 
 class Predictor(ABC):
-    """Learns one metric from features."""
+    """Learns one metric from the features of candidates."""
 
     @abstractmethod
-    def fit(self, features: np.ndarray, values: np.ndarray) -> Predictor:
-        """Learn from ``features`` (n, d) and ``values`` (n,); returns itself."""
+    def fit(self, features: Features, values: np.ndarray, noise: np.ndarray | None = None) -> Predictor:
+        """Learn, and return itself.
+
+        Args:
+            features: of the measured candidates, n of them.
+            values: what was found, shape (n,).
+            noise: standard deviations of the values, shape (n,), where they are known: which to trust more.
+        """
 
     @abstractmethod
-    def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the values, both of shape (n,)."""
-
-    @abstractmethod
-    def sample(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One function drawn from what is believed, at all features: shape (n,)."""

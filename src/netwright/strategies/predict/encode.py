@@ -2,28 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from ...core.candidate import Candidate
 from ...core.space import Choice, Space
+from ..codes import Codes
 
 
-def encode(space: Space, candidates: Sequence[Candidate]) -> np.ndarray:
-    """Features of the choices, float64 of shape (candidates, features).
+@dataclass(frozen=True)
+class Features:
+    """What predictors see of n candidates; where a choice is not active it carries no signal: all its columns are 0.
 
-    Every option has a column, 1 where it is chosen; a choice among numbers has one more with the position of its
-    option, from 0 to 1, so that a trend need not be learned option by option. Where a choice is not active all its
-    columns are 0: it carries no signal.
+    Args:
+        options: a column for every option, 1 where it is chosen, float64 of shape (n, options).
+        positions: of a choice among numbers: how far up its option stands, from 1 / options to 1; of another choice
+            its columns of ``options``. Shape (n, positions).
+        totals: for every set of choices that share their options, how many of them take each. Shape (n, totals).
+        regions: the same stretch by stretch, for choices among numbers as the sum of their positions: a network's
+            stages, as far as a space shows them. Shape (n, regions).
+        costs: logarithms of the exact metrics, and what other models predict, shape (n, costs).
+        neighbours: pairs of columns of ``positions`` that belong to neighbouring choices: one after the other in the
+            space, or a choice and one that it depends on. Integers of shape (pairs, 2).
     """
-    positions = np.array([space.indices(c) for c in candidates]).reshape(len(candidates), len(space))
-    columns: list[np.ndarray] = []
-    for choice, at in zip(space, positions.T, strict=True):
-        columns += [at == i for i in range(len(choice.options))]
-        if is_ordered(choice) and len(choice.options) > 2:
-            columns.append(np.maximum(at, 0) / (len(choice.options) - 1))
-    return np.array(columns, dtype=np.float64).T.reshape(len(candidates), len(columns))
+
+    options: np.ndarray
+    positions: np.ndarray
+    totals: np.ndarray
+    regions: np.ndarray
+    costs: np.ndarray
+    neighbours: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.options)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Features:
+        return Features(
+            self.options[rows],
+            self.positions[rows],
+            self.totals[rows],
+            self.regions[rows],
+            self.costs[rows],
+            self.neighbours,
+        )
+
+    def with_costs(self, more: np.ndarray) -> Features:
+        """With further columns of ``costs``, shape (n, columns)."""
+        return replace(self, costs=np.hstack([self.costs, more]))
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """For models without structure: options, positions and costs, shape (n, columns)."""
+        return np.hstack([self.options, self.positions, self.costs])
+
+
+class Encoder:
+    """Makes features of the candidates of a space.
+
+    Args:
+        space: of the candidates.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.codes = Codes(space)
+        self._ordered = [is_ordered(c) for c in space]
+        kinds: dict[tuple[object, ...], list[int]] = {}
+        for i, choice in enumerate(space):
+            kinds.setdefault((type(choice.options[0]), *choice.options), []).append(i)
+        self._kinds = list(kinds.values())
+        self._stretches = [stretch for places in self._kinds for stretch in _stretches(space, places)]
+        self._neighbours = _neighbours(space, self._ordered)
+
+    def __call__(self, candidates: Sequence[Candidate], exact: Sequence[Mapping[str, float]] = ()) -> Features:
+        """The features of candidates; ``exact``: the exact metrics of each, or nothing."""
+        costs = np.array([list(values.values()) for values in exact], dtype=np.float64)
+        return self.rows(self.codes.of(candidates), costs.reshape(len(candidates), -1))
+
+    def rows(self, rows: np.ndarray, exact: np.ndarray) -> Features:
+        """The features of rows of positions (see :class:`Codes`) and their exact metrics, shape (n, metrics)."""
+        options: list[np.ndarray] = []
+        positions: list[np.ndarray] = []
+        for size, ordered, at in zip(self.codes.sizes, self._ordered, rows.T, strict=True):
+            own = [(at == i).astype(np.float64) for i in range(size)]
+            options += own
+            positions += [(at + 1) / size] if ordered else own
+        totals: list[np.ndarray] = []
+        for places in self._kinds:
+            size = self.codes.sizes[places[0]]
+            totals += [(rows[:, places] == i).sum(axis=1) for i in range(size)]
+        regions: list[np.ndarray] = []
+        for places in self._stretches:
+            part, size = rows[:, places], self.codes.sizes[places[0]]
+            ordered = self._ordered[places[0]]
+            regions += [(part + 1).sum(axis=1) / size] if ordered else [(part == i).sum(axis=1) for i in range(size)]
+        return Features(
+            _columns(options, len(rows)),
+            _columns(positions, len(rows)),
+            _columns(totals, len(rows)),
+            _columns(regions, len(rows)),
+            np.log1p(np.maximum(exact, 0)),
+            self._neighbours,
+        )
+
+
+def _columns(columns: list[np.ndarray], n: int) -> np.ndarray:
+    return np.array(columns, dtype=np.float64).reshape(len(columns), n).T
+
+
+def _neighbours(space: Space, ordered: list[bool]) -> np.ndarray:
+    """The pairs of columns of ``positions`` whose choices are neighbours."""
+    columns: list[range] = []
+    start = 0
+    for choice, is_one in zip(space, ordered, strict=True):
+        columns.append(range(start, start + (1 if is_one else len(choice.options))))
+        start = columns[-1].stop
+    place = {choice.name: i for i, choice in enumerate(space)}
+    pairs = {(i, i + 1) for i in range(len(columns) - 1)}
+    for choice in space:
+        pairs |= {(place[parent], place[choice.name]) for clause in space.conditions(choice.name) for parent in clause}
+    found = [(a, b) for one, other in sorted(pairs) for a in columns[one] for b in columns[other]]
+    return np.array(found, dtype=np.int64).reshape(len(found), 2)
+
+
+def _stretches(space: Space, places: list[int]) -> list[list[int]]:
+    """Choices of one kind, in their order, as stretches.
+
+    Conditions tell stages apart: a stage's later blocks depend on its depth, and its first ones on nothing. Without
+    conditions n choices are some sqrt(n) stretches of equal length.
+    """
+    choices = list(space)
+    parents = [frozenset(parent for clause in space.conditions(choices[i].name) for parent in clause) for i in places]
+    if not any(parents):
+        return [part.tolist() for part in np.array_split(places, max(round(len(places) ** 0.5), 1))]
+    found = [[places[0]]]
+    for before, now, place in zip(parents, parents[1:], places[1:], strict=False):
+        if before and now != before:
+            found.append([])
+        found[-1].append(place)
+    return found
 
 
 def is_ordered(choice: Choice) -> bool:

@@ -5,32 +5,42 @@ from __future__ import annotations
 import numpy as np
 
 from .base import Predictor
+from .encode import Features
+from .prepare import Scale, in_order, weights_of
 
 
 class BayesianLinear(Predictor):
-    """Ridge regression whose two precisions are found from the data (MacKay 1992; scikit-learn's BayesianRidge)."""
+    """Ridge regression whose two precisions are found from the data (MacKay 1992; scikit-learn's BayesianRidge).
 
-    def fit(self, features: np.ndarray, values: np.ndarray) -> BayesianLinear:
+    The spread is that of the weights and of what the line does not explain.
+
+    Args:
+        interactions: also learn the products of the positions of neighbouring choices.
+    """
+
+    def __init__(self, interactions: bool = False) -> None:
+        self.interactions = interactions
+
+    def fit(self, features: Features, values: np.ndarray, noise: np.ndarray | None = None) -> BayesianLinear:
         from sklearn.linear_model import BayesianRidge
 
-        self._centre, self._scale = float(values.mean()), float(values.std()) or 1.0
-        self._mean = features.mean(axis=0)
-        self._deviation = np.where(features.std(axis=0) > 0, features.std(axis=0), 1.0)
+        features, values, noise = in_order(features, values, noise)
+        weights = weights_of(values, noise)
+        x = self._columns(features)
+        self._columns_scale, self._scale = Scale.of(x, weights), Scale.of(values, weights)
         model = BayesianRidge(fit_intercept=False)
-        model.fit(self._standard(features), (values - self._centre) / self._scale)
-        self._weights = model.coef_
-        spectrum, vectors = np.linalg.eigh(model.sigma_)
-        self._root = vectors * np.sqrt(np.maximum(spectrum, 0))
+        model.fit(self._columns_scale(x), self._scale(values), None if noise is None else weights)
+        self._weights, self._covariance, self._noise = model.coef_, model.sigma_, 1 / model.alpha_
         return self
 
-    def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x = self._standard(features)
-        spread = np.linalg.norm(x @ self._root, axis=1)
-        return x @ self._weights * self._scale + self._centre, spread * self._scale
+    def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
+        x = self._columns_scale(self._columns(features))
+        variance = ((x @ self._covariance) * x).sum(axis=1) + self._noise
+        mean = x @ self._weights * self._scale.unit + self._scale.mean
+        return mean, np.sqrt(np.maximum(variance, 0)) * self._scale.unit
 
-    def sample(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        weights = self._weights + self._root @ rng.standard_normal(len(self._weights))
-        return self._standard(features) @ weights * self._scale + self._centre
-
-    def _standard(self, features: np.ndarray) -> np.ndarray:
-        return (features - self._mean) / self._deviation
+    def _columns(self, features: Features) -> np.ndarray:
+        if not self.interactions:
+            return features.matrix
+        one, other = features.neighbours.T
+        return np.hstack([features.matrix, features.positions[:, one] * features.positions[:, other]])

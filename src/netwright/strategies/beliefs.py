@@ -1,0 +1,295 @@
+"""What is believed of candidates that were not measured: computed where it is exact, predicted where it costs a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from hashlib import sha256
+
+import numpy as np
+
+from ..core.candidate import Candidate
+from ..core.front import nondominated
+from ..core.limits import Limit
+from ..core.record import Record
+from ..core.space import Space
+from .base import Problem
+from .codes import Codes
+from .predict.encode import Encoder, Features
+from .predict.gp import GaussianProcess
+
+LEAST = 4
+"""Records that a model needs."""
+MOST = 400
+"""Records that a model learns from: beyond, time grows with their cube, and what is far from the front says little."""
+REFIT = 1.25
+"""Hyperparameters are found anew when the records have grown by this factor."""
+OUTLIER = 5.0
+"""Interquartile ranges beyond the median from which on worse is as good as bad."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Candidates and what is believed of them.
+
+    Args:
+        rows: their option positions, see :class:`Codes`.
+        candidates: the same.
+        losses: expected objectives, less is better, shape (n, objectives).
+        spread: standard deviation of each, 0 for exact ones.
+        feasible: the probability that nothing fails and the measured limits are kept, shape (n,).
+        excess: how far the expected metrics are beyond the limits, summed; exact limits included.
+        allowed: whether the exact limits are kept.
+    """
+
+    rows: np.ndarray
+    candidates: list[Candidate]
+    losses: np.ndarray
+    spread: np.ndarray
+    feasible: np.ndarray
+    excess: np.ndarray
+    allowed: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def __getitem__(self, index: np.ndarray) -> Outlook:
+        own = [self.candidates[i] for i in np.arange(len(self))[index]]
+        return Outlook(
+            self.rows[index], own, self.losses[index], self.spread[index], self.feasible[index], self.excess[index],
+            self.allowed[index],
+        )  # fmt: skip
+
+    def __add__(self, other: Outlook) -> Outlook:
+        return Outlook(
+            np.vstack([self.rows, other.rows]),
+            self.candidates + other.candidates,
+            np.vstack([self.losses, other.losses]),
+            np.vstack([self.spread, other.spread]),
+            np.concatenate([self.feasible, other.feasible]),
+            np.concatenate([self.excess, other.excess]),
+            np.concatenate([self.allowed, other.allowed]),
+        )
+
+
+class Beliefs:
+    """A model of every metric that costs a run, and of failing, fitted to the records.
+
+    Args:
+        problem: what is searched for.
+        history: what was measured.
+    """
+
+    def __init__(self, problem: Problem, history: Sequence[Record]) -> None:
+        self.problem = problem
+        self.codes, self.encoder = tools(problem)
+        names = dict.fromkeys([m.name for m in problem.objectives] + [x.metric for x in problem.limits])
+        self.exact = list(problem.exact(problem.space.smallest))
+        self._advice: list[GaussianProcess] = []
+        self.predicted = [name for name in names if name not in self.exact]
+        if problem.warm:
+            elders = (_Model.of(self, name, problem.warm) for name in self.predicted)
+            self._advice = [model.gp for model in elders if model]
+        self.models = {name: _Model.of(self, name, history) for name in self.predicted}
+        self._fails = self._failing(history)
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough was measured for every model."""
+        return all(model is not None for model in self.models.values())
+
+    def features(self, rows: np.ndarray, candidates: Sequence[Candidate]) -> tuple[Features, np.ndarray]:
+        """Of candidates, with their exact metrics, shape (n, metrics).
+
+        What the records of another study would make expect of a metric is one more cost: the models learn how far
+        it holds here.
+        """
+        exact = np.array([list(self.problem.exact(c).values()) for c in candidates], dtype=np.float64)
+        exact = exact.reshape(len(candidates), len(self.exact))
+        features = self.encoder.rows(rows, exact)
+        if self._advice:
+            features = features.with_costs(np.stack([gp.predict(features)[0] for gp in self._advice], axis=1))
+        return features, exact
+
+    def look(self, rows: np.ndarray) -> Outlook:
+        """What is believed of the candidates of these rows."""
+        problem, candidates = self.problem, self.codes.candidates(rows)
+        features, exact = self.features(rows, candidates)
+        mean: dict[str, np.ndarray] = {}
+        spread: dict[str, np.ndarray] = {}
+        for name, model in self.models.items():
+            assert model is not None, "look() needs models"
+            mean[name], spread[name] = model.gp.predict(features)
+        value = dict(zip(self.exact, exact.T, strict=True))
+        value |= {name: model.value(mean[name]) for name, model in self.models.items() if model}
+        shape = (len(rows), len(problem.objectives))
+        losses, spreads = np.zeros(shape), np.zeros(shape)
+        for i, metric in enumerate(problem.objectives):
+            measured = metric.name in mean
+            losses[:, i] = mean[metric.name] if measured else metric.loss(1.0) * value[metric.name]
+            spreads[:, i] = spread[metric.name] if measured else 0.0
+        feasible, excess, allowed = np.ones(len(rows)), np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
+        for limit in problem.limits:
+            beyond = np.array([limit.excess(v) for v in value[limit.metric]], dtype=np.float64)
+            excess += beyond
+            model = self.models.get(limit.metric)
+            if model is None:
+                allowed &= beyond <= 0
+            else:
+                feasible *= model.keeps(limit, mean[limit.metric], spread[limit.metric])
+        if self._fails is not None:
+            feasible *= np.clip(1 - self._fails.predict(features)[0], 0.02, 1.0)
+        return Outlook(rows, candidates, losses, spreads, feasible, excess, allowed)
+
+    def losses(self, records: Sequence[Record]) -> np.ndarray:
+        """The objectives of records that have them, as outlooks have theirs, shape (records, objectives)."""
+        found = np.array([self.problem.losses(r) for r in records], dtype=np.float64)
+        found = found.reshape(len(records), len(self.problem.objectives))
+        for i, metric in enumerate(self.problem.objectives):
+            model = self.models.get(metric.name)
+            if model is not None:
+                found[:, i] = model.squash(found[:, i])
+        return found
+
+    def _failing(self, history: Sequence[Record]) -> GaussianProcess | None:
+        """How likely a candidate fails, where some did and some did not."""
+        failed = sum(r.status == "failed" for r in history)
+        if not 2 <= failed <= len(history) - 2:
+            return None
+
+        def sample(some: Sequence[Record]) -> _Sample:
+            some = some[-MOST:]
+            candidates = [r.candidate for r in some]
+            features, _ = self.features(self.codes.of(candidates), candidates)
+            return _Sample(features, np.array([float(r.status == "failed") for r in some]), np.zeros(len(some)))
+
+        return _process(sample, history)
+
+
+class _Model:
+    """Of one metric: a process of its losses, in which what is far worse than the rest counts as little more so.
+
+    Args:
+        sign: 1 where less of the metric is better, else -1.
+        losses: of the records.
+    """
+
+    def __init__(self, sign: float, losses: np.ndarray) -> None:
+        low, middle, high = np.percentile(losses, [25, 50, 75])
+        self._sign, self._reach = sign, float(high - low)
+        self._from = middle + OUTLIER * self._reach if self._reach > 0 else np.inf
+        self.gp = GaussianProcess()
+
+    @classmethod
+    def of(cls, beliefs: Beliefs, name: str, history: Sequence[Record]) -> _Model | None:
+        """The model of a metric, or None while too little was measured."""
+        problem = beliefs.problem
+        known = [r for r in history if name in r.values]
+        if len(known) < LEAST:
+            return None
+        sign = next((m.loss(1.0) for m in problem.objectives if m.name == name), None)
+        if sign is None:
+            sign = next(1.0 if x.op in ("<", "<=") else -1.0 for x in problem.limits if x.metric == name)
+        model = cls(sign, sign * np.array([r.values[name] for r in known]))
+
+        def sample(some: Sequence[Record]) -> _Sample:
+            some = telling(problem, some)
+            candidates = [r.candidate for r in some]
+            features, _ = beliefs.features(beliefs.codes.of(candidates), candidates)
+            losses = model.squash(sign * np.array([r.values[name] for r in some]))
+            noise = np.array([r.measurements[name].spread for r in some]) / 1.96
+            return _Sample(features, losses, noise)
+
+        model.gp = _process(sample, known)
+        return model
+
+    def squash(self, losses: np.ndarray) -> np.ndarray:
+        """Losses with outliers on a logarithmic scale."""
+        beyond = np.maximum(losses - self._from, 0)
+        return losses - beyond + (self._reach * np.log1p(beyond / self._reach) if self._reach > 0 else beyond)
+
+    def value(self, squashed: np.ndarray) -> np.ndarray:
+        """The metric of squashed losses."""
+        beyond = np.maximum(squashed - self._from, 0)
+        grown = self._reach * np.expm1(np.minimum(beyond / self._reach, 50.0)) if self._reach > 0 else beyond
+        return self._sign * (squashed - beyond + grown)
+
+    def keeps(self, limit: Limit, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        """The probability that a limit is kept."""
+        from scipy.special import ndtr
+
+        bound = float(self.squash(np.array([self._sign * limit.bound]))[0])
+        inside = ndtr((bound - mean) / spread)
+        upper = (limit.op in ("<", "<=")) == (self._sign > 0)
+        return np.asarray(inside if upper else 1 - inside)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """What a process learns from; equal where its numbers are."""
+
+    features: Features
+    values: np.ndarray
+    noise: np.ndarray
+
+    @cached_property
+    def _digest(self) -> bytes:
+        parts = (self.features.positions, self.features.costs, self.values, self.noise)
+        return sha256(b"".join(np.ascontiguousarray(p).tobytes() for p in parts)).digest()
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Sample) and self._digest == other._digest
+
+
+def _process(sample: Callable[[Sequence[Record]], _Sample], known: Sequence[Record]) -> GaussianProcess:
+    """A process of all that is known, with the hyperparameters of the first records of it, up to a fixed number.
+
+    So they are a function of the records, and found anew only now and then.
+    """
+    size = LEAST
+    while (larger := int(np.ceil(size * REFIT))) <= len(known):
+        size = larger
+    last = sample(known)
+    return GaussianProcess(_hyper(sample(known[:size]))).fit(last.features, last.values, last.noise)
+
+
+@lru_cache(maxsize=16)
+def _hyper(sample: _Sample) -> np.ndarray:
+    """The hyperparameters that fit a sample: remembered, since many proposals are made with the same."""
+    hyper = GaussianProcess().fit(sample.features, sample.values, sample.noise).hyper
+    assert hyper is not None
+    return hyper
+
+
+def telling(problem: Problem, records: Sequence[Record]) -> Sequence[Record]:
+    """At most ``MOST`` records, in their order: three quarters of them the nearest to the front, the others spread."""
+    if len(records) <= MOST:
+        return records
+    whole = [i for i, r in enumerate(records) if problem.losses(r) is not None]
+    chosen = set(np.linspace(0, len(records) - 1, MOST // 4).astype(int).tolist())
+    if whole:
+        losses = np.array([problem.losses(records[i]) for i in whole])
+        front = losses[nondominated(losses)]
+        reach = np.maximum(np.ptp(front, axis=0), 1e-12)
+        # How much better a record would have to be in every objective to stand on the front.
+        behind = ((losses[:, None, :] - front[None, :, :]) / reach).max(axis=2).min(axis=1)
+        for i in np.argsort(behind, kind="stable"):
+            if len(chosen) == MOST:
+                break
+            chosen.add(whole[i])
+    return [records[i] for i in sorted(chosen)]
+
+
+@lru_cache(maxsize=8)
+def _tools(space: Space) -> tuple[Codes, Encoder]:
+    encoder = Encoder(space)
+    return encoder.codes, encoder
+
+
+def tools(problem: Problem) -> tuple[Codes, Encoder]:
+    """The arrays and the encoder of a problem's space."""
+    return _tools(problem.space)

@@ -1,0 +1,221 @@
+"""LINAS and ConcurrentNAS: a long evolution on the predictions of weak models, whose best are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..core.candidate import Candidate
+from ..core.listed import Listed
+from ..core.record import Record
+from .base import Problem, Strategy, ends, fresh
+from .codes import keys, new_rows
+from .predict.encode import Encoder, Features
+
+ENOUGH = 4
+"""Values that a model of a metric needs."""
+FOLDS = 5
+"""Of the cross-validation that chooses between models."""
+
+
+@dataclass(frozen=True)
+class Linas(Strategy):
+    """LINAS (Cummings et al. 2022, arXiv 2205.10358; DyNAS-T): rounds of weak predictors and a long search on them.
+
+    The first round measures the ends of the space and random candidates. Each further round
+
+    1. fits a weak model of every objective and limit that costs a run to all that was measured: ridge or support
+       vector regression on one-hot options, whichever cross-validates better;
+    2. runs NSGA-II from a random population on their predictions, for very many generations;
+    3. measures the last population.
+
+    Unlike DyNAS-T, it knows when two choices of options are one network, so that none is met or measured twice; it
+    mutates for certain; it computes exact metrics instead of predicting them; and every round has a seed of its own.
+
+    Args:
+        batch: candidates measured in a round, and the population of the search on predictions.
+        generations: of that search; the authors look at 20,000 candidates a round.
+    """
+
+    batch: int = 50
+    generations: int = 400
+
+    regressors: ClassVar[tuple[str, ...]] = ("ridge", "svr")
+
+    def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
+        rng = problem.rng(history)
+        first = ends(problem, history, n)
+        known = [*(r.candidate for r in history), *first]
+        weak = Predicted.fit(problem, history, self.regressors) if len(history) >= self.batch else None
+        if weak is not None and len(first) < n:
+            rows = self._search(weak, known, max(self.batch, n), rng)
+            first += [c for c in weak.codes.candidates(rows) if problem.allows(c)][: n - len(first)]
+            known += first
+        return first + fresh(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
+
+    def _search(self, weak: Predicted, known: Sequence[Candidate], population: int, rng: np.random.Generator) -> Any:
+        """Rows of the best new candidates by prediction, the best first."""
+        seen = keys(weak.codes.of(known))
+        whole = weak.whole(population * self.generations, rng)
+        rows = new_rows(weak.codes.sample(population, rng) if whole is None else whole, seen)
+        losses, excess = weak(rows)
+        best = ranked(losses, excess, population)
+        rows, losses, excess = rows[best], losses[best], excess[best]
+        for _ in range(self.generations if whole is None else 0):
+            # The population stands best first: the winner of a tournament of two is the one with the lower place.
+            pairs = rng.integers(len(rows), size=(2, population, 2)).min(axis=2)
+            children = new_rows(weak.codes.children(rows[pairs[0]], rows[pairs[1]], rng), seen)
+            if not len(children):
+                continue
+            more, beyond = weak(children)
+            rows, losses = np.vstack([rows, children]), np.vstack([losses, more])
+            excess = np.concatenate([excess, beyond])
+            best = ranked(losses, excess, population)
+            rows, losses, excess = rows[best], losses[best], excess[best]
+        return rows
+
+
+@dataclass(frozen=True)
+class ConcurrentNas(Linas):
+    """ConcurrentNAS (Cummings et al. 2022, arXiv 2202.12954, algorithm 1), of which LINAS came.
+
+    The same rounds, with smaller populations, one kind of weak model (ridge regression), and just over the 200
+    generations that the authors ask for at least.
+    """
+
+    batch: int = 25
+    generations: int = 210
+
+    regressors: ClassVar[tuple[str, ...]] = ("ridge",)
+
+
+class Predicted:
+    """Losses and excess of any candidates of a problem: exact metrics computed, the others predicted.
+
+    Args:
+        problem: whose objectives and limits are wanted.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.names = list(dict.fromkeys([m.name for m in problem.objectives] + [x.metric for x in problem.limits]))
+        self.exact = list(problem.exact(problem.space.smallest))
+        self.encoder = Encoder(problem.space)
+        self.codes = self.encoder.codes
+        self.models: dict[str, _Weak] = {}
+
+    @classmethod
+    def fit(cls, problem: Problem, history: Sequence[Record], regressors: Sequence[str]) -> Predicted | None:
+        """With a weak model of every metric that costs a run, or None while too little was measured.
+
+        Args:
+            problem: whose metrics are learnt.
+            history: the records; those without a value of a metric do not teach it.
+            regressors: ``ridge``, ``svr``, or both.
+        """
+        predicted = cls(problem)
+        for name in predicted.names:
+            if name in predicted.exact:
+                continue
+            known = [r for r in history if name in r.values]
+            if len(known) < ENOUGH:
+                return None
+            features = predicted.encoder([r.candidate for r in known])
+            predicted.models[name] = _Weak(features, np.array([r.values[name] for r in known]), regressors)
+        return predicted
+
+    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Losses (n, objectives) and excess over the limits (n,) of rows of option positions."""
+        computed = [self.problem.exact(c) for c in self.codes.candidates(rows)] if self.exact else []
+        values = {name: np.array([c[name] for c in computed], dtype=np.float64) for name in self.exact}
+        features = self.encoder.rows(rows, np.empty((len(rows), 0)))
+        values |= {name: model.predict(features) for name, model in self.models.items()}
+        losses = np.stack([m.loss(1.0) * values[m.name] for m in self.problem.objectives], axis=1)
+        excess = np.zeros(len(rows))
+        for limit in self.problem.limits:
+            excess += [limit.excess(v) for v in values[limit.metric]]
+        return losses, excess
+
+    def whole(self, most: int, rng: np.random.Generator) -> np.ndarray | None:
+        """Rows of the whole space where it has at most so many candidates, else None.
+
+        Of a longer list they are a random part: what lies between its candidates does not exist.
+        """
+        space = self.problem.space
+        if space.size <= most:
+            return self.codes.of(list(space.enumerate()))
+        if isinstance(space, Listed):
+            return self.codes.of(list(dict.fromkeys(space.sample(rng) for _ in range(most))))
+        return None
+
+
+class _Weak:
+    """The better of a few simple regressors, by cross-validated squared error.
+
+    Args:
+        features: of the measured candidates.
+        values: what was found, shape (n,).
+        regressors: the kinds to choose from.
+    """
+
+    def __init__(self, features: Features, values: np.ndarray, regressors: Sequence[str]) -> None:
+        from sklearn.linear_model import Ridge
+        from sklearn.model_selection import GridSearchCV, KFold
+        from sklearn.svm import SVR
+
+        self._centre, self._scale = float(values.mean()), float(values.std()) or 1.0
+        kinds = {
+            "ridge": (Ridge(), {"alpha": [0.1, 1.0, 10.0]}),
+            "svr": (SVR(gamma="auto", epsilon=0.0, max_iter=100_000), {"C": [1.0, 10.0, 100.0]}),
+        }
+        parts = KFold(min(FOLDS, len(values)), shuffle=True, random_state=0)
+        searches = [GridSearchCV(*kinds[kind], cv=parts, scoring="neg_mean_squared_error") for kind in regressors]
+        for search in searches:
+            search.fit(features.options, (values - self._centre) / self._scale)
+        self._model = max(searches, key=lambda s: s.best_score_).best_estimator_
+
+    def predict(self, features: Features) -> np.ndarray:
+        if not len(features):  # which scikit-learn refuses
+            return np.empty(0)
+        return self._model.predict(features.options) * self._scale + self._centre
+
+
+def ranked(losses: np.ndarray, excess: np.ndarray, n: int) -> np.ndarray:
+    """Which ``n`` are best as NSGA-II sees it, the best first: by front, then by crowding; the infeasible last.
+
+    Args:
+        losses: (candidates, objectives), less is better.
+        excess: how far each is beyond the limits, shape (candidates,); 0: feasible.
+        n: how many are wanted.
+    """
+    import moocore
+
+    feasible = np.flatnonzero(excess <= 0)
+    fronts = moocore.pareto_rank(losses[feasible]) if len(feasible) else np.empty(0, dtype=int)
+    order: list[int] = []
+    for front in range(int(fronts.max(initial=-1)) + 1):
+        if len(order) >= n:
+            break
+        members = feasible[fronts == front]
+        order += members[np.argsort(-crowding(losses[members]), kind="stable")].tolist()
+    worst = np.argsort(excess, kind="stable")
+    return np.array([*order, *worst[excess[worst] > 0]][:n], dtype=np.int64)
+
+
+def crowding(losses: np.ndarray) -> np.ndarray:
+    """How far apart the neighbours of each member of a front are (Deb et al. 2002), shape (members,); ends: infinite.
+
+    Args:
+        losses: of one front, shape (members, objectives).
+    """
+    distance = np.zeros(len(losses))
+    for column in losses.T:
+        order = np.argsort(column, kind="stable")
+        across = column[order]
+        reach = across[-1] - across[0] or 1.0
+        distance[order[1:-1]] += (across[2:] - across[:-2]) / reach
+        distance[order[[0, -1]]] = np.inf
+    return distance
