@@ -28,7 +28,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "formats": ("core", "nets"),
     "measure": ("core", "nets", "formats"),
     "study": ("core", "strategies.base", "measure.base"),
-    "report": ("core", "study"),
+    "report": ("core", "study", "strategies.predict.scores"),
     "recipes": ("core", "nets", "training"),
     "recipe": ("core",),
     "testing": ("core", "nets", "formats", "strategies"),

@@ -12,6 +12,12 @@ import pytest
 
 import netwright as nw
 from netwright.core.errors import StoreError, Unreachable
+from netwright.strategies.ageing import RegularisedEvolution
+from netwright.strategies.cmaes import CmaEs
+from netwright.strategies.linas import Linas
+from netwright.strategies.local import LocalSearch
+from netwright.strategies.moea import AgeMoea, CTaea, Ga, MoeaD, UNsga3
+from netwright.strategies.weaknas import WeakNas
 from netwright.study.store import MemoryStore
 
 SPACE = nw.Space([nw.Choice(f"k{i}", (1, 2, 3)) for i in range(5)] + [nw.Choice("z", (1, 4), when={"k0": 2})])
@@ -297,3 +303,121 @@ def test_everything_exact_needs_no_evaluation_but_extras_are_stored() -> None:
     """What is searched for is exact, yet the function's figures belong to the records (its docstring says so)."""
     records = search(Counted(), objectives={"cost": "min"}, evaluations=4)
     assert [sorted(r.values) for r in records] == [["cost", "heat", "more", "q"]] * 4
+
+
+# -- bad input, for every strategy ---------------------------------------------------------------------------------
+
+MANY = [
+    *STRATEGIES,
+    WeakNas(batch=4, start=8, pool=60, best=20),
+    Linas(batch=8, generations=2),
+    LocalSearch(batch=4, start=6),
+    RegularisedEvolution(batch=4, population=6, sample=3),
+    AgeMoea(batch=4, population=6),
+    CTaea(batch=4, population=6),
+    MoeaD(batch=4, population=6),
+    UNsga3(batch=4, population=6),
+]
+each_of_many = pytest.mark.parametrize("strategy", MANY, ids=lambda s: type(s).__name__)
+HALF = {
+    "nan": float("nan"),
+    "infinite": float("-inf"),
+    "beyond all reason": 1e300,
+    "too large for a float": 10**400,
+}
+
+
+@each_of_many
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_odd_values_neither_warn_nor_stop_the_search(strategy: nw.Strategy) -> None:
+    def q(candidate: nw.Candidate) -> float:
+        return float(sum(np.sqrt(v) for v in candidate.values()))  # type: ignore[arg-type]
+
+    fine: dict[str, Callable[[nw.Candidate], Any]] = {
+        "no variation": lambda c: 7.5,
+        "zero": lambda c: 0.0,
+        "huge": lambda c: 1e140 * q(c),
+        "tiny": lambda c: 1e-300 * q(c),
+        "one far off": lambda c: -1e12 if c == SPACE.smallest else q(c),
+    }
+    for name, value in fine.items():
+        records = search(lambda c, value=value: {"q": value(c)}, strategy=strategy, evaluations=30)
+        assert len(records) == 30 and {r.status for r in records} == {"ok"}, name
+    for name, odd in HALF.items():
+        records = search(lambda c, odd=odd: {"q": odd if c["k1"] == 1 else q(c)}, strategy=strategy, evaluations=30)
+        assert len(records) == 30, name
+        assert all((r.status == "failed") == (r.candidate["k1"] == 1) for r in records), name
+        assert all("number" in r.reason for r in records if r.status == "failed")
+
+
+@each_of_many
+@pytest.mark.parametrize("given", [None, "good", 3, [1.0], {}, {"heat": 1.0}, {"q": {}}])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_function_that_never_returns_what_is_asked_for_fails_in_words(strategy: nw.Strategy, given: Any) -> None:
+    records = search(lambda c: given, strategy=strategy, evaluations=14)
+    assert len(records) == 14 and {r.status for r in records} == {"failed"}
+    assert all("'q'" in r.reason or "mapping" in r.reason for r in records)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        ["cost <= 8", "cost >= 9"],
+        ["q <= 8", "q >= 9"],
+        ["heat > 2", "cost <= 9", "heat < 2"],
+        ["heat < 2", "heat >= 2"],
+        ["q >= 3", "q <= 2.5", "q <= 9"],
+    ],
+)
+def test_limits_that_contradict_one_another_are_said_at_once(limits: list[str]) -> None:
+    evaluate = Counted()
+    with pytest.raises(nw.NetwrightError, match="contradict") as error:
+        search(evaluate, limits=limits)
+    assert not evaluate.calls
+    assert sum(text in str(error.value) for text in limits) == 2, "both are named"
+
+
+def test_limits_that_leave_one_value_or_are_on_two_metrics_do_not_contradict_one_another() -> None:
+    for limits in (["heat <= 2", "heat >= 2"], ["cost <= 9", "q >= 1"], ["cost > 6", "cost < 8"]):
+        assert search(Counted(), limits=limits)
+
+
+@each_of_many
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_limits_that_nothing_keeps_end_in_words(strategy: nw.Strategy) -> None:
+    for limits in (["heat <= 0.5"], ["q >= 100", "heat <= 2"], ["q >= 100", "cost <= 9"]):
+        with pytest.raises(Unreachable, match="no candidate keeps"):
+            search(Counted(), strategy=strategy, limits=limits, evaluations=30)
+
+
+def test_a_strategy_says_how_many_objectives_it_is_for() -> None:
+    for strategy, objectives in (
+        (Ga(), {"q": "max", "cost": "min"}),
+        (CmaEs(), {"q": "max", "cost": "min"}),
+        (MoeaD(), {"q": "max"}),
+        (AgeMoea(), {"q": "max"}),
+        (CTaea(), {"q": "max"}),
+    ):
+        evaluate = Counted()
+        with pytest.raises(nw.NetwrightError, match=f"{type(strategy).__name__} is for .*; use "):
+            search(evaluate, strategy=strategy, objectives=objectives)
+        assert not evaluate.calls
+
+
+def test_a_limit_on_an_unknown_metric_of_a_study_is_refused() -> None:
+    class Net:
+        space = SPACE
+
+        def extract(self, candidate: nw.Candidate) -> Any:
+            raise AssertionError("nothing is measured")
+
+    with pytest.raises(nw.NetwrightError, match="unknown metric; did you mean 'cost'"):
+        nw.Study(MemoryStore(), Net(), objectives=[nw.Metric("cost")], limits=["coast <= 3"])
+
+
+def test_exact_metrics_that_are_no_numbers_end_the_search_in_words() -> None:
+    for odd in (float("nan"), "cheap", None, 1e300):
+        with pytest.raises(nw.NetwrightError, match="number"):
+            search(Counted(), exact=lambda c, odd=odd: {"cost": odd}, limits=["cost <= 9"])
+        with pytest.raises(nw.NetwrightError, match="number"):
+            search(Counted(), exact=lambda c, odd=odd: {"cost": odd}, strategy=STRATEGIES[-1])

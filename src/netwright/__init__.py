@@ -62,6 +62,7 @@ _HOME = {
     "CTaea": "strategies.moea",
     "Ga": "strategies.moea",
     "CmaEs": "strategies.cmaes",
+    "CoarseToFine": "strategies.coarse",
     "RegularisedEvolution": "strategies.ageing",
     "LocalSearch": "strategies.local",
     "Linas": "strategies.linas",
@@ -145,6 +146,7 @@ if TYPE_CHECKING:
     from .strategies.base import Strategy as Strategy
     from .strategies.botorch import BoTorch as BoTorch
     from .strategies.cmaes import CmaEs as CmaEs
+    from .strategies.coarse import CoarseToFine as CoarseToFine
     from .strategies.evolution import Nsga2 as Nsga2
     from .strategies.guided import Guided as Guided
     from .strategies.linas import ConcurrentNas as ConcurrentNas

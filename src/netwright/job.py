@@ -37,6 +37,7 @@ from .strategies.ageing import RegularisedEvolution
 from .strategies.base import Strategy
 from .strategies.botorch import BoTorch
 from .strategies.cmaes import CmaEs
+from .strategies.coarse import CoarseToFine
 from .strategies.evolution import Nsga2
 from .strategies.guided import Guided
 from .strategies.linas import ConcurrentNas, Linas
@@ -56,7 +57,7 @@ from .training.rules import Sandwich
 STRATEGIES: Mapping[str, type[Strategy]] = {
     "guided": Guided, "random": Random, "nsga2": Nsga2, "nsga3": Nsga3, "unsga3": UNsga3, "agemoea": AgeMoea,
     "moead": MoeaD, "ctaea": CTaea, "ga": Ga, "cmaes": CmaEs, "ageing": RegularisedEvolution, "local": LocalSearch,
-    "linas": Linas, "concurrentnas": ConcurrentNas, "weaknas": WeakNas, "botorch": BoTorch,
+    "coarse": CoarseToFine, "linas": Linas, "concurrentnas": ConcurrentNas, "weaknas": WeakNas, "botorch": BoTorch,
 }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ class Search:
 
     strategy: Literal[
         "guided", "random", "nsga2", "nsga3", "unsga3", "agemoea", "moead", "ctaea", "ga", "cmaes", "ageing", "local",
-        "linas", "concurrentnas", "weaknas", "botorch",
+        "coarse", "linas", "concurrentnas", "weaknas", "botorch",
     ] = "guided"  # fmt: skip
     """How candidates are proposed."""
     calibration: int = 512

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from .study.store import MemoryStore, Store
 from .study.study import Study
 
 Values = Mapping[str, float]
+
+LARGEST = 1e150
+"""Of the values of a function: strategies multiply them with one another."""
 
 
 def search(
@@ -105,6 +109,9 @@ def _number(name: str, value: Any) -> float:
     try:
         if isinstance(value, str | bytes):
             raise TypeError
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise MeasureError(f"{name!r} must be a number, not {value!r}") from None
+    if isfinite(number) and abs(number) > LARGEST:
+        raise MeasureError(f"{name!r} must be a number between {-LARGEST:g} and {LARGEST:g}, not {value!r}")
+    return number

@@ -13,6 +13,7 @@ from .measure.counts import METRICS
 from .nets.supernet import SuperNet
 from .picks import network_of, read_json, roles
 from .report.data import Story
+from .strategies.beliefs import predictability
 from .table import Table
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def story_of(job: Job) -> Story:
         space=job.net.space,
         space_size=job.net.space.size,
         largest=_largest(job),
+        predicted=predictability(study.problem, study.records),
         networks=tuple(networks),
         target={} if isinstance(job.net, Table) else job.latency.target,
         versions=versions(),

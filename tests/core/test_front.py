@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 from netwright.core.candidate import Candidate
 from netwright.core.errors import MeasureError, NetwrightError, SpaceError
@@ -213,3 +215,20 @@ def test_judged() -> None:
     failed = Record(Candidate({}), {"latency": Measurement(7.0, "ms")}, "failed", "crashed")
     assert failed.judged(limits) == failed
     assert slow.judged([]).status == "ok"
+
+
+@given(arrays(np.float64, st.tuples(st.integers(2, 12), st.integers(1, 3)), elements=st.integers(0, 9).map(float)))
+def test_gaps_are_the_edges_of_the_shortest_tree(points: np.ndarray) -> None:
+    points = np.unique(points, axis=0)
+    points = points[nondominated(points)]
+    metrics = tuple(Metric(f"m{i}") for i in range(points.shape[1]))
+    records = [
+        Record(
+            Candidate({"i": i}), {m.name: Measurement(v) for m, v in zip(metrics, p, strict=True)}, "ok", "", metrics
+        )
+        for i, p in enumerate(points.tolist())
+    ]
+    reach = np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1)
+    apart = np.linalg.norm((points[:, None] - points[None]) / reach, axis=2)
+    tree = minimum_spanning_tree(apart).data
+    assert np.allclose(front(records).gaps(), np.sort(tree)[::-1])

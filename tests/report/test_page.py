@@ -162,3 +162,9 @@ def test_text_that_is_no_unicode_does_not_stop_the_page(tmp_path):
     failed = Record(records(1)[0].candidate, status="failed", reason="killed: \udcff")
     write_page(story([failed]), tmp_path / "report.html")
     assert "killed: ?" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_the_search_section_says_how_even_the_front_is_and_how_well_metrics_are_predicted():
+    page = render(story(records(30)))
+    assert "Neighbours on the front are" in page and "the widest gap is" in page
+    assert "<td>accuracy</td><td>0.81</td><td>0.93</td><td>0.42 %</td><td>88\u00a0%</td>" in page

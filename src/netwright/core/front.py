@@ -25,16 +25,13 @@ def nondominated(points: np.ndarray) -> np.ndarray:
     ``points`` is (n, objectives), less is better. A point dominates another when it is no worse in every objective
     and better in one; equal points do not dominate one another.
     """
-    keep = np.ones(len(points), dtype=bool)
-    # After sorting, a point can be dominated only by one before it (or equal to it in the first column).
-    order = np.lexsort(points.T[::-1])
-    front = np.empty((0, points.shape[1]))
-    for i in order:
-        point = points[i]
-        dominated = np.any(np.all(front <= point, axis=1) & np.any(front < point, axis=1))
-        keep[i] = not dominated
-        if keep[i]:
-            front = np.vstack([front, point])
+    keep = np.zeros(len(points), dtype=bool)
+    places = np.lexsort(points.T[::-1])
+    while len(places):
+        # In this order the first of what is left can be dominated by nothing that is left.
+        left, first = points[places], points[places[0]]
+        keep[places[np.all(left == first, axis=1)]] = True
+        places = places[np.any(left < first, axis=1)]
     return keep
 
 
@@ -57,6 +54,14 @@ def objectives_of(
     return found
 
 
+def comparable(records: Iterable[Record], objectives: Sequence[Metric]) -> list[Record]:
+    """The feasible records that were measured whole in every objective."""
+    names = {m.name for m in objectives}
+    return [
+        r for r in records if r.status == "ok" and names <= {k for k, found in r.measurements.items() if found.whole}
+    ]
+
+
 def front(records: Iterable[Record], objectives: Mapping[str, Direction] | Sequence[Metric] | None = None) -> Front:
     """The non-dominated feasible records, best in the first objective first.
 
@@ -67,10 +72,7 @@ def front(records: Iterable[Record], objectives: Mapping[str, Direction] | Seque
     """
     records = list(records)
     chosen = objectives_of(records, objectives)
-    names = {m.name for m in chosen}
-    usable = [
-        r for r in records if r.status == "ok" and names <= {k for k, found in r.measurements.items() if found.whole}
-    ]
+    usable = comparable(records, chosen)
     points = losses(usable, chosen)
     keep = np.flatnonzero(nondominated(points)) if usable else np.array([], dtype=int)
     keep = keep[np.lexsort(points[keep].T[::-1])] if len(keep) else keep
@@ -107,6 +109,28 @@ class Front(Sequence[Record]):
             if m.name == metric:
                 return min(self, key=lambda r: m.loss(r.values[m.name]))
         raise NetwrightError(f"{metric!r} is no objective; {nearest(metric, [m.name for m in self.objectives])}")
+
+    def gaps(self) -> np.ndarray:
+        """How far apart neighbours on the front are, the widest gap first, shape (records - 1,).
+
+        Neighbours are those that the shortest tree through all records joins; each objective counts from 0 to 1 along
+        the front, so that the gaps of an even front of two objectives are all alike.
+        """
+        if len(self) < 2:
+            return np.empty(0)
+        points = losses(self._records, self.objectives)
+        reach = np.ptp(points, axis=0)
+        points = points / np.where(reach > 0, reach, 1.0)
+        nearest_in = np.linalg.norm(points - points[0], axis=1)  # to the tree as it grows (Prim 1957)
+        nearest_in[0] = np.inf
+        found = []
+        for _ in range(len(points) - 1):
+            new = int(np.argmin(nearest_in))
+            found.append(nearest_in[new])
+            apart = np.linalg.norm(points - points[new], axis=1)
+            nearest_in = np.where(np.isinf(nearest_in), np.inf, np.minimum(nearest_in, apart))
+            nearest_in[new] = np.inf
+        return np.sort(found)[::-1]
 
     def knee(self) -> Record:
         """The record nearest to the ideal point, each objective scaled to the front's own range."""

@@ -77,6 +77,19 @@ def metric_named(text: str) -> str | None:
     return match.group(1) if match else None
 
 
+def check_together(limits: Iterable[Limit]) -> None:
+    """Raise :class:`LimitError` where two limits on one metric cannot both be kept by any value."""
+    limits = list(limits)
+    for upper in (x for x in limits if x.op in ("<", "<=")):
+        for lower in (x for x in limits if x.op in (">", ">=") and x.metric == upper.metric):
+            both = upper.op == "<=" and lower.op == ">="
+            if lower.bound > upper.bound or (lower.bound == upper.bound and not both):
+                raise LimitError(
+                    f"the limits {str(upper)!r} and {str(lower)!r} contradict one another: no value of {upper.metric} "
+                    "keeps both; change or leave out one of them"
+                )
+
+
 def broken(limits: Iterable[Limit], values: Mapping[str, float]) -> list[Limit]:
     """The limits that the known values break. A metric without a value breaks nothing."""
     return [limit for limit in limits if limit.metric in values and not limit.allows(values[limit.metric])]

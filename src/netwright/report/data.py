@@ -18,6 +18,7 @@ from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.space import Space
 from ..core.units import show
+from ..strategies.predict.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Story:
         space: what the candidates are points of.
         space_size: number of candidates.
         largest: exact metrics of the largest candidate by name, such as ``macs`` (a count) or ``weight_bytes`` (B).
+        predicted: how well metrics that cost a run can be predicted from the other records, by name.
         networks: those that were exported.
         target: where things were measured: runtime, threads, batch, cpu, ...; nested mappings are allowed.
         versions: package name to version.
@@ -72,6 +74,7 @@ class Story:
     space: Space
     space_size: int
     largest: Mapping[str, float]
+    predicted: Mapping[str, Scores]
     networks: tuple[Network, ...]
     target: Mapping[str, Any]
     versions: Mapping[str, str]

@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..core.metric import Measurement, Metric
 from ..core.record import Record, Status
 from ..core.units import show
@@ -235,10 +237,41 @@ def _search(story: Story) -> str:
         chart = _figure("progress", progress_figure(story), words)
     counts = Counter(record.status for record in story.records)
     statuses = ", ".join(f"{counts[s]:,} {word}" for s, word in _STATUSES.items() if counts[s])
-    return f"<h2>The search</h2>\n<p>{len(story.records):,} networks: {statuses}.</p>\n{chart}\n{_reasons(story)}"
+    lede = f"<h2>The search</h2>\n<p>{len(story.records):,} networks: {statuses}.</p>"
+    return f"{lede}\n{chart}\n{_gaps(story)}{_reasons(story)}{_predicted(story)}"
 
 
 _STATUSES: dict[Status, str] = {"ok": "feasible", "infeasible": "infeasible", "failed": "failed"}
+
+
+def _gaps(story: Story) -> str:
+    gaps = story.front.gaps()
+    if len(gaps) < 2:
+        return ""
+    return (
+        f'<p class="below">'
+        f"Neighbours on the front are {_share(float(np.median(gaps)))} of its range apart (median); the widest gap "
+        f"is {_share(gaps[0])}.</p>"
+    )
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2g}\u00a0%"
+
+
+def _predicted(story: Story) -> str:
+    units = {metric.name: metric.unit for metric in story.metrics}
+    rows = [
+        f"<tr><td>{escape(label(name))}</td><td>{s.kendall:.2f}</td><td>{s.spearman:.2f}</td>"
+        f"<td>{escape(show(float(f'{s.rmse:.2g}'), units.get(name, '')))}</td><td>{_share(s.calibration)}</td></tr>"
+        for name, s in story.predicted.items()
+    ]
+    head = ["metric", "Kendall's tau", "Spearman's rho", "error (RMS)", "within 95 % intervals"]
+    words = (
+        '<p class="quiet">How well each metric can be predicted from the other records (five-fold cross-validation of '
+        "the Gaussian process): what guided proposals stand on.</p>"
+    )
+    return f"{words}{_table([f'<th>{x}</th>' for x in head], rows)}" if rows else ""
 
 
 def _reasons(story: Story) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
 
@@ -18,6 +18,8 @@ from .base import Problem
 from .codes import Codes
 from .predict.encode import Encoder, Features
 from .predict.gp import GaussianProcess
+from .predict.regressors import RandomForest
+from .predict.scores import Scores, held_out
 
 LEAST = 4
 """Records that a model needs."""
@@ -25,6 +27,8 @@ MOST = 400
 """Records that a model learns from: beyond, time grows with their cube, and what is far from the front says little."""
 REFIT = 1.25
 """Hyperparameters are found anew when the records have grown by this factor."""
+WIDE = 2.5
+"""How many times its least value a metric spans, to be learned by factors."""
 OUTLIER = 5.0
 """Interquartile ranges beyond the median from which on worse is as good as bad."""
 
@@ -139,7 +143,7 @@ class Beliefs:
             else:
                 feasible *= model.keeps(limit, mean[limit.metric], spread[limit.metric])
         if self._fails is not None:
-            feasible *= np.clip(1 - self._fails.predict(features)[0], 0.02, 1.0)
+            feasible *= np.clip(1 - self._fails.predict(features)[0], 0.0, 1.0)
         return Outlook(rows, candidates, losses, spreads, feasible, excess, allowed)
 
     def losses(self, records: Sequence[Record]) -> np.ndarray:
@@ -152,32 +156,59 @@ class Beliefs:
                 found[:, i] = model.squash(found[:, i])
         return found
 
-    def _failing(self, history: Sequence[Record]) -> GaussianProcess | None:
-        """How likely a candidate fails, where some did and some did not."""
-        failed = sum(r.status == "failed" for r in history)
-        if not 2 <= failed <= len(history) - 2:
+    def worth(self, points: np.ndarray) -> np.ndarray:
+        """How much volume in the objectives' own units a unit of volume stands for at points, shape (n,)."""
+        found = np.ones(len(points))
+        for metric, column in zip(self.problem.objectives, points.T, strict=True):
+            model = self.models.get(metric.name)
+            if model is not None:
+                found *= model.stretch(column)
+        return found
+
+    def _failing(self, history: Sequence[Record]) -> RandomForest | None:
+        """How likely a candidate fails, where some did and some did not: mostly a few choices that do not go together,
+        which trees find sooner than processes do."""
+        recent = history[-MOST:]
+        failed = np.array([float(r.status == "failed") for r in recent])
+        if not 0 < failed.sum() < len(failed):
             return None
+        candidates = [r.candidate for r in recent]
+        return RandomForest().fit(self.features(self.codes.of(candidates), candidates)[0], failed)
 
-        def sample(some: Sequence[Record]) -> _Sample:
-            some = some[-MOST:]
-            candidates = [r.candidate for r in some]
-            features, _ = self.features(self.codes.of(candidates), candidates)
-            return _Sample(features, np.array([float(r.status == "failed") for r in some]), np.zeros(len(some)))
 
-        return _process(sample, history)
+def predictability(problem: Problem, records: Sequence[Record]) -> dict[str, Scores]:
+    """How well the metrics that cost a run are predicted from the other records: by name, cross-validated.
+
+    Metrics that were measured too seldom to tell are left out.
+    """
+    beliefs = Beliefs(replace(problem, warm=()), ())
+    found = {}
+    for name in beliefs.predicted:
+        known = [r for r in telling(problem, records) if name in r.values]
+        if len(known) < 3 * LEAST:
+            continue
+        candidates = [r.candidate for r in known]
+        features, _ = beliefs.features(beliefs.codes.of(candidates), candidates)
+        noise = np.array([r.measurements[name].spread for r in known]) / 1.96
+        found[name] = held_out(GaussianProcess, features, np.array([r.values[name] for r in known]), noise)
+    return found
 
 
 class _Model:
     """Of one metric: a process of its losses, in which what is far worse than the rest counts as little more so.
 
+    A metric of which less is better and that spans several times its least value, such as a latency, is learned as
+    its logarithm: what makes networks slower does so by factors.
+
     Args:
         sign: 1 where less of the metric is better, else -1.
-        losses: of the records.
+        losses: of the first records, as they are told to :func:`_process`.
     """
 
     def __init__(self, sign: float, losses: np.ndarray) -> None:
-        low, middle, high = np.percentile(losses, [25, 50, 75])
-        self._sign, self._reach = sign, float(high - low)
+        self._by_factors = bool(sign > 0 and losses.min() > 0 and losses.max() > WIDE * losses.min())
+        low, middle, high = np.percentile(np.log(losses) if self._by_factors else losses, [25, 50, 75])
+        self._sign, self._middle, self._reach = sign, float(middle), float(high - low)
         self._from = middle + OUTLIER * self._reach if self._reach > 0 else np.inf
         self.gp = GaussianProcess()
 
@@ -191,7 +222,7 @@ class _Model:
         sign = next((m.loss(1.0) for m in problem.objectives if m.name == name), None)
         if sign is None:
             sign = next(1.0 if x.op in ("<", "<=") else -1.0 for x in problem.limits if x.metric == name)
-        model = cls(sign, sign * np.array([r.values[name] for r in known]))
+        model = cls(sign, sign * np.array([r.values[name] for r in known[: _first(len(known))]]))
 
         def sample(some: Sequence[Record]) -> _Sample:
             some = telling(problem, some)
@@ -202,10 +233,21 @@ class _Model:
             return _Sample(features, losses, noise)
 
         model.gp = _process(sample, known)
+        lost = [r.candidate for r in history[-MOST:] if r.status == "failed" and name not in r.values]
+        if lost:
+            # What fails never shows its value. Were it not taken to be as expected, the doubt about it, and with it
+            # the hope, would stay, and the search would try its like for ever.
+            last, hyper = sample(known), model.gp.hyper
+            more, _ = beliefs.features(beliefs.codes.of(lost), lost)
+            values = np.concatenate([last.values, model.gp.predict(more)[0]])
+            noise = np.concatenate([last.noise, np.full(len(lost), last.noise.mean())])
+            model.gp = GaussianProcess(hyper).fit(last.features + more, values, noise)
         return model
 
     def squash(self, losses: np.ndarray) -> np.ndarray:
-        """Losses with outliers on a logarithmic scale."""
+        """Losses as they are learned: with outliers on a logarithmic scale."""
+        if self._by_factors:
+            losses = np.log(np.maximum(losses, np.finfo(float).tiny))
         beyond = np.maximum(losses - self._from, 0)
         return losses - beyond + (self._reach * np.log1p(beyond / self._reach) if self._reach > 0 else beyond)
 
@@ -213,7 +255,12 @@ class _Model:
         """The metric of squashed losses."""
         beyond = np.maximum(squashed - self._from, 0)
         grown = self._reach * np.expm1(np.minimum(beyond / self._reach, 50.0)) if self._reach > 0 else beyond
-        return self._sign * (squashed - beyond + grown)
+        losses = squashed - beyond + grown
+        return self._sign * (np.exp(np.minimum(losses, 700.0)) if self._by_factors else losses)
+
+    def stretch(self, squashed: np.ndarray) -> np.ndarray:
+        """How much a step of squashed losses means in the metric, outliers left aside."""
+        return np.exp(squashed - self._middle) if self._by_factors else np.ones(len(squashed))
 
     def keeps(self, limit: Limit, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """The probability that a limit is kept."""
@@ -246,15 +293,20 @@ class _Sample:
 
 
 def _process(sample: Callable[[Sequence[Record]], _Sample], known: Sequence[Record]) -> GaussianProcess:
-    """A process of all that is known, with the hyperparameters of the first records of it, up to a fixed number.
+    """A process of all that is known, with the hyperparameters of the first records of it.
 
     So they are a function of the records, and found anew only now and then.
     """
-    size = LEAST
-    while (larger := int(np.ceil(size * REFIT))) <= len(known):
-        size = larger
     last = sample(known)
-    return GaussianProcess(_hyper(sample(known[:size]))).fit(last.features, last.values, last.noise)
+    return GaussianProcess(_hyper(sample(known[: _first(len(known))]))).fit(last.features, last.values, last.noise)
+
+
+def _first(n: int) -> int:
+    """How many of ``n`` records hyperparameters are found with: as many until there are ``REFIT`` times more."""
+    size = LEAST
+    while (larger := int(np.ceil(size * REFIT))) <= n:
+        size = larger
+    return size
 
 
 @lru_cache(maxsize=16)
@@ -276,7 +328,9 @@ def telling(problem: Problem, records: Sequence[Record]) -> Sequence[Record]:
         front = losses[nondominated(losses)]
         reach = np.maximum(np.ptp(front, axis=0), 1e-12)
         # How much better a record would have to be in every objective to stand on the front.
-        behind = ((losses[:, None, :] - front[None, :, :]) / reach).max(axis=2).min(axis=1)
+        behind = np.full(len(losses), np.inf)
+        for member in np.unique(front, axis=0):
+            behind = np.minimum(behind, ((losses - member) / reach).max(axis=1))
         for i in np.argsort(behind, kind="stable"):
             if len(chosen) == MOST:
                 break

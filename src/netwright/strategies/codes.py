@@ -118,6 +118,14 @@ class Codes:
         return self.canonical(np.where(changed, moved, filled))
 
 
+def kinds_of(space: Space) -> list[list[int]]:
+    """Sets of choices with the same options, as their places in the space."""
+    kinds: dict[tuple[object, ...], list[int]] = {}
+    for i, choice in enumerate(space):
+        kinds.setdefault((type(choice.options[0]), *choice.options), []).append(i)
+    return list(kinds.values())
+
+
 def new_rows(rows: np.ndarray, seen: set[bytes]) -> np.ndarray:
     """The rows that are not in ``seen``, each once; they are added to it."""
     keep = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.candidate import Candidate, Option
-from ..core.front import front
+from ..core.front import comparable, nondominated
 from ..core.listed import Listed
 from ..core.record import Record
 from ..core.space import Choice
@@ -16,7 +16,7 @@ from .base import Problem, Strategy, ends, fresh
 from .beliefs import Beliefs, Outlook, telling
 from .codes import keys, new_rows
 from .predict.encode import is_ordered
-from .volume import Volume, hopeful
+from .volume import HOPE, Volume, hopeful
 
 WHOLE = 3000
 """Spaces up to this size are looked at whole."""
@@ -24,6 +24,8 @@ CLIMBERS = 12
 """Networks whose neighbours are looked at in a round, at least."""
 NEIGHBOURS = 12
 """Neighbours of each."""
+HOPES = (HOPE, 2 * HOPE, 4 * HOPE, 8 * HOPE)
+"""Standard deviations by which something may be better than expected: more, where nothing is left to hope for."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,14 @@ class Guided(Strategy):
         pool = self._pool(beliefs, history, seen, rng)
         if not len(pool):
             return []
-        best = beliefs.losses(front(history, problem.objectives))
-        some = hopeful(pool.losses, pool.spread, best)
-        pool = pool[some] if some.any() else pool
-        volume = Volume(best, pool.losses, pool.spread, rng)
+        found = beliefs.losses(comparable(history, problem.objectives))
+        best = found[nondominated(found)]
+        for hope in HOPES:
+            some = hopeful(pool.losses, pool.spread, best, hope)
+            if some.any():
+                pool = pool[some]
+                break
+        volume = Volume(found, pool.losses, pool.spread, rng, hope, beliefs.worth)
         chances = volume.chances(pool.losses, pool.spread)
         free = not isinstance(problem.space, Listed) and problem.space.size > WHOLE
         if problem.pending:  # counted as chosen, since their results are still to come
@@ -134,6 +140,7 @@ class Guided(Strategy):
             pool = beliefs.look(new_rows(codes.of(list(space.enumerate())), seen))
             return pool[pool.allowed]
         measured = telling(beliefs.problem, [r for r in history if r.status != "failed"])
+        listed = new_rows(codes.of(list(space.enumerate())), set(seen)) if isinstance(space, Listed) else None
         pool = everyone = beliefs.look(codes.of([r.candidate for r in measured]))
         for _ in range(self.generations):
             everyone = everyone[_best(everyone.losses, everyone.excess, self.population)]
@@ -141,6 +148,8 @@ class Guided(Strategy):
             one, other = rng.integers(len(everyone), size=(2, 2 * self.population, 2)).min(axis=2)
             other[: self.population] = one[: self.population]
             rows = codes.children(everyone.rows[one], everyone.rows[other], rng)
+            if listed is not None:
+                rows = _nearest(listed, rows, rng)
             newcomers = beliefs.look(new_rows(rows, seen))
             everyone, pool = everyone + newcomers, pool + newcomers
         pool = pool[np.arange(len(measured), len(pool))]
@@ -165,6 +174,14 @@ class _Gains:
             taken.append(int(np.argmax(gain)))
             left *= 1 - self._chances[taken[-1]] * self._pool.feasible[taken[-1]]
         return taken
+
+
+def _nearest(listed: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For every row the listed one that differs in the fewest choices, by lot among equals; none of an empty list."""
+    if not len(listed):
+        return listed
+    lot = rng.random(len(listed))
+    return listed[[int(np.argmin((listed != row).sum(axis=1) + lot)) for row in rows]]
 
 
 def _best(losses: np.ndarray, excess: np.ndarray, n: int) -> np.ndarray:

@@ -48,7 +48,7 @@ class Linas(Strategy):
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
         first = ends(problem, history, n)
-        known = [*(r.candidate for r in history), *first]
+        known = [*problem.proposed(history), *first]
         weak = Predicted.fit(problem, history, self.regressors) if len(history) >= self.batch else None
         if weak is not None and len(first) < n:
             rows = self._search(weak, known, max(self.batch, n), rng)
@@ -61,6 +61,8 @@ class Linas(Strategy):
         seen = keys(weak.codes.of(known))
         whole = weak.whole(population * self.generations, rng)
         rows = new_rows(weak.codes.sample(population, rng) if whole is None else whole, seen)
+        if not len(rows):
+            return rows
         losses, excess = weak(rows)
         best = ranked(losses, excess, population)
         rows, losses, excess = rows[best], losses[best], excess[best]
@@ -173,8 +175,10 @@ class _Weak:
         }
         parts = KFold(min(FOLDS, len(values)), shuffle=True, random_state=0)
         searches = [GridSearchCV(*kinds[kind], cv=parts, scoring="neg_mean_squared_error") for kind in regressors]
+        dice = np.random.get_state()  # scikit-learn's SVR takes a seed from NumPy's global dice, and needs none
         for search in searches:
             search.fit(features.options, (values - self._centre) / self._scale)
+        np.random.set_state(dice)
         self._model = max(searches, key=lambda s: s.best_score_).best_estimator_
 
     def predict(self, features: Features) -> np.ndarray:

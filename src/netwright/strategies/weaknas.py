@@ -36,7 +36,7 @@ class WeakNas(Strategy):
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
         first = ends(problem, history, n)
-        known = [*(r.candidate for r in history), *first]
+        known = [*problem.proposed(history), *first]
         weak = Predicted.fit(problem, history, ("ridge",)) if len(history) >= self.start else None
         if weak is not None and len(first) < n:
             whole = weak.whole(self.pool, rng)

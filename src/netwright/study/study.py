@@ -13,7 +13,7 @@ import numpy as np
 from ..core.candidate import Candidate, digest
 from ..core.errors import MeasureError, NetwrightError, SpaceError, StoreError, Unreachable, one_line
 from ..core.front import Front, losses
-from ..core.limits import Limit, broken, explain, parse_limit
+from ..core.limits import Limit, broken, check_together, explain, parse_limit
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.units import show
@@ -87,6 +87,7 @@ class Study:
             {m.name: m for m in (*self.objectives, *(x for ms in self.measurers for x in ms.metrics))}.values()
         )
         self.limits = tuple(x if isinstance(x, Limit) else parse_limit(x, self.metrics) for x in limits)
+        check_together(self.limits)
         self._exact = [m for m in self.measurers if m.metrics and all(metric.exact for metric in m.metrics)]
         self._exact_values: dict[Candidate, dict[str, float]] = {}
         self.seed, self.racing = seed, racing

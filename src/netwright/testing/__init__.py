@@ -1,5 +1,27 @@
-"""Contracts for people who write their own axis, family or super-network: call them from a test."""
+"""Contracts for those who write their own axis, family, super-network, predictor or strategy: call them from a test."""
 
-from .nets import check_axis, check_supernet
+from __future__ import annotations
 
-__all__ = ["check_axis", "check_supernet"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .nets import check_axis, check_supernet
+    from .predictors import check_predictor
+    from .strategies import check_strategy
+
+# Where each contract lives: those of networks need torch, so each is imported on first use.
+_HOME = {
+    "check_axis": "nets",
+    "check_predictor": "predictors",
+    "check_strategy": "strategies",
+    "check_supernet": "nets",
+}
+
+__all__ = ["check_axis", "check_predictor", "check_strategy", "check_supernet"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

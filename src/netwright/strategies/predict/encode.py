@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.candidate import Candidate
 from ...core.space import Choice, Space
-from ..codes import Codes
+from ..codes import Codes, kinds_of
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,16 @@ class Features:
             self.neighbours,
         )
 
+    def __add__(self, other: Features) -> Features:
+        return Features(
+            np.vstack([self.options, other.options]),
+            np.vstack([self.positions, other.positions]),
+            np.vstack([self.totals, other.totals]),
+            np.vstack([self.regions, other.regions]),
+            np.vstack([self.costs, other.costs]),
+            self.neighbours,
+        )
+
     def with_costs(self, more: np.ndarray) -> Features:
         """With further columns of ``costs``, shape (n, columns)."""
         return replace(self, costs=np.hstack([self.costs, more]))
@@ -69,10 +79,7 @@ class Encoder:
     def __init__(self, space: Space) -> None:
         self.codes = Codes(space)
         self._ordered = [is_ordered(c) for c in space]
-        kinds: dict[tuple[object, ...], list[int]] = {}
-        for i, choice in enumerate(space):
-            kinds.setdefault((type(choice.options[0]), *choice.options), []).append(i)
-        self._kinds = list(kinds.values())
+        self._kinds = kinds_of(space)
         self._stretches = [stretch for places in self._kinds for stretch in _stretches(space, places)]
         self._neighbours = _neighbours(space, self._ordered)
 
