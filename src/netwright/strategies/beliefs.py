@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -20,6 +20,7 @@ from .predict.encode import Encoder, Features
 from .predict.gp import GaussianProcess
 from .predict.regressors import RandomForest
 from .predict.scores import Scores, held_out
+from .shape import Shape
 
 LEAST = 4
 """Records that a model needs."""
@@ -27,10 +28,10 @@ MOST = 400
 """Records that a model learns from: beyond, time grows with their cube, and what is far from the front says little."""
 REFIT = 1.25
 """Hyperparameters are found anew when the records have grown by this factor."""
-WIDE = 2.5
-"""How many times its least value a metric spans, to be learned by factors."""
-OUTLIER = 5.0
-"""Interquartile ranges beyond the median from which on worse is as good as bad."""
+DOUBT = 3.0
+"""By how much more probable, as a logarithm, values must be bent than as they are, to be bent."""
+SHAPING = 60
+"""Records that are enough to tell how values should be bent."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Beliefs:
         for i, metric in enumerate(self.problem.objectives):
             model = self.models.get(metric.name)
             if model is not None:
-                found[:, i] = model.squash(found[:, i])
+                found[:, i] = model.shape(found[:, i])
         return found
 
     def worth(self, points: np.ndarray) -> np.ndarray:
@@ -162,7 +163,7 @@ class Beliefs:
         for metric, column in zip(self.problem.objectives, points.T, strict=True):
             model = self.models.get(metric.name)
             if model is not None:
-                found *= model.stretch(column)
+                found *= model.shape.worth(column)
         return found
 
     def _failing(self, history: Sequence[Record]) -> RandomForest | None:
@@ -195,22 +196,16 @@ def predictability(problem: Problem, records: Sequence[Record]) -> dict[str, Sco
 
 
 class _Model:
-    """Of one metric: a process of its losses, in which what is far worse than the rest counts as little more so.
-
-    A metric of which less is better and that spans several times its least value, such as a latency, is learned as
-    its logarithm: what makes networks slower does so by factors.
+    """Of one metric: a process of its losses, bent as they are most probable.
 
     Args:
         sign: 1 where less of the metric is better, else -1.
-        losses: of the first records, as they are told to :func:`_process`.
+        shape: of the losses.
+        gp: of the bent losses.
     """
 
-    def __init__(self, sign: float, losses: np.ndarray) -> None:
-        self._by_factors = bool(sign > 0 and losses.min() > 0 and losses.max() > WIDE * losses.min())
-        low, middle, high = np.percentile(np.log(losses) if self._by_factors else losses, [25, 50, 75])
-        self._sign, self._middle, self._reach = sign, float(middle), float(high - low)
-        self._from = middle + OUTLIER * self._reach if self._reach > 0 else np.inf
-        self.gp = GaussianProcess()
+    def __init__(self, sign: float, shape: Shape, gp: GaussianProcess) -> None:
+        self._sign, self.shape, self.gp = sign, shape, gp
 
     @classmethod
     def of(cls, beliefs: Beliefs, name: str, history: Sequence[Record]) -> _Model | None:
@@ -222,51 +217,44 @@ class _Model:
         sign = next((m.loss(1.0) for m in problem.objectives if m.name == name), None)
         if sign is None:
             sign = next(1.0 if x.op in ("<", "<=") else -1.0 for x in problem.limits if x.metric == name)
-        model = cls(sign, sign * np.array([r.values[name] for r in known[: _first(len(known))]]))
 
-        def sample(some: Sequence[Record]) -> _Sample:
+        def sample(some: Sequence[Record], shape: Shape) -> _Sample:
             some = telling(problem, some)
             candidates = [r.candidate for r in some]
             features, _ = beliefs.features(beliefs.codes.of(candidates), candidates)
-            losses = model.squash(sign * np.array([r.values[name] for r in some]))
+            losses = shape(sign * np.array([r.values[name] for r in some]))
             noise = np.array([r.measurements[name].spread for r in some]) / 1.96
             return _Sample(features, losses, noise)
 
-        model.gp = _process(sample, known)
+        # Shape and hyperparameters are functions of the first records, and found anew only now and then.
+        early = known[: min(_first(len(known)), SHAPING)]
+        losses = sign * np.array([r.values[name] for r in telling(problem, early)])
+        shapes = Shape.all_for(losses, positive=sign > 0)
+        evidence = [_tuned(sample(early, x))[1] + x.log_slope(losses).sum() for x in shapes]
+        evidence[0] += DOUBT
+        shape = shapes[int(np.argmax(evidence))]
+        hyper, _ = _tuned(sample(known[: _first(len(known))], shape))
+        last = sample(known, shape)
+        model = cls(sign, shape, GaussianProcess(hyper).fit(last.features, last.values, last.noise))
         lost = [r.candidate for r in history[-MOST:] if r.status == "failed" and name not in r.values]
         if lost:
             # What fails never shows its value. Were it not taken to be as expected, the doubt about it, and with it
             # the hope, would stay, and the search would try its like for ever.
-            last, hyper = sample(known), model.gp.hyper
             more, _ = beliefs.features(beliefs.codes.of(lost), lost)
             values = np.concatenate([last.values, model.gp.predict(more)[0]])
             noise = np.concatenate([last.noise, np.full(len(lost), last.noise.mean())])
             model.gp = GaussianProcess(hyper).fit(last.features + more, values, noise)
         return model
 
-    def squash(self, losses: np.ndarray) -> np.ndarray:
-        """Losses as they are learned: with outliers on a logarithmic scale."""
-        if self._by_factors:
-            losses = np.log(np.maximum(losses, np.finfo(float).tiny))
-        beyond = np.maximum(losses - self._from, 0)
-        return losses - beyond + (self._reach * np.log1p(beyond / self._reach) if self._reach > 0 else beyond)
-
-    def value(self, squashed: np.ndarray) -> np.ndarray:
-        """The metric of squashed losses."""
-        beyond = np.maximum(squashed - self._from, 0)
-        grown = self._reach * np.expm1(np.minimum(beyond / self._reach, 50.0)) if self._reach > 0 else beyond
-        losses = squashed - beyond + grown
-        return self._sign * (np.exp(np.minimum(losses, 700.0)) if self._by_factors else losses)
-
-    def stretch(self, squashed: np.ndarray) -> np.ndarray:
-        """How much a step of squashed losses means in the metric, outliers left aside."""
-        return np.exp(squashed - self._middle) if self._by_factors else np.ones(len(squashed))
+    def value(self, shaped: np.ndarray) -> np.ndarray:
+        """The metric of bent losses."""
+        return self._sign * self.shape.undone(shaped)
 
     def keeps(self, limit: Limit, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """The probability that a limit is kept."""
         from scipy.special import ndtr
 
-        bound = float(self.squash(np.array([self._sign * limit.bound]))[0])
+        bound = float(self.shape(np.array([self._sign * limit.bound]))[0])
         inside = ndtr((bound - mean) / spread)
         upper = (limit.op in ("<", "<=")) == (self._sign > 0)
         return np.asarray(inside if upper else 1 - inside)
@@ -292,15 +280,6 @@ class _Sample:
         return isinstance(other, _Sample) and self._digest == other._digest
 
 
-def _process(sample: Callable[[Sequence[Record]], _Sample], known: Sequence[Record]) -> GaussianProcess:
-    """A process of all that is known, with the hyperparameters of the first records of it.
-
-    So they are a function of the records, and found anew only now and then.
-    """
-    last = sample(known)
-    return GaussianProcess(_hyper(sample(known[: _first(len(known))]))).fit(last.features, last.values, last.noise)
-
-
 def _first(n: int) -> int:
     """How many of ``n`` records hyperparameters are found with: as many until there are ``REFIT`` times more."""
     size = LEAST
@@ -309,12 +288,15 @@ def _first(n: int) -> int:
     return size
 
 
-@lru_cache(maxsize=16)
-def _hyper(sample: _Sample) -> np.ndarray:
-    """The hyperparameters that fit a sample: remembered, since many proposals are made with the same."""
-    hyper = GaussianProcess().fit(sample.features, sample.values, sample.noise).hyper
-    assert hyper is not None
-    return hyper
+@lru_cache(maxsize=32)
+def _tuned(sample: _Sample) -> tuple[np.ndarray, float]:
+    """The hyperparameters that fit a sample, and the logarithm of the sample's probability with them.
+
+    Remembered, since many proposals are made with the same.
+    """
+    process = GaussianProcess().fit(sample.features, sample.values, sample.noise)
+    assert process.hyper is not None
+    return process.hyper, process.evidence
 
 
 def telling(problem: Problem, records: Sequence[Record]) -> Sequence[Record]:

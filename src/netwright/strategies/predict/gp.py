@@ -60,6 +60,8 @@ class GaussianProcess(Predictor):
 
     def __init__(self, hyper: np.ndarray | None = None) -> None:
         self.hyper = hyper
+        self.evidence = np.nan
+        """The logarithm of the values' probability, up to a constant for so many, with hyperparameters as found."""
 
     def fit(self, features: Features, values: np.ndarray, noise: np.ndarray | None = None) -> GaussianProcess:
         from scipy.linalg import cho_solve
@@ -72,7 +74,9 @@ class GaussianProcess(Predictor):
         targets = (values - self._centre) / self._scale
         trust = _relative(noise, len(values))
         if self.hyper is None:
-            self.hyper = _find(self._inputs, targets, trust)
+            self.hyper, evidence = _find(self._inputs, targets, trust)
+            # Of the values, not of their standard scores.
+            self.evidence = evidence - len(values) * float(np.log(self._scale))
         self._weighed = _weighed(self._inputs, self.hyper)
         kernel = _kernels(self._weighed, self._weighed, self.hyper)
         gram = np.sum(kernel, axis=0) + np.diag(np.exp(self.hyper[-1]) * trust + JITTER)
@@ -164,8 +168,11 @@ def _relative(noise: np.ndarray | None, n: int) -> np.ndarray:
     return np.asarray(np.clip(variance, 0.01, 100.0))
 
 
-def _find(inputs: list[np.ndarray], targets: np.ndarray, trust: np.ndarray) -> np.ndarray:
-    """The hyperparameters of the highest posterior; ``trust``: variances of the noise, relative to one another."""
+def _find(inputs: list[np.ndarray], targets: np.ndarray, trust: np.ndarray) -> tuple[np.ndarray, float]:
+    """The hyperparameters of the highest posterior, and its logarithm.
+
+    ``trust``: variances of the noise, relative to one another.
+    """
     from scipy.linalg import LinAlgError, cho_solve
     from scipy.optimize import minimize
 
@@ -210,4 +217,4 @@ def _find(inputs: list[np.ndarray], targets: np.ndarray, trust: np.ndarray) -> n
 
     bounds = [(m - 6, m + 6) for m in prior]
     found = minimize(unlikely, prior, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
-    return np.asarray(found.x)
+    return np.asarray(found.x), -float(found.fun)
