@@ -28,8 +28,6 @@ MOST = 400
 """Records that a model learns from: beyond, time grows with their cube, and what is far from the front says little."""
 REFIT = 1.25
 """Hyperparameters are found anew when the records have grown by this factor."""
-DOUBT = 3.0
-"""By how much more probable, as a logarithm, values must be bent than as they are, to be bent."""
 SHAPING = 60
 """Records that are enough to tell how values should be bent."""
 
@@ -231,7 +229,6 @@ class _Model:
         losses = sign * np.array([r.values[name] for r in telling(problem, early)])
         shapes = Shape.all_for(losses, positive=sign > 0)
         evidence = [_tuned(sample(early, x))[1] + x.log_slope(losses).sum() for x in shapes]
-        evidence[0] += DOUBT
         shape = shapes[int(np.argmax(evidence))]
         hyper, _ = _tuned(sample(known[: _first(len(known))], shape))
         last = sample(known, shape)
