@@ -140,16 +140,16 @@ def test_values_are_bent_where_that_makes_them_more_probable() -> None:
     space = Space([Choice(f"c{i}", ("none", "skip", "conv")) for i in range(8)])
     drawn = list(dict.fromkeys(space.sample(rng) for _ in range(60)))
 
-    def quality(candidate: Candidate, broken: float) -> float:
+    def quality(candidate: Candidate, may_break: bool) -> float:
         found = [candidate[f"c{i}"] for i in range(8)]
-        dead = any(one == other == "none" for one, other in pairwise(found[:5]))
-        return broken if dead else 90 + found.count("conv") + 0.5 * found.count("skip")
+        dead = may_break and any(one == other == "none" for one, other in pairwise(found[:5]))
+        return 10.0 if dead else 90 + found.count("conv") + 0.5 * found.count("skip")
 
-    for broken, bent in ((10.0, True), (89.0, False)):
-        history = [Record(c, {"quality": Measurement(quality(c, broken))}) for c in drawn]
+    for may_break in (True, False):
+        history = [Record(c, {"quality": Measurement(quality(c, may_break))}) for c in drawn]
         model = Beliefs(Problem(space, (QUALITY,)), history).models["quality"]
         assert model is not None
-        assert (model.shape.bend == model.shape.middle) == bent
+        assert (model.shape.bend == model.shape.middle) == may_break
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
