@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Idle OpenMP threads sleep instead of spinning; two test processes with a torch thread each fill two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo demo-short test test-slow test-data test-zoo docs bench clean
+.PHONY: demo demo-short test test-slow test-data test-zoo docs bench bench-search bench-search-quick clean
 
 demo: .venv/ready  ## the whole job on handwritten digits, about a minute and a half
 	$(BIN)/netwright fit digits --out runs/digits
@@ -34,6 +34,16 @@ docs: .venv/docs  ## docs/_build/index.html
 
 bench: .venv/ready  ## what an active sub-network costs beside its extracted twin
 	$(BIN)/python benchmarks/cost.py
+
+bench-search: .venv/ready  ## strategies beside their peers: needs ../shared/bench; an hour or two
+	$(BIN)/python benchmarks/search_ofa.py --jobs 2
+	$(BIN)/python benchmarks/search_ofa.py --jobs 2 --objectives three
+	$(BIN)/python benchmarks/search_ofa.py --jobs 2 --objectives limit
+	$(BIN)/python benchmarks/search_ofa.py --jobs 2 --noise
+	$(BIN)/python benchmarks/search_spaces.py
+
+bench-search-quick: .venv/ready  ## fails where guided no longer leads random and NSGA-II: needs ../shared/bench
+	$(BIN)/python benchmarks/search_ofa.py --quick
 
 clean:
 	rm -rf .venv runs docs/_build

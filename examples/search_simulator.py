@@ -57,7 +57,7 @@ records = nw.search(
     objectives={"cycles": "min", "energy": "min", "area": "min"},
     exact=area,
     limits=["area <= 800"],
-    evaluations=60,
+    evaluations=40,
 )
 failed = sum(record.status == "failed" for record in records)
 print(f"{len(records)} simulated of {space.size}, {failed} could not run")

@@ -234,6 +234,13 @@ def test_example_search_function():
     assert float(rows[0][0]) >= 90
 
 
+def test_example_search_simulator():
+    first, *rows = python((EXAMPLES / "search_simulator.py").read_text(), EXAMPLES).splitlines()
+    simulated, failed = int(first.split()[0]), int(first.split()[4])
+    assert simulated == 40 and 0 < failed < 40, "some candidates do not fit, and the search goes on"
+    assert len(rows) >= 3 and all(float(row.split()[4]) <= 800 for row in rows)
+
+
 def test_example_own_loop(tmp_path):
     run = subprocess.run(
         [sys.executable, EXAMPLES / "own_loop.py", tmp_path], cwd=tmp_path, capture_output=True, text=True
