@@ -24,6 +24,13 @@ class Candidate(Mapping[str, Option]):
     def __init__(self, choices: Mapping[str, Option]) -> None:
         self._choices = {n: _frozen(o) if isinstance(o, list | tuple) else o for n, o in choices.items()}
 
+    @classmethod
+    def of_options(cls, choices: dict[str, Option]) -> Candidate:
+        """The candidate of options that are a space's own, which need not be looked through."""
+        candidate = cls.__new__(cls)
+        candidate._choices = choices
+        return candidate
+
     def __getitem__(self, name: str) -> Option:
         return self._choices[name]
 

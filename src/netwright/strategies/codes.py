@@ -81,7 +81,7 @@ class Codes:
         """The candidates of canonical rows."""
         named: list[tuple[str, tuple[Option, ...]]] = [(c.name, c.options) for c in self.space]
         return [
-            Candidate({name: options[i] for (name, options), i in zip(named, row, strict=True) if i >= 0})
+            Candidate.of_options({name: options[i] for (name, options), i in zip(named, row, strict=True) if i >= 0})
             for row in rows.tolist()
         ]
 

@@ -10,7 +10,7 @@ from ..core.front import nondominated
 
 DRAWS = 10000
 """Points drawn in the box that may be won."""
-SAMPLES = 3000
+SAMPLES = 2000
 """Points that remain to judge by, at most."""
 SCARCE = 1000
 """Where fewer remain, as many are drawn where alone something can still be won."""
