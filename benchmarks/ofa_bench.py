@@ -273,7 +273,7 @@ def search_front(ofa: Ofa, objectives: int, stages: Sequence[tuple[int, int]]) -
                 other = np.clip(one + rng.integers(-8, 9, size=population), 0, len(rows) - 1)
             else:  # winners of tournaments: the rows stand best first
                 one, other = rng.integers(len(rows), size=(2, population, 2)).min(axis=2)
-            near = codes.mutated(rows[rng.integers(len(rows), size=population)], rng)
+            near = codes.neighbours(rows[rng.integers(len(rows), size=population)], rng)
             rows, losses = join(
                 new_rows(np.vstack([codes.children(rows[one], rows[other], rng), near]), seen), population
             )

@@ -105,7 +105,7 @@ def compared(job: Job, strategy: nw.Strategy, seed: int, evaluations: int, confi
     shown = sum(r.measurements["accuracy"].n for r in raced.records)
     return [
         100 - 100 * shown / sum(r.measurements["accuracy"].n for r in judged),
-        *(100 * unspent / (spent + unspent)),
+        *np.asarray(100 * unspent / (spent + unspent)).tolist(),
         len(stopped),
         sum(r.candidate in whole for r in true),
         len(raced.front()),
