@@ -219,7 +219,7 @@ def test_example_own_model(tmp_path):
     assert {"study.db", "front.json", "report.html", "test.npz"} <= found.keys()
     for manifest in out.glob("networks/*/manifest.json"):
         about = json.loads(manifest.read_text())
-        assert about["test"]["accuracy"]["value"] >= 90
+        assert about["test"]["accuracy"]["value"] >= (90 if "accurate" in about["role"] else 75)
         network = manifest.parent
         test = np.load(out / "test.npz")
         scores = run_onnx(network / "model.onnx", torch.from_numpy(test["inputs"]))

@@ -152,7 +152,7 @@ def test_export_of_a_named_network(copy):
 def test_an_exported_network_has_the_role_that_it_has_now(tmp_path):
     """A longer search may pick other networks, and the same network as something else."""
     picked = {}
-    for evaluations in (2, 3):
+    for evaluations in (3, 6):
         told = done("fit", TINY, "--out", tmp_path, "--evaluations", evaluations)
         before, picked = (
             picked,

@@ -28,6 +28,8 @@ MOST = 400
 """Records that a model learns from: beyond, time grows with their cube, and what is far from the front says little."""
 REFIT = 1.25
 """Hyperparameters are found anew when the records have grown by this factor."""
+TUNING = 200
+"""Records that are enough to find hyperparameters with."""
 SHAPING = 60
 """Records that are enough to tell how values should be bent."""
 
@@ -216,8 +218,8 @@ class _Model:
         if sign is None:
             sign = next(1.0 if x.op in ("<", "<=") else -1.0 for x in problem.limits if x.metric == name)
 
-        def sample(some: Sequence[Record], shape: Shape) -> _Sample:
-            some = telling(problem, some)
+        def sample(some: Sequence[Record], shape: Shape, most: int = MOST) -> _Sample:
+            some = telling(problem, some, most)
             candidates = [r.candidate for r in some]
             features, _ = beliefs.features(beliefs.codes.of(candidates), candidates)
             losses = shape(sign * np.array([r.values[name] for r in some]))
@@ -230,7 +232,7 @@ class _Model:
         shapes = Shape.all_for(losses, positive=sign > 0)
         evidence = [_tuned(sample(early, x))[1] + x.log_slope(losses).sum() for x in shapes]
         shape = shapes[int(np.argmax(evidence))]
-        hyper, _ = _tuned(sample(known[: _first(len(known))], shape))
+        hyper, _ = _tuned(sample(known[: _first(len(known))], shape, TUNING))
         last = sample(known, shape)
         model = cls(sign, shape, GaussianProcess(hyper).fit(last.features, last.values, last.noise))
         lost = [r.candidate for r in history[-MOST:] if r.status == "failed" and name not in r.values]
@@ -296,12 +298,12 @@ def _tuned(sample: _Sample) -> tuple[np.ndarray, float]:
     return process.hyper, process.evidence
 
 
-def telling(problem: Problem, records: Sequence[Record]) -> Sequence[Record]:
-    """At most ``MOST`` records, in their order: three quarters of them the nearest to the front, the others spread."""
-    if len(records) <= MOST:
+def telling(problem: Problem, records: Sequence[Record], most: int = MOST) -> Sequence[Record]:
+    """At most ``most`` records, in their order: three quarters of them the nearest to the front, the others spread."""
+    if len(records) <= most:
         return records
     whole = [i for i, r in enumerate(records) if problem.losses(r) is not None]
-    chosen = set(np.linspace(0, len(records) - 1, MOST // 4).astype(int).tolist())
+    chosen = set(np.linspace(0, len(records) - 1, most // 4).astype(int).tolist())
     if whole:
         losses = np.array([problem.losses(records[i]) for i in whole])
         front = losses[nondominated(losses)]
@@ -311,7 +313,7 @@ def telling(problem: Problem, records: Sequence[Record]) -> Sequence[Record]:
         for member in np.unique(front, axis=0):
             behind = np.minimum(behind, ((losses - member) / reach).max(axis=1))
         for i in np.argsort(behind, kind="stable"):
-            if len(chosen) == MOST:
+            if len(chosen) == most:
                 break
             chosen.add(whole[i])
     return [records[i] for i in sorted(chosen)]

@@ -58,7 +58,8 @@ class Guided(Strategy):
         rng = problem.rng(history)
         chosen = ends(problem, history, n)
         known = [*problem.proposed(history), *chosen]
-        if len(history) >= self.start and len(chosen) < n:
+        left = problem.space.size - len(known)
+        if len(history) >= self.start and 0 < n - len(chosen) < left:
             beliefs = Beliefs(problem, history)
             if beliefs.ready:
                 chosen += self._choose(beliefs, history, known, n - len(chosen), rng)
