@@ -52,7 +52,7 @@ class Guided(Strategy):
     start: int = 10
     population: int = 80
     generations: int = 3
-    climbs: int = 12
+    climbs: int = 8
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
