@@ -24,10 +24,9 @@ import numpy as np
 
 import netwright as nw
 from netwright.core.front import losses
-from netwright.core.metric import Measurement
+from netwright.core.metric import AT_BEST, Measurement, Subject
 from netwright.core.record import Record
 from netwright.job import Job
-from netwright.measure.base import AT_BEST, Subject
 from netwright.recipe import load
 from netwright.study.store import MemoryStore
 from netwright.study.study import Study

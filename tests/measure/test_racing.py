@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import netwright as nw
-from netwright.measure.base import AT_BEST, Race, Subject
+from netwright.core.metric import AT_BEST
+from netwright.measure.base import Race, Subject
 from netwright.measure.quality import LOOKS, most_right, proportion
 
 TOTAL = 400

@@ -12,8 +12,8 @@ import pytest
 
 import netwright as nw
 from netwright.core.errors import NetwrightError, Unreachable
-from netwright.core.metric import Measurement, Metric
-from netwright.measure.base import AT_BEST, Measurer, Subject
+from netwright.core.metric import AT_BEST, Measurement, Metric
+from netwright.measure.base import Measurer, Subject
 from netwright.recipe import load
 from netwright.study.store import MemoryStore
 from netwright.study.study import Step, Study

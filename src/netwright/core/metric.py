@@ -11,6 +11,9 @@ from .errors import MeasureError, SpaceError
 
 Direction = Literal["max", "min"]
 
+AT_BEST = "at_best"
+"""The entry of a measurement's ``how`` that says that it was stopped: the best value that it may have when whole."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -66,7 +69,7 @@ class Measurement:
     @property
     def whole(self) -> bool:
         """Whether it stands on all samples, not on the part of them after which it was stopped."""
-        return "at_best" not in self.how
+        return AT_BEST not in self.how
 
     def to_json(self) -> dict[str, Any]:
         """``{"value", "unit", "spread", "n"}`` and the entries of ``how`` beside them."""

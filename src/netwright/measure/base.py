@@ -46,10 +46,6 @@ class Race:
     lost: Callable[[str, float], bool]
 
 
-AT_BEST = "at_best"
-"""The entry of a measurement's ``how`` that says that it was stopped: the best value that it may have when whole."""
-
-
 class Subject:
     """One candidate under measurement: extracted once, converted once, for all measurers.
 

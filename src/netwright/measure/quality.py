@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import MeasureError
-from ..core.metric import Measurement, Metric
+from ..core.metric import AT_BEST, Measurement, Metric
 from ..nets.inputs import call
-from .base import AT_BEST, Measurer, Subject
+from .base import Measurer, Subject
 
 LOOKS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 """The shares of the examples after which a racing network is looked at."""

@@ -14,7 +14,7 @@ from ..core.errors import NetError, nearest
 from .axes import Experts, Width
 from .axes.width import Slot
 from .cut import Anatomy
-from .inputs import call, inputs_of, tensors_in
+from .inputs import call, evaluating, inputs_of, tensors_in
 from .layers import CONVOLUTIONS, is_transposed_linear
 from .supernet import SuperNet
 
@@ -171,16 +171,13 @@ def _activations(net: SuperNet, widths: list[Width], batches: list[Any]) -> list
         return hook
 
     handles = [anatomy.modules[path].register_forward_pre_hook(watch(path)) for path in dims]
-    mode = {m: m.training for m in net.module.modules()}
-    net.module.eval()
     try:
-        for batch in batches:
-            call(net.module, inputs_of(batch))
+        with evaluating(net.module):
+            for batch in batches:
+                call(net.module, inputs_of(batch))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in mode.items():
-            module.training = training
     scores = []
     for width in widths:
         total = torch.zeros(width.channels, dtype=torch.float64)
@@ -244,35 +241,33 @@ def _taylor(net: SuperNet, widths: list[Width], batches: list[Any], loss: Loss |
     anatomy = net.anatomy
     wholes = {name: t for name in anatomy.parameters if (t := anatomy.tensor(name)).is_floating_point()}
     wanted = {name: t.requires_grad for name, t in wholes.items()}
-    mode = {m: m.training for m in net.module.modules()}
     scores = [torch.zeros(width.channels, dtype=torch.float64) for width in widths]
     generator = torch.Generator().manual_seed(0)
     gates = _Gates(anatomy, widths)
-    net.module.eval()
     try:
         for t in wholes.values():
             t.requires_grad_(True)
-        for batch in batches:
-            gates.of.clear()
-            output = call(net.module, inputs_of(batch))
-            value = loss(output, batch) if loss else _projected(output, generator)
-            read = {at for at, _ in gates.of}
-            others = [at for at in range(len(widths)) if at not in read]  # judged by their weights
-            names = [n for n in dict.fromkeys(n for at in others for n in _tensors(anatomy, widths[at])) if n in wholes]
-            asked = [*gates.of.values(), *(wholes[n] for n in names)]
-            found = torch.autograd.grad(value, asked, allow_unused=True)
-            for (at, _), gradient in zip(gates.of, found, strict=False):
-                if gradient is not None:
-                    scores[at] += gradient.double().square().sum(0).cpu()
-            gradients = dict(zip(names, found[len(gates.of) :], strict=True))
-            for at in others:
-                scores[at] += _changes(anatomy, widths[at], gradients).square()
+        with evaluating(net.module):
+            for batch in batches:
+                gates.of.clear()
+                output = call(net.module, inputs_of(batch))
+                value = loss(output, batch) if loss else _projected(output, generator)
+                read = {at for at, _ in gates.of}
+                others = [at for at in range(len(widths)) if at not in read]  # judged by their weights
+                named = dict.fromkeys(n for at in others for n in _tensors(anatomy, widths[at]))
+                names = [n for n in named if n in wholes]
+                asked = [*gates.of.values(), *(wholes[n] for n in names)]
+                found = torch.autograd.grad(value, asked, allow_unused=True)
+                for (at, _), gradient in zip(gates.of, found, strict=False):
+                    if gradient is not None:
+                        scores[at] += gradient.double().square().sum(0).cpu()
+                gradients = dict(zip(names, found[len(gates.of) :], strict=True))
+                for at in others:
+                    scores[at] += _changes(anatomy, widths[at], gradients).square()
     finally:
         gates.remove()
         for name, t in wholes.items():
             t.requires_grad_(wanted[name])
-        for part, training in mode.items():
-            part.training = training
     return scores
 
 

@@ -18,7 +18,7 @@ from .axes import Axis, Setting, Share
 from .count import Counter, Counts
 from .cut import Anatomy, Cut, Draft, applied
 from .extract import extract
-from .inputs import Inputs, call
+from .inputs import Inputs, call, evaluating
 from .trace import Tracer, check_devices
 
 
@@ -266,13 +266,11 @@ class SuperNet:
 
     def _check_runs(self) -> None:
         without_data = check_devices(self.anatomy, self.example_inputs)
-        training = {module: module.training for module in self.module.modules()}
-        self.module.eval()
         try:
-            if without_data:
-                self.tracer.form(self.cut(self.smallest))
-                return
-            with torch.no_grad():
+            with evaluating(self.module), torch.no_grad():
+                if without_data:
+                    self.tracer.form(self.cut(self.smallest))
+                    return
                 call(self.module, self.example_inputs)
                 with self.active(self.smallest) as module:
                     call(module, self.example_inputs)
@@ -280,6 +278,3 @@ class SuperNet:
             raise
         except Exception as error:
             raise NetError(f"the network raises on its example inputs: {one_line(error)}") from error
-        finally:
-            for module, mode in training.items():
-                module.training = mode

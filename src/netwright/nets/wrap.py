@@ -63,9 +63,8 @@ def wrap(
     tracer = Tracer(anatomy, example_inputs)
     trace = tracer.run(Cut())
     learning = _learning(tracer, trace, anatomy)
-    if learning and not repeats(
-        anatomy, example_inputs
-    ):  # nothing could be proved in a mode that draws its own numbers
+    # In a mode that draws its own numbers nothing could be proved.
+    if learning and not repeats(anatomy, example_inputs):
         learning = None
     ties = Ties(learning or trace)
     proof = Proof(anatomy, tracer, example_inputs, wanted, unwanted, learning is not None)

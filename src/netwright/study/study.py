@@ -14,10 +14,10 @@ from ..core.candidate import Candidate, digest
 from ..core.errors import MeasureError, NetwrightError, SpaceError, StoreError, Unreachable, one_line
 from ..core.front import Front, losses
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
-from ..core.metric import Measurement, Metric
+from ..core.metric import AT_BEST, Measurement, Metric
 from ..core.record import Record
 from ..core.units import show
-from ..measure.base import AT_BEST, Measurer, Race, Searchable, Subject
+from ..measure.base import Measurer, Race, Searchable, Subject
 from ..strategies.base import Problem, Strategy, fresh
 from .journal import read_journal
 from .sqlite import SqliteStore
@@ -336,7 +336,7 @@ class Study:
 
 def _stopped(record: Record) -> dict[str, float]:
     """What was stopped before it was measured whole: metric name to the best value that it may have."""
-    return {name: m.how[AT_BEST] for name, m in record.measurements.items() if AT_BEST in m.how}
+    return {name: m.how[AT_BEST] for name, m in record.measurements.items() if not m.whole}
 
 
 def _nearest_sentence(limits: Sequence[Limit], values: Mapping[str, float]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..core.errors import NetError, one_line
 from ..formats.bundle import export, load
 from ..nets.axes import Axis, Width
 from ..nets.cut import Cut, Draft
-from ..nets.inputs import Inputs, call, each_tensor, tensors_in
+from ..nets.inputs import Inputs, call, each_tensor, evaluating, tensors_in
 from ..nets.layers import attributes
 from ..nets.proof import untied
 from ..nets.supernet import SuperNet
@@ -58,19 +57,8 @@ def check_supernet(
     if isinstance(candidates, int):
         rng = np.random.default_rng(seed)
         candidates = [net.smallest, net.largest, *(net.space.sample(rng) for _ in range(candidates))]
-    with _evaluating(net.module):
+    with evaluating(net.module):
         _check(net, inputs, candidates, trains, tuple(formats), tolerance)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _check(
@@ -133,7 +121,7 @@ def check_axis(module: nn.Module, axis: Axis, example_inputs: Inputs, *, toleran
 
 
 def _computed(net: SuperNet, candidate: Candidate, inputs: Inputs) -> list[Tensor]:
-    with _evaluating(net.module), net.active(candidate) as module:
+    with evaluating(net.module), net.active(candidate) as module:
         return _run(module, inputs, f"{candidate}: active, it")
 
 
