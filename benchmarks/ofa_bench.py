@@ -29,7 +29,7 @@ from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.strategies.base import Problem
 from netwright.strategies.codes import Codes, new_rows
-from netwright.strategies.linas import ranked
+from netwright.strategies.ranking import ranked
 
 TOP1 = Metric("top1", "%", "max")
 MACS = Metric("macs", "", "min", exact=True)

@@ -15,7 +15,7 @@ import numpy as np
 from ofa_bench import Session, Spent
 
 from netwright.core.record import Record
-from netwright.strategies.linas import ranked
+from netwright.strategies.ranking import ranked
 
 GENES = 45
 """Each 0, 1 or 2: 20 kernels, 20 expansions, 5 depths; those of blocks that do not exist change nothing."""

@@ -24,9 +24,10 @@ import numpy as np
 
 import netwright as nw
 from netwright.core.front import losses
-from netwright.core.metric import AT_BEST, Measurement, Subject
+from netwright.core.metric import AT_BEST, Measurement
 from netwright.core.record import Record
 from netwright.job import Job
+from netwright.measure.base import Subject
 from netwright.recipe import load
 from netwright.study.store import MemoryStore
 from netwright.study.study import Study

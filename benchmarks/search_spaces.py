@@ -54,7 +54,7 @@ from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.strategies.base import Problem, Strategy
 from netwright.strategies.codes import Codes, new_rows
-from netwright.strategies.linas import ranked
+from netwright.strategies.ranking import ranked
 
 SHARED = Path("../shared")
 MARKS = (50, 100, 200)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from typing import get_args, get_type_hints
 
 import pytest
 import yaml
@@ -49,6 +50,12 @@ def test_defaults():
     recipe = parse(LEAST, "my.yaml")
     assert recipe == Recipe("m:f", "m:g")
     assert recipe.objectives == ["accuracy", "latency"] and recipe.train == Train() and recipe.export == Export()
+
+
+def test_the_strategies_that_may_be_named_are_those_that_there_are():
+    from netwright.job import STRATEGIES
+
+    assert set(get_args(get_type_hints(Search)["strategy"])) == set(STRATEGIES)
 
 
 @pytest.mark.parametrize(

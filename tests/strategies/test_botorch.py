@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from netwright.core.candidate import Candidate
-from netwright.core.errors import NetwrightError
+from netwright.core.errors import MissingExtra
 from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
+from netwright.strategies import botorch as module
 from netwright.strategies.base import Problem
 from netwright.strategies.botorch import BoTorch
 
@@ -59,7 +60,19 @@ def test_what_it_asks_is_new_allowed_good_and_repeatable(
     assert strategy.ask(problem, history(), 4) == asked
 
 
+def test_what_is_being_measured_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models are left out, so that this runs without the extra: everything that may be taken is."""
+    monkeypatch.setattr(module, "_chosen", lambda problem, whole, guess, rows, n, seed: range(len(rows)))
+    space = Space([Choice("w0", (1, 2, 3)), Choice("w1", (1, 2, 3, 4))])
+    everyone = list(space.enumerate())
+    known, pending = everyone[1:6], (everyone[0], *everyone[6:9])
+    values = {"quality": Measurement(1.0), "cost": Measurement(2.0)}
+    problem = Problem(space, (QUALITY, COST), (), cost, pending=pending)
+    asked = BoTorch(start=5).ask(problem, [Record(c, values) for c in known], 12)
+    assert set(asked) == set(everyone[9:]) and len(asked) == 3
+
+
 @pytest.mark.skipif(find_spec("botorch") is not None, reason="the extra 'botorch' is installed")
 def test_a_missing_extra_is_named() -> None:
-    with pytest.raises(NetwrightError, match=r"netwright\[botorch\]"):
+    with pytest.raises(MissingExtra, match=r"the strategy BoTorch needs .*netwright\[botorch\]"):
         BoTorch(start=10).ask(Problem(SPACE, (QUALITY, COST), (), cost), history(), 2)

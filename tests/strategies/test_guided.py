@@ -9,6 +9,8 @@ from functools import cache, partial
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import netwright as nw
 from netwright.core.candidate import Candidate
@@ -19,7 +21,7 @@ from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.strategies.base import Problem
 from netwright.strategies.guided import WHOLE, Guided
-from netwright.strategies.volume import Volume
+from netwright.strategies.volume import Volume, hopeful
 
 Values = Mapping[str, float]
 
@@ -253,3 +255,14 @@ def test_small_gains_between_close_points_are_told_apart() -> None:
     volume = Volume(front, alike, np.zeros((5, 2)), np.random.default_rng(0))  # boxes that lie one in another
     gains = volume.chances(alike, np.zeros((5, 2))) @ volume.open
     assert gains / gains[0] == pytest.approx(np.prod([11.0, 39.0] - alike, axis=1) / 0.64, rel=0.12)
+
+
+@given(st.integers(0, 12), st.integers(0, 8), st.floats(0, 3), st.integers(0, 1000))
+def test_hope_is_given_up_where_even_the_best_that_may_be_is_no_better(n: int, m: int, hope: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    expected, found = (rng.integers(0, 5, size=(k, 2)).astype(float) for k in (n, m))
+    spread = rng.integers(0, 2, size=(n, 2)).astype(float)
+    kept = hopeful(expected, spread, found, hope)
+    for i in range(n):
+        best = expected[i] - hope * spread[i]
+        assert kept[i] == all((best < other).any() for other in found)

@@ -7,19 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from netwright.core.candidate import Candidate
-from netwright.core.front import nondominated
 from netwright.core.limits import Limit
 from netwright.core.listed import Listed
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.strategies.base import Problem, Strategy
-from netwright.strategies.linas import ConcurrentNas, Linas, Predicted, crowding, ranked
+from netwright.strategies.linas import ConcurrentNas, Linas, Predicted
 from netwright.strategies.random import Random
 from netwright.strategies.weaknas import WeakNas
 
@@ -173,29 +169,3 @@ def test_the_regressor_that_predicts_better_is_taken(effect: Callable[[Any], Any
     picked = [history[i] for i in rng.permutation(len(history))]
     predicted = Predicted.fit(Problem(space, (Metric("heat"),)), picked, ("ridge", "svr"))
     assert predicted is not None and type(predicted.models["heat"]._model).__name__ == better
-
-
-points = st.integers(1, 12).flatmap(
-    lambda n: st.tuples(
-        arrays(np.float64, (n, 2), elements=st.integers(0, 5).map(float)),
-        arrays(np.float64, n, elements=st.sampled_from([0.0, 0.0, 0.5, 2.0])),
-    )
-)
-
-
-@given(points, st.integers(1, 14))
-def test_ranking_holds_fronts_together_and_the_infeasible_last(case: tuple[np.ndarray, np.ndarray], n: int) -> None:
-    losses, excess = case
-    order = ranked(losses, excess, n)
-    assert len(set(order.tolist())) == len(order) == min(n, len(losses))
-    assert np.all(np.diff(excess[order][excess[order] > 0]) >= 0)
-    feasible = np.flatnonzero(excess <= 0)
-    within = min(len(order), len(feasible))
-    assert not excess[order[:within]].any()
-    front = set(feasible[nondominated(losses[feasible])].tolist()) if len(feasible) else set()
-    assert set(order[: min(within, len(front))].tolist()) <= front
-
-
-def test_crowding_is_the_scaled_gap_between_neighbours() -> None:
-    front = np.array([[0.0, 4.0], [1.0, 3.0], [3.0, 2.0], [4.0, 0.0]])
-    assert crowding(front).tolist() == [np.inf, 3 / 4 + 2 / 4, 3 / 4 + 3 / 4, np.inf]

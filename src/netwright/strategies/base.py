@@ -49,6 +49,11 @@ class Problem:
     pending: tuple[Candidate, ...] = ()
     warm: tuple[Record, ...] = ()
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of what the objectives and the limits read, each once."""
+        return tuple(dict.fromkeys([m.name for m in self.objectives] + [x.metric for x in self.limits]))
+
     def rng(self, history: Sequence[Record]) -> np.random.Generator:
         """The generator for the next proposal: a function of the seed and of how much was proposed."""
         return np.random.default_rng([self.seed, len(history) + len(self.pending)])

@@ -15,11 +15,10 @@ from ..core.limits import Limit
 from ..core.record import Record
 from ..core.space import Space
 from .base import Problem
-from .codes import Codes
 from .predict.encode import Encoder, Features
 from .predict.gp import GaussianProcess
 from .predict.regressors import RandomForest
-from .predict.scores import Scores, held_out
+from .predict.scores import Z95, Scores, held_out
 from .shape import Shape
 
 LEAST = 4
@@ -88,11 +87,11 @@ class Beliefs:
 
     def __init__(self, problem: Problem, history: Sequence[Record]) -> None:
         self.problem = problem
-        self.codes, self.encoder = tools(problem)
-        names = dict.fromkeys([m.name for m in problem.objectives] + [x.metric for x in problem.limits])
+        self.encoder = _encoder(problem.space)
+        self.codes = self.encoder.codes
         self.exact = list(problem.exact(problem.space.smallest))
         self._advice: list[GaussianProcess] = []
-        self.predicted = [name for name in names if name not in self.exact]
+        self.predicted = [name for name in problem.metrics if name not in self.exact]
         if problem.warm:
             elders = (_Model.of(self, name, problem.warm) for name in self.predicted)
             self._advice = [model.gp for model in elders if model]
@@ -116,6 +115,16 @@ class Beliefs:
         if self._advice:
             features = features.with_costs(np.stack([gp.predict(features)[0] for gp in self._advice], axis=1))
         return features, exact
+
+    def features_of(self, candidates: Sequence[Candidate]) -> Features:
+        """The features of candidates whose rows and exact metrics are not asked for."""
+        return self.features(self.codes.of(candidates), candidates)[0]
+
+    def lesson(self, name: str, records: Sequence[Record]) -> tuple[Features, np.ndarray, np.ndarray]:
+        """What records teach of a metric that all of them have: features, values, and the values' deviations."""
+        values = np.array([r.values[name] for r in records])
+        noise = np.array([r.measurements[name].spread for r in records]) / Z95
+        return self.features_of([r.candidate for r in records]), values, noise
 
     def look(self, rows: np.ndarray) -> Outlook:
         """What is believed of the candidates of these rows."""
@@ -173,8 +182,7 @@ class Beliefs:
         failed = np.array([float(r.status == "failed") for r in recent])
         if not 0 < failed.sum() < len(failed):
             return None
-        candidates = [r.candidate for r in recent]
-        return RandomForest().fit(self.features(self.codes.of(candidates), candidates)[0], failed)
+        return RandomForest().fit(self.features_of([r.candidate for r in recent]), failed)
 
 
 def predictability(problem: Problem, records: Sequence[Record]) -> dict[str, Scores]:
@@ -188,10 +196,7 @@ def predictability(problem: Problem, records: Sequence[Record]) -> dict[str, Sco
         known = [r for r in telling(problem, records) if name in r.values]
         if len(known) < 3 * LEAST:
             continue
-        candidates = [r.candidate for r in known]
-        features, _ = beliefs.features(beliefs.codes.of(candidates), candidates)
-        noise = np.array([r.measurements[name].spread for r in known]) / 1.96
-        found[name] = held_out(GaussianProcess, features, np.array([r.values[name] for r in known]), noise)
+        found[name] = held_out(GaussianProcess, *beliefs.lesson(name, known))
     return found
 
 
@@ -218,28 +223,24 @@ class _Model:
         if sign is None:
             sign = next(1.0 if x.op in ("<", "<=") else -1.0 for x in problem.limits if x.metric == name)
 
-        def sample(some: Sequence[Record], shape: Shape, most: int = MOST) -> _Sample:
-            some = telling(problem, some, most)
-            candidates = [r.candidate for r in some]
-            features, _ = beliefs.features(beliefs.codes.of(candidates), candidates)
-            losses = shape(sign * np.array([r.values[name] for r in some]))
-            noise = np.array([r.measurements[name].spread for r in some]) / 1.96
-            return _Sample(features, losses, noise)
+        def sample(some: Sequence[Record], most: int = MOST) -> _Sample:
+            features, values, noise = beliefs.lesson(name, telling(problem, some, most))
+            return _Sample(features, sign * values, noise)
 
         # Shape and hyperparameters are functions of the first records, and found anew only now and then.
-        early = known[: min(_first(len(known)), SHAPING)]
-        losses = sign * np.array([r.values[name] for r in telling(problem, early)])
-        shapes = Shape.all_for(losses, positive=sign > 0)
-        evidence = [_tuned(sample(early, x))[1] + x.log_slope(losses).sum() for x in shapes]
+        first = _first(len(known))
+        early = sample(known[: min(first, SHAPING)])
+        shapes = Shape.all_for(early.values, positive=sign > 0)
+        evidence = [_tuned(early.bent(x))[1] + x.log_slope(early.values).sum() for x in shapes]
         shape = shapes[int(np.argmax(evidence))]
-        hyper, _ = _tuned(sample(known[: _first(len(known))], shape, TUNING))
-        last = sample(known, shape)
+        hyper, _ = _tuned(sample(known[:first], TUNING).bent(shape))
+        last = sample(known).bent(shape)
         model = cls(sign, shape, GaussianProcess(hyper).fit(last.features, last.values, last.noise))
         lost = [r.candidate for r in history[-MOST:] if r.status == "failed" and name not in r.values]
         if lost:
             # What fails never shows its value. Were it not taken to be as expected, the doubt about it, and with it
             # the hope, would stay, and the search would try its like for ever.
-            more, _ = beliefs.features(beliefs.codes.of(lost), lost)
+            more = beliefs.features_of(lost)
             values = np.concatenate([last.values, model.gp.predict(more)[0]])
             noise = np.concatenate([last.noise, np.full(len(lost), last.noise.mean())])
             model.gp = GaussianProcess(hyper).fit(last.features + more, values, noise)
@@ -266,6 +267,10 @@ class _Sample:
     features: Features
     values: np.ndarray
     noise: np.ndarray
+
+    def bent(self, shape: Shape) -> _Sample:
+        """With losses as they are learned."""
+        return replace(self, values=shape(self.values))
 
     @cached_property
     def _digest(self) -> bytes:
@@ -302,10 +307,11 @@ def telling(problem: Problem, records: Sequence[Record], most: int = MOST) -> Se
     """At most ``most`` records, in their order: three quarters of them the nearest to the front, the others spread."""
     if len(records) <= most:
         return records
-    whole = [i for i, r in enumerate(records) if problem.losses(r) is not None]
+    found = [problem.losses(r) for r in records]
+    whole = [i for i, losses in enumerate(found) if losses is not None]
     chosen = set(np.linspace(0, len(records) - 1, most // 4).astype(int).tolist())
     if whole:
-        losses = np.array([problem.losses(records[i]) for i in whole])
+        losses = np.array([found[i] for i in whole])
         front = losses[nondominated(losses)]
         reach = np.maximum(np.ptp(front, axis=0), 1e-12)
         # How much better a record would have to be in every objective to stand on the front.
@@ -320,11 +326,6 @@ def telling(problem: Problem, records: Sequence[Record], most: int = MOST) -> Se
 
 
 @lru_cache(maxsize=8)
-def _tools(space: Space) -> tuple[Codes, Encoder]:
-    encoder = Encoder(space)
-    return encoder.codes, encoder
-
-
-def tools(problem: Problem) -> tuple[Codes, Encoder]:
-    """The arrays and the encoder of a problem's space."""
-    return _tools(problem.space)
+def _encoder(space: Space) -> Encoder:
+    """The encoder of a space; remembered, since its codes know the rows of the candidates that were met."""
+    return Encoder(space)

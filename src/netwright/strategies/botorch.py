@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.candidate import Candidate
-from ..core.errors import NetwrightError
+from ..core.errors import MissingExtra
 from ..core.limits import Limit
 from ..core.record import Record
 from .base import Problem, Strategy, ends, fresh
 from .codes import keys, new_rows
-from .linas import Predicted, ranked
+from .linas import Predicted
+from .ranking import ranked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,9 +49,8 @@ class BoTorch(Strategy):
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
         first = ends(problem, history, n)
-        known = [*(r.candidate for r in history), *first]
-        wanted = [m.name for m in problem.objectives] + [x.metric for x in problem.limits]
-        whole = [r for r in history if all(name in r.values for name in wanted)]
+        known = [*problem.proposed(history), *first]
+        whole = [r for r in history if all(name in r.values for name in problem.metrics)]
         if len(history) >= self.start and len(whole) > 3 and len(first) < n:
             rows, guess = self._pool(problem, whole, known, rng)
             if len(rows):
@@ -83,13 +83,11 @@ def _chosen(
     """Which of ``rows`` to measure, one after the other, each with those before it pending."""
     try:
         from botorch.models.model import ModelList
-    except ImportError as error:
-        raise NetwrightError(
-            f"the strategy BoTorch needs the extra 'botorch' ({error}); install netwright[botorch]"
-        ) from error
+    except ImportError:
+        raise MissingExtra("botorch", "botorch", "the strategy BoTorch") from None
     import torch
 
-    names = guess.names
+    names = problem.metrics
     exact = [name for name in names if name in guess.exact]
     measured = guess.codes.of([r.candidate for r in whole])
     inputs = torch.from_numpy(np.vstack([_inputs(guess, exact, measured), _inputs(guess, exact, rows)]))

@@ -16,6 +16,7 @@ from .base import Problem, Strategy, ends, fresh
 from .beliefs import Beliefs, Outlook, telling
 from .codes import keys, new_rows
 from .predict.encode import is_ordered
+from .ranking import ranked
 from .volume import HOPE, Volume, hopeful
 
 WHOLE = 3000
@@ -32,7 +33,7 @@ HOPES = (HOPE, 2 * HOPE, 4 * HOPE, 8 * HOPE)
 class Guided(Strategy):
     """Fit predictors to what was measured, evolve on their predictions, measure the batch that promises most.
 
-    After a small start (the smallest, the largest and random networks), each batch:
+    After a small start (the smallest, the largest and networks of spread sizes), each batch:
 
     1. fits a Gaussian process to every objective and limit that costs a run (:class:`GaussianProcess`);
     2. evolves from the best networks under the expected values, with the exact metrics computed, and keeps every
@@ -108,8 +109,7 @@ class Guided(Strategy):
                 volume.open *= 1 - chance
         if free:
             pool, chances = self._climb(beliefs, pool, chances, volume, best, seen, n, rng)
-        gains = _Gains(pool, chances, volume)
-        return [pool.candidates[i] for i in gains.best(min(n, len(pool)))]
+        return [pool.candidates[i] for i in _taken(pool, chances, volume, n)]
 
     def _climb(
         self,
@@ -125,7 +125,7 @@ class Guided(Strategy):
         """The pool with neighbours of what would be taken from it, round by round."""
         top = max(n, CLIMBERS)
         for _ in range(self.climbs):
-            climbers = _Gains(pool, chances, volume).best(min(top, len(pool)))
+            climbers = _taken(pool, chances, volume, top)
             rows = beliefs.codes.neighbours(np.repeat(pool.rows[climbers], NEIGHBOURS, axis=0), rng)
             around = beliefs.look(new_rows(rows, seen))
             around = around[around.allowed]
@@ -144,7 +144,7 @@ class Guided(Strategy):
         listed = new_rows(codes.of(list(space.enumerate())), set(seen)) if isinstance(space, Listed) else None
         pool = everyone = beliefs.look(codes.of([r.candidate for r in measured]))
         for _ in range(self.generations):
-            everyone = everyone[_best(everyone.losses, everyone.excess, self.population)]
+            everyone = everyone[ranked(everyone.losses, everyone.excess, self.population)]
             # The best come first: of two drawn, the one with the lower place is a parent. Half have one parent.
             one, other = rng.integers(len(everyone), size=(2, 2 * self.population, 2)).min(axis=2)
             other[: self.population] = one[: self.population]
@@ -157,24 +157,21 @@ class Guided(Strategy):
         return pool[pool.allowed]
 
 
-class _Gains:
-    """What candidates of a pool are expected to add to the front, feasible as they probably are."""
+def _taken(pool: Outlook, chances: np.ndarray, volume: Volume, n: int) -> list[int]:
+    """Places of at most ``n`` of a pool, each the best addition to the front and to those before it.
 
-    def __init__(self, pool: Outlook, chances: np.ndarray, volume: Volume) -> None:
-        self._pool, self._chances, self._volume = pool, chances, volume
-
-    def best(self, n: int) -> list[int]:
-        """``n`` places, each of the best addition to the front and to those before it."""
-        taken: list[int] = []
-        left = self._volume.open.copy()
-        for _ in range(n):
-            gain = (self._chances @ left) * self._pool.feasible
-            # Where nothing can be won, or nothing feasible is known, what is nearest to the limits comes first.
-            gain = np.where(gain > 0, gain, -self._pool.excess - 1e-9)
-            gain[taken] = -np.inf
-            taken.append(int(np.argmax(gain)))
-            left *= 1 - self._chances[taken[-1]] * self._pool.feasible[taken[-1]]
-        return taken
+    What an addition is expected to bring counts as much as it is probably feasible.
+    """
+    taken: list[int] = []
+    left = volume.open.copy()
+    for _ in range(min(n, len(pool))):
+        gain = (chances @ left) * pool.feasible
+        # Where nothing can be won, or nothing feasible is known, what is nearest to the limits comes first.
+        gain = np.where(gain > 0, gain, -pool.excess - 1e-9)
+        gain[taken] = -np.inf
+        taken.append(int(np.argmax(gain)))
+        left *= 1 - chances[taken[-1]] * pool.feasible[taken[-1]]
+    return taken
 
 
 def _nearest(listed: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -183,19 +180,3 @@ def _nearest(listed: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> 
         return listed
     lot = rng.random(len(listed))
     return listed[[int(np.argmin((listed != row).sum(axis=1) + lot)) for row in rows]]
-
-
-def _best(losses: np.ndarray, excess: np.ndarray, n: int) -> np.ndarray:
-    """Which ``n`` survive, the best first: by rank and crowding (Deb et al. 2002), then by how far beyond limits."""
-    from pymoo.core.population import Population
-    from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
-
-    feasible = np.flatnonzero(excess <= 0)
-    order = np.array([], dtype=int)
-    if len(feasible):
-        everyone = Population.new("F", losses[feasible], "at", feasible)
-        generator = np.random.default_rng(0)
-        kept = RankAndCrowding()._do(None, everyone, n_survive=min(n, len(feasible)), random_state=generator)
-        order = kept.get("at").astype(int)[np.lexsort([-kept.get("crowding"), kept.get("rank")])]
-    beyond = np.flatnonzero(excess > 0)
-    return np.concatenate([order, beyond[np.argsort(excess[beyond], kind="stable")]])[:n]

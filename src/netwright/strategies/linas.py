@@ -14,6 +14,7 @@ from ..core.record import Record
 from .base import Problem, Strategy, ends, fresh
 from .codes import keys, new_rows
 from .predict.encode import Encoder, Features
+from .ranking import ranked
 
 ENOUGH = 4
 """Values that a model of a metric needs."""
@@ -103,7 +104,6 @@ class Predicted:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.names = list(dict.fromkeys([m.name for m in problem.objectives] + [x.metric for x in problem.limits]))
         self.exact = list(problem.exact(problem.space.smallest))
         self.encoder = Encoder(problem.space)
         self.codes = self.encoder.codes
@@ -119,7 +119,7 @@ class Predicted:
             regressors: ``ridge``, ``svr``, or both.
         """
         predicted = cls(problem)
-        for name in predicted.names:
+        for name in problem.metrics:
             if name in predicted.exact:
                 continue
             known = [r for r in history if name in r.values]
@@ -185,41 +185,3 @@ class _Weak:
         if not len(features):  # which scikit-learn refuses
             return np.empty(0)
         return self._model.predict(features.options) * self._scale + self._centre
-
-
-def ranked(losses: np.ndarray, excess: np.ndarray, n: int) -> np.ndarray:
-    """Which ``n`` are best as NSGA-II sees it, the best first: by front, then by crowding; the infeasible last.
-
-    Args:
-        losses: (candidates, objectives), less is better.
-        excess: how far each is beyond the limits, shape (candidates,); 0: feasible.
-        n: how many are wanted.
-    """
-    import moocore
-
-    feasible = np.flatnonzero(excess <= 0)
-    fronts = moocore.pareto_rank(losses[feasible]) if len(feasible) else np.empty(0, dtype=int)
-    order: list[int] = []
-    for front in range(int(fronts.max(initial=-1)) + 1):
-        if len(order) >= n:
-            break
-        members = feasible[fronts == front]
-        order += members[np.argsort(-crowding(losses[members]), kind="stable")].tolist()
-    worst = np.argsort(excess, kind="stable")
-    return np.array([*order, *worst[excess[worst] > 0]][:n], dtype=np.int64)
-
-
-def crowding(losses: np.ndarray) -> np.ndarray:
-    """How far apart the neighbours of each member of a front are (Deb et al. 2002), shape (members,); ends: infinite.
-
-    Args:
-        losses: of one front, shape (members, objectives).
-    """
-    distance = np.zeros(len(losses))
-    for column in losses.T:
-        order = np.argsort(column, kind="stable")
-        across = column[order]
-        reach = across[-1] - across[0] or 1.0
-        distance[order[1:-1]] += (across[2:] - across[:-2]) / reach
-        distance[order[[0, -1]]] = np.inf
-    return distance

@@ -22,8 +22,7 @@ HOPE = 2.0
 
 def hopeful(expected: np.ndarray, spread: np.ndarray, found: np.ndarray, hope: float = HOPE) -> np.ndarray:
     """Which candidates may add to a front of ``found``, bool of shape (n,); arguments as :class:`Volume` has them."""
-    best = expected - hope * spread
-    return np.array([not np.all(found <= own, axis=1).any() for own in best], dtype=bool)
+    return ~dominated(expected - hope * spread, found)
 
 
 class Volume:

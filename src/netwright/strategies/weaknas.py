@@ -9,7 +9,8 @@ from ..core.candidate import Candidate
 from ..core.record import Record
 from .base import Problem, Strategy, ends, fresh
 from .codes import keys, new_rows
-from .linas import Predicted, ranked
+from .linas import Predicted
+from .ranking import ranked
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,7 @@ class BayesianLinear(Predictor):
     def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         x = self._columns_scale(self._columns(features))
         variance = ((x @ self._covariance) * x).sum(axis=1) + self._noise
-        mean = x @ self._weights * self._scale.unit + self._scale.mean
-        return mean, np.sqrt(np.maximum(variance, 0)) * self._scale.unit
+        return self._scale.undone(x @ self._weights), np.sqrt(np.maximum(variance, 0)) * self._scale.unit
 
     def _columns(self, features: Features) -> np.ndarray:
         if not self.interactions:

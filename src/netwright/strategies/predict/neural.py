@@ -128,7 +128,7 @@ class _Networks(Predictor):
         each = each[-1:] if self.whole else each
         mean = self._curve(each.mean(axis=0))  # one curve over all: the order is that of the outputs
         spread = np.sqrt(((self._curve(each) - mean) ** 2).mean(axis=0) + self._error**2)
-        return mean * self._scale.unit + self._scale.mean, spread * self._scale.unit
+        return self._scale.undone(mean), spread * self._scale.unit
 
     def _outputs(self, x: np.ndarray) -> np.ndarray:
         return _forward(self._layers, (INPUT * x).astype(np.float32))[0].astype(np.float64)

@@ -40,6 +40,10 @@ class Scale:
     def __call__(self, data: np.ndarray) -> np.ndarray:
         return (data - self.mean) / self.deviation
 
+    def undone(self, scaled: np.ndarray) -> np.ndarray:
+        """Values that stand at these on this scale."""
+        return scaled * self.unit + self.mean
+
     @property
     def unit(self) -> float:
         """One deviation of values: how much a value of 1 on this scale means; 1 if they do not vary."""

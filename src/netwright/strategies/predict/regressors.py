@@ -41,8 +41,7 @@ class _CrossValidated(Predictor):
     def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         x = self._inputs(features)
         found = self._model.predict(x) if len(x) else np.zeros(0)  # scikit-learn refuses to predict nothing
-        mean = found * self._scale.unit + self._scale.mean
-        return mean, np.full(len(mean), self._error)
+        return self._scale.undone(found), np.full(len(found), self._error)
 
 
 def _error(model: Any, x: np.ndarray, y: np.ndarray, weights: np.ndarray, held: np.ndarray) -> float:
@@ -164,4 +163,4 @@ class RandomForest(Predictor):
     def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         x = inputs(features).astype(np.float32)
         each = np.stack([tree.predict(x, check_input=False) for tree in self._trees])
-        return each.mean(axis=0) * self._scale.unit + self._scale.mean, each.std(axis=0) * self._scale.unit
+        return self._scale.undone(each.mean(axis=0)), each.std(axis=0) * self._scale.unit
