@@ -1,9 +1,13 @@
-"""Tests run on one thread and are the same every time."""
+"""Tests run on one thread, are the same every time, and keep converted files in a folder of their own."""
+
+import os
+import tempfile
 
 import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+os.environ["NETWRIGHT_CACHE"] = tempfile.mkdtemp(prefix="netwright-tests-")
 
 settings.register_profile(
     "netwright",

@@ -26,12 +26,12 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "nets": ("core",),
     "training": ("core", "nets"),
     "formats": ("core", "nets"),
-    "measure": ("core", "nets", "formats"),
+    "measure": ("core", "nets", "formats", "__init__"),
     "study": ("core", "strategies.base", "measure.base"),
     "report": ("core", "study", "strategies.predict.scores"),
     "recipes": ("core", "nets", "training"),
     "recipe": ("core",),
-    "testing": ("core", "nets", "formats", "strategies"),
+    "testing": ("core", "nets", "formats", "strategies", "measure"),
     "simple": ("core", "measure.base", "strategies", "study"),
 }
 

@@ -343,7 +343,7 @@ def test_without_data(recipe, tmp_path):
     assert not (out / "test.npz").exists()
     for manifest in out.glob("networks/*/manifest.json"):
         about = json.loads(manifest.read_text())
-        assert about["validation"] == {} and about["test"].keys() == {"latency", "file_bytes"}
+        assert about["validation"] == {} and about["test"].keys() == {"latency", "file_bytes", "throughput", "memory"}
         assert about["inputs"] == {"shape": [6], "dtype": "float32"}
         module = sys.modules[yaml.safe_load(path.read_text())["model"].split(":")[0]]
         inputs = torch.randn(5, 6)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -138,3 +140,31 @@ def data_of(reference: str, network: nn.Module, model: str) -> Data:
 
 def _kind(value: object) -> str:
     return type(value).__name__
+
+
+def network_of(reference: str) -> tuple[nn.Module, Inputs]:
+    """What ``module:function`` gives to be measured, and what it is called with.
+
+    A ``torch.nn.Module`` with an attribute ``example_inputs``, a pair of a module and its inputs, or a super-network,
+    of which the largest network is taken.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    made = resolve(reference, "measure", object)
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
+        return made
+    if callable(getattr(made, "extract", None)) and isinstance(getattr(made, "space", None), Space):
+        inputs = getattr(made, "example_inputs", None)
+        made = made.extract(made.space.largest)
+    else:
+        inputs = getattr(made, "example_inputs", None)
+    if not isinstance(made, nn.Module):
+        raise RecipeError(
+            f"measure: {reference}() must give a torch.nn.Module with example_inputs, a pair of a module and its "
+            f"inputs, or a super-network, but gave a {_kind(made)}"
+        )
+    if inputs is None:
+        raise RecipeError(
+            f"measure: {reference}() gives a {_kind(made)} without example_inputs: return (module, inputs) instead"
+        )
+    return made, inputs

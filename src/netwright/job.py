@@ -23,10 +23,10 @@ from .formats.bundle import Bundle, export, run_onnx, versions, write_json
 from .given import Foreign, data_of, example_of, model_of
 from .measure.base import Measurer
 from .measure.counts import METRICS, Count, NetworkCounts
-from .measure.latency import Latency
+from .measure.latency import Energy, Latency
 from .measure.protocol import Protocol as LatencyProtocol
 from .measure.quality import Accuracy, proportion
-from .measure.targets import OnnxRuntime
+from .measure.targets import Target, parse_target
 from .nets.inputs import Inputs
 from .nets.recalibrate import recalibrate
 from .nets.state import load_state, read_tensors, sha256, state_of, write_atomically, write_tensors
@@ -150,12 +150,18 @@ class Job:
         return Batches(_drawn(self.data.train, self.recipe.search.calibration, self.recipe.seed), 256)
 
     @cached_property
+    def target(self) -> Target:
+        """Where networks will run."""
+        return parse_target(self.recipe.target)
+
+    @cached_property
     def latency(self) -> Latency:
-        """Latency on this machine, as the recipe wants it measured."""
-        wish = self.recipe.latency
-        return Latency(
-            OnnxRuntime(threads=wish.threads, batch=wish.batch), LatencyProtocol(width=wish.width, budget_s=wish.budget)
-        )
+        """Latency on the target, as the recipe wants it measured."""
+        return Latency(self.target, self._protocol)
+
+    @property
+    def _protocol(self) -> LatencyProtocol:
+        return LatencyProtocol(width=self.recipe.latency.width, budget_s=self.recipe.latency.budget)
 
     @cached_property
     def validation(self) -> Accuracy:
@@ -168,8 +174,10 @@ class Job:
     # -- stages ------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Say what cannot work before anything costly begins: the recipe's code, the directory, the limits."""
+        """Say what cannot work before anything costly begins: the recipe's code, the directory, limits, the target."""
         study = self.study  # opening it reads the limits and the journal
+        for measurer in study.measurers:
+            measurer.require()
         if self.trains:
             study.probe()
         elif isinstance(self.net, Foreign):
@@ -300,10 +308,11 @@ class Job:
         network, tuned, accuracies = self._finetuned(record.candidate)
         example = example_of(network, self.require_networks())
         formats = list(dict.fromkeys(["onnx", *self.recipe.export.formats]))
+        own_file = self.latency.file_name
 
         def about(bundle: Bundle) -> Mapping[str, Any]:
-            path = bundle.files["model.onnx"]
-            test = {**self._test_accuracy(path), **self.latency.of(path, example)}
+            found = self.latency.of(bundle.files[own_file], example, network)
+            test = {**self._test_accuracy(bundle.files["model.onnx"]), **found}
             judged = {"accuracy": accuracies["after" if tuned else "before"]} if accuracies else {}
             return {
                 "id": record.id,
@@ -324,7 +333,10 @@ class Job:
 
         write_atomically(folder / "README.md", readme)  # before the manifest, which says that all is there
         check = self.data.validation.inputs[:64] if self.recipe.data else None
-        bundle = export(network, folder, formats, example_inputs=example, check_inputs=check, about=about)
+        further = {} if own_file == "model.onnx" else {own_file: self.latency.write}
+        bundle = export(
+            network, folder, formats, example_inputs=example, check_inputs=check, about=about, further=further
+        )
         return bundle.path
 
     def export_picked(self, front: Front) -> dict[str, str]:
@@ -383,7 +395,8 @@ class Job:
         if isinstance(net, Table):
             return net.measurers
         counts = [Count(name) for name in METRICS] if isinstance(net, SuperNet) else [NetworkCounts()]
-        ours = [*counts, self.latency, *([self.validation] if self.recipe.data else [])]
+        on_target = (self.latency, Energy(self.target, self._protocol))
+        ours = [*counts, *on_target, *([self.validation] if self.recipe.data else [])]
         own = () if isinstance(net, SuperNet) else net.measurers
         theirs = {metric.name for measurer in own for metric in measurer.metrics}
         return (*own, *(m for m in ours if not any(metric.name in theirs for metric in m.metrics)))
@@ -428,13 +441,15 @@ class Job:
         ours = [x.name for x in self.latency.metrics if self.latency in self._measurers]
         measured = any(x in self.recipe.objectives or x in limited for x in ours)
         if "target" in header if header is not None else measured:
-            key["target"] = {"fingerprint": self.latency.target["fingerprint"], **recipe["latency"]}
+            key["target"] = {
+                "target": recipe["target"], "fingerprint": self.latency.target["fingerprint"], **recipe["latency"]
+            }  # fmt: skip
         if not isinstance(self.net, SuperNet):
             key["fingerprint"] = self.net.fingerprint
         return key
 
     def _export_key(self, record: Record) -> str:
-        return f"{record.id} {self.recipe.key('model', 'data', 'train', 'seed', 'export')}"
+        return f"{record.id} {self.recipe.key('model', 'data', 'train', 'seed', 'export', 'target')}"
 
     def _finetuned(self, candidate: Candidate) -> tuple[nn.Module, bool, dict[str, Measurement]]:
         """The network to hand back, whether it is the fine-tuned one, and validation accuracy before and after."""

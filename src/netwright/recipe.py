@@ -54,12 +54,8 @@ class Search:
 
 @dataclass(frozen=True)
 class Latency:
-    """How run time is measured, with ONNX Runtime on this machine's CPU."""
+    """How long run time is measured."""
 
-    threads: int = 1
-    """Threads that one inference may use."""
-    batch: int = 1
-    """Images of one inference."""
     width: float = 0.02
     """Sample until half the 95 % interval of the median is this small, relative to the median."""
     budget: float = 1.0
@@ -88,10 +84,13 @@ class Recipe:
     """module:function that gives a netwright.Data: training, validation and test part; without it nothing is trained,
     and accuracy cannot be measured."""
     objectives: list[str] = field(default_factory=lambda: ["accuracy", "latency"])
-    """What is traded off, the most important first: accuracy, latency, file_bytes, macs, params, weight_bytes,
-    peak_activation_bytes, or a metric of the model's own."""
+    """What is traded off, the most important first: accuracy, latency, throughput, memory, energy, file_bytes, macs,
+    params, weight_bytes, peak_activation_bytes, moved_bytes, or a metric of the model's own."""
     limits: list[str] = field(default_factory=list)
     """Bounds on any metric, such as "latency <= 5 ms", "macs <= 300M" or "file_bytes <= 2 MB"."""
+    target: str = "onnxruntime"
+    """Where networks will run: a runtime with its settings, such as onnxruntime,threads=2,batch=8; with the address of
+    an agent before it another machine's, such as ssh://pi/onnxruntime. 'netwright targets' lists the runtimes."""
     evaluations: int = 100
     """Networks to measure."""
     seed: int = 0
@@ -114,7 +113,6 @@ class Recipe:
         positive = {
             "evaluations": self.evaluations, "threads": self.threads, "train.batch_size": self.train.batch_size,
             "train.lr": self.train.lr, "search.calibration": self.search.calibration,
-            "latency.threads": self.latency.threads, "latency.batch": self.latency.batch,
             "latency.width": self.latency.width, "latency.budget": self.latency.budget, "export.lr": self.export.lr,
         }  # fmt: skip
         for name, value in positive.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 import netwright as nw
 from netwright.core.errors import MeasureError
 from netwright.measure.base import Subject
+from netwright.measure.convert import example, feeds_of, outputs_of
 from netwright.measure.counts import METRICS
+from netwright.measure.machine import machine
 from netwright.measure.protocol import Protocol
 from netwright.measure.quality import proportion
-from netwright.measure.targets import machine
 from netwright.nets.families.inverted_residual import inverted_residual
 
 QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
@@ -122,11 +123,13 @@ def test_latency_and_file_size_on_onnx_runtime(net: nw.SuperNet) -> None:
     latency = nw.Latency(nw.targets.OnnxRuntime(threads=1), QUICK)
     subject = Subject(net, net.smallest, calibration=[torch.randn(8, 1, 6, 6)])
     found = latency.measure(subject)
-    file = latency.runtime.file(subject)
-    assert found.keys() == {m.name for m in latency.metrics} == {"latency", "file_bytes"}
+    assert found.keys() == {m.name for m in latency.metrics} == {"latency", "file_bytes", "throughput", "memory"}
     assert 0.001 < found["latency"].value < 5 and found["latency"].unit == "ms"
+    file = subject.file("onnxruntime", ".onnx", lambda path: pytest.fail("written once"))
     assert found["file_bytes"].value == file.stat().st_size
-    assert file == latency.runtime.file(subject), "written once"
+    assert found["throughput"].value == pytest.approx(1e3 / found["latency"].value)
+    assert 1e5 < found["memory"].value < 1e9 and found["memory"].unit == "B"
+    assert latency.measure(subject) == found, "measured once"
     folder = file.parent
     del subject
     gc.collect()
@@ -137,7 +140,7 @@ def test_latency_and_file_size_on_onnx_runtime(net: nw.SuperNet) -> None:
 def test_the_target_is_told_and_tells_settings_apart() -> None:
     one, two = (nw.Latency(nw.targets.OnnxRuntime(threads=t), QUICK) for t in (1, 2))
     target = one.provenance()["target"]
-    assert {"runtime", "version", "device", "threads", "batch", "precision", "cpu", "cores", "fingerprint"} <= set(
+    assert {"runtime", "versions", "device", "threads", "batch", "precision", "cpu", "cores", "fingerprint"} <= set(
         target
     )
     assert target["fingerprint"] != two.target["fingerprint"]
@@ -152,28 +155,22 @@ def test_the_machine_has_no_unknowns() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_runtime_runs_the_network_on_its_batch(net: nw.SuperNet, batch: int, monkeypatch: Any) -> None:
+def test_the_runtime_runs_the_network_on_its_batch(net: nw.SuperNet, batch: int, tmp_path: Path) -> None:
     runtime = nw.targets.OnnxRuntime(threads=1, batch=batch)
-    subject = Subject(net, net.largest, calibration=[torch.randn(8, 1, 6, 6)])
-    path, inputs = runtime.file(subject), torch.randn(1, 1, 6, 6)
-    runtime.load(path, inputs)()
-    session = runtime.session(path)
-    monkeypatch.setattr(type(runtime), "session", lambda self, path: session)
-    bindings = []
-    binding = session.io_binding
-    monkeypatch.setattr(session, "io_binding", lambda: bindings.append(binding()) or bindings[-1])
-    runtime.load(path, inputs)()
-    (out,) = bindings[0].copy_outputs_to_cpu()
-    with torch.no_grad():
-        expected = subject.module(inputs).numpy()
-    assert out.shape == (batch, 3)
-    np.testing.assert_allclose(out, np.repeat(expected, batch, axis=0), rtol=1e-4, atol=1e-5)
+    network = net.extract(net.largest).eval()
+    inputs = example(net.example_inputs, batch)
+    runtime.convert(network, inputs, tmp_path / "x.onnx")
+    session = runtime.open(tmp_path / "x.onnx", feeds_of(inputs))
+    (out,) = session.outputs()
+    (expected,) = outputs_of(network, inputs)
+    assert out.shape == expected.shape == (batch, 3)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"no network")
     with pytest.raises(MeasureError, match=r"x\.onnx"):
-        nw.targets.OnnxRuntime().load(tmp_path / "x.onnx", torch.zeros(1))
+        nw.targets.OnnxRuntime().open(tmp_path / "x.onnx", {})
 
 
 class Pair(nn.Module):
@@ -193,10 +190,11 @@ class PairNet:
         return Pair()
 
 
-def test_keyword_inputs_in_another_order_are_not_mistaken_for_one_another() -> None:
+def test_keyword_inputs_in_another_order_are_not_mistaken_for_one_another(tmp_path: Path) -> None:
     subject = Subject(PairNet(), PairNet.space.smallest)
     runtime = nw.targets.OnnxRuntime()
-    session = runtime.session(runtime.file(subject))
+    runtime.convert(subject.module, subject.example_inputs, tmp_path / "x.onnx")
+    session = runtime.session(tmp_path / "x.onnx")
     x, y = np.float32([[1, 2, 3, 4]]), np.float32([[10, 20, 30, 40]])
     (out,) = session.run(None, {"x": x, "y": y})
     np.testing.assert_allclose(out, x - 2 * y)

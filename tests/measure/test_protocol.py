@@ -105,9 +105,9 @@ def timings(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[int
         def sample(*args: object) -> p.Timing:
             taken.append(1)
             cpu = np.full(50, 2.0) * references[len(taken) - 1]
-            return p.Timing(cpu, cpu * 1.5, references[len(taken) - 1])
+            return p.Timing({"cpu": cpu, "wall": cpu * 1.5}, references[len(taken) - 1])
 
-        monkeypatch.setattr(p, "_baseline", lambda: 1.0)
+        monkeypatch.setattr(p, "baseline", lambda: 1.0)
         monkeypatch.setattr(p, "_sample", sample)
         return taken
 
@@ -164,5 +164,20 @@ def test_half_width_by_hand() -> None:
     assert half_width(np.full(30, 2.5)) == 0
     samples = np.arange(101.0)
     np.random.default_rng(0).shuffle(samples)
-    assert half_width(samples) == pytest.approx(10, abs=0.6)  # ranks 50.5 -+ 9.85
+    assert p._by_order(samples) == pytest.approx(10, abs=0.6)  # ranks 50.5 -+ 9.85
     assert samples[0] != 0, "the samples are not sorted in place"
+
+
+def test_the_spread_covers_the_median_of_samples_that_are_like_their_neighbours() -> None:
+    """Samples that wander, as under a neighbour that comes and goes: order statistics alone are far too sure."""
+    rng = np.random.default_rng(0)
+    covered = {"order": 0, "both": 0}
+    for _ in range(300):
+        wander = np.zeros(600)
+        for i, step in enumerate(rng.normal(0, 0.05, 600)[1:], 1):
+            wander[i] = 0.95 * wander[i - 1] + step
+        samples = 10 + wander + rng.normal(0, 0.05, 600)
+        off = abs(np.median(samples) - 10)
+        covered["both"] += off <= half_width(samples)
+        covered["order"] += off <= p._by_order(samples)
+    assert covered["both"] >= 0.85 * 300 and covered["order"] <= 0.6 * 300

@@ -14,6 +14,9 @@ VERBS = {
     "front": "print the best networks of a study",
     "export": "fine-tune and export chosen networks",
     "report": "write the report page anew",
+    "agent": "measure on this device for others",
+    "measure": "latency, memory and size of any file or model on any target",
+    "targets": "list the runtimes that work here, and what to install for the others",
 }
 
 

@@ -7,11 +7,12 @@ UNITS: dict[str, dict[str, float]] = {
     "B": {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
     "%": {"%": 1.0},
     "mJ": {"mJ": 1.0, "J": 1e3, "uJ": 1e-3, "µJ": 1e-3, "nJ": 1e-6},
+    "/s": {"/s": 1.0, "k/s": 1e3, "M/s": 1e6},
     "": {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9},
 }
 """``B`` is bytes for a metric in bytes and 10^9 for a plain count. Keys are the units that metrics are stored in."""
 
-BARE = ("", "B")
+BARE = ("", "B", "/s")
 """Metrics in these units take a limit without a unit; a bare number of milliseconds or percent is too easy to get
 wrong (is 0.97 a share or a percentage?)."""
 
@@ -20,7 +21,7 @@ def show(value: float, unit: str, digits: int = 3) -> str:
     """A value with its unit as a person reads it: ``0.123 ms``, ``1.25 M``, ``97.5 %``, ``24.1 kB``."""
     if digits > 3:
         return f"{value:.{digits}g} {unit}".rstrip()
-    if unit in ("", "B"):
+    if unit in BARE:
         for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
             if abs(value) >= factor:
                 return f"{value / factor:.3g} {prefix}{unit}" if value < 1e12 else f"{value:.3g} {unit}".rstrip()

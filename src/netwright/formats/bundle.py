@@ -86,6 +86,7 @@ def export(
     example_inputs: Inputs | None = None,
     check_inputs: Inputs | None = None,
     about: Callable[[Bundle], Mapping[str, Any]] = lambda bundle: {},
+    further: Mapping[str, Callable[[nn.Module, Inputs, Path], object]] | None = None,
 ) -> Bundle:
     """Write a network to a directory, read every file back, and compare what it computes.
 
@@ -97,6 +98,7 @@ def export(
         check_inputs: what the outputs are compared on; by default the example and noise of the same shapes.
         about: called when the files are written and checked; what it returns goes into ``manifest.json``, which is
             written last: a directory without one is not done.
+        further: files beside the formats: name to what writes it. They are not read back here: ``about`` may.
 
     Raises :class:`BundleError` when a file cannot be written or computes something else.
     """
@@ -130,6 +132,9 @@ def export(
                 f"{path} differs from PyTorch by {difference:.2g} of the largest output; allowed {TOLERANCE}"
             )
         files[form.file], differences[name] = path, difference
+    for name, write in (further or {}).items():
+        write(network, example, out / name)
+        files[name] = out / name
     bundle = Bundle(out, files, differences)
     manifest = {
         "format": 1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +66,7 @@ class Subject:
     ) -> None:
         self.net, self.candidate, self.calibration, self.race = net, candidate, calibration, race
         self._files: dict[str, Path] = {}
+        self._found: dict[Hashable, Mapping[str, Measurement]] = {}
 
     @cached_property
     def module(self) -> Any:
@@ -91,13 +92,25 @@ class Subject:
         own = getattr(self.module, "example_inputs", None)
         return own if own is not None else getattr(self.net, "example_inputs", None)
 
-    def file(self, kind: str, write: Callable[[Path], None]) -> Path:
-        """The network as a file of some kind, written on first use and removed with the subject."""
-        if kind not in self._files:
-            path = Path(self._folder.name) / f"network.{kind}"
+    def file(self, key: str, suffix: str, write: Callable[[Path], None]) -> Path:
+        """The network as a file of some kind, written on first use and removed with the subject.
+
+        Args:
+            key: that tells this kind of file from others.
+            suffix: of the file's name.
+            write: writes it to a path.
+        """
+        if key not in self._files:
+            path = Path(self._folder.name) / f"network{len(self._files)}{suffix}"
             write(path)
-            self._files[kind] = path
-        return self._files[kind]
+            self._files[key] = path
+        return self._files[key]
+
+    def once(self, key: Hashable, find: Callable[[], Mapping[str, Measurement]]) -> Mapping[str, Measurement]:
+        """What ``find`` found when it was first asked by this key: measurers share what one run tells."""
+        if key not in self._found:
+            self._found[key] = find()
+        return self._found[key]
 
     @cached_property
     def _folder(self) -> TemporaryDirectory[str]:
@@ -113,12 +126,17 @@ class Measurer(ABC):
     metrics: tuple[Metric, ...]
     learned: bool = False
     """Whether the figures depend on what the weights have learned, and not only on the network's shape."""
+    on_device: bool = False
+    """Whether a device is run, which may be slow: figures that are foretold well need not be measured in each case."""
     races: bool = False
     """Whether it heeds the subject's race; it is asked last then, when the other objectives are known."""
 
     @abstractmethod
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:
         """The measurements by metric name. What could not be found is left out, or raises with the reason."""
+
+    def require(self) -> None:  # noqa: B027  # most measurers need nothing
+        """Raise with the reason where it cannot measure anything here; asked before the first network."""
 
     def provenance(self) -> Mapping[str, Any]:
         """What the figures depend on besides the network (a target's fingerprint); stored with each record."""

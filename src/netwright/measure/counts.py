@@ -17,6 +17,7 @@ METRICS = {
         Metric("params", "", "min", exact=True),
         Metric("weight_bytes", "B", "min", exact=True),
         Metric("peak_activation_bytes", "B", "min", exact=True),
+        Metric("moved_bytes", "B", "min", exact=True),
     )
 }
 
@@ -25,7 +26,7 @@ class Count(Measurer):
     """One of the super-network's own counts.
 
     Args:
-        name: ``macs``, ``params``, ``weight_bytes`` or ``peak_activation_bytes``; see
+        name: ``macs``, ``params``, ``weight_bytes``, ``peak_activation_bytes`` or ``moved_bytes``; see
             :class:`netwright.nets.count.Counts`.
     """
 

@@ -1,22 +1,25 @@
 """How a run time is measured: warm-up, interleaved reference, samples until the interval is narrow.
 
 A latency is a distribution. The value is the median over samples; its spread is half the 95 % interval of the
-median by order statistics, which assumes nothing about the distribution's form.
+median, by order statistics (which assume nothing about the distribution's form) or by the medians of blocks of
+samples (which see that neighbouring samples are alike), whichever is wider.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, sqrt
+from typing import Any, Literal
 
 import numpy as np
 
 from ..core.metric import Measurement
 
 Run = Callable[[], object]
+Clock = Literal["cpu", "wall", "device"]
 
 
 @dataclass(frozen=True)
@@ -46,68 +49,105 @@ FEWEST_SAMPLES = 7
 
 @dataclass(frozen=True)
 class Timing:
-    """Per-call times in milliseconds."""
+    """Times per call in milliseconds, by clock, and the reference's."""
 
-    cpu: np.ndarray
-    wall: np.ndarray
+    times: Mapping[Clock, np.ndarray]
     reference: float
 
 
-def measure_latency(run: Run, protocol: Protocol, threads: int) -> Measurement:
+def measure_latency(
+    run: Run, protocol: Protocol, threads: int, device_ms: Callable[[int], float | None] = lambda calls: None
+) -> Measurement:
     """The time of one call, in ms.
 
-    With one thread the value is the thread's CPU time: on an idle machine it equals the wall time, and neighbours
-    that take the core away do not count. With several threads it is the wall time. Both are in ``how``, with
-    percentiles of the wall time and the time relative to the reference workload.
+    With one thread the value is the process's CPU time: on an idle machine it equals the wall time, and neighbours
+    that take the core away do not count. With several threads it is the wall time; on a device with a clock of its
+    own that clock's. All are in ``how``, with percentiles, and the time relative to the reference workload.
+
+    Args:
+        run: one inference, waited for.
+        protocol: when to stop.
+        threads: that it uses.
+        device_ms: :meth:`netwright.measure.runtimes.base.Session.device_ms`.
     """
-    clock = 0 if threads == 1 else 1
-    baseline = _baseline()
-    timing = _sample(run, protocol, clock)
+    clock: Clock = "device" if device_ms(1) is not None else "cpu" if threads == 1 else "wall"
+    timing = _sample(run, protocol, clock, device_ms)
     repeated = 0
-    while abs(moved := timing.reference / baseline - 1) > protocol.drift and repeated < protocol.repeats:
-        timing = _sample(run, protocol, clock)
+    while abs(moved := timing.reference / baseline() - 1) > protocol.drift and repeated < protocol.repeats:
+        timing = _sample(run, protocol, clock, device_ms)
         repeated += 1
-    chosen = (timing.cpu, timing.wall)[clock]
-    how = {
-        "cpu": _summary(timing.cpu),
-        "wall": _summary(timing.wall),
+    chosen = timing.times[clock]
+    how: dict[str, Any] = {
+        **{name: _summary(times) for name, times in timing.times.items()},
+        "clock": clock,
         "relative": float(np.median(chosen) / timing.reference),
         "drift": round(moved, 4),
     }
     if repeated:
         how["repeated"] = repeated
     if abs(moved) > protocol.drift:
-        how["warning"] = f"the machine's speed moved by {moved:+.0%} while this was measured"
+        how["warning"] = f"the machine's speed moved by {moved:+.0%} while this was measured: {trouble(timing)}"
     return Measurement(float(np.median(chosen)), "ms", spread=half_width(chosen), n=len(chosen), how=how)
 
 
-def _sample(run: Run, protocol: Protocol, clock: int) -> Timing:
-    """Samples until the times by one clock (0: CPU, 1: wall) are known well enough."""
-    calls = _warm_up(run, protocol.sample_s, clock)
+def throughput(latency: Measurement, batch: int) -> Measurement:
+    """Inputs a second at a batch size, from the latency of the batch."""
+    value = batch * 1e3 / latency.value
+    return Measurement(value, "/s", spread=value * latency.spread / latency.value, n=latency.n, how={"batch": batch})
+
+
+def trouble(timing: Timing) -> str:
+    """What most likely moved the machine's speed: neighbours take the core away, heat slows its clock."""
+    cpu, wall = (float(np.median(timing.times[name])) for name in ("cpu", "wall"))
+    if wall > 1.2 * cpu:
+        return "neighbours use the cores"
+    return "the clock changed (heat, power saving), or neighbours use the memory"
+
+
+def ratios(first: Run, second: Run, protocol: Protocol, threads: int) -> list[float]:
+    """How many times as long as the first the second takes, pair by pair: A B, B A, A B, ... for the budget's time."""
+    clock: Clock = "cpu" if threads == 1 else "wall"
+    runs = (first, second)
+    calls = [_warm_up(run, protocol.sample_s, clock) for run in runs]
+    found: list[float] = []
+    deadline = time.perf_counter() + protocol.budget_s
+    while time.perf_counter() < deadline or len(found) < FEWEST_SAMPLES:
+        order = (0, 1) if len(found) % 2 else (1, 0)
+        took = {at: _time(runs[at], calls[at])[clock] for at in order}
+        found.append(took[1] / took[0])
+    return found
+
+
+def _sample(
+    run: Run, protocol: Protocol, clock: Clock, device_ms: Callable[[int], float | None] = lambda calls: None
+) -> Timing:
+    """Samples until the times by one clock are known well enough."""
+    calls = _warm_up(run, protocol.sample_s, "wall" if clock == "device" else clock)
     reference = _reference()
-    cpu: list[float] = []
-    wall: list[float] = []
+    names: tuple[Clock, ...] = ("cpu", "wall", "device") if clock == "device" else ("cpu", "wall")
+    times: dict[Clock, list[float]] = {name: [] for name in names}
     beside: list[float] = []
     deadline = time.perf_counter() + protocol.budget_s
     while True:
         for _ in range(LEAST_SAMPLES):
-            c, w = _time(run, calls)
-            cpu.append(c)
-            wall.append(w)
-            beside.append(_time(reference, 1)[0])
-            if len(cpu) >= FEWEST_SAMPLES and time.perf_counter() > deadline:
+            for name, value in _time(run, calls).items():
+                times[name].append(value)
+            if clock == "device":
+                times[clock].append(device_ms(calls) or 0.0)
+            reference()  # the network has taken the cache: the first call is slower by up to 80 %
+            beside.append(_time(reference, 1)["cpu"])
+            if len(beside) >= FEWEST_SAMPLES and time.perf_counter() > deadline:
                 break
-        done = time.perf_counter() > deadline
-        chosen = np.array((cpu, wall)[clock])
-        if done or half_width(chosen) <= protocol.width * float(np.median(chosen)):
-            return Timing(np.array(cpu), np.array(wall), float(np.median(beside)))
+        chosen = np.array(times[clock])
+        if time.perf_counter() > deadline or half_width(chosen) <= protocol.width * float(np.median(chosen)):
+            return Timing({name: np.array(values) for name, values in times.items()}, float(np.median(beside)))
 
 
-def _warm_up(run: Run, sample_s: float, clock: int, most_s: float = 0.3) -> int:
+def _warm_up(run: Run, sample_s: float, clock: Clock, most_s: float = 0.3) -> int:
     """Run until two windows in a row agree within 5 %; returns the number of calls that make a sample."""
     begin = time.perf_counter()
     run()
-    once = max(_time(run, 1)[1] / 1e3, 1e-7)
+    once = max(_time(run, 1)["wall"] / 1e3, 1e-7)
     calls = max(1, ceil(sample_s / once))
     before = None
     while time.perf_counter() - begin < most_s:
@@ -118,13 +158,16 @@ def _warm_up(run: Run, sample_s: float, clock: int, most_s: float = 0.3) -> int:
     return max(1, ceil(sample_s / max(_time(run, calls)[clock] / 1e3, 1e-7)))
 
 
-def _time(run: Run, calls: int) -> tuple[float, float]:
-    """CPU time of this thread and wall time per call, in ms."""
-    wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+def _time(run: Run, calls: int) -> dict[Clock, float]:
+    """CPU time of this process and wall time per call, in ms.
+
+    All threads of the process are counted: a runtime may compute in threads of its own. Nothing else runs in it.
+    """
+    wall, cpu = time.perf_counter_ns(), time.process_time_ns()
     for _ in range(calls):
         run()
-    cpu, wall = time.thread_time_ns() - cpu, time.perf_counter_ns() - wall
-    return cpu / calls / 1e6, wall / calls / 1e6
+    cpu, wall = time.process_time_ns() - cpu, time.perf_counter_ns() - wall
+    return {"cpu": cpu / calls / 1e6, "wall": wall / calls / 1e6}
 
 
 @lru_cache(maxsize=1)
@@ -141,19 +184,36 @@ def _reference() -> Run:
 
 
 @lru_cache(maxsize=1)
-def _baseline() -> float:
-    """The reference's CPU time when this process first measured, in ms."""
+def baseline() -> float:
+    """The reference's CPU time when this process, or the one that it was forked from, first asked, in ms."""
     reference = _reference()
-    return float(np.median([_time(reference, 1)[0] for _ in range(200)][50:]))
+    return float(np.median([_time(reference, 1)["cpu"] for _ in range(200)][50:]))
+
+
+BLOCKS = 8
 
 
 def half_width(samples: np.ndarray) -> float:
-    """Half the 95 % interval of the median, from order statistics (normal approximation of the binomial)."""
+    """Half the 95 % interval of the median of samples in the order of time."""
+    return max(_by_order(samples), _by_blocks(samples))
+
+
+def _by_order(samples: np.ndarray) -> float:
+    """From order statistics (normal approximation of the binomial): right for independent samples."""
     ordered = np.sort(samples)
     n = len(ordered)
     reach = 1.96 * sqrt(n) / 2
     low, high = max(0, int(n / 2 - reach)), min(n - 1, ceil(n / 2 + reach))
     return float(ordered[high] - ordered[low]) / 2
+
+
+def _by_blocks(samples: np.ndarray) -> float:
+    """From how much the medians of eight blocks in a row scatter (Student's t): right also where samples that follow
+    each other are alike, as they are when a neighbour comes and goes."""
+    if len(samples) < 5 * BLOCKS:
+        return 0.0
+    medians = [np.median(block) for block in np.array_split(samples, BLOCKS)]
+    return 2.365 * float(np.std(medians, ddof=1)) / sqrt(BLOCKS)
 
 
 def _summary(samples: np.ndarray) -> dict[str, float]:

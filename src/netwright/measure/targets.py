@@ -1,44 +1,114 @@
-"""Targets: places to run, and the fingerprint of this machine."""
+"""Targets: places to run."""
 
 from __future__ import annotations
 
-import os
-import platform
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ..core.candidate import digest
+from ..core.errors import MeasureError, nearest
+from .process import worker
+from .remote.client import Remote
+from .runtimes import names, runtime_class
+from .runtimes.base import Runtime
 from .runtimes.onnxruntime import OnnxRuntime
 
-__all__ = ["OnnxRuntime", "machine"]
+__all__ = ["OnnxRuntime", "Target", "parse_target"]
+
+REMOTE = ("http://", "https://", "ssh://")
 
 
-@lru_cache(maxsize=1)
-def machine() -> dict[str, Any]:
-    """What a run time on this machine depends on, as far as it can be read; ``fingerprint`` sums it up."""
-    cpu = _cpuinfo()
-    found: dict[str, Any] = {
-        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
-        "architecture": platform.machine(),
-        "cores": os.cpu_count(),
-        "features": digest(sorted((cpu.get("flags") or cpu.get("Features") or "").split())),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "cpu_quota": _read("/sys/fs/cgroup/cpu.max"),
-        "system": f"{platform.system()} {platform.release()}",
-    }
-    found = {k: v for k, v in found.items() if v not in (None, "")}
-    return {**found, "fingerprint": digest(found)}
+@dataclass(frozen=True)
+class Target:
+    """A place to run: a runtime with its settings, and a machine.
+
+    Args:
+        runtime: with its settings.
+        at: where: this machine, or a ``netwright agent`` (see :class:`netwright.measure.remote.client.Remote`) at
+            ``ssh://[user@]host[:port][/agent's port]``, through a tunnel; at ``https://host:port``, whose certificate
+            may stand in the file that the environment variable ``NETWRIGHT_CA`` names; or at ``http://127.0.0.1:port``.
+        token: the agent's; by default the environment variable ``NETWRIGHT_TOKEN``.
+    """
+
+    runtime: Runtime
+    at: str = ""
+    token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.at and not self.at.startswith(REMOTE):
+            raise MeasureError(f"a target is at {', '.join(REMOTE)}..., or here; not at {self.at!r}")
+
+    def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of the measuring process to a job (see :mod:`netwright.measure.worker`).
+
+        Raises :class:`MeasureError` with the reason where there is none.
+        """
+        whole = {"runtime": self.runtime.to_json(), **job}
+        return worker(self.runtime).ask(whole) if self._remote is None else self._remote.ask(whole)
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """Runtime, versions, settings and machine, as the place itself tells, a ``fingerprint`` of all of it, and the
+        version of netwright there."""
+        found: dict[str, Any] = self._told["target"]
+        beside = {"fingerprint": digest(found), "netwright": self._told["netwright"]}
+        return {**found, **beside, **({"at": self.at} if self.at else {})}
+
+    @property
+    def no_energy(self) -> str:
+        """Why energy cannot be measured there; empty where it can."""
+        return str(self._told["no_energy"])
+
+    @cached_property
+    def _told(self) -> dict[str, Any]:
+        if self._remote is None:
+            type(self.runtime).require()
+        return self.ask({"job": "describe", "seconds": 60})
+
+    @cached_property
+    def _remote(self) -> Remote | None:
+        return Remote(self.at, self.token) if self.at else None
+
+    def __str__(self) -> str:
+        return f"{self.at}/{self.runtime.text}" if self.at else self.runtime.text
 
 
-def _cpuinfo() -> dict[str, str]:
-    lines = (_read("/proc/cpuinfo") or "").split("\n\n")[0].splitlines()
-    pairs = (line.partition(":") for line in lines)
-    return {key.strip(): value.strip() for key, _, value in pairs}
+def parse_target(text: str) -> Target:
+    """A target as a person writes it: ``onnxruntime``, ``openvino,threads=2,precision=bfloat16``, or after the place of
+    an agent, ``ssh://pi/onnxruntime,threads=4``.
+
+    Raises :class:`MeasureError` for a runtime or a setting that is not known.
+    """
+    at = ""
+    if "://" in text:
+        at, slash, rest = text.rpartition("/")
+        if not slash or at.endswith(":/") or not rest:
+            raise MeasureError(f"after the place a target names its runtime, such as {text.rstrip('/')}/onnxruntime")
+        text = rest
+    name, *pairs = [part.strip() for part in text.split(",")]
+    if name not in names():
+        raise MeasureError(f"there is no runtime {name!r}; {nearest(name, names())}")
+    kind = runtime_class(name)
+    known = kind.settings()
+    given: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or key not in known:
+            raise MeasureError(f"{name} has no setting {key!r}; {nearest(key, known)}, each as name=value")
+        given[key] = _typed(f"{name}: {key}", value, known[key])
+    return Target(kind(**given), at)
 
 
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return None
+def _typed(what: str, text: str, like: Any) -> Any:
+    if isinstance(like, bool):
+        if text.lower() not in ("true", "false"):
+            raise MeasureError(f"{what} must be true or false, not {text!r}")
+        return text.lower() == "true"
+    if isinstance(like, int):
+        try:
+            return int(text)
+        except ValueError:
+            raise MeasureError(f"{what} must be a whole number, not {text!r}") from None
+    return text

@@ -1,4 +1,4 @@
-"""Contracts for those who write their own axis, family, super-network, predictor or strategy: call them from a test."""
+"""Contracts for who writes an axis, family, super-network, runtime, predictor or strategy: call them from a test."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .nets import check_axis, check_supernet
     from .predictors import check_predictor
+    from .runtimes import check_runtime
     from .strategies import check_strategy
 
 # Where each contract lives: those of networks need torch, so each is imported on first use.
 _HOME = {
     "check_axis": "nets",
     "check_predictor": "predictors",
+    "check_runtime": "runtimes",
     "check_strategy": "strategies",
     "check_supernet": "nets",
 }
 
-__all__ = ["check_axis", "check_predictor", "check_strategy", "check_supernet"]
+__all__ = ["check_axis", "check_predictor", "check_runtime", "check_strategy", "check_supernet"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,38 +1,167 @@
-"""What a runtime is."""
+"""What a runtime is, and a session of it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ..base import Subject
-from ..protocol import Run
+import numpy as np
+
+from ...core.errors import MeasureError, MissingExtra, nearest
+
+Feeds = Mapping[str, np.ndarray]
+"""What a network is fed with, by the names of its inputs, in their order; the batch is the first dimension."""
 
 
+class Session(ABC):
+    """A file that is loaded, its inputs bound: what is timed.
+
+    Only the process that measures makes one, and lets go of it at its end.
+    """
+
+    notes: Mapping[str, Any] = {}
+    """What should be known of how it runs (threads that could not be set, parts that another backend took); JSON."""
+
+    @abstractmethod
+    def run(self) -> object:
+        """One inference, waited for."""
+
+    @abstractmethod
+    def outputs(self) -> list[np.ndarray]:
+        """All outputs of an inference."""
+
+    def device_ms(self, calls: int) -> float | None:
+        """The time of one of ``calls`` inferences by the device's own clock, in ms; None where it has none."""
+        return None
+
+
+@dataclass(frozen=True)
 class Runtime(ABC):
     """A runtime with its settings: together with the machine, a target.
+
+    The network is converted where the search runs (:meth:`convert`, with torch); the file is opened where it is
+    measured (:meth:`open`, which must need nothing but the runtime and NumPy).
 
     Args:
         threads: that one inference may use.
         batch: how many inputs are run at once.
+        precision: one of the runtime's ``precisions``.
     """
-
-    name: str
-    kind: str
-    """Of the file that it reads, such as ``onnx``."""
 
     threads: int = 1
     batch: int = 1
+    precision: str = "float32"
+
+    name: ClassVar[str]
+    packages: ClassVar[Sequence[str]]
+    """What opening needs, by the names that they are installed by; the first is the runtime itself."""
+    modules: ClassVar[Sequence[str]]
+    """The same, by the names that they are imported by."""
+    extra: ClassVar[str] = ""
+    """Of netwright, that installs them; empty for those that always come along."""
+    suffix: ClassVar[str]
+    """Of the file that it writes, such as ``.onnx``."""
+    reads: ClassVar[Sequence[str]]
+    """Suffixes of the files that it opens."""
+    beside: ClassVar[Sequence[str]] = ()
+    """Suffixes of files of the same name that belong to one that it opens, such as ``.bin``."""
+    precisions: ClassVar[Sequence[str]] = ("float32",)
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "batch"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise MeasureError(f"{self.name}: {name} must be a whole number of 1 or more, not {value!r}")
+        if self.precision not in self.precisions:
+            raise MeasureError(
+                f"{self.name} has no precision {self.precision!r} on this device; "
+                f"{nearest(self.precision, self.precisions)}"
+            )
+
+    @classmethod
+    def require(cls) -> None:
+        """Raise :class:`MissingExtra` where it cannot run here. Imports nothing heavy."""
+        for package, module in zip(cls.packages, cls.modules, strict=True):
+            if find_spec(module) is None:
+                raise MissingExtra(package, cls.extra, f"the runtime {cls.name}")
 
     @abstractmethod
-    def file(self, subject: Subject) -> Path:
-        """The network in the runtime's own format."""
+    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+        """Write a network as the runtime's own file.
+
+        Args:
+            network: a ``torch.nn.Module`` in evaluation mode.
+            inputs: what it is called with, already of this batch size.
+            path: of the file.
+
+        Returns:
+            How it was done (exporter, what was not taken); JSON values.
+
+        Raises :class:`netwright.core.errors.NetwrightError` with the reason.
+        """
 
     @abstractmethod
-    def load(self, path: Path, inputs: Any) -> Run:
-        """A function that runs the file once on ``inputs`` (of one example), repeated to the batch size."""
+    def open(self, path: Path, feeds: Feeds) -> Session:
+        """The file, ready to run on these inputs. Raises :class:`MeasureError` with the reason.
 
-    @abstractmethod
+        A file whose inputs have other names takes them in order.
+        """
+
+    def signature(self, path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        """The inputs that a file names: name to shape (free dimensions are 1) and NumPy type.
+
+        Raises :class:`MeasureError` where the file does not say.
+        """
+        raise MeasureError(f"{path} does not say what it is called with; give inputs, an .npz file of arrays")
+
+    def preload(self) -> None:
+        """Import what every session needs, before its memory is counted."""
+        import importlib
+
+        for module in self.modules:
+            importlib.import_module(module)
+
     def describe(self) -> dict[str, Any]:
-        """Runtime, version, device, threads, batch, precision: JSON values."""
+        """Runtime, versions, device and settings: JSON values. Asked where it runs."""
+        return {**self.to_json(), "device": "cpu", "versions": {p: _version(p) for p in self.packages}}
+
+    @property
+    def slowest_s(self) -> float:
+        """Seconds that opening a file, one inference and all beside the sampling may take before it counts as hung."""
+        return 60.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Its name as ``runtime``, and its settings."""
+        return {"runtime": self.name, **asdict(self)}
+
+    @classmethod
+    def settings(cls) -> dict[str, Any]:
+        """Names and defaults of what can be set."""
+        return {f.name: f.default for f in fields(cls)}
+
+    @property
+    def text(self) -> str:
+        """As a person writes it: ``onnxruntime,threads=2``; what is as by default is left out."""
+        changed = [f"{f.name}={v}" for f in fields(self) if (v := getattr(self, f.name)) != f.default]
+        return ",".join([self.name, *changed])
+
+
+def in_order(names: Sequence[str], feeds: Feeds, path: Path) -> dict[str, np.ndarray]:
+    """The inputs by a file's own names: by name where all are known, else in order."""
+    if set(names) <= set(feeds):
+        return {name: feeds[name] for name in names}
+    if len(names) != len(feeds):
+        raise MeasureError(f"{path} takes {len(names)} inputs ({', '.join(names)}), but {len(feeds)} were given")
+    return dict(zip(names, feeds.values(), strict=True))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,117 @@
+"""``netwright measure``: any file or model on any target."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..core.errors import NetwrightError
+from ..core.metric import Measurement
+from ..core.units import show
+from ..measure.comparison import compare
+from ..measure.latency import Energy, Latency
+from ..measure.protocol import Protocol
+from ..measure.subjects import SUFFIXES, Named, from_file, from_network, parse_shape, read_feeds
+from ..measure.targets import Target, parse_target
+from .arguments import read, verb_parser
+
+TEXT = """Measure files or models: latency, throughput, memory and size on a target.
+
+Two of them are also run in turn on each target, and compared.
+"""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb."""
+    parser = verb_parser("measure", TEXT)
+    parser.add_argument("what", nargs="+", help="a file (.onnx, .pt2, .pte, ...), or module:function giving a network")
+    parser.add_argument(
+        "--target", action="append", help="such as openvino,threads=2; see 'netwright targets'; may be given again"
+    )
+    parser.add_argument("--inputs", help="an .npz file of the arrays that a file is fed with (default: noise)")
+    parser.add_argument(
+        "--shape", action="append", help="of an input that a file leaves open, such as input=3x224x224, without batch"
+    )
+    parser.add_argument(
+        "--width", type=float, default=0.02, help="half the 95 %% interval that is narrow enough, relative"
+    )
+    parser.add_argument(
+        "--budget", type=float, default=1.0, help="seconds of sampling after which it stops all the same"
+    )
+    parser.add_argument(
+        "--energy", action="store_true", help="energy of an inference too, where the machine has a meter"
+    )
+    parser.add_argument("--json", action="store_true", help="a JSON object for each network and target, one a line")
+    given = read(parser, arguments)
+    protocol = Protocol(width=given.get("width", 0.02), budget_s=given.get("budget", 1.0))
+    if protocol.width <= 0 or protocol.budget_s <= 0:
+        raise NetwrightError("--width and --budget must be more than 0")
+    wanted, measurer = given["what"], Energy if given.get("energy") else Latency
+    targets = [parse_target(text) for text in given.get("target") or [_default(wanted[0])]]
+    rows = []
+    out = Console(highlight=False, soft_wrap=True)
+    with TemporaryDirectory(prefix="netwright-") as folder:
+        for target in targets:
+            ready = [_named(what, target, given, Path(folder) / f"{i}") for i, what in enumerate(wanted)]
+            for what, named in zip(wanted, ready, strict=True):
+                found = measurer(target, protocol).run(named.path, named.feeds, named.expected)
+                rows.append((what, target, found))
+                if given.get("json"):
+                    print(json.dumps(_as_json(what, target, found)), flush=True)
+            if len(wanted) == 2:
+                pair = compare(target, [n.path for n in ready], [n.feeds for n in ready], protocol)
+                if given.get("json"):
+                    print(json.dumps({"comparison": vars(pair), "of": wanted, "target": target.described}), flush=True)
+                else:
+                    out.print(f"on {target}: {pair.sentence(*wanted)}")
+    if not given.get("json"):
+        _show(out, rows)
+
+
+def _default(what: str) -> str:
+    return SUFFIXES.get(Path(what).suffix, "onnxruntime")
+
+
+def _named(what: str, target: Target, given: Mapping[str, Any], folder: Path) -> Named:
+    if ":" in what and not Path(what).exists():
+        from ..given import network_of
+
+        folder.mkdir(exist_ok=True)
+        return from_network(*network_of(what), target, folder)
+    feeds = read_feeds(Path(given["inputs"])) if "inputs" in given else None
+    return from_file(Path(what), target, feeds, dict(parse_shape(text) for text in given.get("shape") or []))
+
+
+def _as_json(what: str, target: Target, found: Mapping[str, Measurement]) -> dict[str, Any]:
+    return {"of": what, **{name: m.to_json() for name, m in found.items()}, "target": target.described}
+
+
+def _show(out: Console, rows: Sequence[tuple[str, Target, Mapping[str, Measurement]]]) -> None:
+    names = list(dict.fromkeys(name for _, _, found in rows for name in found))
+    table = Table(box=None, header_style="bold")
+    table.add_column("network")
+    table.add_column("target")
+    for name in names:
+        table.add_column(name, justify="right")
+    for what, target, found in rows:
+        table.add_row(what, str(target), *(_cell(found.get(name)) for name in names))
+    out.print(table)
+    for what, target, found in rows:
+        how = found["latency"].how
+        beside = f"wall {how['wall']['median']:.4g} ms (p90 {how['wall']['p90']:.4g}, p99 {how['wall']['p99']:.4g})"
+        out.print(f"{what} on {target}: {how['clock']} time of {found['latency'].n} samples; {beside}")
+        if "warning" in how:
+            out.print(f"  warning: {how['warning']}")
+
+
+def _cell(found: Measurement | None) -> str:
+    if found is None:
+        return "-"
+    spread = f" ± {found.spread / found.value:.1%}" if found.spread and found.value else ""
+    return show(found.value, found.unit) + spread

@@ -1,0 +1,154 @@
+"""From a network to a runtime's file: the inputs that it is tried with, and files that are kept by their content."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+
+from ..core.candidate import digest
+from .runtimes.base import Feeds, Runtime
+
+KEPT_BYTES = 2 * 10**9
+"""Of converted files; those that were used longest ago go first."""
+
+
+def example(inputs: Any, batch: int) -> Any:
+    """The first of a network's example inputs, repeated to a batch size.
+
+    Floating-point inputs that are all alike, such as zeros, become noise: what a network computes of them would hide
+    whether a runtime computes the same.
+    """
+    import torch
+
+    from ..nets.inputs import each_tensor
+
+    generator = torch.Generator().manual_seed(0)
+
+    def one(tensor: Any) -> Any:
+        if not tensor.dim():
+            return tensor
+        tensor = tensor.detach().cpu()[:1]
+        shape = (batch, *tensor.shape[1:])
+        if tensor.is_floating_point() and bool((tensor == tensor.flatten()[0]).all()):
+            return torch.randn(shape, generator=generator).to(tensor.dtype)
+        return tensor.expand(shape).contiguous()
+
+    return each_tensor(inputs, one)
+
+
+def feeds_of(inputs: Any) -> Feeds:
+    """Inputs as arrays, by the names that they have in exported files."""
+    from ..formats.onnx import input_names
+    from ..nets.inputs import tensors_in
+
+    return {
+        name: tensor.numpy(force=True) for name, tensor in zip(input_names(inputs), tensors_in(inputs), strict=True)
+    }
+
+
+def outputs_of(network: Any, inputs: Any) -> list[np.ndarray]:
+    """What PyTorch computes."""
+    import torch
+
+    from ..nets.inputs import call, each_tensor, tensors_in
+
+    place = next((t.device for t in network.parameters()), torch.device("cpu"))
+    with torch.inference_mode():
+        output = call(network, each_tensor(inputs, lambda t: t.to(place)))
+    return [t.float().numpy(force=True) for t in tensors_in(output)]
+
+
+def converted(runtime: Runtime, network: Any, inputs: Any, path: Path) -> dict[str, Any]:
+    """Write a network as a runtime's file, or copy the one that was written of the same network before.
+
+    Returns what :meth:`Runtime.convert` says, and ``cached`` where the file was there.
+    """
+    kept = folder() / f"{_key(runtime, network, inputs)}{runtime.suffix}"
+    about = kept.with_suffix(".json")
+    with contextlib.suppress(OSError, ValueError):
+        how = json.loads(about.read_text())
+        shutil.copyfile(kept, path)
+        os.utime(kept)
+        return {**how, "cached": True}
+    how = dict(runtime.convert(network, inputs, path))
+    with contextlib.suppress(OSError):  # a cache that cannot be written is none
+        _keep(path, kept)
+        about.write_text(json.dumps(how))
+        _prune(kept.parent)
+    return how
+
+
+def folder() -> Path:
+    """Where converted files are kept: ``NETWRIGHT_CACHE``, or ``netwright`` in the user's cache directory."""
+    own = os.environ.get("NETWRIGHT_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "netwright"
+
+
+def _keep(path: Path, kept: Path) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(mkdtemp(dir=kept.parent))
+    try:
+        shutil.copyfile(path, scratch / kept.name)
+        os.replace(scratch / kept.name, kept)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _prune(place: Path) -> None:
+    files = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in place.iterdir() if f.suffix != ".json")
+    total = sum(size for _, size, _ in files)
+    for _, size, file in files:
+        if total <= KEPT_BYTES:
+            return
+        file.unlink(missing_ok=True)
+        file.with_suffix(".json").unlink(missing_ok=True)
+        total -= size
+
+
+def _key(runtime: Runtime, network: Any, inputs: Any) -> str:
+    """A digest of all that the file depends on: weights, classes with their code, attributes, shapes, versions."""
+    import torch
+
+    from .. import __version__
+
+    weights = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    shapes = [(name, str(value.dtype), value.shape) for name, value in feeds_of(inputs).items()]
+    settings = {k: v for k, v in runtime.to_json().items() if k != "threads"}
+    versions = [__version__, torch.__version__, runtime.describe()["versions"]]
+    return digest([weights.hexdigest(), shape_of(network), shapes, settings, versions])
+
+
+def shape_of(network: Any) -> str:
+    """A digest of a module but for the values of its tensors: classes with their code, plain attributes, shapes."""
+    parts = [(name, _code(module.__class__), _plain(module)) for name, module in network.named_modules()]
+    tensors = [(name, str(t.dtype), list(t.shape), list(t.stride())) for name, t in network.state_dict().items()]
+    return digest([parts, tensors])
+
+
+def _plain(module: Any) -> Mapping[str, str]:
+    """A module's own attributes that are numbers, texts, and lists of them."""
+    plain = (bool, int, float, str, type(None), tuple, list, dict)
+    return {name: repr(value) for name, value in vars(module).items() if isinstance(value, plain) and name[:1] != "_"}
+
+
+@cache
+def _code(kind: Any) -> str:
+    """The name of a class and a digest of its source, where there is any."""
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError):
+        source = ""
+    return f"{kind.__module__}.{kind.__qualname__} {digest(source)}"

@@ -1,0 +1,225 @@
+"""The process in which networks are measured: ``python -m netwright.measure.worker``.
+
+It reads jobs, a line of JSON each, and answers each with a line of JSON. It imports the runtime once and forks for
+each job: a job finds a process that holds nothing but the runtime, so that its memory and its threads are its own, and
+one that crashes, hangs or is killed takes nothing with it. Nothing here needs torch unless the runtime does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..core.errors import MeasureError, NetwrightError, one_line
+from ..core.metric import Measurement
+from . import protocol
+from .energy import energy, unavailable
+from .machine import clock_mhz, machine, memory, pin, reset_peak
+from .protocol import Protocol
+from .runtimes import from_json
+from .runtimes.base import Feeds, Runtime
+
+TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1, "int8": 0.5}
+"""How far outputs may be from PyTorch's: root of the mean square, relative to that of PyTorch's."""
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    # What a runtime prints must not mix with the answers.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    protocol.baseline()
+    preloaded: set[str] = set()
+    while line := sys.stdin.readline():
+        try:
+            job = json.loads(line)
+            runtime = from_json(job["runtime"])
+            if runtime.name not in preloaded:
+                type(runtime).require()
+                runtime.preload()
+                preloaded.add(runtime.name)
+            answer = _in_a_fork(runtime, job)
+        except Exception as error:
+            answer = _failed(error)
+        answers.write(json.dumps(answer) + "\n")
+
+
+def _in_a_fork(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of a forked process; the reason where it gives none."""
+    sys.stdout.flush()
+    theirs, ours = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(theirs)
+        try:
+            with contextlib.suppress(OSError):  # where memory runs out, this process goes first
+                Path("/proc/self/oom_score_adj").write_text("1000")
+            answer = JOBS[job["job"]](runtime, job)
+        except BaseException as error:
+            answer = _failed(error)
+        with os.fdopen(ours, "w") as pipe:
+            json.dump(answer, pipe)
+        os._exit(0)
+    os.close(ours)
+    try:
+        text = _read(theirs, float(job["seconds"]))
+    finally:
+        os.close(theirs)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    if text is None:
+        return {"failed": f"{runtime.name} gave no answer within {job['seconds']:g} s and was ended"}
+    if not text:
+        return {"failed": f"{runtime.name} {_death(status)}"}
+    return json.loads(text)
+
+
+def _read(pipe: int, seconds: float) -> str | None:
+    """All that the pipe holds; None after so many seconds. Ends this process when whoever asked is gone."""
+    deadline = time.monotonic() + seconds
+    found = b""
+    while (left := deadline - time.monotonic()) > 0:
+        ready, _, _ = select.select([pipe, sys.stdin], [], [], left)
+        if pipe in ready:
+            part = os.read(pipe, 1 << 16)
+            if not part:
+                return found.decode()
+            found += part
+        elif sys.stdin in ready:  # no job comes before the answer to the last one: it is the end of the input
+            raise SystemExit(0)
+    return None
+
+
+def _death(status: int) -> str:
+    """How a process ended that gave no answer, in words."""
+    if not os.WIFSIGNALED(status):
+        return f"ended with exit code {os.waitstatus_to_exitcode(status)} and no answer"
+    number = os.WTERMSIG(status)
+    if number == signal.SIGKILL:
+        return "was killed (SIGKILL): most likely out of memory"
+    return f"crashed ({signal.Signals(number).name})"
+
+
+def _failed(error: BaseException) -> dict[str, Any]:
+    known = isinstance(error, NetwrightError)
+    words = "out of memory: " + one_line(error) if isinstance(error, MemoryError) else one_line(error)
+    return {"failed": words, **({} if known else {"trace": traceback.format_exc()[-2000:]})}
+
+
+# -- jobs --------------------------------------------------------------------------------------------------------
+
+
+def describe(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The runtime, its settings and this machine; and why energy cannot be measured here, if it cannot."""
+    told = runtime.describe()
+    return {
+        "target": {**told, **{k: v for k, v in machine().items() if k != "fingerprint"}},
+        "no_energy": unavailable(told["device"]),
+        "netwright": __version__,
+    }
+
+
+def inputs(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs that a file names."""
+    return {"inputs": {name: list(what) for name, what in runtime.signature(Path(job["files"][0])).items()}}
+
+
+def measure(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
+    """One file: whether it computes what it should, its latency, throughput and memory, and energy if asked for."""
+    plan = Protocol(**job["protocol"])
+    cores = pin(runtime.threads)
+    feeds = _arrays(job["feeds"])
+    idle = _resident()
+    session = runtime.open(Path(job["files"][0]), feeds)
+    outputs = session.outputs()
+    difference = _compare(outputs, job, runtime)
+    for _ in range(2):
+        session.run()
+    peak = _peak()
+    how = {"cores": cores, "mhz": clock_mhz(), **session.notes, **difference}
+    latency = protocol.measure_latency(session.run, plan, runtime.threads, session.device_ms)
+    latency = replace(latency, how={**latency.how, **{k: v for k, v in how.items() if v not in (None, [])}})
+    found = {"latency": latency, "throughput": protocol.throughput(latency, runtime.batch)}
+    if idle is not None and peak is not None:
+        found["memory"] = Measurement(float(peak - idle), "B", how={"idle": idle})
+    if "energy" in job["wanted"]:
+        found["energy"] = energy(session.run, runtime.describe()["device"])
+    return {"measurements": {name: m.to_json() for name, m in found.items()}}
+
+
+def compare(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Two files in turn, each with its own inputs: which is faster, by how much, how sure."""
+    pin(runtime.threads)
+    sessions = [runtime.open(Path(f), _arrays(g)) for f, g in zip(job["files"], job["feeds"], strict=True)]
+    runs = [s.run for s in sessions]
+    return {"ratios": protocol.ratios(runs[0], runs[1], Protocol(**job["protocol"]), runtime.threads)}
+
+
+JOBS: Mapping[str, Callable[[Runtime, Mapping[str, Any]], dict[str, Any]]] = {
+    "describe": describe,
+    "inputs": inputs,
+    "measure": measure,
+    "compare": compare,
+}
+
+
+def _arrays(path: str) -> Feeds:
+    with np.load(path, allow_pickle=False) as held:
+        return {name: held[name] for name in held.files}
+
+
+def _compare(outputs: list[np.ndarray], job: Mapping[str, Any], runtime: Runtime) -> dict[str, float]:
+    """How far the outputs are from PyTorch's. Raises :class:`MeasureError` where it is too far."""
+    if not job.get("expected"):
+        return {}
+    wanted = list(_arrays(job["expected"]).values())
+    if len(wanted) > len(outputs):
+        raise MeasureError(f"{runtime.name} gives {len(outputs)} outputs, PyTorch {len(wanted)}")
+    worst = 0.0
+    for got, want in zip(outputs, wanted, strict=False):
+        if got.shape != want.shape:
+            raise MeasureError(f"{runtime.name} gives an output of shape {got.shape}, PyTorch one of {want.shape}")
+        got, want = got.astype(np.float64), want.astype(np.float64)
+        scale = max(float(np.sqrt(np.mean(want**2))), 1e-12) if want.size else 1.0
+        worst = max(worst, float(np.sqrt(np.mean((got - want) ** 2))) / scale if want.size else 0.0)
+    allowed = TOLERANCE[runtime.precision]
+    if not worst <= allowed:
+        raise MeasureError(
+            f"{runtime.name} computes something else than PyTorch: its outputs differ by {worst:.2g} of their size, "
+            f"allowed for {runtime.precision} are {allowed}"
+        )
+    return {"difference": worst}
+
+
+def _resident() -> int | None:
+    """Bytes in memory now, from which the peak is counted anew; None where the system does not tell."""
+    try:
+        reset_peak()
+        return memory("VmRSS")
+    except OSError:
+        return None
+
+
+def _peak() -> int | None:
+    try:
+        return memory("VmHWM")
+    except OSError:
+        return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The contract of a runtime, for people who write their own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..core.errors import MeasureError, NetwrightError
+from ..measure.convert import example, feeds_of, outputs_of
+from ..measure.latency import Latency
+from ..measure.protocol import Protocol
+from ..measure.runtimes import from_json
+from ..measure.runtimes.base import Runtime
+from ..measure.targets import Target, parse_target
+from ..nets.inputs import Inputs
+
+QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
+
+
+def check_runtime(runtime: Runtime, network: nn.Module, inputs: Inputs) -> dict[str, Any]:
+    """Raise AssertionError where a runtime breaks what netwright relies on.
+
+    It is converted to and run in a measuring process, as a study does it; nothing is opened in this process.
+
+    Args:
+        runtime: with the settings to check; its package must be installed.
+        network: small, and one that the runtime can take.
+        inputs: what it is called with, one example.
+
+    Returns:
+        The measurements, by metric name.
+    """
+    kind = type(runtime)
+    kind.require()
+    assert from_json(json.loads(json.dumps(runtime.to_json()))) == runtime, "settings do not survive JSON"
+    assert parse_target(runtime.text).runtime == runtime, f"{runtime.text!r} is read as another runtime"
+    assert runtime.suffix in runtime.reads, f"it writes {runtime.suffix} but reads {', '.join(runtime.reads)}"
+    target = Target(runtime)
+    assert {"runtime", "device", "threads", "batch", "precision", "versions", "cpu"} <= target.described.keys()
+    json.dumps(target.described)
+    latency = Latency(target, QUICK)
+    network = network.eval()
+    inputs = example(inputs, runtime.batch)
+    with TemporaryDirectory(prefix="netwright-") as folder:
+        path = Path(folder) / f"network{runtime.suffix}"
+        json.dumps(dict(runtime.convert(network, inputs, path)))
+        assert [p for p in Path(folder).iterdir() if p != path] == [], "a network is one file"
+        feeds, expected = feeds_of(inputs), outputs_of(network, inputs)
+        found = latency.run(path, feeds, expected)
+        assert found["latency"].value > 0 and found["file_bytes"].value == path.stat().st_size
+        assert found["throughput"].value * found["latency"].value <= 1001 * runtime.batch
+        wrong = [e + 10 * max(float(np.abs(e).max()), 1.0) for e in expected]
+        assert "something else" in _reason(latency, path, feeds, wrong), "a wrong answer is measured"
+        (broken := Path(folder) / f"broken{runtime.suffix}").write_bytes(b"no network" * 100)
+        assert _reason(latency, broken, feeds, None), "a file that is none is measured"
+        missing = Path(folder) / f"missing{runtime.suffix}"
+        assert _reason(latency, missing, feeds, None), "a file that is not there is measured"
+        again = latency.run(path, feeds, expected)
+        assert again["latency"].value > 0, "it does not run after a failure"
+    return {name: m.to_json() for name, m in found.items()}
+
+
+def _reason(latency: Latency, path: Path, feeds: Any, expected: list[np.ndarray] | None) -> str:
+    try:
+        latency.run(path, feeds, expected)
+    except MeasureError as error:
+        return str(error)
+    except NetwrightError as error:
+        raise AssertionError(f"a {type(error).__name__} where MeasureError is expected: {error}") from error
+    return ""

@@ -1,0 +1,191 @@
+"""A runtime that crashes, hangs or lies: told in words, nothing else is lost, and the next is measured."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netwright as nw
+from netwright.core.errors import MeasureError
+from netwright.measure.process import worker
+from netwright.measure.protocol import Protocol
+from netwright.measure.targets import Target, parse_target
+
+QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
+FEEDS = {"input": np.ones((1, 4), np.float32)}
+MOODS = {
+    "segfault": "crashed (SIGSEGV)",
+    "abort": "crashed (SIGABRT)",
+    "exit": "exit code 3 and no answer",
+    "killed": "out of memory",
+    "out of memory": "out of memory: MemoryError: cannot allocate 1 TB",
+    "raise": "ValueError: the input is too sad",
+    "wrong": "computes something else than PyTorch: its outputs differ by 0.5",
+    "hang": "gave no answer within 1 s",
+    "unconvertible": "moody has no operator aten::sulk",
+    "full disk": "No space left on device",
+}
+
+
+class Moody(nn.Module):
+    """Twice its input; the mood is how the runtime will behave."""
+
+    def __init__(self, mood: str) -> None:
+        super().__init__()
+        self.mood = mood
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+class Moods:
+    """A super-network of networks with moods."""
+
+    space = nw.Space([nw.Choice("mood", ("well", *MOODS))])
+    example_inputs = torch.randn(1, 4)
+
+    def extract(self, candidate: nw.Candidate) -> nn.Module:
+        return Moody(str(candidate["mood"]))
+
+
+@pytest.fixture
+def latency(moody: str, monkeypatch: pytest.MonkeyPatch) -> nw.Latency:
+    target = parse_target(moody)
+    monkeypatch.setattr(type(target.runtime), "slowest_s", 0.5)
+    return nw.Latency(target, QUICK)
+
+
+def test_a_runtime_of_somebody_else_is_a_target_like_others(latency: nw.Latency, mood: Path) -> None:
+    mood.write_text("well")
+    found = latency.run(mood, FEEDS, [2 * FEEDS["input"]])
+    assert found["latency"].value > 0 and found["latency"].how["mood"] == "well"
+    assert latency.target["runtime"] == "moody" and "numpy" in latency.target["versions"]
+
+
+@pytest.mark.parametrize("how", [m for m in MOODS if m not in ("unconvertible", "full disk")])
+def test_each_fault_is_told_and_the_next_is_measured(latency: nw.Latency, mood: Path, how: str) -> None:
+    mood.write_text(how)
+    begin = time.monotonic()
+    with pytest.raises(MeasureError) as told:
+        latency.run(mood, FEEDS, [2 * FEEDS["input"]])
+    assert (MOODS[how] in str(told.value) and "moody" in str(told.value)) or how in ("raise", "out of memory")
+    assert MOODS[how] in str(told.value)
+    assert time.monotonic() - begin < 5
+    process = worker(latency.runtime)._process
+    mood.write_text("well")
+    assert latency.run(mood, FEEDS)["latency"].value > 0
+    assert worker(latency.runtime)._process is process, "the measuring process itself lives on"
+
+
+def test_a_study_goes_on_after_each_fault(latency: nw.Latency, tmp_path: Path) -> None:
+    study = nw.Study(tmp_path / "s.db", Moods(), objectives=[latency], calibration=())
+    records = study.run(nw.Random(), 50)
+    assert len(records) == len(MOODS) + 1
+    by_mood = {r.candidate["mood"]: r for r in records}
+    assert by_mood.pop("well").status == "ok"
+    for how, record in by_mood.items():
+        assert record.status == "failed" and MOODS[how] in record.reason, record.reason
+
+
+def test_a_measuring_process_that_is_killed_is_told_and_started_again(latency: nw.Latency, mood: Path) -> None:
+    mood.write_text("well")
+    latency.run(mood, FEEDS)
+    own = worker(latency.runtime)
+    assert own._process is not None
+    os.kill(own._process.pid, signal.SIGKILL)
+    own._process.wait()
+    assert latency.run(mood, FEEDS)["latency"].value > 0
+
+
+def test_no_process_is_left_behind_by_one_that_hangs(latency: nw.Latency, mood: Path) -> None:
+    mood.write_text("hang")
+    with pytest.raises(MeasureError):
+        latency.run(mood, FEEDS)
+    own = worker(latency.runtime)._process
+    assert own is not None
+    children = Path(f"/proc/{own.pid}/task/{own.pid}/children")
+    if not children.exists():
+        pytest.skip("this system does not list a process's children")
+    assert children.read_text().split() == []
+
+
+def test_memory_is_that_above_idle(latency: nw.Latency, mood: Path) -> None:
+    found = {}
+    for how in ("well", "greedy", "well"):
+        mood.write_text(how)
+        found.setdefault(how, latency.run(mood, FEEDS)["memory"].value)
+    assert 50e6 <= found["greedy"] - found["well"] <= 55e6
+
+
+def test_the_job_of_a_driver_that_is_gone_ends(moody: str, mood: Path, tmp_path: Path) -> None:
+    """``kill -9`` of the driver while a network hangs: nothing keeps running."""
+    import subprocess
+    import sys
+
+    mood.write_text("hang")
+    code = f"""
+import numpy as np, netwright as nw
+from pathlib import Path
+from netwright.measure.process import worker
+from netwright.measure.targets import parse_target
+latency = nw.Latency(parse_target("moody"))
+latency.target
+print(worker(latency.runtime)._process.pid, flush=True)
+latency.run(Path({str(mood)!r}), {{"input": np.ones((1, 4), np.float32)}})
+"""
+    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    pid = int(driver.stdout.readline())
+    time.sleep(0.5)
+    driver.kill()
+    driver.wait()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("onnxruntme", ["'onnxruntme'", "did you mean 'onnxruntime'"]),
+        ("onnxruntime,thread=2", ["'thread'", "did you mean 'threads'"]),
+        ("onnxruntime,threads=two", ["threads", "whole number", "'two'"]),
+        ("onnxruntime,threads=0", ["threads", "1 or more"]),
+        ("onnxruntime,precision=int4", ["'int4'", "int8"]),
+        ("onnxruntime,provider=cude", ["'cude'", "did you mean 'cuda'"]),
+        ("ftp://pi/onnxruntime", ["http://", "ftp://pi"]),
+        ("http://pi:7653", ["onnxruntime"]),
+        ("torch,graphs=maybe", ["graphs", "true or false"]),
+    ],
+)
+def test_a_target_that_cannot_be_is_told(text: str, words: list[str]) -> None:
+    with pytest.raises(MeasureError) as told:
+        parse_target(text)
+    assert all(word in str(told.value) for word in words), told.value
+
+
+def test_a_target_is_written_as_it_is_read() -> None:
+    for text in ("onnxruntime", "openvino,threads=2,precision=bfloat16", "ssh://pi/onnxruntime,batch=4"):
+        assert str(parse_target(text)) == text
+    assert parse_target("onnxruntime") == Target(nw.targets.OnnxRuntime())
+
+
+def test_a_provider_that_is_absent_is_an_error_and_never_another_one(tmp_path: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    network, target = nn.Linear(4, 4), parse_target("onnxruntime,provider=cuda")
+    latency: Any = nw.Latency(target, QUICK)
+    latency.write(network, torch.zeros(1, 4), tmp_path / "x.onnx")
+    with pytest.raises(MeasureError, match=r"no CUDAExecutionProvider.*provider=cpu"):
+        latency.of(tmp_path / "x.onnx", torch.zeros(1, 4), network)
