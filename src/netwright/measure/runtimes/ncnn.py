@@ -1,0 +1,237 @@
+"""ncnn, by way of pnnx."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import MeasureError, MissingExtra, one_line
+from .base import Feeds, Runtime, Session, in_order
+from .exported import positional, quiet
+
+CONVERT_S = 600.0
+"""Seconds that pnnx may take."""
+
+PARTS = ("net.param", "net.bin")
+"""Of ncnn's format; they and what follows are packed into one file."""
+
+ABOUT = "about.json"
+"""Shapes and types of the inputs by name, and shapes of the outputs: ncnn's format does not tell them."""
+
+
+@dataclass(frozen=True)
+class Ncnn(Runtime):
+    """ncnn on the CPU. A network with an operator that it does not have is refused.
+
+    Args:
+        threads: that one inference may use.
+        batch: 1: networks that pnnx writes run on one input.
+        precision: ``float32`` throughout, or ``bfloat16``: weights and activations are kept in it where a layer can.
+    """
+
+    name = "ncnn"
+    packages = ("ncnn",)
+    modules = ("ncnn",)
+    extra = "ncnn"
+    suffix = ".ncnn"
+    reads = (".ncnn", ".param")
+    precisions = ("float32", "bfloat16")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch != 1:
+            raise MeasureError(f"ncnn runs one input at a time, not {self.batch}; measure with batch=1")
+
+    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+        from ...formats.onnx import input_names
+
+        module, tensors = positional(network, inputs)
+        with TemporaryDirectory(prefix="netwright-") as place:
+            outputs = _traced(module, tensors, Path(place))
+            ignored = _pnnx(Path(place), tensors)
+            shapes = {
+                name: [list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
+                for name, tensor in zip(input_names(inputs), tensors, strict=True)
+            }
+            Path(place, ABOUT).write_text(json.dumps({"inputs": shapes, "outputs": outputs}))
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
+                for part in (*PARTS, ABOUT):
+                    packed.write(Path(place, part), part)
+        return {"exporter": f"torch.jit.trace, pnnx {_pnnx_version()}", **({"ignored": ignored} if ignored else {})}
+
+    def open(self, path: Path, feeds: Feeds) -> Session:
+        return _Session(self._net(path), self, path, feeds)
+
+    def signature(self, path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        if path.suffix != self.suffix:
+            return super().signature(path)
+        return {name: (tuple(shape), dtype) for name, (shape, dtype) in _about(path)["inputs"].items()}
+
+    def _net(self, path: Path) -> Any:
+        """The network, loaded with this runtime's settings."""
+        import ncnn
+
+        net = ncnn.Net()
+        options = net.opt
+        options.num_threads = self.threads
+        options.openmp_blocktime = 0
+        for use in ("fp16_packed", "fp16_storage", "fp16_arithmetic"):  # on by default
+            setattr(options, f"use_{use}", False)
+        for use in ("bf16_packed", "bf16_storage"):
+            setattr(options, f"use_{use}", self.precision == "bfloat16")
+        net.opt = options
+        with TemporaryDirectory(prefix="netwright-") as place:
+            param, weights = _parts(path, Path(place))
+            _known(param)
+            if net.load_param(str(param)) or net.load_model(str(weights)):
+                raise MeasureError(f"ncnn cannot load {path}")
+        return net
+
+
+class _Session(Session):
+    """Inputs become ncnn's own once; each inference needs an extractor of its own."""
+
+    def __init__(self, net: Any, runtime: Ncnn, path: Path, feeds: Feeds) -> None:
+        import ncnn
+
+        self._net = net
+        self._names = net.output_names()
+        self._shapes = _about(path)["outputs"] if path.suffix == runtime.suffix else None
+        self._inputs = []
+        for name, value in in_order(net.input_names(), feeds, path).items():
+            if not value.ndim or len(value) != 1:
+                raise MeasureError(f"ncnn runs one input at a time, not one of shape {value.shape}")
+            if value.dtype.kind in "iub":
+                value = value.astype(np.int32)
+            # A copy: what is made of an array points into it.
+            self._inputs.append((name, ncnn.Mat(np.ascontiguousarray(value), batch_index=0).clone()))
+        if runtime.precision == "bfloat16":
+            layers = [layer for layer in net.layers() if layer.type not in ("Input", "Split")]
+            left = sorted({layer.type for layer in layers if not layer.support_bf16_storage})
+            if all(layer.type in left for layer in layers):
+                raise MeasureError(f"ncnn computes nothing of {path} in bfloat16 on this machine")
+            self.notes = {"not_bfloat16": left}
+
+    def run(self) -> object:
+        return self._extracted()
+
+    def outputs(self) -> list[np.ndarray]:
+        arrays = [np.array(mat.numpy(batch_index=0)) for mat in self._extracted()]
+        if self._shapes is None:
+            return arrays
+        # ncnn's own shapes have no batch, and no dimensions above four.
+        return [
+            array.reshape(shape) if array.size == prod(shape) else array
+            for array, shape in zip(arrays, self._shapes, strict=True)
+        ]
+
+    def _extracted(self) -> list[Any]:
+        extractor = self._net.create_extractor()
+        for name, mat in self._inputs:
+            extractor.input(name, mat)
+        found = []
+        for name in self._names:
+            failed, mat = extractor.extract(name)
+            if failed:
+                raise MeasureError(f"ncnn cannot compute the output {name} (code {failed})")
+            found.append(mat)
+        return found
+
+
+def _traced(module: Any, tensors: tuple[Any, ...], place: Path) -> list[list[int]]:
+    """Write ``net.pt``; returns the shapes of the outputs. Raises :class:`MeasureError` with the reason."""
+    import torch
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it is one operator of PyTorch's own
+    try:
+        with quiet(), torch.no_grad():
+            torch.jit.trace(module, tensors, check_trace=False).save(str(place / "net.pt"))
+            return [list(output.shape) for output in module(*tensors)]
+    except Exception as error:  # the tracer raises many types
+        raise MeasureError(f"torch.jit.trace cannot take this network: {one_line(error)[:500]}") from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What was packed beside ncnn's own files."""
+    with zipfile.ZipFile(path) as packed:
+        about: dict[str, Any] = json.loads(packed.read(ABOUT))
+    return about
+
+
+def _pnnx(place: Path, tensors: tuple[Any, ...]) -> list[str]:
+    """Write the parts of ncnn's format from ``net.pt``; returns what pnnx says that it ignored.
+
+    Raises :class:`MeasureError` where it fails, or where ncnn does not have an operator: pnnx ends as if all were
+    well in both cases.
+    """
+    try:
+        import pnnx
+    except ImportError:
+        raise MissingExtra("pnnx", "ncnn", "converting for ncnn") from None
+
+    kinds = {"float32": "f32", "int64": "i64", "int32": "i32", "bool": "i32"}
+    shapes = []
+    for tensor in tensors:
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype not in kinds:
+            raise MeasureError(f"ncnn takes inputs of {', '.join(kinds)}, not {dtype}")
+        shapes.append(f"[{','.join(map(str, tensor.shape))}]{kinds[dtype]}")
+    # fp16=0: it writes the weights in 16 bits otherwise.
+    files = [f"{option}={name}" for option, name in zip(("ncnnparam", "ncnnbin"), PARTS, strict=True)]
+    command = [pnnx.EXEC_PATH, "net.pt", f"inputshape={','.join(shapes)}", "fp16=0", *files]
+    try:
+        ended = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=CONVERT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise MeasureError(f"pnnx gave no answer within {CONVERT_S:g} s") from None
+    said = [line.strip() for line in (ended.stdout + ended.stderr).splitlines() if line.strip()]
+    if ended.returncode or not all((place / part).exists() for part in PARTS):
+        last = said[-1] if said else "nothing"
+        raise MeasureError(f"pnnx cannot convert this network (exit code {ended.returncode}); it said: {last[:500]}")
+    _known(place / PARTS[0])
+    return [line for line in said if line.startswith("ignore ")]
+
+
+def _known(param: Path) -> None:
+    """Raise :class:`MeasureError` where ncnn does not have an operator of the network."""
+    import ncnn
+
+    lines = param.read_text().splitlines()
+    if not lines or lines[0].strip() != "7767517":
+        raise MeasureError(f"{param.name} is not of ncnn's format")
+    kinds = {line.split()[0] for line in lines[2:] if line.strip()}
+    if unknown := sorted(kind for kind in kinds if ncnn.layer_to_index(kind) < 0):
+        raise MeasureError(f"ncnn has no operator {', '.join(unknown)}, which this network needs")
+
+
+def _parts(path: Path, place: Path) -> tuple[Path, Path]:
+    """The files of ncnn's format: those packed into one, unpacked, or a ``.param`` with the ``.bin`` beside it."""
+    if path.suffix == ".param":
+        weights = path.with_suffix(".bin")
+        if not weights.exists():
+            raise MeasureError(f"{path} needs its weights beside it, in {weights.name}")
+        return path, weights
+    try:
+        with zipfile.ZipFile(path) as packed:
+            for part in PARTS:
+                packed.extract(part, place)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise MeasureError(f"{path} is no file that netwright packed for ncnn: {one_line(error)}") from error
+    return place / PARTS[0], place / PARTS[1]
+
+
+def _pnnx_version() -> str:
+    from importlib.metadata import version
+
+    return version("pnnx")

@@ -1,0 +1,237 @@
+"""OpenVINO."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import BundleError, MeasureError, MissingExtra, one_line
+from .base import Feeds, Runtime, Session, in_order
+
+HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""What is not quantised computes in this; without it the plugin chooses bfloat16 on CPUs that have it."""
+MODEL = "model.xml"
+WEIGHTS = "model.bin"
+
+
+@dataclass(frozen=True)
+class OpenVino(Runtime):
+    """OpenVINO on the CPU: one stream, its own pinning of threads off, the precision never left to it.
+
+    Its two files, ``model.xml`` and ``model.bin``, are kept as one zip archive, ``.ovir``. It also opens ONNX, and
+    an ``.xml`` with its ``.bin`` beside it.
+
+    Args:
+        threads: that one inference may use.
+        batch: how many inputs are run at once.
+        precision: ``float32``, ``bfloat16`` on CPUs that compute it, or ``int8``: quantised by nncf with the ranges
+            of the example inputs and some noise.
+    """
+
+    name = "openvino"
+    packages = ("openvino",)
+    modules = ("openvino",)
+    extra = "openvino"
+    suffix = ".ovir"
+    reads = (".ovir", ".onnx", ".xml")
+    precisions = ("float32", "bfloat16", "int8")
+
+    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+        self.require()
+        import openvino as ov
+
+        from ..convert import feeds_of
+
+        feeds = feeds_of(inputs)
+        with TemporaryDirectory(prefix="netwright-") as folder, _quietly():
+            model, exporter = _converted(network, inputs, Path(folder))
+            how: dict[str, Any] = {"exporter": exporter}
+            names = [i.any_name for i in model.inputs]
+            mine = in_order(names, feeds, path)
+            model.reshape({name: list(value.shape) for name, value in mine.items()})
+            if self.precision == "int8":
+                model, how["quantised"] = _quantised(model, mine)
+            ov.save_model(model, Path(folder) / MODEL, compress_to_fp16=False)
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+                for name in (MODEL, WEIGHTS):
+                    archive.write(Path(folder) / name, name)
+        return how
+
+    def open(self, path: Path, feeds: Feeds) -> Session:
+        import openvino as ov
+
+        core = ov.Core()
+        self._check(core)
+        with _unpacked(path) as file:
+            model = _read(core, file)
+            mine = in_order([i.any_name for i in model.inputs], feeds, path)
+            try:
+                model.reshape({name: list(value.shape) for name, value in mine.items()})
+                compiled = core.compile_model(model, "CPU", self._options())
+            except RuntimeError as error:
+                raise MeasureError(f"openvino cannot take {path} with these inputs: {one_line(error)[:500]}") from error
+        return _Session(compiled, mine, self._checked(compiled))
+
+    def signature(self, path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        import openvino as ov
+
+        with _unpacked(path) as file:
+            model = _read(ov.Core(), file)
+        return {
+            i.any_name: (
+                tuple(d.get_length() if d.is_static else 1 for d in i.partial_shape),
+                np.dtype(i.element_type.to_dtype()).name,
+            )
+            for i in model.inputs
+        }
+
+    def _check(self, core: Any) -> None:
+        """Raise :class:`MeasureError` where the CPU does not compute in the precision that is asked for."""
+        has = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if self.precision == "bfloat16" and "BF16" not in has:
+            raise MeasureError(f"openvino does not compute bfloat16 on this CPU, it has {', '.join(has)}")
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "INFERENCE_PRECISION_HINT": HINTS[self.precision],
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # the measuring process has chosen its cores
+        }
+
+    def _checked(self, compiled: Any) -> dict[str, Any]:
+        """Layers by the precision that they run in, and the threads. Raises :class:`MeasureError` where the precision
+        that was asked for is not among them."""
+        ran = Counter(
+            precision.lower()
+            for node in compiled.get_runtime_model().get_ops()
+            if (precision := _told(node, "runtimePrecision")) and _told(node, "layerType") not in ("Const", "Reorder")
+        )
+        wanted = {"float32": {"f32"}, "bfloat16": {"bf16"}, "int8": {"i8", "u8"}}[self.precision]
+        if not wanted & set(ran):
+            raise MeasureError(f"openvino runs no layer of this network in {self.precision}, but in {', '.join(ran)}")
+        threads = compiled.get_property("INFERENCE_NUM_THREADS")
+        few = {} if threads == self.threads else {"threads": threads}
+        return {"layers": dict(ran.most_common()), **few}
+
+
+class _Session(Session):
+    """Inputs are bound once; outputs stay where they are computed."""
+
+    def __init__(self, compiled: Any, feeds: Feeds, notes: Mapping[str, Any]) -> None:
+        import openvino as ov
+
+        self.notes = notes
+        self._request = compiled.create_infer_request()
+        for name, value in feeds.items():
+            self._request.set_tensor(name, ov.Tensor(np.ascontiguousarray(value)))
+        self._outputs = range(len(compiled.outputs))
+
+    def run(self) -> object:
+        return self._request.infer(share_outputs=True)
+
+    def outputs(self) -> list[np.ndarray]:
+        self.run()
+        return [np.array(self._request.get_output_tensor(i).data) for i in self._outputs]
+
+
+def _converted(network: Any, inputs: Any, folder: Path) -> tuple[Any, str]:
+    """A network as OpenVINO's model: by ONNX, which takes a fraction of the time, else by torch.export."""
+    import openvino as ov
+    import torch
+
+    from ...formats.onnx import as_call, write_onnx
+
+    try:
+        file = folder / "network.onnx"
+        write_onnx(network, inputs, file, quick=True)
+        return ov.Core().read_model(file), "torch.onnx, dynamo=False"
+    except (BundleError, RuntimeError) as error:
+        first = error
+    args, kwargs = as_call(inputs)
+    try:
+        with torch.no_grad():
+            return ov.convert_model(torch.export.export(network, args, kwargs)), "torch.export"
+    except Exception as error:  # torch.export and OpenVINO raise many types
+        raise BundleError(
+            f"openvino can take this network neither by ONNX ({one_line(first)[:300]}) nor by torch.export "
+            f"({one_line(error)[:300]})"
+        ) from error
+
+
+def _quantised(model: Any, feeds: Feeds) -> tuple[Any, str]:
+    """The model with 8-bit weights and activations, and what was done in words."""
+    if find_spec("nncf") is None:
+        raise MissingExtra("nncf", "openvino", "the runtime openvino with precision=int8")
+    import nncf
+
+    from ...formats.quantised import calibration
+
+    kinds = {node.get_type_name() for node in model.get_ops()}
+    attends = bool(kinds & {"Softmax", "ScaledDotProductAttention"})
+    samples = calibration(feeds)
+    nncf.set_log_level(logging.ERROR)
+    try:
+        model = nncf.quantize(
+            model,
+            nncf.Dataset(samples),
+            subset_size=len(samples),
+            model_type=nncf.ModelType.TRANSFORMER if attends else None,
+        )
+    except Exception as error:  # nncf raises many types
+        raise BundleError(f"nncf cannot quantise this network: {one_line(error)[:500]}") from error
+    done = sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+    if not done:
+        raise MeasureError("openvino: nncf found nothing in this network that it can quantise")
+    kind = "with smoothing for transformers" if attends else "for convolutions"
+    return model, f"nncf {kind}, {done} quantisers, ranges of {len(samples)} inputs"
+
+
+def _read(core: Any, path: Path) -> Any:
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        raise MeasureError(f"openvino cannot read {path}: {one_line(error)[:500]}") from error
+
+
+def _told(node: Any, key: str) -> str:
+    """What a layer of a compiled model tells of itself; empty where it does not."""
+    told = node.get_rt_info()
+    return str(told[key].astype(str)) if key in told else ""
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """A file that OpenVINO reads itself: the model of an archive, in a folder that lasts as long as the block."""
+    if path.suffix != OpenVino.suffix:
+        yield path
+        return
+    with TemporaryDirectory(prefix="netwright-") as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name in (MODEL, WEIGHTS):
+                    archive.extract(name, folder)
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise MeasureError(f"openvino cannot read {path}: {one_line(error)}") from error
+        yield Path(folder) / MODEL
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Progress bars and advice to exporters are not for searches."""
+    noise = io.StringIO()
+    with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,386 @@
+"""PyTorch: as it is, by torch.compile, or compiled beforehand by AOTInductor."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import shutil
+import subprocess
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import BundleError, MeasureError, MissingExtra, nearest, one_line
+from .base import Feeds, Runtime, Session, in_order
+
+COMPILE = ("", "inductor", "aot")
+DEVICES = ("cpu", "cuda")
+FROZEN = {"freezing": True, "cpp.dynamic_threads": True}
+"""Weights are constants, laid out and folded beforehand; a file runs with any number of threads."""
+CLOCKS = ("name", "driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "temperature.gpu")
+
+
+@dataclass(frozen=True)
+class Torch(Runtime):
+    """PyTorch, on the CPU or on a CUDA device.
+
+    Files are ``torch.export`` archives of the network at this batch size; those with ``compile=aot`` hold machine
+    code for this kind of CPU or GPU. People's own archives are read, of whatever shapes.
+
+    Args:
+        threads: that one inference may use.
+        batch: how many inputs are run at once.
+        precision: ``float32``, ``bfloat16`` (weights and inputs), or ``int8``: linear layers with weights of 8 bits,
+            a scale for each channel, and activations of 8 bits, a scale for each input (torchao). Only compiled
+            does it run faster than float32.
+        compile: empty to run operator by operator, ``inductor`` to run ``torch.compile`` where the file is opened,
+            ``aot`` to compile with AOTInductor where it is written. Both need a C++ compiler there.
+        device: ``cpu`` or ``cuda``.
+        graphs: record an inference as a CUDA graph once, and play it.
+    """
+
+    compile: str = ""
+    device: str = "cpu"
+    graphs: bool = False
+
+    name = "torch"
+    packages = ("torch",)
+    modules = ("torch",)
+    suffix = ".pt2"
+    reads = (".pt2",)
+    precisions = ("float32", "bfloat16", "int8")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in (("compile", COMPILE), ("device", DEVICES)):
+            if (value := getattr(self, name)) not in known:
+                allowed = [each or "nothing" for each in known]
+                raise MeasureError(f"torch: {name} cannot be {value!r}; {nearest(str(value), allowed)}")
+        if self.graphs and self.device != "cuda":
+            raise MeasureError("torch: graphs=true needs device=cuda; a CPU has no CUDA graphs")
+
+    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+        import torch
+
+        how: dict[str, Any] = {"exporter": "torch.export"}
+        # The network may live on a device; the file is written for the one that it is to run on.
+        place = self.device if self.compile == "aot" else "cpu"
+        if place == "cuda":
+            self._require_cuda()
+        network, tensors = _flat(copy.deepcopy(network).to(place), inputs)
+        tensors = [t.to(place) for t in tensors]
+        if self.precision == "bfloat16":
+            network.to(torch.bfloat16)
+            tensors = [t.to(torch.bfloat16) if t.is_floating_point() else t for t in tensors]
+        if self.precision == "int8":
+            how["quantised"] = _quantise(network)
+        with _quietly(), torch.no_grad():
+            try:
+                program = torch.export.export(network, tuple(tensors))
+            except Exception as error:  # torch.export raises many types
+                raise BundleError(f"torch.export cannot take this network: {one_line(error)[:500]}") from error
+            try:
+                if self.compile == "aot":
+                    about = json.dumps([[list(t.shape), str(t.dtype).removeprefix("torch.")] for t in tensors])
+                    settings = {**FROZEN, "aot_inductor.metadata": {"inputs": about}}
+                    torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
+                    how["compiler"] = "AOTInductor"
+                else:
+                    torch.export.save(program, path)
+            except Exception as error:
+                verb = "compiled by AOTInductor" if self.compile == "aot" else "saved by torch.export"
+                raise BundleError(f"this network cannot be {verb}: {one_line(error)[:500]}") from error
+        return how
+
+    def open(self, path: Path, feeds: Feeds) -> Session:
+        import torch
+
+        torch.set_num_threads(self.threads)
+        if self.device == "cuda":
+            self._require_cuda()
+            torch.backends.cudnn.allow_tf32 = False  # on by default: float32 would not be float32
+        elif self.precision == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            raise MeasureError("torch has no fast bfloat16 on this CPU, which lacks AVX-512; measure float32 or int8")
+        run = self._compiled(path, feeds) if _is_compiled(path) else self._exported(path, feeds)
+        try:
+            return _OnCuda(run, self.graphs) if self.device == "cuda" else _Session(run)
+        except Exception as error:  # the first inference: torch.compile compiles, operators may be missing
+            raise MeasureError(f"torch cannot run {path}: {one_line(error)[:500]}") from error
+
+    def signature(self, path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        if not _is_compiled(path):
+            names, tensors = _inputs_of(self._program(path))
+            return {
+                name: (tuple(t.shape), "float32" if t.is_floating_point() else str(t.dtype).removeprefix("torch."))
+                for name, t in zip(names, tensors, strict=True)
+            }
+        about = _about(self._package(path))
+        if about is None:
+            return super().signature(path)
+        return {
+            f"input{i}": (tuple(shape), "float32" if "float" in kind else kind) for i, (shape, kind) in enumerate(about)
+        }
+
+    def describe(self) -> dict[str, Any]:
+        found = {**super().describe(), "device": self.device}
+        if self.device == "cuda":
+            import torch
+
+            if torch.cuda.is_available():
+                found["gpu"], found["cuda"] = torch.cuda.get_device_name(), torch.version.cuda
+        return found
+
+    @property
+    def slowest_s(self) -> float:
+        return 600.0 if self.compile == "inductor" else super().slowest_s
+
+    def _require_cuda(self) -> None:
+        import torch
+
+        if not torch.cuda.is_available():
+            build = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device is found"
+            raise MeasureError(f"torch: device=cuda cannot be had here, {build}; measure with device=cpu")
+
+    def _exported(self, path: Path, feeds: Feeds) -> Callable[[], Any]:
+        """An archive of torch.export, on its inputs."""
+        import torch
+
+        from ...nets.inputs import each_tensor
+
+        program = self._program(path)
+        names, examples = _inputs_of(program)
+        if self.device == "cuda":
+            from torch.export.passes import move_to_device_pass
+
+            program = move_to_device_pass(program, "cuda")
+        given = in_order(names, feeds, path).values()
+        tensors = iter([self._tensor(v, e.dtype) for v, e in zip(given, examples, strict=True)])
+        args, kwargs = each_tensor(program.example_inputs, lambda _: next(tensors))
+        network = program.module()
+        if self.compile == "inductor":
+            network = torch.compile(network, dynamic=False, options={"freezing": True, "compile_threads": 1})
+        elif self.compile == "aot":
+            raise MeasureError(f"{path} is not compiled by AOTInductor; measure with compile=inductor, or without")
+        return lambda: network(*args, **kwargs)
+
+    def _compiled(self, path: Path, feeds: Feeds) -> Callable[[], Any]:
+        """A package of AOTInductor, on its inputs, which it takes in order."""
+        import torch
+
+        if self.compile != "aot":
+            raise MeasureError(f"{path} is compiled by AOTInductor; measure with compile=aot")
+        package = self._package(path)
+        made_for = package.loader.get_metadata().get("AOTI_DEVICE_KEY", self.device)
+        if made_for != self.device:
+            raise MeasureError(f"{path} is compiled for {made_for}; measure with device={made_for}")
+        about = _about(package)
+        kinds = [None] * len(feeds) if about is None else [getattr(torch, kind) for _, kind in about]
+        if len(kinds) != len(feeds):
+            raise MeasureError(f"{path} takes {len(kinds)} inputs, but {len(feeds)} were given")
+        tensors = [self._tensor(v, kind) for v, kind in zip(feeds.values(), kinds, strict=True)]
+        inference = package.loader.boxed_run
+        return lambda: inference(list(tensors))
+
+    def _tensor(self, value: np.ndarray, kind: Any) -> Any:
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(value)).to(self.device, kind)
+
+    def _program(self, path: Path) -> Any:
+        import torch
+
+        if self.precision == "int8":
+            _torchao()
+            import torchao  # noqa: F401  # its operators are in the file
+        try:
+            with _quietly():
+                return torch.export.load(path)
+        except Exception as error:  # zip, JSON and torch's own types
+            raise MeasureError(f"torch.export cannot load {path}: {one_line(error)[:500]}") from error
+
+    def _package(self, path: Path) -> Any:
+        import torch
+
+        try:
+            with _quietly():
+                return torch._inductor.aoti_load_package(str(path))
+        except Exception as error:
+            raise MeasureError(f"AOTInductor cannot load {path}: {one_line(error)[:500]}") from error
+
+
+class _Session(Session):
+    """On the CPU. The first inference is run at once: it is then that torch.compile compiles."""
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        import torch
+
+        self._run, self._mode = run, torch.inference_mode
+        with _quietly():
+            self.run()
+
+    def run(self) -> object:
+        with self._mode():
+            return self._run()
+
+    def outputs(self) -> list[np.ndarray]:
+        from ...nets.inputs import tensors_in
+
+        return [t.float().numpy(force=True) for t in tensors_in(self.run())]
+
+
+class _OnCuda(_Session):
+    """On a CUDA device, whose events tell the time; clocks and temperature at the beginning are in the notes."""
+
+    def __init__(self, run: Callable[[], Any], graphs: bool) -> None:
+        import torch
+
+        self._cuda = torch.cuda
+        super().__init__(_recorded(run) if graphs else run)
+        self.notes = {"gpu": gpu_state(), "graphs": graphs}
+
+    def run(self) -> object:
+        found = super().run()
+        self._cuda.synchronize()
+        return found
+
+    def device_ms(self, calls: int) -> float | None:
+        begin, end = (self._cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        with self._mode():
+            for _ in range(calls):
+                self._run()
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / calls
+
+
+def _recorded(run: Callable[[], Any]) -> Callable[[], Any]:
+    """The inference as a CUDA graph; what it returns is overwritten by the next."""
+    import torch
+
+    with torch.inference_mode():
+        side = torch.cuda.Stream()  # what libraries set up on first use must not be recorded
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                run()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            found = run()
+
+    def play() -> Any:
+        graph.replay()
+        return found
+
+    return play
+
+
+def gpu_state() -> dict[str, str]:
+    """Name, driver, clocks (MHz) and temperature of the first GPU by ``nvidia-smi``; empty where it cannot be read."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return {}
+    command = [tool, f"--query-gpu={','.join(CLOCKS)}", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return dict(zip(CLOCKS, (part.strip() for part in said.splitlines()[0].split(",")), strict=False)) if said else {}
+
+
+def _flat(network: Any, inputs: Any) -> tuple[Any, list[Any]]:
+    """A network of tensors in order, which gives a tuple of tensors: its file then needs no class of its library."""
+    from torch import nn
+
+    from ...nets.inputs import call, each_tensor, tensors_in
+
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, *tensors: Any) -> tuple[Any, ...]:
+            given = iter(tensors)
+            return tuple(tensors_in(call(self.network, each_tensor(inputs, lambda _: next(given)))))
+
+    return Flat().eval(), list(tensors_in(inputs))
+
+
+def _quantise(network: Any) -> str:
+    """Quantise the linear layers in place; says how many. Raises MeasureError where there are none."""
+    from torch import nn
+
+    _torchao()
+    with _quietly():
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+
+        linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+        before = [type(m.weight) for m in linear]
+        try:
+            quantize_(network, Int8DynamicActivationInt8WeightConfig())
+        except Exception as error:
+            raise BundleError(f"torchao cannot quantise this network: {one_line(error)[:500]}") from error
+    done = sum(type(m.weight) is not kind for m, kind in zip(linear, before, strict=True))
+    if not done:
+        raise MeasureError("torch: precision=int8 quantises linear layers, of which this network has none that it can")
+    rest = sum(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in network.modules())
+    kept = f"; {rest} convolutions stay float32" if rest else ""
+    return f"torchao, {done} of {len(linear)} linear layers, weights per channel, activations per input{kept}"
+
+
+def _torchao() -> None:
+    if find_spec("torchao") is None:
+        raise MissingExtra("torchao", "torchao", "the runtime torch with precision=int8")
+
+
+def _inputs_of(program: Any) -> tuple[Sequence[str], list[Any]]:
+    """Names and examples of the tensors that an exported program takes."""
+    from ...nets.inputs import tensors_in
+
+    if program.example_inputs is None:
+        raise MeasureError("this .pt2 file does not say what it is called with; export it anew with torch.export")
+    tensors = list(tensors_in(program.example_inputs))
+    names = [str(name) for name in program.graph_signature.user_inputs if isinstance(name, str)]
+    if len(names) != len(tensors):
+        names = [f"input{i}" for i in range(len(tensors))]
+    return names, tensors
+
+
+def _about(package: Any) -> Any:
+    """Shapes and types of the inputs that :meth:`Torch.convert` left in a package; None in those of others."""
+    text = package.loader.get_metadata().get("inputs")
+    return None if text is None else json.loads(text)
+
+
+def _is_compiled(path: Path) -> bool:
+    """Whether an archive is a package of AOTInductor. Raises :class:`MeasureError` where it is no archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/data/aotinductor/" in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise MeasureError(f"torch cannot read {path}: {one_line(error)}") from error
+
+
+@contextmanager
+def _quietly() -> Any:
+    """Warnings and log lines of exporters are for those who write exporters."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.export", "torchao", "torch._inductor")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
