@@ -1,0 +1,45 @@
+"""The agent as one file, for devices on which netwright is not installed."""
+
+from __future__ import annotations
+
+import shutil
+import zipapp
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ...core.errors import MeasureError, one_line
+
+PARTS = ("__init__.py", "cli/__init__.py", "cli/main.py", "cli/agent.py", "core", "measure")
+"""Of netwright, that an agent consists of; the rest of netwright needs more than a runtime and NumPy."""
+
+START = """\
+import sys
+
+from netwright.cli.main import main
+
+main(["agent", *sys.argv[1:]])
+"""
+
+
+def pack(path: Path) -> int:
+    """Write a zip archive that Python runs as an agent: ``python3 agent.pyz --port 7653``.
+
+    Returns its size in bytes. Raises :class:`MeasureError` where it cannot be written.
+    """
+    package = Path(__file__).parents[2]
+    if not package.is_dir():
+        raise MeasureError("this agent is packed itself; pack from where netwright is installed")
+    with TemporaryDirectory(prefix="netwright-") as folder:
+        for part in PARTS:
+            to = Path(folder) / package.name / part
+            to.parent.mkdir(parents=True, exist_ok=True)
+            if (package / part).is_dir():
+                shutil.copytree(package / part, to, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copyfile(package / part, to)
+        (Path(folder) / "__main__.py").write_text(START)
+        try:
+            zipapp.create_archive(folder, path, interpreter="/usr/bin/env python3", compressed=True)
+        except OSError as error:
+            raise MeasureError(f"{path} cannot be written: {one_line(error)}") from error
+    return path.stat().st_size

@@ -1,0 +1,175 @@
+"""Measuring on an agent in another process: figures that arrive, and reasons where none do."""
+
+import hashlib
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from serving import TOKEN, job
+
+import netwright as nw
+from netwright.core.errors import MeasureError
+from netwright.measure.base import Subject
+from netwright.measure.latency import Latency
+from netwright.measure.protocol import Protocol
+from netwright.measure.remote.client import Remote
+from netwright.measure.targets import OnnxRuntime, Target, parse_target
+
+
+def remote(at, patience_s=20.0):
+    return Remote(at, TOKEN, patience_s)
+
+
+def test_a_network_is_measured_there(shared, monkeypatch):
+    net = nw.families.inverted_residual(1, 3, 6, widths=((2, 4), (3, 6)), depths=((1, 2), (1,)), expands=(1, 2))
+    target = Target(OnnxRuntime(), f"http://127.0.0.1:{shared.port}", TOKEN)
+    measurer = Latency(target, Protocol(budget_s=0.3))
+    measurer.require()
+    found = measurer.measure(Subject(net, net.largest, ()))
+    assert found["latency"].value > 0 and found["latency"].how["difference"] < 1e-3 and found["memory"].value > 0
+    told = measurer.provenance()["target"]
+    assert told["at"] == shared.at and told["runtime"] == "onnxruntime" and told["cpu"] and told["fingerprint"]
+
+    monkeypatch.setenv("NETWRIGHT_TOKEN", TOKEN)
+    again = parse_target(f"{shared.at}/onnxruntime")
+    assert again == Target(OnnxRuntime(), shared.at) and again.described == told
+    sent = {f.name for f in (shared.log.parent / "cache-agent" / "files").iterdir()}
+    Latency(again, Protocol(budget_s=0.1)).measure(Subject(net, net.largest, ()))
+    assert sent == {f.name for f in (shared.log.parent / "cache-agent" / "files").iterdir()}  # nothing is sent twice
+
+
+def test_a_wrong_answer_is_a_failed_measurement_there_too(shared):
+    network = torch.nn.Linear(3, 2)
+    network.example_inputs = torch.randn(1, 3)
+    measurer = Latency(Target(OnnxRuntime(), shared.at, TOKEN))
+
+    class Fixed:
+        def extract(self, candidate):
+            return network
+
+    subject = Subject(Fixed(), None, ())
+    path = subject.file("", ".onnx", lambda p: OnnxRuntime().convert(network, network.example_inputs, p))
+    with pytest.raises(MeasureError, match="computes something else than PyTorch"):
+        measurer.run(path, {"input": network.example_inputs.numpy()}, [np.full((1, 2), 9.0, np.float32)])
+
+
+def test_what_lies_beside_a_file_is_sent_along(shared, files):
+    before = len(shared.runs)
+    remote(shared.at).ask(job("fine", *files))
+    files[0].with_suffix(".side").unlink()
+    remote(shared.at).ask(job("fine", *files))
+    assert shared.runs[before:] == ["fine b'a network' True", "fine b'a network' False"]
+
+
+def test_crashes_and_hangs_are_said_and_the_next_job_runs(shared, files):
+    there = remote(shared.at)
+    with pytest.raises(MeasureError, match=r"^faulty crashed \(SIGSEGV\)$"):
+        there.ask(job("segfault", *files))
+    with pytest.raises(MeasureError, match=r"^faulty gave no answer within 0.5 s and was ended$"):
+        there.ask(job("hang", *files, seconds=0.5))
+    assert there.ask(job("fine", *files))["measurements"]["latency"]["value"] > 0
+
+
+def test_what_the_agent_refuses_is_said(shared, files, monkeypatch):
+    before = shared.runs
+    with pytest.raises(MeasureError, match="refuses: the token is missing or wrong"):
+        Remote(shared.at, "another").ask(job("fine", *files))
+    with pytest.raises(MeasureError, match="refuses: a job has no surprise"):
+        remote(shared.at).ask({**job("fine", *files), "surprise": 1})
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: hashlib.sha256(b"another"))
+    with pytest.raises(MeasureError, match=r"refuses: the file's SHA-256 is .*, announced was"):
+        remote(shared.at).ask(job("fine", *files))
+    assert shared.runs == before
+
+
+@pytest.mark.parametrize(
+    "at, words",
+    [
+        ("http://pi:7653", "http:// would show the token to others"),
+        ("http://127.0.0.1:99999", "an agent is at http://host:port"),
+        ("http://127.0.0.1/path", "an agent is at http://host:port"),
+        ("http://me@127.0.0.1", "an agent is at http://host:port"),
+        ("ssh://-oProxyCommand=x", "a place behind ssh is"),
+        ("ssh://-l@host", "a place behind ssh is"),
+        ("ssh://host;x", "a place behind ssh is"),
+        ("ssh://host/x", "a place behind ssh is"),
+    ],
+)
+def test_places_that_are_none(at, words):
+    with pytest.raises(MeasureError, match=words):
+        remote(at)
+
+
+def test_tokens_that_are_none(monkeypatch):
+    monkeypatch.delenv("NETWRIGHT_TOKEN", raising=False)
+    with pytest.raises(MeasureError, match="set NETWRIGHT_TOKEN"):
+        Remote("http://127.0.0.1")
+    with pytest.raises(MeasureError, match="no blanks"):
+        Remote("http://127.0.0.1", "a\nb")
+
+
+def test_a_target_goes_to_other_processes(shared, files):
+    target = Target(OnnxRuntime(), shared.at, TOKEN)
+    assert target.described["cpu"]
+    again = pickle.loads(pickle.dumps(target))
+    assert again.described == target.described and again.ask({"job": "describe", "seconds": 20})
+
+
+def test_nobody_is_there(files):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        at = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(MeasureError, match=f"the agent at {at} cannot be reached, tried for . s: ConnectionRefused"):
+        remote(at, 0.5).ask({"job": "describe", "runtime": {"runtime": "onnxruntime"}, "seconds": 5})
+
+
+def test_somebody_else_is_there():
+    def answer():
+        line, _ = other.accept()
+        line.recv(1000)
+        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        line.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(MeasureError, match="something answers that is no netwright agent"):
+            remote(f"http://127.0.0.1:{other.getsockname()[1]}").ask(
+                {"job": "describe", "runtime": {"runtime": "onnxruntime"}, "seconds": 5}
+            )
+
+
+def test_a_second_agent_is_refused(shared, tmp_path):
+    again = subprocess.run(
+        [sys.executable, "-m", "netwright", "agent", "--port", "0"],
+        env={**os.environ, "NETWRIGHT_CACHE": str(shared.log.parent / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert again.returncode == 2 and "another agent uses" in again.stderr and not again.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--host", "0.0.0.0"], "others can listen: give --cert and --key"),
+        (["--cert", "x"], "--cert and --key belong together"),
+        (["--token-file", "/nonexistent"], "the token cannot be read from /nonexistent"),
+        (["--prt", "1"], "did you mean '--port'?"),
+        (["--port", "x"], "argument --port: invalid int value: 'x'"),
+        (["--port", "70000"], "cannot listen at 127.0.0.1, port 70000"),
+        (["--pack", "/nonexistent/agent.pyz"], "/nonexistent/agent.pyz cannot be written"),
+    ],
+)
+def test_mistakes_of_the_command_line(arguments, words, tmp_path, monkeypatch, capsys):
+    from netwright.cli.main import main
+
+    monkeypatch.setenv("NETWRIGHT_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(SystemExit) as end:
+        main(["agent", *arguments])
+    assert end.value.code == 2 and words in capsys.readouterr().err
