@@ -11,6 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from netwright.core.candidate import Candidate
 from netwright.nets.axes import Axis, Depth, Joint, Share, Slot, Width
@@ -29,10 +32,14 @@ def direct(net: SuperNet, candidate: Candidate) -> tuple[Any, ...]:
     return _Table(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
 
 
+def told(found: Counts) -> tuple[Any, ...]:
+    return found.macs, found.peak_activation_bytes, found.moved_bytes, found.uncounted
+
+
 def exact_everywhere(net: SuperNet) -> None:
     for candidate in net.space.enumerate():
         found = net.count(candidate)
-        assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate), candidate
+        assert told(found) == direct(net, candidate), candidate
         network = net.extract(candidate)
         alone = SuperNet(network, [], net.example_inputs)
         assert found == alone.count(alone.largest), candidate
@@ -48,6 +55,7 @@ def test_peak_of_a_chain() -> None:
         macs=4 * 8 + 8 * 2,
         weight_bytes=4 * (4 * 8 + 8 + 8 * 2 + 2),
         peak_activation_bytes=4 * (8 + 8),
+        moved_bytes=4 * (4 + (4 * 8 + 8) + 8 + 2 * 8 + 8 + (8 * 2 + 2) + 2),
     )
 
 
@@ -159,6 +167,96 @@ def test_an_operator_that_multiplies_and_has_no_rule_is_named(module: nn.Module,
     assert found.macs > 0 or found.uncounted
 
 
+# -- bytes moved -----------------------------------------------------------------------------------------------
+
+
+def elements_moved(function: Callable[..., Any], *shapes: tuple[int, ...]) -> float:
+    """Of 4 bytes each."""
+    return counts(Run(function), tuple(torch.randn(s) for s in shapes)).moved_bytes / 4
+
+
+def written(x: Tensor, y: Tensor) -> Tensor:
+    x[:2] = y
+    return x
+
+
+def added(x: Tensor, y: Tensor) -> Tensor:
+    z = x.exp()
+    z += y
+    return z.t_()
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "elements"),
+    [
+        (lambda x: x.reshape(6, 1).t().unsqueeze(0).squeeze()[1:].detach(), ((2, 3),), 0),
+        (lambda x: x.t().reshape(6), ((2, 3),), 6 + 6),  # cannot be seen that way: it is copied
+        (lambda x, y: x + y, ((4, 3), (3,)), 12 + 3 + 12),
+        (lambda x: x * x, ((5,),), 5 + 5 + 5),
+        (added, ((4, 3), (4, 3)), 12 + 12 + 12 + 12 + 12),
+        (written, ((4, 3), (2, 3)), 6 + 6),  # what is overwritten is not read
+        (lambda x: x.relu_(), ((7,),), 7 + 7),
+        (lambda x, y: x.expand(9, 5) + y, ((1, 5), (9, 5)), 5 + 45 + 45),
+        (lambda x: torch.cat([x, x], 0), ((2, 3),), 6 + 6 + 12),
+        (lambda x: x.split([1, 2])[1].exp(), ((3, 4),), 8 + 8),
+        (lambda x: torch.empty_like(x), ((3, 4),), 0),
+        (lambda x: torch.add(x, x, out=torch.empty(5)), ((5,),), 5 + 5 + 5 + 5),  # out is an argument and a result
+        (torch.matmul, ((2, 3), (3, 4)), 6 + 12 + 8),
+    ],
+)
+def test_bytes_moved_by_operators(function: Any, shapes: Any, elements: int) -> None:
+    assert elements_moved(function, *shapes) == elements
+
+
+def test_of_a_table_only_the_rows_that_are_looked_up_are_moved() -> None:
+    rows, found = 2 * 7, 2 * 7 * 16
+    moved = counts(nn.Embedding(1000, 16), torch.zeros(2, 7, dtype=torch.int64)).moved_bytes
+    assert moved == 8 * rows + 4 * found + 4 * found
+
+
+class Moves(TorchDispatchMode):
+    """Bytes moved, added up while a network truly runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        reads, writes = ([t for t in tree_leaves(x) if isinstance(t, Tensor)] for x in ((args, kwargs), result))
+        own = {t.untyped_storage().data_ptr() for t in reads}
+        views = {t.untyped_storage().data_ptr() for t in writes} <= own
+        if not views or func._schema.is_mutable:
+            self.bytes += sum(min(t.nbytes, t.untyped_storage().nbytes()) for t in (*reads, *writes))
+        return result
+
+
+def transformer() -> SuperNet:
+    layers = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(2)]
+    module = nn.Sequential(nn.Linear(5, 8), *layers, nn.Flatten(), nn.Linear(48, 3))
+    widths = [Width.tie(module, f"w{i}", (4, 8, 16), out_of=[f"{i}.linear1"], into=[f"{i}.linear2"]) for i in (1, 2)]
+    return SuperNet(module, [*widths, Depth("depth", ("1", "2"), (0, 1, 2))], torch.randn(2, 6, 5))
+
+
+@pytest.mark.parametrize("make_net", [inverted_residual, transformer])
+def test_bytes_moved_are_those_of_the_extracted_network(make_net: Callable[[], SuperNet]) -> None:
+    net, found = make_net(), set()
+    assert net._counter._table is not None
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:  # attention as products and sums, as it is traced
+        for i in range(8):
+            candidate = net.space.sample(np.random.default_rng(i))
+            network = net.extract(candidate).eval()
+            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), Moves() as moves:
+                network(net.example_inputs)
+            assert net.count(candidate).moved_bytes == moves.bytes, candidate
+            found.add(moves.bytes)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    assert len(found) > 4
+
+
 # -- wherever it is asked --------------------------------------------------------------------------------------
 
 
@@ -210,7 +308,7 @@ def test_a_valid_table_is_used_and_exact_everywhere() -> None:
     assert net._counter._table is not None
     for candidate in net.space.enumerate():
         found = net.count(candidate)
-        assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate)
+        assert told(found) == direct(net, candidate)
 
 
 class Branches(nn.Module):
@@ -301,7 +399,7 @@ def test_sizes_that_are_squares_of_one_axis_are_exact(options: tuple[int, ...]) 
     net = SuperNet(module, axes, torch.randn(1, 2, 3, 3))
     for candidate in net.space.enumerate():
         found = net.count(candidate)
-        assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate), candidate
+        assert told(found) == direct(net, candidate), candidate
 
 
 @pytest.mark.parametrize("wide", range(1, 8))
@@ -322,7 +420,7 @@ def test_sizes_that_jump_between_the_ends_are_exact(wide: int) -> None:
     net = SuperNet(module, [Width.tie(module, "w", range(8, 73, 8), out_of=["layer"])], torch.randn(1, 3))
     for candidate in net.space.enumerate():
         found = net.count(candidate)
-        assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate), candidate
+        assert told(found) == direct(net, candidate), candidate
 
 
 @pytest.mark.parametrize("odd", range(2, 12))
@@ -340,7 +438,7 @@ def test_a_network_that_runs_other_operators_at_one_width_is_exact(odd: int) -> 
     net = SuperNet(module, [Width.tie(module, "w", range(2, 12), out_of=["a"], into=["b"])], torch.randn(1, 3))
     for candidate in net.space.enumerate():
         found = net.count(candidate)
-        assert (found.macs, found.peak_activation_bytes, found.uncounted) == direct(net, candidate), candidate
+        assert told(found) == direct(net, candidate), candidate
 
 
 def test_skipped_blocks_of_every_kind_are_exact() -> None:

@@ -231,12 +231,12 @@ def test_the_table_and_the_direct_path_agree(case: Any, seed: int) -> None:
     net, candidate = case.net, candidate_of(case.net, seed)
     counts = net.count(candidate)
     direct = _Table(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
-    assert (counts.macs, counts.peak_activation_bytes, counts.uncounted) == direct
+    assert (counts.macs, counts.peak_activation_bytes, counts.moved_bytes, counts.uncounted) == direct
 
 
 def test_counts_grow_from_the_smallest_to_the_largest(case: Any) -> None:
     small, large = case.net.count(case.net.smallest), case.net.count(case.net.largest)
-    for name in ("params", "macs", "weight_bytes", "peak_activation_bytes"):
+    for name in ("params", "macs", "weight_bytes", "peak_activation_bytes", "moved_bytes"):
         assert 0 < getattr(small, name) < getattr(large, name)
 
 

@@ -16,12 +16,13 @@ from math import comb
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ..core.candidate import Candidate, Option
 from ..core.space import Space
 from .axes import Axis
 from .cut import Anatomy
-from .trace import Op, Trace
+from .trace import RESHAPED_IN_PLACE, Op, Trace
 
 if TYPE_CHECKING:
     from .supernet import SuperNet
@@ -46,6 +47,14 @@ UNCOUNTED_HEAVY = frozenset(
     | {"_trilinear", "_cdist_forward", "_euclidean_dist"}
 )
 """Operators that compute products but have no rule here: a counter that meets one says so."""
+GATHERS = frozenset({"embedding", "index_select", "gather", "index", "take"})
+"""Operators that read no more of their first argument than they give."""
+OVERWRITES = frozenset({"copy_", "fill_", "zero_"})
+"""In-place operators that do not read what they write."""
+BATCH_NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"})
+"""Operators that give a batch's statistics beside their result, but not in evaluation, where these are empty."""
+UNMOVED = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach_"})
+"""Operators that neither read nor write any element, beside views."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,10 @@ class Counts:
         peak_activation_bytes: the most bytes of inputs, intermediate results and outputs that live at once, when
             operators run in their own order, each result has memory of its own (views and in-place operators
             share), and memory is freed after its last use.
+        moved_bytes: bytes that the operators read and write in all, weights included, when nothing is fused or kept
+            in a cache: each operator reads all its arguments (of a table that it looks rows up in, as much as it
+            finds) and writes all its results. Views move nothing, in-place operators what they read and write, and
+            of an expanded tensor only what it is expanded from.
         uncounted: operators that compute products, or may, and are not in ``macs``.
     """
 
@@ -67,6 +80,7 @@ class Counts:
     macs: int
     weight_bytes: int
     peak_activation_bytes: int
+    moved_bytes: int
     uncounted: tuple[str, ...] = ()
 
 
@@ -82,15 +96,16 @@ class Counter:
 
     def _counts(self, candidate: Candidate) -> Counts:
         candidate = self._net.space.candidate(candidate)
-        table = self._table
-        if table is None:
-            params, weight_bytes = self._parameters(candidate)
-            trace = self._tracer.run(self._net.cut(candidate))
-            table, candidate = _Table(trace, {}, {}, {}), Candidate({})
-        else:
-            params, weight_bytes = table.parameters(candidate, self._net.anatomy, self._parameter_bytes)
-        macs, peak, uncounted = table.counts(candidate)
-        return Counts(params, macs, weight_bytes, peak, uncounted)
+        with torch.autocast("cpu", enabled=False):  # the caller's would cast what is traced on inputs with data
+            table = self._table
+            if table is None:
+                params, weight_bytes = self._parameters(candidate)
+                trace = self._tracer.run(self._net.cut(candidate))
+                table, candidate = _Table(trace, {}, {}, {}), Candidate({})
+            else:
+                params, weight_bytes = table.parameters(candidate, self._net.anatomy, self._parameter_bytes)
+        macs, peak, moved, uncounted = table.counts(candidate)
+        return Counts(params, macs, weight_bytes, peak, moved, uncounted)
 
     def _parameters(self, candidate: Candidate) -> tuple[int, int]:
         cut, anatomy = self._net.cut(candidate), self._net.anatomy
@@ -232,6 +247,10 @@ class _Table:
         self._trace, self._effects, self._hides, self._whole = trace, effects, hides, whole
         self._full = _padded(trace.shapes)
         self._terms = [(i, term) for i, op in enumerate(trace.ops) for term in _macs_terms(op, trace.shapes)]
+        moved = [(i, tensor) for i, op in enumerate(trace.ops) for tensor in _moved(op, trace.buffers)]
+        self._movers, self._moved = np.array(moved, dtype=np.int64).reshape(-1, 2).T
+        self._buffers, self._owners = np.array(trace.buffers, dtype=np.int64), np.array(trace.owners, dtype=np.int64)
+        self._itemsize = np.array(trace.itemsize, dtype=np.int64)[self._buffers]
         # What the operators of another library compute, nobody knows.
         self._uncounted = tuple(sorted({op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY or "." in op.name}))
 
@@ -263,8 +282,8 @@ class _Table:
             if candidate.get(name, self._whole[name]) not in runs
         )
 
-    def counts(self, candidate: Candidate) -> tuple[int, int, tuple[str, ...]]:
-        """Multiply-accumulates, peak activation bytes, and what was not counted."""
+    def counts(self, candidate: Candidate) -> tuple[int, int, int, tuple[str, ...]]:
+        """Multiply-accumulates, peak activation bytes, moved bytes, and what was not counted."""
         sizes, skipped = self._sizes(candidate), self._skipped(candidate)
         runs = [not _inside(op.module, skipped) for op in self._trace.ops]
         rows = sizes.tolist()
@@ -275,36 +294,43 @@ class _Table:
                 for tensor, dim in term:
                     product *= rows[tensor][dim]
                 macs += product
-        return macs, self._peak(sizes, skipped, runs), self._uncounted
+        elements, storage = sizes.prod(axis=1), self._storage(skipped)
+        moved = self._moved_bytes(elements, storage, runs)
+        return macs, self._peak(elements.tolist(), storage, runs), moved, self._uncounted
 
-    def _peak(self, sizes: np.ndarray, skipped: tuple[str, ...], runs: list[bool]) -> int:
+    def _storage(self, skipped: tuple[str, ...]) -> list[int]:
+        """The storage that each one's content is in: the result of a skipped module is its argument."""
+        same = dict(self._trace.around[path][::-1] for path in skipped)
+        storage = list(range(len(self._trace.owners)))
+        for buffer in same:
+            into = buffer
+            while into in same and same[into] != into:
+                into = same[into]
+            storage[buffer] = into
+        return storage
+
+    def _moved_bytes(self, elements: np.ndarray, storage: list[int], runs: list[bool]) -> int:
+        most = elements[self._owners[storage][self._buffers]]
+        sizes = np.minimum(elements, most) * self._itemsize
+        return int(sizes[self._moved][np.array(runs, dtype=bool)[self._movers]].sum())
+
+    def _peak(self, elements: list[int], storage: list[int], runs: list[bool]) -> int:
         trace = self._trace
-        same: dict[int, int] = {}  # the result of a skipped module is its argument
-        for path in skipped:
-            into, out = trace.around[path]
-            same[out] = into
-
-        def storage(buffer: int) -> int:
-            while buffer in same and same[buffer] != buffer:
-                buffer = same[buffer]
-            return buffer
-
-        elements = sizes.prod(axis=1).tolist()
-        first: dict[int, int] = {storage(b): -1 for b in trace.inputs}
-        last: dict[int, int] = {storage(b): -1 for b in trace.inputs}
+        first: dict[int, int] = {storage[b]: -1 for b in trace.inputs}
+        last: dict[int, int] = {storage[b]: -1 for b in trace.inputs}
         steps = 0
         for op, running in zip(trace.ops, runs, strict=True):
             if not running:
                 continue
             for tensor in (*op.reads, *op.writes):
-                buffer = storage(trace.buffers[tensor])
+                buffer = storage[trace.buffers[tensor]]
                 if buffer not in trace.weights:
                     first.setdefault(buffer, steps)
                     last[buffer] = steps
             steps += 1
         for buffer in trace.outputs:
-            if storage(buffer) in first:
-                last[storage(buffer)] = steps
+            if storage[buffer] in first:
+                last[storage[buffer]] = steps
         change = [0] * (steps + 2)
         for buffer, begin in first.items():
             size = elements[trace.owners[buffer]] * trace.itemsize[buffer]
@@ -337,6 +363,20 @@ def _macs_terms(op: Op, shapes: list[tuple[int, ...]]) -> list[list[tuple[int, i
         scores = [(query, d) for d in range(len(shapes[query]) - 1)] + [(key, len(shapes[key]) - 2)]
         return [[*scores, (query, len(shapes[query]) - 1)], [*scores, (value, len(shapes[value]) - 1)]]
     return []
+
+
+def _moved(op: Op, buffers: list[int]) -> tuple[int, ...]:
+    """The tensors that the operator reads and writes, each as often as it does."""
+    if op.name in UNMOVED or op.name in RESHAPED_IN_PLACE:
+        return ()
+    shared = {buffers[tensor] for tensor in op.reads}
+    if not op.name.endswith("_") and "out" not in op.kwargs and all(buffers[tensor] in shared for tensor in op.writes):
+        return () if op.writes else op.reads  # a view; without results, something is only looked at
+    if op.name in GATHERS:
+        return (*op.writes, *op.reads[1:], *op.writes)
+    if op.name in BATCH_NORMS:
+        return (*op.reads, op.writes[0])
+    return (*op.reads[op.name in OVERWRITES :], *op.writes)
 
 
 def _padded(shapes: list[tuple[int, ...]]) -> np.ndarray:
