@@ -96,6 +96,15 @@ class Strategy(ABC):
         Fewer, or none, when the space holds no more that can be found.
         """
 
+    def foretell(
+        self, problem: Problem, history: Sequence[Record], candidate: Candidate, names: Sequence[str]
+    ) -> Mapping[str, tuple[float, float]]:
+        """Metric name to what it will be and half its 95 % interval, for the metrics that are known well enough.
+
+        Asked where a device is slow: what is foretold narrowly is measured only if it may be on the front.
+        """
+        return {}
+
 
 def fresh(
     problem: Problem,

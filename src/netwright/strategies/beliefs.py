@@ -223,9 +223,9 @@ class _Model:
         if sign is None:
             sign = next(1.0 if x.op in ("<", "<=") else -1.0 for x in problem.limits if x.metric == name)
 
-        def sample(some: Sequence[Record], most: int = MOST) -> _Sample:
+        def sample(some: Sequence[Record], most: int = MOST) -> Sample:
             features, values, noise = beliefs.lesson(name, telling(problem, some, most))
-            return _Sample(features, sign * values, noise)
+            return Sample(features, sign * values, noise)
 
         # Shape and hyperparameters are functions of the first records, and found anew only now and then.
         first = _first(len(known))
@@ -261,14 +261,14 @@ class _Model:
 
 
 @dataclass(frozen=True, eq=False)
-class _Sample:
+class Sample:
     """What a process learns from; equal where its numbers are."""
 
     features: Features
     values: np.ndarray
     noise: np.ndarray
 
-    def bent(self, shape: Shape) -> _Sample:
+    def bent(self, shape: Shape) -> Sample:
         """With losses as they are learned."""
         return replace(self, values=shape(self.values))
 
@@ -281,7 +281,7 @@ class _Sample:
         return hash(self._digest)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Sample) and self._digest == other._digest
+        return isinstance(other, Sample) and self._digest == other._digest
 
 
 def _first(n: int) -> int:
@@ -293,7 +293,7 @@ def _first(n: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def _tuned(sample: _Sample) -> tuple[np.ndarray, float]:
+def _tuned(sample: Sample) -> tuple[np.ndarray, float]:
     """The hyperparameters that fit a sample, and the logarithm of the sample's probability with them.
 
     Remembered, since many proposals are made with the same.

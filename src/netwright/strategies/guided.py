@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..core.space import Choice
 from .base import Problem, Strategy, ends, fresh
 from .beliefs import Beliefs, Outlook, telling
 from .codes import keys, new_rows
+from .foretell import foretold
 from .predict.encode import is_ordered
 from .ranking import ranked
 from .volume import HOPE, Volume, hopeful
@@ -66,6 +67,11 @@ class Guided(Strategy):
                 chosen += self._choose(beliefs, history, known, n - len(chosen), rng)
                 known += chosen
         return chosen + fresh(problem, known, n - len(chosen), rng, self._start(problem, history, rng))
+
+    def foretell(
+        self, problem: Problem, history: Sequence[Record], candidate: Candidate, names: Sequence[str]
+    ) -> Mapping[str, tuple[float, float]]:
+        return foretold(problem, history, candidate, names)
 
     def _start(self, problem: Problem, history: Sequence[Record], rng: np.random.Generator) -> Callable[[], Candidate]:
         """Draws of evenly spread sizes, since uniform options make networks of much the same size."""

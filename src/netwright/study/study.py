@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.candidate import Candidate, digest
 from ..core.errors import MeasureError, NetwrightError, SpaceError, StoreError, Unreachable, one_line
-from ..core.front import Front, losses
+from ..core.front import Front, losses, nondominated
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
 from ..core.metric import AT_BEST, Measurement, Metric
 from ..core.record import Record
@@ -22,6 +22,11 @@ from ..strategies.base import Problem, Strategy, fresh
 from .journal import read_journal
 from .sqlite import SqliteStore
 from .store import Store
+
+DEAR_S = 5.0
+"""Seconds on a device from which a network is only measured there where its figures cannot be foretold."""
+UNSURE = 0.05
+"""Half the 95 % interval, relative to the value, up to which a figure is foretold."""
 
 
 @dataclass(frozen=True)
@@ -166,18 +171,26 @@ class Study:
     def run(self, strategy: Strategy, evaluations: int, watch: Callable[[Step], None] | None = None) -> list[Record]:
         """Ask, measure and journal until the study holds ``evaluations`` records, or the space is exhausted.
 
-        Raises :class:`Unreachable` when limits were given and no record keeps them; the study keeps its records.
+        Raises :class:`Unreachable` when limits were given and no record keeps them; the study keeps its records. A
+        measurer that cannot measure anything here raises before the first network.
         """
+        if len(self._known()) < evaluations:
+            for measurer in self.measurers:
+                measurer.require()
         while (done := len(self._known())) < evaluations:
             if not self.journal.asked:
                 self._ask(strategy, min(strategy.batch, evaluations - done))
             if not self.journal.asked:
                 break
             for candidate, provenance in list(self.journal.asked.items())[: evaluations - done]:
-                record = self._measure(candidate, provenance)
-                self._tell(record)
+                self._tell(self._measure(candidate, provenance, strategy))
                 if watch:
-                    watch(Step(record.judged(self.limits), len(self._known()), evaluations))
+                    watch(Step(self.records[-1], len(self._known()), evaluations))
+        # What was foretold and would be on the front is measured in the end: nothing on the front is foretold.
+        while unsure := self._unsure():
+            self._tell(self._measure(unsure[0].candidate, unsure[0].provenance))
+            if watch:
+                watch(Step(self.records[-1], evaluations - len(unsure) + 1, evaluations))
         records = self.records
         if self.limits and not any(r.status == "ok" for r in records):
             raise Unreachable(self._unreachable())
@@ -185,18 +198,36 @@ class Study:
 
     def _known(self) -> list[Record]:
         """The records that are whole under the limits of now: what was cut short by limits that have since been
-        loosened, lacks what is limited now, or was stopped and is no longer dominated, is measured again."""
+        loosened, lacks what is limited now, or was stopped and is no longer dominated, is measured again. What was
+        foretold counts as known."""
+        lost = self._lost()
+        return [r for r in self.records if self._settled(r) or _foretold(r) or r.candidate in lost]
+
+    def _unsure(self) -> list[Record]:
+        """The records of which something was foretold, and that are on the front if it comes true."""
+        told = [r for r in self.records if _foretold(r) and not self._settled(r) and not broken(self.limits, r.values)]
+        if not told:
+            return []
+        points = losses([*self.front(), *told], self.objectives)
+        best = nondominated(points)[-len(told) :]
+        return [r for r, first in zip(told, best, strict=True) if first]
+
+    def _settled(self, record: Record) -> bool:
+        """Whether a record stands, whatever becomes of the others."""
+        if record.status == "failed":
+            return True
+        measured = {name: record.values[name] for name in record.values.keys() - _stopped(record)}
         needed = {m.name for m in self.objectives} | {limit.metric for limit in self.limits}
-        records = self.records
-        raced = [r for r in records if _stopped(r)]
-        rivals = losses(self.front(), self.objectives) if raced else np.empty(0)
-        return [
-            r
-            for r in records
-            if r.status == "failed"
-            or broken(self.limits, {name: r.values[name] for name in r.values.keys() - _stopped(r)})
-            or (needed <= r.values.keys() and (not _stopped(r) or self._still_lost(r, rivals)))
-        ]
+        return bool(broken(self.limits, measured)) or needed <= measured.keys()
+
+    def _lost(self) -> set[Candidate]:
+        """Who was stopped and is dominated even with the best values that it may have."""
+        partly = [(r, {**r.values, **best}) for r in self.records if (best := _stopped(r))]
+        if not partly:
+            return set()
+        rivals = losses(self.front(), self.objectives)
+        needed = {m.name for m in self.objectives}
+        return {r.candidate for r, best in partly if needed <= best.keys() and self._dominated(best, rivals)}
 
     def _ask(self, strategy: Strategy, n: int) -> None:
         known = self._known()
@@ -215,7 +246,8 @@ class Study:
         self.store.append("record", record.to_json())
         self.journal.remember(record)
 
-    def _measure(self, candidate: Candidate, provenance: Mapping[str, Any]) -> Record:
+    def _measure(self, candidate: Candidate, provenance: Mapping[str, Any], strategy: Strategy | None = None) -> Record:
+        """The record of a candidate. With a strategy, what takes long and is foretold narrowly is not measured."""
         begin = time.time()
         found: dict[str, Measurement] = {}
         race = self._race(found) if self.racing else None
@@ -235,9 +267,15 @@ class Study:
         )
         try:
             for measurer in order:
+                values = self._foretold(measurer, candidate, strategy) if strategy and measurer.on_device else {}
+                if not values:
+                    since = time.perf_counter()
+                    values = measurer.measure(subject)
+                    about.update(measurer.provenance())
+                    if measurer.on_device:
+                        about["device_seconds"] = round(time.perf_counter() - since, 3)
                 # What is exact comes first and stays, whatever a later function says of it.
-                found.update({k: v for k, v in measurer.measure(subject).items() if k not in found})
-                about.update(measurer.provenance())
+                found.update({k: v for k, v in values.items() if k not in found})
                 if self._breaks(found):
                     break
             else:
@@ -252,6 +290,28 @@ class Study:
         reason = reason or explain(self.limits, found)
         return Record(candidate, found, status, reason, self.objectives, about)  # type: ignore[arg-type]
 
+    def _foretold(self, measurer: Measurer, candidate: Candidate, strategy: Strategy) -> Mapping[str, Measurement]:
+        """What the strategy foretells of a measurer's metrics, where measuring takes long; empty where it is cheap,
+        something is not known well enough, or a limit lies within what it may be."""
+        records = self.records
+        took = [r.provenance["device_seconds"] for r in records if "device_seconds" in r.provenance]
+        if not took or float(np.median(took[-20:])) < DEAR_S:
+            return {}
+        wanted = {m.name for m in self.objectives} | {limit.metric for limit in self.limits}
+        own = {m.name: m for m in measurer.metrics if m.name in wanted}
+        told = strategy.foretell(self.problem, records, candidate, list(own))
+        found: dict[str, Measurement] = {}
+        for name, metric in own.items():
+            value, reach = told.get(name, (0.0, float("inf")))
+            ends = value - reach, value + reach
+            split = [x for x in self.limits if x.metric == name and bool(x.excess(ends[0])) != bool(x.excess(ends[1]))]
+            if reach > UNSURE * value or split:
+                return {}
+            best = ends[0] if metric.direction == "min" else ends[1]
+            how = {"foretold": type(strategy).__name__.lower(), AT_BEST: best}
+            found[name] = Measurement(value, metric.unit, spread=reach, n=len(took), how=how)
+        return found
+
     # -- racing ------------------------------------------------------------------------------------------------
 
     def _race(self, found: Mapping[str, Measurement]) -> Race | None:
@@ -264,14 +324,10 @@ class Study:
         raced = [m.name for m in self.objectives if not m.exact and m.name not in limited]
 
         def lost(name: str, best: float) -> bool:
-            values = {k: m.value for k, m in found.items()} | {name: best}
+            values = {k: m.how.get(AT_BEST, m.value) for k, m in found.items()} | {name: best}
             return all(m.name in values for m in self.objectives) and self._dominated(values, points)
 
         return Race(self.racing, {name: max(r.measurements[name].n for r in rivals) for name in raced}, lost)
-
-    def _still_lost(self, record: Record, points: np.ndarray) -> bool:
-        """Whether a record that was stopped is dominated by these points (losses), at its best."""
-        return self._dominated({**record.values, **_stopped(record)}, points)
 
     def _dominated(self, values: Mapping[str, float], points: np.ndarray) -> bool:
         own = np.array([m.loss(values[m.name]) for m in self.objectives])
@@ -337,6 +393,12 @@ class Study:
 def _stopped(record: Record) -> dict[str, float]:
     """What was stopped before it was measured whole: metric name to the best value that it may have."""
     return {name: m.how[AT_BEST] for name, m in record.measurements.items() if not m.whole}
+
+
+def _foretold(record: Record) -> bool:
+    """Whether something was foretold, and all else is measured."""
+    stopped = [m for m in record.measurements.values() if not m.whole]
+    return bool(stopped) and all("foretold" in m.how for m in stopped)
 
 
 def _nearest_sentence(limits: Sequence[Limit], values: Mapping[str, float]) -> str:

@@ -8,6 +8,7 @@ from .neural import DeepEnsemble, Mlp, Ranker
 from .regressors import GradientBoosting, LightGbm, RandomForest, SupportVectors
 from .scores import Scores, held_out, scores
 from .stack import Stack
+from .transfer import Transfer
 
 __all__ = [
     "BayesianLinear",
@@ -24,6 +25,7 @@ __all__ = [
     "Scores",
     "Stack",
     "SupportVectors",
+    "Transfer",
     "held_out",
     "scores",
 ]

@@ -1,0 +1,193 @@
+"""A latency table: each distinct block measured once, summed with an overhead that is measured too.
+
+For devices that are too slow or too far away to measure every candidate. A network's latency is not quite the sum of
+its blocks': each block alone pays for being called and for bringing its inputs into the runtime's own layout, and a
+whole network for what lies between its blocks. What that amounts to is fitted on a few networks that are measured
+whole (as the overhead term of Cai et al., "ProxylessNAS", 2019, section 3.3, and of nn-Meter, 2021, which leave it to
+the person), and what remains is the error that every prediction comes with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..core.errors import MeasureError, NetwrightError, one_line
+from ..core.metric import Measurement
+from ..nets.inputs import Inputs
+from ..nets.state import write_atomically
+from .base import Subject
+from .blocks import Block, blocks
+from .convert import example
+from .latency import Latency
+
+CALL_MS = 0.005
+"""What a call of a runtime costs, about: the overhead's prior."""
+LEAST = 8
+"""Whole networks that the overhead is fitted on at least."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the table says of a network.
+
+    Args:
+        ms: the sum of its blocks' latencies.
+        blocks: how many.
+        moved: megabytes of their inputs and outputs.
+        spread: of the sum, in ms: half its 95 % interval, for independent errors of the rows.
+    """
+
+    ms: float
+    blocks: int
+    moved: float
+    spread: float
+
+
+class LookupTable:
+    """Latencies of blocks on a target; rows are measured when they are first needed.
+
+    Args:
+        latency: measures, on the target and by the protocol of the table.
+        path: a JSON file that the table is read from and kept in; one of another target is refused.
+    """
+
+    def __init__(self, latency: Latency, path: Path | None = None) -> None:
+        self.latency, self.path = latency, path
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.whole: list[dict[str, float]] = []
+        if path is not None and path.exists():
+            self._read(path)
+
+    # -- rows --------------------------------------------------------------------------------------------------
+
+    def sums(self, network: nn.Module, inputs: Inputs) -> Sums:
+        """Of a network; what the table has no row for is measured.
+
+        Raises :class:`MeasureError` where a block cannot be run by itself on the target.
+        """
+        parts = blocks(network, example(inputs, 1))
+        for block in parts:
+            if block.key not in self.rows:
+                self.rows[block.key] = self._row(block)
+                self._keep()
+        rows = [self.rows[block.key] for block in parts]
+        spread = float(np.sqrt(sum(row["spread"] ** 2 for row in rows)))
+        return Sums(sum(row["ms"] for row in rows), len(rows), sum(b.moved for b in parts) / 1e6, spread)
+
+    def missing(self, network: nn.Module, inputs: Inputs) -> int:
+        """How many rows a network would add."""
+        return len({block.key for block in blocks(network, example(inputs, 1))} - self.rows.keys())
+
+    def _row(self, block: Block) -> dict[str, Any]:
+        try:
+            with TemporaryDirectory(prefix="netwright-") as folder:
+                path = Path(folder) / f"block{self.latency.runtime.suffix}"
+                self.latency.write(block.network, block.inputs, path)
+                found = self.latency.of(path, block.inputs)["latency"]
+        except NetwrightError as error:
+            raise MeasureError(f"the block {block.name} cannot be measured by itself: {one_line(error)}") from error
+        shapes = [list(t.shape) for t in block.inputs]
+        return {"name": block.name, "inputs": shapes, "ms": found.value, "spread": found.spread}
+
+    # -- overhead ----------------------------------------------------------------------------------------------
+
+    def learn(self, network: nn.Module, inputs: Inputs, ms: float) -> None:
+        """Remember what a whole network took."""
+        self.whole.append({**vars(self.sums(network, inputs)), "measured": ms})
+        self._keep()
+
+    def predict(self, network: nn.Module, inputs: Inputs) -> Measurement:
+        """The latency of a network, in ms, with half its 95 % interval.
+
+        Raises :class:`MeasureError` where fewer than eight whole networks were learned.
+        """
+        sums = self.sums(network, inputs)
+        weights, error = self.overhead()
+        value = max(float(_features(sums) @ weights), 1e-6)
+        how = {"predicted": "lookup table", "rows": sums.blocks, "sum": sums.ms}
+        return Measurement(value, "ms", spread=float(np.hypot(error * value, sums.spread)), n=len(self.whole), how=how)
+
+    def overhead(self) -> tuple[np.ndarray, float]:
+        """What is added to the sum, as weights of (1, the sum, the number of blocks, the megabytes), and half the 95 %
+        interval of what remains, relative, by leaving each network out in turn."""
+        if len(self.whole) < LEAST:
+            raise MeasureError(
+                f"a lookup table needs {LEAST} networks measured whole to know its overhead, it has {len(self.whole)}"
+            )
+        y = np.array([row["measured"] for row in self.whole])
+        x = np.stack([_features(Sums(r["ms"], int(r["blocks"]), r["moved"], r["spread"])) for r in self.whole])
+        left_out = []
+        for i in range(len(y)):
+            others = np.arange(len(y)) != i
+            left_out.append(float(x[i] @ _fitted(x[others], y[others]) / y[i] - 1))
+        return _fitted(x, y), 1.96 * float(np.sqrt(np.mean(np.square(left_out))))
+
+    # -- keeping -----------------------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        if self.path is not None:
+            kept = {"format": 1, "target": self.latency.target, "rows": self.rows, "whole": self.whole}
+            write_atomically(self.path, (json.dumps(kept, indent=1) + "\n").encode())
+
+    def _read(self, path: Path) -> None:
+        try:
+            kept: Mapping[str, Any] = json.loads(path.read_text())
+            rows, whole, target = dict(kept["rows"]), list(kept["whole"]), kept["target"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MeasureError(f"{path} is not a lookup table: {one_line(error)}") from None
+        now = self.latency.target
+        if target.get("fingerprint") != now["fingerprint"]:
+            differs = next((k for k in now if target.get(k) != now[k]), "fingerprint")
+            raise MeasureError(
+                f"{path} is of another target: its {differs} is {target.get(differs)}, here it is {now[differs]}; "
+                "use another file"
+            )
+        self.rows, self.whole = rows, whole
+
+
+def _features(sums: Sums) -> np.ndarray:
+    return np.array([1.0, sums.ms, float(sums.blocks), sums.moved])
+
+
+def _fitted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Weights that make relative errors small, drawn to what they would be if blocks only paid for being called."""
+    prior = np.array([CALL_MS, 1.0, -CALL_MS, 0.0])
+    scale = y.mean() / np.maximum(x.mean(axis=0), 1e-12)
+    doubt = np.array([0.1, 0.3, 0.3, 0.3]) * scale  # each may well move the whole by so much of it
+    noise = 0.03
+    design = np.vstack([x / y[:, None] / noise, np.diag(1 / doubt)])
+    aim = np.concatenate([np.full(len(y), 1 / noise), prior / doubt])
+    return np.linalg.lstsq(design, aim, rcond=None)[0]
+
+
+def build(table: LookupTable, net: Any, networks: int, rng: np.random.Generator, most: int = 400) -> Iterable[Subject]:
+    """Fill a table from a super-network: rows of random candidates, until ten in a row bring nothing new, and
+    ``networks`` of them measured whole. Gives each candidate that was looked at.
+
+    Args:
+        table: to fill.
+        net: with ``space`` and ``extract``.
+        networks: to measure whole.
+        rng: draws the candidates.
+        most: candidates to look at.
+    """
+    known = learned = 0
+    for _ in range(most):
+        subject = Subject(net, net.space.sample(rng), ())
+        before = len(table.rows)
+        table.sums(subject.module, subject.example_inputs)
+        known = known + 1 if len(table.rows) == before else 0
+        if learned < networks:
+            table.learn(subject.module, subject.example_inputs, table.latency.measure(subject)["latency"].value)
+            learned += 1
+        yield subject
+        if known >= 10 and learned >= networks:
+            return
