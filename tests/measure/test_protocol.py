@@ -91,7 +91,7 @@ def measure_timed(run: Callable[[], None], protocol: Protocol, threads: int = 1)
 
 
 def test_narrow_enough_ends_early() -> None:
-    found, seconds = measure_timed(busy(0.5), Protocol(width=0.5, budget_s=20))
+    found, seconds = measure_timed(busy(0.5), Protocol(width=0.5, budget_s=20, least_s=0))
     assert found.n == LEAST_SAMPLES and seconds < 2
 
 
@@ -105,9 +105,9 @@ def timings(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[int
         def sample(*args: object) -> p.Timing:
             taken.append(1)
             cpu = np.full(50, 2.0) * references[len(taken) - 1]
-            return p.Timing({"cpu": cpu, "wall": cpu * 1.5}, references[len(taken) - 1])
+            return p.Timing({"cpu": cpu, "wall": cpu * 1.5}, references[len(taken) - 1], 4.0)
 
-        monkeypatch.setattr(p, "baseline", lambda: 1.0)
+        monkeypatch.setattr(p, "baseline", lambda: (1.0, 4.0))
         monkeypatch.setattr(p, "_sample", sample)
         return taken
 
@@ -164,7 +164,7 @@ def test_half_width_by_hand() -> None:
     assert half_width(np.full(30, 2.5)) == 0
     samples = np.arange(101.0)
     np.random.default_rng(0).shuffle(samples)
-    assert p._by_order(samples) == pytest.approx(10, abs=0.6)  # ranks 50.5 -+ 9.85
+    assert p.by_order(samples) == pytest.approx(10, abs=0.6)  # ranks 50.5 -+ 9.85
     assert samples[0] != 0, "the samples are not sorted in place"
 
 
@@ -179,5 +179,5 @@ def test_the_spread_covers_the_median_of_samples_that_are_like_their_neighbours(
         samples = 10 + wander + rng.normal(0, 0.05, 600)
         off = abs(np.median(samples) - 10)
         covered["both"] += off <= half_width(samples)
-        covered["order"] += off <= p._by_order(samples)
+        covered["order"] += off <= p.by_order(samples)
     assert covered["both"] >= 0.85 * 300 and covered["order"] <= 0.6 * 300

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .latency import saved
-from .protocol import Protocol, half_width
+from .protocol import Protocol, by_order
 from .runtimes.base import Feeds
 from .targets import Target
 
@@ -84,7 +84,7 @@ def of_pairs(rounds: Sequence[Sequence[float]]) -> Comparison:
     middle = float(np.median(every))
     # Pairs of one process share its luck: what processes differ by counts too.
     between = 3.182 * float(np.std(medians, ddof=1)) / sqrt(len(medians)) if len(medians) == 4 else 0.0
-    half = max(half_width(every), between)
+    half = max(by_order(every), between)
     slower = int((every > 0).sum())
     low, ratio, high = (float(np.exp(x)) for x in (middle - half, middle, middle + half))
     return Comparison(ratio, low, high, len(every), slower, sign_test(slower, int((every < 0).sum())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import inspect
 import json
@@ -74,6 +75,7 @@ def converted(runtime: Runtime, network: Any, inputs: Any, path: Path) -> dict[s
 
     Returns what :meth:`Runtime.convert` says, and ``cached`` where the file was there.
     """
+    network = _on_cpu(network)
     kept = folder() / f"{_key(runtime, network, inputs)}{runtime.suffix}"
     about = kept.with_suffix(".json")
     with contextlib.suppress(OSError, ValueError):
@@ -87,6 +89,13 @@ def converted(runtime: Runtime, network: Any, inputs: Any, path: Path) -> dict[s
         about.write_text(json.dumps(how))
         _prune(kept.parent)
     return how
+
+
+def _on_cpu(network: Any) -> Any:
+    """The network, or a copy of it, with its tensors on the CPU, where all runtimes convert from."""
+    if all(t.device.type == "cpu" for t in network.state_dict().values()):
+        return network
+    return copy.deepcopy(network).cpu()
 
 
 def folder() -> Path:

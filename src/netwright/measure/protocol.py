@@ -1,8 +1,9 @@
 """How a run time is measured: warm-up, interleaved reference, samples until the interval is narrow.
 
 A latency is a distribution. The value is the median over samples; its spread is half the 95 % interval of the
-median, by order statistics (which assume nothing about the distribution's form) or by the medians of blocks of
-samples (which see that neighbouring samples are alike), whichever is wider.
+median in the long run, by order statistics or by how much the medians of blocks of samples scatter, whichever is
+wider, and by what processes differ by. The state of a machine that is shared (its last cache, its memory) stays for
+seconds: a measurement of one second sees little more than one draw of it, whatever the number of samples.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Protocol:
 
     Args:
         width: half the 95 % interval of the median, relative to the median, that is narrow enough.
-        budget_s: the most seconds of sampling; the width that was reached is recorded.
+        budget_s: the most seconds of sampling, warm-up included; the width that was reached is recorded.
+        least_s: the fewest, unless the budget is less: in a shorter time a machine's state hardly changes.
         sample_s: calls are grouped so that a sample takes at least this long; far less than a scheduler's quantum,
             so that most samples are not interrupted.
         drift: how far the reference may move from its baseline before the measurement is taken again.
@@ -37,6 +39,7 @@ class Protocol:
 
     width: float = 0.02
     budget_s: float = 1.0
+    least_s: float = 0.3
     sample_s: float = 0.0004
     drift: float = 0.10
     repeats: int = 2
@@ -47,12 +50,17 @@ FEWEST_SAMPLES = 7
 """Where the budget is spent before there are :data:`LEAST_SAMPLES`; fewer have no 95 % interval."""
 
 
+EVERY = 5
+"""Samples between two looks at the reference, which leaves the caches to the network again."""
+
+
 @dataclass(frozen=True)
 class Timing:
-    """Times per call in milliseconds, by clock, and the reference's."""
+    """Times per call in milliseconds, by clock; those of the references, and of the stream through memory."""
 
     times: Mapping[Clock, np.ndarray]
     reference: float
+    stream: float
 
 
 def measure_latency(
@@ -73,35 +81,33 @@ def measure_latency(
     clock: Clock = "device" if device_ms(1) is not None else "cpu" if threads == 1 else "wall"
     timing = _sample(run, protocol, clock, device_ms)
     repeated = 0
-    while abs(moved := timing.reference / baseline() - 1) > protocol.drift and repeated < protocol.repeats:
+    while abs(moved := timing.reference / baseline()[0] - 1) > protocol.drift and repeated < protocol.repeats:
         timing = _sample(run, protocol, clock, device_ms)
         repeated += 1
+    crowded = timing.stream / baseline()[1] - 1
     chosen = timing.times[clock]
     how: dict[str, Any] = {
         **{name: _summary(times) for name, times in timing.times.items()},
         "clock": clock,
         "relative": float(np.median(chosen) / timing.reference),
         "drift": round(moved, 4),
+        "memory_drift": round(crowded, 4),
     }
     if repeated:
         how["repeated"] = repeated
     if abs(moved) > protocol.drift:
-        how["warning"] = f"the machine's speed moved by {moved:+.0%} while this was measured: {trouble(timing)}"
-    return Measurement(float(np.median(chosen)), "ms", spread=half_width(chosen), n=len(chosen), how=how)
+        cpu, wall = (float(np.median(timing.times[name])) for name in ("cpu", "wall"))
+        why = "neighbours use the cores" if wall > 1.2 * cpu else "its clock changed (heat, power saving)"
+        how["warning"] = f"the core's speed moved by {moved:+.0%} while this was measured: {why}"
+    elif crowded > CROWDED:
+        how["warning"] = f"the memory was slower by {crowded:.0%} while this was measured: neighbours use it"
+    return Measurement(float(np.median(chosen)), "ms", spread=interval(chosen), n=len(chosen), how=how)
 
 
 def throughput(latency: Measurement, batch: int) -> Measurement:
     """Inputs a second at a batch size, from the latency of the batch."""
     value = batch * 1e3 / latency.value
     return Measurement(value, "/s", spread=value * latency.spread / latency.value, n=latency.n, how={"batch": batch})
-
-
-def trouble(timing: Timing) -> str:
-    """What most likely moved the machine's speed: neighbours take the core away, heat slows its clock."""
-    cpu, wall = (float(np.median(timing.times[name])) for name in ("cpu", "wall"))
-    if wall > 1.2 * cpu:
-        return "neighbours use the cores"
-    return "the clock changed (heat, power saving), or neighbours use the memory"
 
 
 def ratios(first: Run, second: Run, protocol: Protocol, threads: int) -> list[float]:
@@ -122,25 +128,30 @@ def _sample(
     run: Run, protocol: Protocol, clock: Clock, device_ms: Callable[[int], float | None] = lambda calls: None
 ) -> Timing:
     """Samples until the times by one clock are known well enough."""
+    begin = time.perf_counter()
+    stream = _streamed()
     calls = _warm_up(run, protocol.sample_s, "wall" if clock == "device" else clock)
     reference = _reference()
     names: tuple[Clock, ...] = ("cpu", "wall", "device") if clock == "device" else ("cpu", "wall")
     times: dict[Clock, list[float]] = {name: [] for name in names}
     beside: list[float] = []
-    deadline = time.perf_counter() + protocol.budget_s
+    deadline, least = begin + protocol.budget_s, begin + min(protocol.least_s, protocol.budget_s)
     while True:
-        for _ in range(LEAST_SAMPLES):
+        for at in range(LEAST_SAMPLES):
+            if at % EVERY == 0:
+                reference()  # the network has taken the cache: the first call is slower by up to 80 %
+                beside.append(_time(reference, 1)["cpu"])
+                run()  # and the other way round
             for name, value in _time(run, calls).items():
                 times[name].append(value)
             if clock == "device":
                 times[clock].append(device_ms(calls) or 0.0)
-            reference()  # the network has taken the cache: the first call is slower by up to 80 %
-            beside.append(_time(reference, 1)["cpu"])
-            if len(beside) >= FEWEST_SAMPLES and time.perf_counter() > deadline:
+            if len(times[clock]) >= FEWEST_SAMPLES and time.perf_counter() > deadline:
                 break
-        chosen = np.array(times[clock])
-        if time.perf_counter() > deadline or half_width(chosen) <= protocol.width * float(np.median(chosen)):
-            return Timing({name: np.array(values) for name, values in times.items()}, float(np.median(beside)))
+        chosen, now = np.array(times[clock]), time.perf_counter()
+        if now > deadline or (now > least and half_width(chosen) <= protocol.width * float(np.median(chosen))):
+            found = {name: np.array(values) for name, values in times.items()}
+            return Timing(found, float(np.median(beside)), (stream + _streamed()) / 2)
 
 
 def _warm_up(run: Run, sample_s: float, clock: Clock, most_s: float = 0.3) -> int:
@@ -184,21 +195,51 @@ def _reference() -> Run:
 
 
 @lru_cache(maxsize=1)
-def baseline() -> float:
-    """The reference's CPU time when this process, or the one that it was forked from, first asked, in ms."""
+def _memory() -> tuple[np.ndarray, np.ndarray]:
+    return np.ones((64, 32768)), np.empty((64, 32768))
+
+
+def _streamed() -> float:
+    """The CPU time of a stream through 32 MB, in ms: what slows networks down that do not fit the nearer caches. It
+    empties these, and so cannot stand between samples."""
+    source, sink = _memory()
+
+    def run() -> None:
+        for i in range(len(source)):
+            np.add(source[i], 1.0, out=sink[i])
+
+    run()
+    return float(np.median([_time(run, 1)["cpu"] for _ in range(5)]))
+
+
+@lru_cache(maxsize=1)
+def baseline() -> tuple[float, float]:
+    """The CPU times of reference and stream when this process, or the one that it was forked from, first asked."""
     reference = _reference()
-    return float(np.median([_time(reference, 1)["cpu"] for _ in range(200)][50:]))
+    return float(np.median([_time(reference, 1)["cpu"] for _ in range(200)][50:])), _streamed()
 
 
 BLOCKS = 8
+CROWDED = 1.0
+"""By how much slower the stream through memory is, relative, when neighbours are named: it scatters by a third."""
+
+
+PROCESSES = 0.02
+"""Half the 95 % interval, relative, of what processes differ by that run the same file: where its memory lies. Six
+sessions of one file, measured in turn, differed by standard deviations of 0.8 to 1.4 %."""
+
+
+def interval(samples: np.ndarray) -> float:
+    """Half the 95 % interval that is stated: of what this process saw, and of what processes differ by."""
+    return float(np.hypot(half_width(samples), PROCESSES * np.median(samples)))
 
 
 def half_width(samples: np.ndarray) -> float:
-    """Half the 95 % interval of the median of samples in the order of time."""
-    return max(_by_order(samples), _by_blocks(samples))
+    """Half the 95 % interval of the median in the long run of this process, from samples in the order of time."""
+    return max(by_order(samples), _by_blocks(samples))
 
 
-def _by_order(samples: np.ndarray) -> float:
+def by_order(samples: np.ndarray) -> float:
     """From order statistics (normal approximation of the binomial): right for independent samples."""
     ordered = np.sort(samples)
     n = len(ordered)
@@ -208,14 +249,18 @@ def _by_order(samples: np.ndarray) -> float:
 
 
 def _by_blocks(samples: np.ndarray) -> float:
-    """From how much the medians of eight blocks in a row scatter (Student's t): right also where samples that follow
-    each other are alike, as they are when a neighbour comes and goes."""
-    if len(samples) < 5 * BLOCKS:
+    """From how much the medians of eight blocks in a row scatter (Student's t).
+
+    Not divided by the root of their number: the blocks of a second share most of the machine's state, and together are
+    hardly more than one draw of it (``benchmarks/repeatability.py`` counts how often the interval holds the median of
+    the long run).
+    """
+    if len(samples) < 2 * BLOCKS:
         return 0.0
     medians = [np.median(block) for block in np.array_split(samples, BLOCKS)]
-    return 2.365 * float(np.std(medians, ddof=1)) / sqrt(BLOCKS)
+    return 2.365 * float(np.std(medians, ddof=1))
 
 
 def _summary(samples: np.ndarray) -> dict[str, float]:
     p50, p90, p99 = np.percentile(samples, [50, 90, 99])
-    return {"median": float(p50), "p90": float(p90), "p99": float(p99), "spread": half_width(samples)}
+    return {"median": float(p50), "p90": float(p90), "p99": float(p99), "spread": interval(samples)}

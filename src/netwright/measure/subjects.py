@@ -91,7 +91,7 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
 def _noise(path: Path, target: Target, shapes: Mapping[str, Sequence[int]]) -> Feeds:
     """Noise in the shapes that a file names; ones where it wants whole numbers."""
     rng = np.random.default_rng(0)
-    found = target.runtime.signature(path)
+    found = target.ask({"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]})["inputs"]
     unknown = [name for name in shapes if name and name not in found]
     if unknown:
         raise MeasureError(f"{path} has no input {unknown[0]!r}, it has {', '.join(found)}")

@@ -13,9 +13,14 @@ from .process import worker
 from .remote.client import Remote
 from .runtimes import names, runtime_class
 from .runtimes.base import Runtime
+from .runtimes.executorch import ExecuTorch
+from .runtimes.litert import LiteRt
+from .runtimes.ncnn import Ncnn
 from .runtimes.onnxruntime import OnnxRuntime
+from .runtimes.openvino import OpenVino
+from .runtimes.torch import Torch
 
-__all__ = ["OnnxRuntime", "Target", "parse_target"]
+__all__ = ["ExecuTorch", "LiteRt", "Ncnn", "OnnxRuntime", "OpenVino", "Target", "Torch", "parse_target"]
 
 REMOTE = ("http://", "https://", "ssh://")
 

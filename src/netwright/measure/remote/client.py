@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from ...core.errors import MeasureError, one_line
+from ...core.errors import DeviceLost, MeasureError, one_line
 from ..process import START_S
 from ..runtimes import runtime_class
 from . import FILES, PORT, is_loopback
@@ -182,7 +182,7 @@ class _Line:
                 if not self._remote._met:  # asked again, ssh would say the same
                     patience = 0.0 if isinstance(error, NoTunnel) else min(FIRST_S, patience)
                 if now + delay > lost + patience:
-                    raise MeasureError(
+                    raise DeviceLost(
                         f"the agent at {self._remote._at} cannot be reached, tried for {now - lost:.0f} s: "
                         f"{one_line(error)}"
                     ) from error
