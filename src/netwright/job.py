@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import fcntl
-import io
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import nn
 
-from .core.candidate import Candidate
 from .core.errors import CheckpointError, MeasureError, NetwrightError, RecipeError, StoreError, nearest
 from .core.front import Front
 from .core.limits import metric_named, parse_limit
-from .core.metric import Measurement, Metric
+from .core.metric import Metric
 from .core.record import Record
-from .formats.bundle import Bundle, export, run_onnx, versions, write_json
-from .given import Foreign, data_of, example_of, model_of
+from .exporting import export_network, write_test_part
+from .formats.bundle import versions, write_json
+from .given import Foreign, data_of, model_of
 from .measure.base import Measurer
 from .measure.counts import METRICS, Count, NetworkCounts
 from .measure.latency import Energy, Latency
 from .measure.protocol import Protocol as LatencyProtocol
-from .measure.quality import Accuracy, proportion
+from .measure.quality import Accuracy
 from .measure.targets import Target, parse_target
-from .nets.inputs import Inputs
 from .nets.recalibrate import recalibrate
-from .nets.state import load_state, read_tensors, sha256, state_of, write_atomically, write_tensors
+from .nets.state import load_state, read_tensors, sha256, state_of, write_tensors
 from .nets.supernet import SuperNet
-from .picks import README, RUN, RUN_ON_ZEROS, read_json, roles, whole
+from .picks import RUN, RUN_ON_ZEROS, read_json, roles
 from .recipe import NO_DATA, Recipe, Train
 from .strategies.ageing import RegularisedEvolution
 from .strategies.base import Strategy
@@ -49,9 +45,9 @@ from .study.journal import read_journal
 from .study.sqlite import SqliteStore
 from .study.study import Step, Study
 from .table import Table
-from .told import git_commit, story_of
+from .told import story_of
 from .training.data import Batches, Data, Part
-from .training.loop import Progress, finetune, train
+from .training.loop import Progress, train
 from .training.rules import Sandwich
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
@@ -158,6 +154,10 @@ class Job:
     def latency(self) -> Latency:
         """Latency on the target, as the recipe wants it measured."""
         return Latency(self.target, self._protocol)
+
+    @cached_property
+    def _on_target(self) -> tuple[Measurer, ...]:
+        return self.latency, Energy(self.target, self._protocol)
 
     @property
     def _protocol(self) -> LatencyProtocol:
@@ -280,6 +280,7 @@ class Job:
     def search(self) -> Study:
         """Measure networks until the study holds as many as the recipe asks for."""
         self.watch.stage("searching")
+        self.check_device()
         strategy = STRATEGIES[self.recipe.search.strategy]()
         self.study.run(strategy, self.recipe.evaluations, lambda step: self.watch.measured(step, self.study))
         failed = [r.reason for r in self.study.records if r.status == "failed"]
@@ -293,51 +294,7 @@ class Job:
 
         Without data the network is exported as it is extracted.
         """
-        folder, key = self.out / "networks" / record.id, self._export_key(record)
-        manifest = folder / "manifest.json"
-        readme = README.format(role=role, id=record.id, run=self.run_snippet).encode()
-        done = read_json(manifest) if manifest.exists() else {}
-        if self.recipe.data and not (self.out / "test.npz").exists():
-            self._write_test_part()
-        if done.get("key") == key and whole(folder, done):
-            if done["role"] != role:
-                write_json(manifest, {**done, "role": role})
-                write_atomically(folder / "README.md", readme)
-            return folder
-        self.watch.stage(f"exporting {record.id} ({role})")
-        network, tuned, accuracies = self._finetuned(record.candidate)
-        example = example_of(network, self.require_networks())
-        formats = list(dict.fromkeys(["onnx", *self.recipe.export.formats]))
-        own_file = self.latency.file_name
-
-        def about(bundle: Bundle) -> Mapping[str, Any]:
-            found = self.latency.of(bundle.files[own_file], example, network)
-            test = {**self._test_accuracy(bundle.files["model.onnx"]), **found}
-            judged = {"accuracy": accuracies["after" if tuned else "before"]} if accuracies else {}
-            return {
-                "id": record.id,
-                "role": role,
-                "candidate": dict(record.candidate),
-                "status": record.status,
-                "measurements": {name: m.to_json() for name, m in record.measurements.items()},
-                "finetuning": {"kept": tuned, **{k: m.to_json() for k, m in accuracies.items()}},
-                "validation": {name: m.to_json() for name, m in judged.items()},
-                "test": {name: m.to_json() for name, m in test.items()},
-                "target": self.latency.target,
-                "seed": self.recipe.seed,
-                "recipe": self.recipe.to_json(),
-                "git": git_commit(),
-                **_shape_of(self.data.test.inputs if self.recipe.data else example),
-                "key": key,
-            }
-
-        write_atomically(folder / "README.md", readme)  # before the manifest, which says that all is there
-        check = self.data.validation.inputs[:64] if self.recipe.data else None
-        further = {} if own_file == "model.onnx" else {own_file: self.latency.write}
-        bundle = export(
-            network, folder, formats, example_inputs=example, check_inputs=check, about=about, further=further
-        )
-        return bundle.path
+        return export_network(self, record, role)
 
     def export_picked(self, front: Front) -> dict[str, str]:
         """Export the networks that :func:`roles` picks; returns id to role. Of a table there are none."""
@@ -345,7 +302,7 @@ class Job:
             self.watch.stage(f"not exporting: {self.recipe.model} gives a table of figures, which holds no networks")
             return {}
         if self.recipe.data:
-            self._write_test_part()
+            write_test_part(self)
         picked = roles(front)
         for record in front:
             if record.id in picked:
@@ -395,8 +352,7 @@ class Job:
         if isinstance(net, Table):
             return net.measurers
         counts = [Count(name) for name in METRICS] if isinstance(net, SuperNet) else [NetworkCounts()]
-        on_target = (self.latency, Energy(self.target, self._protocol))
-        ours = [*counts, *on_target, *([self.validation] if self.recipe.data else [])]
+        ours = [*counts, *self._on_target, *([self.validation] if self.recipe.data else [])]
         own = () if isinstance(net, SuperNet) else net.measurers
         theirs = {metric.name for measurer in own for metric in measurer.metrics}
         return (*own, *(m for m in ours if not any(metric.name in theirs for metric in m.metrics)))
@@ -438,53 +394,26 @@ class Job:
         limited = " ".join(self.recipe.limits)
         header = read_journal(SqliteStore(self.study_path)).header if self.study_path.exists() else None
         # Limits come and go: once a study is of a target it stays so, and one that is not never becomes it.
-        ours = [x.name for x in self.latency.metrics if self.latency in self._measurers]
+        ours = [x.name for m in self._on_target if m in self._measurers for x in m.metrics]
         measured = any(x in self.recipe.objectives or x in limited for x in ours)
         if "target" in header if header is not None else measured:
-            key["target"] = {
-                "target": recipe["target"], "fingerprint": self.latency.target["fingerprint"], **recipe["latency"]
-            }  # fmt: skip
+            wish = {"target": recipe["target"], **recipe["latency"]}
+            known = (header or {}).get("target", {})
+            # A device that is elsewhere is asked who it is when something is to be measured there, and not before.
+            trusted = self.target.at and wish == {name: known.get(name) for name in wish}
+            key["target"] = known if trusted else {**wish, "fingerprint": self.latency.target["fingerprint"]}
         if not isinstance(self.net, SuperNet):
             key["fingerprint"] = self.net.fingerprint
         return key
 
-    def _export_key(self, record: Record) -> str:
-        return f"{record.id} {self.recipe.key('model', 'data', 'train', 'seed', 'export', 'target')}"
-
-    def _finetuned(self, candidate: Candidate) -> tuple[nn.Module, bool, dict[str, Measurement]]:
-        """The network to hand back, whether it is the fine-tuned one, and validation accuracy before and after."""
-        wish, net = self.recipe.export, self.require_networks()
-        if not self.recipe.data:
-            return net.extract(candidate).eval(), False, {}
-        plain = recalibrate(net.extract(candidate), self.calibration)
-        found = {"before": self.validation.of(plain)}
-        if wish.epochs == 0:
-            return plain, False, found
-        tuned = recalibrate(net.extract(candidate), self.calibration)
-        finetune(
-            tuned,
-            Batches(self.data.train, self.recipe.train.batch_size, shuffle=True, augment=self.data.augment),
-            epochs=wish.epochs,
-            lr=wish.lr,
-            weight_decay=self.recipe.train.weight_decay,
-            seed=self.recipe.seed,
-        )
-        recalibrate(tuned, self.calibration)
-        found["after"] = self.validation.of(tuned)
-        kept = found["after"].value >= found["before"].value
-        return (tuned if kept else plain), kept, found
-
-    def _test_accuracy(self, onnx: Path) -> dict[str, Measurement]:
-        if not self.recipe.data:
-            return {}
-        test = self.data.test
-        scores = run_onnx(onnx, test.inputs)
-        return {"accuracy": proportion(int((scores.argmax(axis=1) == test.labels.numpy()).sum()), len(test))}
-
-    def _write_test_part(self) -> None:
-        buffer = io.BytesIO()
-        np.savez(buffer, inputs=self.data.test.inputs.numpy(), labels=self.data.test.labels.numpy())
-        write_atomically(self.out / "test.npz", buffer.getvalue())
+    def check_device(self) -> None:
+        """Say that the device is another than the one that the study is of."""
+        known = (self.study.journal.header or {}).get("target")
+        if known and known["fingerprint"] != self.latency.target["fingerprint"]:
+            raise StoreError(
+                f"{self.out} holds another study: {self.target} is not the device that it was measured on; "
+                "use another output directory"
+            )
 
     def _claim(self) -> Any:
         """Make the directory and lock it for this process; the lock goes when the process does, however it ends."""
@@ -506,10 +435,3 @@ def _drawn(part: Part, count: int, seed: int) -> Part:
     """At most ``count`` examples at random, in random order: the same for the same seed."""
     picked = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))[:count]
     return Part(part.inputs[picked], part.labels[picked])
-
-
-def _shape_of(inputs: Inputs) -> dict[str, Any]:
-    """A manifest's entry of the inputs, where they are one tensor."""
-    if not isinstance(inputs, torch.Tensor):
-        return {}
-    return {"inputs": {"shape": list(inputs.shape[1:]), "dtype": str(inputs.dtype).removeprefix("torch.")}}

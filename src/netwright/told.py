@@ -6,7 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from .formats.bundle import versions
 from .measure.counts import METRICS
@@ -43,10 +44,18 @@ def story_of(job: Job) -> Story:
         largest=_largest(job),
         predicted=predictability(study.problem, study.records),
         networks=tuple(networks),
-        target={} if isinstance(job.net, Table) else job.latency.target,
+        target=_target(job),
         versions=versions(),
         facts=_facts(job),
     )
+
+
+def _target(job: Job) -> Mapping[str, Any]:
+    """Where things were measured: as the last record says, which does not ask a device that may be gone."""
+    if isinstance(job.net, Table):
+        return {}
+    told = [r.provenance["target"] for r in job.study.records if "target" in r.provenance]
+    return told[-1] if told else job.latency.target
 
 
 def _facts(job: Job) -> dict[str, str]:

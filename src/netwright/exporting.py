@@ -1,0 +1,129 @@
+"""How a chosen network is handed back: fine-tuned, written, read back, compared, and measured again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .core.candidate import Candidate
+from .core.metric import Measurement
+from .core.record import Record
+from .formats.bundle import Bundle, export, run_onnx, write_json
+from .given import example_of
+from .measure.quality import proportion
+from .nets.inputs import Inputs
+from .nets.recalibrate import recalibrate
+from .nets.state import write_atomically
+from .picks import README, read_json, whole
+from .told import git_commit
+from .training.data import Batches
+from .training.loop import finetune
+
+if TYPE_CHECKING:
+    from .job import Job
+
+
+def export_network(job: Job, record: Record, role: str) -> Path:
+    """Fine-tune, export, reload, compare and measure again one network; returns its directory.
+
+    Without data the network is exported as it is extracted.
+    """
+    folder, key = job.out / "networks" / record.id, _key(job, record)
+    manifest = folder / "manifest.json"
+    readme = README.format(role=role, id=record.id, run=job.run_snippet).encode()
+    done = read_json(manifest) if manifest.exists() else {}
+    if job.recipe.data and not (job.out / "test.npz").exists():
+        write_test_part(job)
+    if done.get("key") == key and whole(folder, done):
+        if done["role"] != role:
+            write_json(manifest, {**done, "role": role})
+            write_atomically(folder / "README.md", readme)
+        return folder
+    job.watch.stage(f"exporting {record.id} ({role})")
+    network, tuned, accuracies = _finetuned(job, record.candidate)
+    example = example_of(network, job.require_networks())
+    formats = list(dict.fromkeys(["onnx", *job.recipe.export.formats]))
+    own_file = job.latency.file_name
+
+    def about(bundle: Bundle) -> Mapping[str, Any]:
+        found = job.latency.of(bundle.files[own_file], example, network)
+        test = {**_test_accuracy(job, bundle.files["model.onnx"]), **found}
+        judged = {"accuracy": accuracies["after" if tuned else "before"]} if accuracies else {}
+        return {
+            "id": record.id,
+            "role": role,
+            "candidate": dict(record.candidate),
+            "status": record.status,
+            "measurements": {name: m.to_json() for name, m in record.measurements.items()},
+            "finetuning": {"kept": tuned, **{k: m.to_json() for k, m in accuracies.items()}},
+            "validation": {name: m.to_json() for name, m in judged.items()},
+            "test": {name: m.to_json() for name, m in test.items()},
+            "target": job.latency.target,
+            "seed": job.recipe.seed,
+            "recipe": job.recipe.to_json(),
+            "git": git_commit(),
+            **_shape_of(job.data.test.inputs if job.recipe.data else example),
+            "key": key,
+        }
+
+    write_atomically(folder / "README.md", readme)  # before the manifest, which says that all is there
+    check = job.data.validation.inputs[:64] if job.recipe.data else None
+    further = {} if own_file == "model.onnx" else {own_file: job.latency.write}
+    bundle = export(network, folder, formats, example_inputs=example, check_inputs=check, about=about, further=further)
+    return bundle.path
+
+
+def _key(job: Job, record: Record) -> str:
+    return f"{record.id} {job.recipe.key('model', 'data', 'train', 'seed', 'export', 'target')}"
+
+
+def _finetuned(job: Job, candidate: Candidate) -> tuple[nn.Module, bool, dict[str, Measurement]]:
+    """The network to hand back, whether it is the fine-tuned one, and validation accuracy before and after."""
+    wish, net = job.recipe.export, job.require_networks()
+    if not job.recipe.data:
+        return net.extract(candidate).eval(), False, {}
+    plain = recalibrate(net.extract(candidate), job.calibration)
+    found = {"before": job.validation.of(plain)}
+    if wish.epochs == 0:
+        return plain, False, found
+    tuned = recalibrate(net.extract(candidate), job.calibration)
+    finetune(
+        tuned,
+        Batches(job.data.train, job.recipe.train.batch_size, shuffle=True, augment=job.data.augment),
+        epochs=wish.epochs,
+        lr=wish.lr,
+        weight_decay=job.recipe.train.weight_decay,
+        seed=job.recipe.seed,
+    )
+    recalibrate(tuned, job.calibration)
+    found["after"] = job.validation.of(tuned)
+    kept = found["after"].value >= found["before"].value
+    return (tuned if kept else plain), kept, found
+
+
+def _test_accuracy(job: Job, onnx: Path) -> dict[str, Measurement]:
+    if not job.recipe.data:
+        return {}
+    test = job.data.test
+    scores = run_onnx(onnx, test.inputs)
+    return {"accuracy": proportion(int((scores.argmax(axis=1) == test.labels.numpy()).sum()), len(test))}
+
+
+def write_test_part(job: Job) -> None:
+    """Write ``test.npz``: the inputs and labels that nothing was chosen by."""
+    buffer = io.BytesIO()
+    np.savez(buffer, inputs=job.data.test.inputs.numpy(), labels=job.data.test.labels.numpy())
+    write_atomically(job.out / "test.npz", buffer.getvalue())
+
+
+def _shape_of(inputs: Inputs) -> dict[str, Any]:
+    """A manifest's entry of the inputs, where they are one tensor."""
+    if not isinstance(inputs, torch.Tensor):
+        return {}
+    return {"inputs": {"shape": list(inputs.shape[1:]), "dtype": str(inputs.dtype).removeprefix("torch.")}}
