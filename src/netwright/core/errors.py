@@ -10,6 +10,7 @@
   + NetError                     a network that cannot be cut, traced or run
   + TrainingError                training that cannot go on (a loss that is not a number)
   + MeasureError                 a measurement that could not be taken
+    + DeviceLost                 a device elsewhere that cannot be reached any more
   + BundleError                  an exported file that cannot be written or does not compute what it should
   + MissingExtra                 an optional package is needed; the message names the extra
 """
@@ -58,6 +59,10 @@ class TrainingError(NetwrightError, RuntimeError):
 
 class MeasureError(NetwrightError, RuntimeError):
     """A measurement that could not be taken."""
+
+
+class DeviceLost(MeasureError):
+    """A device elsewhere that cannot be reached any more: not the network's fault, which is measured again."""
 
 
 class BundleError(NetwrightError, RuntimeError):

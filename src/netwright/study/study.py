@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.candidate import Candidate, digest
-from ..core.errors import MeasureError, NetwrightError, SpaceError, StoreError, Unreachable, one_line
+from ..core.errors import DeviceLost, MeasureError, NetwrightError, SpaceError, StoreError, Unreachable, one_line
 from ..core.front import Front, losses, nondominated
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
 from ..core.metric import AT_BEST, Measurement, Metric
@@ -177,6 +177,7 @@ class Study:
         if len(self._known()) < evaluations:
             for measurer in self.measurers:
                 measurer.require()
+        lost = False
         while (done := len(self._known())) < evaluations:
             if not self.journal.asked:
                 self._ask(strategy, min(strategy.batch, evaluations - done))
@@ -186,11 +187,13 @@ class Study:
                 self._tell(self._measure(candidate, provenance, strategy))
                 if watch:
                     watch(Step(self.records[-1], len(self._known()), evaluations))
+                lost = self._lost_again(lost)
         # What was foretold and would be on the front is measured in the end: nothing on the front is foretold.
         while unsure := self._unsure():
             self._tell(self._measure(unsure[0].candidate, unsure[0].provenance))
             if watch:
                 watch(Step(self.records[-1], evaluations - len(unsure) + 1, evaluations))
+            lost = self._lost_again(lost)
         records = self.records
         if self.limits and not any(r.status == "ok" for r in records):
             raise Unreachable(self._unreachable())
@@ -215,7 +218,7 @@ class Study:
     def _settled(self, record: Record) -> bool:
         """Whether a record stands, whatever becomes of the others."""
         if record.status == "failed":
-            return True
+            return not _lost_device(record)
         measured = {name: record.values[name] for name in record.values.keys() - _stopped(record)}
         needed = {m.name for m in self.objectives} | {limit.metric for limit in self.limits}
         return bool(broken(self.limits, measured)) or needed <= measured.keys()
@@ -232,8 +235,9 @@ class Study:
     def _ask(self, strategy: Strategy, n: int) -> None:
         known = self._known()
         settled = {r.candidate for r in known}
-        # Who was stopped and is no longer dominated may be on the front: first of all it is measured whole.
-        again = [r.candidate for r in self.records if _stopped(r) and r.candidate not in settled]
+        # Who was stopped and is no longer dominated may be on the front: first of all it is measured whole. So is who
+        # was on its way when the device was lost.
+        again = [r.candidate for r in self.records if (_stopped(r) or _lost_device(r)) and r.candidate not in settled]
         candidates = again[:n] or strategy.ask(self.problem, known, n)
         if not candidates:
             return
@@ -284,11 +288,20 @@ class Study:
                 if missing:
                     raise MeasureError(f"{missing[0]!r} was not measured")
         except Exception as error:  # whatever a person's network raises: the search goes on
+            about |= {"device_lost": True} if isinstance(error, DeviceLost) else {}
             reason = one_line(error) or type(error).__name__
         about |= {"time": round(begin, 3), "seconds": round(time.time() - begin, 3)}
         status = "failed" if reason else "infeasible" if self._breaks(found) else "ok"
         reason = reason or explain(self.limits, found)
         return Record(candidate, found, status, reason, self.objectives, about)  # type: ignore[arg-type]
+
+    def _lost_again(self, before: bool) -> bool:
+        """Whether the device was lost in the last measurement. Raises where it was in the one before too: networks are
+        not to blame, and would all fail."""
+        last = self.records[-1]
+        if before and _lost_device(last):
+            raise DeviceLost(f"{last.reason}; the study is kept, and goes on when the device is back")
+        return _lost_device(last)
 
     def _foretold(self, measurer: Measurer, candidate: Candidate, strategy: Strategy) -> Mapping[str, Measurement]:
         """What the strategy foretells of a measurer's metrics, where measuring takes long; empty where it is cheap,
@@ -393,6 +406,10 @@ class Study:
 def _stopped(record: Record) -> dict[str, float]:
     """What was stopped before it was measured whole: metric name to the best value that it may have."""
     return {name: m.how[AT_BEST] for name, m in record.measurements.items() if not m.whole}
+
+
+def _lost_device(record: Record) -> bool:
+    return bool(record.provenance.get("device_lost"))
 
 
 def _foretold(record: Record) -> bool:
