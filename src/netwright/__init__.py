@@ -49,6 +49,11 @@ _HOME = {
     "Accuracy": "measure.quality",
     "Count": "measure.counts",
     "Latency": "measure.latency",
+    "Throughput": "measure.latency",
+    "Memory": "measure.latency",
+    "Energy": "measure.latency",
+    "EnergyEstimate": "measure.estimate",
+    "LookupTable": "measure.lookup",
     "Measurer": "measure.base",
     "NetworkCounts": "measure.counts",
     "Strategy": "strategies.base",
@@ -118,7 +123,12 @@ if TYPE_CHECKING:
     from .measure.base import Measurer as Measurer
     from .measure.counts import Count as Count
     from .measure.counts import NetworkCounts as NetworkCounts
+    from .measure.estimate import EnergyEstimate as EnergyEstimate
+    from .measure.latency import Energy as Energy
     from .measure.latency import Latency as Latency
+    from .measure.latency import Memory as Memory
+    from .measure.latency import Throughput as Throughput
+    from .measure.lookup import LookupTable as LookupTable
     from .measure.quality import Accuracy as Accuracy
     from .nets import families as families
     from .nets.axes import Axis as Axis
