@@ -4,7 +4,8 @@ BIN := .venv/bin
 # Idle OpenMP threads sleep instead of spinning; two test processes with a torch thread each fill two cores.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo demo-short test test-slow test-data test-zoo docs bench bench-search bench-search-quick clean
+.PHONY: demo demo-short test test-runtimes test-slow test-data test-zoo docs bench bench-search bench-search-quick
+.PHONY: bench-latency clean
 
 demo: .venv/ready  ## the whole job on handwritten digits, about a minute and a half
 	$(BIN)/netwright fit digits --out runs/digits
@@ -18,6 +19,9 @@ test: .venv/ready  ## lint, types and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 -m "not slow and not data and not zoo"
+
+test-runtimes: .venv/runtimes  ## every runtime: OpenVINO, ExecuTorch, LiteRT and ncnn beside those that come along
+	$(BIN)/pytest -n 2 tests/measure/runtimes -m "not slow"
 
 test-slow: .venv/ready  ## tests that take long
 	$(BIN)/pytest -m "slow and not zoo"
@@ -45,6 +49,16 @@ bench-search: .venv/ready  ## strategies beside their peers: needs ../shared/ben
 bench-search-quick: .venv/ready  ## fails where guided no longer leads random and NSGA-II: needs ../shared/bench
 	$(BIN)/python benchmarks/search_ofa.py --quick
 
+bench-latency: .venv/runtimes  ## how far measured and foretold latencies can be trusted: an hour; needs ../shared
+	$(BIN)/python benchmarks/repeatability.py
+	$(BIN)/python benchmarks/truth.py
+	$(BIN)/python benchmarks/latency_table.py
+	$(BIN)/python benchmarks/latency_transfer.py
+	$(BIN)/python benchmarks/precisions.py
+	$(BIN)/python benchmarks/limits.py
+	$(BIN)/python benchmarks/slow_device.py
+	$(BIN)/python benchmarks/rank.py
+
 clean:
 	rm -rf .venv runs docs/_build
 
@@ -59,6 +73,10 @@ clean:
 .venv/models: .venv/ready
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[models]'
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt torchvision timm ofa torch-pruning
+	touch $@
+
+.venv/runtimes: .venv/ready
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[runtimes]'
 	touch $@
 
 .venv/docs: .venv/ready
