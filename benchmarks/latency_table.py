@@ -61,7 +61,7 @@ def main() -> None:
         subject = Subject(net, candidate, ())
         table.learn(subject.module, subject.example_inputs, measured[candidate.key]["ms"])
     held = candidates[given.regress :]
-    truth = np.array([measured[c.key]["ms"] for c in held])
+    truth, doubt = (np.array([measured[c.key][name] for c in held]) for name in ("ms", "spread"))
     found = []
     for candidate in held:
         subject = Subject(net, candidate, ())
@@ -75,7 +75,7 @@ def main() -> None:
     sums = np.array([m.how["sum"] for m in found])
     print_row("sum of the rows alone", sums, truth, None, len(table.rows))
     means, spreads = (np.array([getattr(m, name) for m in found]) for name in ("value", "spread"))
-    print_row("lookup table", means, truth, spreads, len(table.rows) + len(table.whole))
+    print_row("lookup table", means, truth, np.hypot(spreads, doubt), len(table.rows) + len(table.whole))
     encoder = Encoder(net.space)
 
     def features(some: list[nw.Candidate]) -> Features:
@@ -87,7 +87,8 @@ def main() -> None:
         noise = np.array([measured[c.key]["spread"] for c in candidates[:n]]) / values / Z95
         model = GaussianProcess().fit(features(candidates[:n]), np.log(values), noise)
         mean, spread = model.predict(features(held))
-        print_row(f"regressor, {n} networks", np.exp(mean), truth, np.exp(mean) * np.expm1(Z95 * spread), n)
+        reach = np.hypot(np.exp(mean) * np.expm1(Z95 * spread), doubt)
+        print_row(f"regressor, {n} networks", np.exp(mean), truth, reach, n)
     for name in ("macs", "params"):
         counts = np.array([float(getattr(net.count(c), name)) for c in held])
         print_row(f"{name}, scaled", counts * np.median(truth / counts), truth, None, 0)

@@ -45,6 +45,7 @@ def export_network(job: Job, record: Record, role: str) -> Path:
             write_json(manifest, {**done, "role": role})
             write_atomically(folder / "README.md", readme)
         return folder
+    job.check_device()
     job.watch.stage(f"exporting {record.id} ({role})")
     network, tuned, accuracies = _finetuned(job, record.candidate)
     example = example_of(network, job.require_networks())

@@ -178,6 +178,7 @@ class Job:
         study = self.study  # opening it reads the limits and the journal
         for measurer in study.measurers:
             measurer.require()
+        self.check_device()
         if self.trains:
             study.probe()
         elif isinstance(self.net, Foreign):
@@ -399,8 +400,8 @@ class Job:
         if "target" in header if header is not None else measured:
             wish = {"target": recipe["target"], **recipe["latency"]}
             known = (header or {}).get("target", {})
-            # A device that is elsewhere is asked who it is when something is to be measured there, and not before.
-            trusted = self.target.at and wish == {name: known.get(name) for name in wish}
+            # A device is asked who it is when something is to be measured there, and not before.
+            trusted = wish == {name: known.get(name) for name in wish}
             key["target"] = known if trusted else {**wish, "fingerprint": self.latency.target["fingerprint"]}
         if not isinstance(self.net, SuperNet):
             key["fingerprint"] = self.net.fingerprint

@@ -99,7 +99,9 @@ def test_a_function_gives_a_network(what: str) -> None:
 
 def test_inputs_of_a_file_are_given(files: list[Path], folder: Path) -> None:
     np.savez(folder / "in.npz", x=np.ones((5, 64), np.float32))
-    assert json.loads(done("measure", files[0], "--json", "--inputs", "in.npz", *QUICK).out)["latency"]["value"] > 0
+    given = ("measure", files[0], "--json", "--inputs", "in.npz", *QUICK)
+    assert json.loads(done(*given, "--target", "onnxruntime,batch=5").out)["latency"]["value"] > 0
+    assert "the inputs have a batch of 5, the target one of 1" in command(*given).mistake
     assert json.loads(done("measure", files[0], "--json", "--shape", "64", *QUICK).out)["latency"]["value"] > 0
 
 

@@ -15,7 +15,9 @@ import netwright as nw
 from netwright.core.errors import MeasureError
 from netwright.core.metric import Measurement
 from netwright.measure.blocks import blocks
+from netwright.measure.convert import feeds_of
 from netwright.measure.lookup import LEAST, LookupTable, build
+from netwright.measure.runtimes.base import Feeds
 from netwright.nets.families.cifar_resnet import cifar_resnet
 from netwright.nets.families.mobilenet import mobilenet_v2
 from netwright.nets.families.ofa_mobilenet import ofa_mobilenet_v3
@@ -102,19 +104,18 @@ class Clockwork(nw.Latency):
         super().__init__(nw.targets.OnnxRuntime())
         self.blocks = self.networks = 0
 
-    def write(self, network: nn.Module, inputs: object, path: Path) -> dict[str, object]:
-        return {}
-
-    def of(self, path: Path, inputs: object, network: object = None) -> dict[str, Measurement]:
+    def run(self, path: Path, feeds: Feeds, expected: object = None) -> dict[str, Measurement]:
         self.blocks += 1
-        ms = 1.0 + 0.1 * sum(t.numel() * 4 / 1e6 for t in inputs)  # type: ignore[attr-defined]
+        ms = 1.0 + 0.1 * sum(x.nbytes / 1e6 for x in feeds.values())
         return {"latency": Measurement(ms, "ms", spread=0.01 * ms, n=30)}
 
     def measure(self, subject: object) -> dict[str, Measurement]:
         self.networks += 1
         found = blocks(subject.module, torch.randn(1, 3, 32, 32))  # type: ignore[attr-defined]
         return {
-            "latency": Measurement(0.5 + 0.8 * sum(self.of(Path(), b.inputs)["latency"].value for b in found), "ms")
+            "latency": Measurement(
+                0.5 + 0.8 * sum(self.run(Path(), feeds_of(b.inputs))["latency"].value for b in found), "ms"
+            )
         }
 
 
@@ -132,6 +133,8 @@ def test_a_table_measures_each_block_once_and_learns_what_is_between_them(tmp_pa
         assert told.value == pytest.approx(truth, rel=0.02) and told.spread < 0.1 * truth
         assert told.how["predicted"] == "lookup table" and len(table.rows) >= rows
     again = LookupTable(clock, tmp_path / "table.json")
+    list(build(again, net, 12, np.random.default_rng(0)))
+    assert len(again.whole) == 12, "a table that is filled again learns nothing twice"
     assert again.rows == table.rows and np.allclose(again.overhead()[0], weights) and again.overhead()[1] == error
 
 

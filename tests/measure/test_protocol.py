@@ -26,7 +26,7 @@ def busy(ms: float) -> Callable[[], None]:
 
 @pytest.mark.parametrize("ms", [0.02, 0.5, 3.0])
 def test_a_known_cost_is_found(ms: float) -> None:
-    found = measure_latency(busy(ms), Protocol(budget_s=0.4), threads=1)
+    found = measure_latency(busy(ms), Protocol(budget_s=0.4), "cpu")
     assert found.unit == "ms"
     assert ms <= found.value <= ms * 1.15 + 0.003
     assert 0 <= found.spread <= 0.1 * found.value
@@ -42,8 +42,8 @@ def test_one_thread_counts_cpu_time_and_several_wall_time() -> None:
         busy(0.2)()
         time.sleep(0.002)
 
-    one = measure_latency(waiting, Protocol(budget_s=0.3), threads=1)
-    many = measure_latency(waiting, Protocol(budget_s=0.3), threads=4)
+    one = measure_latency(waiting, Protocol(budget_s=0.3), "cpu")
+    many = measure_latency(waiting, Protocol(budget_s=0.3), "wall")
     assert one.value == pytest.approx(0.2, abs=0.15)
     assert many.value >= 2.1 and many.value == many.how["wall"]["median"]
     assert many.spread == many.how["wall"]["spread"]
@@ -56,7 +56,7 @@ def test_with_several_threads_it_is_the_wall_time_that_must_be_known_well() -> N
         busy(0.3)()  # steady CPU time, scattered wall time
         time.sleep(float(rng.choice([0.0002, 0.003])))
 
-    found = measure_latency(uneven, Protocol(width=0.02, budget_s=0.5), threads=2)
+    found = measure_latency(uneven, Protocol(width=0.02, budget_s=0.5), "wall")
     assert found.n > LEAST_SAMPLES or found.spread <= 0.02 * found.value, "not narrow, and not all of the budget spent"
 
 
@@ -68,7 +68,7 @@ def test_outliers_do_not_move_the_value() -> None:
         calls += 1
         busy(0.5 if calls % 7 else 8.0)()
 
-    found = measure_latency(sometimes_slow, Protocol(budget_s=0.5), threads=1)
+    found = measure_latency(sometimes_slow, Protocol(budget_s=0.5), "cpu")
     assert found.value == pytest.approx(0.5, rel=0.1)
     assert found.how["cpu"]["p90"] > 5
 
@@ -80,14 +80,14 @@ def test_the_budget_is_kept() -> None:
 
 
 def test_a_slow_network_does_not_take_many_times_the_budget() -> None:
-    found, seconds = measure_timed(lambda: time.sleep(0.05), Protocol(budget_s=0.4, repeats=0), threads=2)
+    found, seconds = measure_timed(lambda: time.sleep(0.05), Protocol(budget_s=0.4, repeats=0), "wall")
     assert found.value == pytest.approx(50, rel=0.1) and found.n >= 3
     assert seconds < 0.4 + 1.0, f"{seconds:.1f} s for a budget of 0.4 s"
 
 
-def measure_timed(run: Callable[[], None], protocol: Protocol, threads: int = 1) -> tuple[p.Measurement, float]:
+def measure_timed(run: Callable[[], None], protocol: Protocol, clock: p.Clock = "cpu") -> tuple[p.Measurement, float]:
     begin = time.perf_counter()
-    return measure_latency(run, protocol, threads), time.perf_counter() - begin
+    return measure_latency(run, protocol, clock), time.perf_counter() - begin
 
 
 def test_narrow_enough_ends_early() -> None:
@@ -129,7 +129,7 @@ def test_drift_is_measured_again_and_then_told(
     timings: Callable[[list[float]], list[int]], references: list[float], repeated: int, warned: bool
 ) -> None:
     taken = timings(references)
-    found = measure_latency(lambda: None, Protocol(), threads=1)
+    found = measure_latency(lambda: None, Protocol(), "cpu")
     assert len(taken) == repeated + 1
     assert found.how.get("repeated", 0) == repeated
     assert ("warning" in found.how) == warned

@@ -163,5 +163,6 @@ def _block(group: list[_Call]) -> Block:
     if len(group) > 1:
         body = nn.Sequential(body, *(c.module for c in group[1:]))
     moved = sum(t.numel() * t.element_size() for t in (*inputs, *tensors_in(last.output)))
-    key = digest([shape_of(body), [[str(t.dtype), list(t.shape)] for t in inputs]])
+    bound = [repr(each_tensor((c.args, dict(c.kwargs)), lambda t: t.new_empty(0))) for c in group]
+    key = digest([shape_of(body), bound, [[str(t.dtype), list(t.shape)] for t in inputs]])
     return Block(first.path, body.eval(), inputs, key, moved)

@@ -9,6 +9,8 @@ import inspect
 import json
 import os
 import shutil
+import sys
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..core.candidate import digest
+from .machine import machine
 from .runtimes.base import Feeds, Runtime
 
 KEPT_BYTES = 2 * 10**9
@@ -76,7 +79,7 @@ def converted(runtime: Runtime, network: Any, inputs: Any, path: Path) -> dict[s
     Returns what :meth:`Runtime.convert` says, and ``cached`` where the file was there.
     """
     network = _on_cpu(network)
-    kept = folder() / f"{_key(runtime, network, inputs)}{runtime.suffix}"
+    kept = folder() / "converted" / f"{_key(runtime, network, inputs)}{runtime.suffix}"
     about = kept.with_suffix(".json")
     with contextlib.suppress(OSError, ValueError):
         how = json.loads(about.read_text())
@@ -99,7 +102,7 @@ def _on_cpu(network: Any) -> Any:
 
 
 def folder() -> Path:
-    """Where converted files are kept: ``NETWRIGHT_CACHE``, or ``netwright`` in the user's cache directory."""
+    """Where netwright keeps files: ``NETWRIGHT_CACHE``, or ``netwright`` in the user's cache directory."""
     own = os.environ.get("NETWRIGHT_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "netwright"
 
@@ -115,7 +118,11 @@ def _keep(path: Path, kept: Path) -> None:
 
 
 def _prune(place: Path) -> None:
-    files = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in place.iterdir() if f.suffix != ".json")
+    for scratch in place.glob("tmp*"):  # of one that was killed
+        if time.time() - scratch.stat().st_mtime > 3600:
+            shutil.rmtree(scratch, ignore_errors=True)
+    kept = (f for f in place.iterdir() if f.is_file() and f.suffix != ".json")
+    files = sorted(((s := f.stat()).st_mtime, s.st_size, f) for f in kept)
     total = sum(size for _, size, _ in files)
     for _, size, file in files:
         if total <= KEPT_BYTES:
@@ -130,14 +137,19 @@ def _key(runtime: Runtime, network: Any, inputs: Any) -> str:
     import torch
 
     from .. import __version__
+    from ..nets.inputs import each_tensor
 
     weights = hashlib.sha256()
     for tensor in network.state_dict().values():
         weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    for name, buffer in network.named_buffers():  # those that are not kept with the weights too
+        weights.update(f"{name} {buffer.dtype} {tuple(buffer.shape)}".encode())
+        weights.update(buffer.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     shapes = [(name, str(value.dtype), value.shape) for name, value in feeds_of(inputs).items()]
+    others = repr(each_tensor(inputs, lambda t: t.new_empty(0)))
     settings = {k: v for k, v in runtime.to_json().items() if k != "threads"}
-    versions = [__version__, torch.__version__, runtime.describe()["versions"]]
-    return digest([weights.hexdigest(), shape_of(network), shapes, settings, versions])
+    versions = [__version__, torch.__version__, runtime.describe()["versions"], machine()["features"]]
+    return digest([weights.hexdigest(), shape_of(network), shapes, others, settings, versions])
 
 
 def shape_of(network: Any) -> str:
@@ -148,16 +160,24 @@ def shape_of(network: Any) -> str:
 
 
 def _plain(module: Any) -> Mapping[str, str]:
-    """A module's own attributes that are numbers, texts, and lists of them."""
+    """A module's own attributes that are numbers, texts, functions, and lists of them."""
     plain = (bool, int, float, str, type(None), tuple, list, dict)
-    return {name: repr(value) for name, value in vars(module).items() if isinstance(value, plain) and name[:1] != "_"}
+    return {
+        name: repr(value) if isinstance(value, plain) else getattr(value, "__qualname__", "")
+        for name, value in vars(module).items()
+        if name not in ("_parameters", "_buffers", "_modules") and (isinstance(value, plain) or callable(value))
+    }
 
 
 @cache
 def _code(kind: Any) -> str:
-    """The name of a class and a digest of its source, where there is any."""
-    try:
-        source = inspect.getsource(kind)
-    except (OSError, TypeError):
-        source = ""
-    return f"{kind.__module__}.{kind.__qualname__} {digest(source)}"
+    """The name of a class, and a digest of the modules that it and its bases are written in, but for PyTorch's."""
+    sources = []
+    for each in kind.__mro__:
+        module = each.__module__
+        if module.partition(".")[0] not in ("torch", "builtins"):
+            try:
+                sources.append(inspect.getsource(sys.modules[module]))
+            except (OSError, TypeError, KeyError):
+                sources.append(module)
+    return f"{kind.__module__}.{kind.__qualname__} {digest(sources)}"

@@ -108,7 +108,8 @@ class OnTarget(Measurer):
                 )
             answer = self._target.ask(job)
         found = {name: Measurement.from_json(value) for name, value in answer["measurements"].items()}
-        found["file_bytes"] = Measurement(path.stat().st_size, "B")
+        parts = {path, *(path.with_suffix(s) for s in self.runtime.beside if path.suffix != self.runtime.suffix)}
+        found["file_bytes"] = Measurement(sum(p.stat().st_size for p in parts if p.is_file()), "B")
         return found
 
     @property

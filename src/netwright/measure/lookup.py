@@ -25,7 +25,7 @@ from ..nets.inputs import Inputs
 from ..nets.state import write_atomically
 from .base import Subject
 from .blocks import Block, blocks
-from .convert import example
+from .convert import converted, example, feeds_of
 from .latency import Latency
 
 CALL_MS = 0.005
@@ -62,7 +62,7 @@ class LookupTable:
     def __init__(self, latency: Latency, path: Path | None = None) -> None:
         self.latency, self.path = latency, path
         self.rows: dict[str, dict[str, Any]] = {}
-        self.whole: list[dict[str, float]] = []
+        self.whole: list[dict[str, Any]] = []
         if path is not None and path.exists():
             self._read(path)
 
@@ -73,7 +73,7 @@ class LookupTable:
 
         Raises :class:`MeasureError` where a block cannot be run by itself on the target.
         """
-        parts = blocks(network, example(inputs, 1))
+        parts = blocks(network, example(inputs, self.latency.runtime.batch))
         for block in parts:
             if block.key not in self.rows:
                 self.rows[block.key] = self._row(block)
@@ -82,16 +82,12 @@ class LookupTable:
         spread = float(np.sqrt(sum(row["spread"] ** 2 for row in rows)))
         return Sums(sum(row["ms"] for row in rows), len(rows), sum(b.moved for b in parts) / 1e6, spread)
 
-    def missing(self, network: nn.Module, inputs: Inputs) -> int:
-        """How many rows a network would add."""
-        return len({block.key for block in blocks(network, example(inputs, 1))} - self.rows.keys())
-
     def _row(self, block: Block) -> dict[str, Any]:
         try:
             with TemporaryDirectory(prefix="netwright-") as folder:
                 path = Path(folder) / f"block{self.latency.runtime.suffix}"
-                self.latency.write(block.network, block.inputs, path)
-                found = self.latency.of(path, block.inputs)["latency"]
+                converted(self.latency.runtime, block.network, block.inputs, path)
+                found = self.latency.run(path, feeds_of(block.inputs))["latency"]
         except NetwrightError as error:
             raise MeasureError(f"the block {block.name} cannot be measured by itself: {one_line(error)}") from error
         shapes = [list(t.shape) for t in block.inputs]
@@ -99,9 +95,9 @@ class LookupTable:
 
     # -- overhead ----------------------------------------------------------------------------------------------
 
-    def learn(self, network: nn.Module, inputs: Inputs, ms: float) -> None:
-        """Remember what a whole network took."""
-        self.whole.append({**vars(self.sums(network, inputs)), "measured": ms})
+    def learn(self, network: nn.Module, inputs: Inputs, ms: float, key: str = "") -> None:
+        """Remember what a whole network took; ``key`` tells networks apart."""
+        self.whole.append({**vars(self.sums(network, inputs)), "measured": ms, "key": key})
         self._keep()
 
     def predict(self, network: nn.Module, inputs: Inputs) -> Measurement:
@@ -179,15 +175,17 @@ def build(table: LookupTable, net: Any, networks: int, rng: np.random.Generator,
         rng: draws the candidates.
         most: candidates to look at.
     """
-    known = learned = 0
+    known, seen = 0, {row.get("key") for row in table.whole}
     for _ in range(most):
         subject = Subject(net, net.space.sample(rng), ())
         before = len(table.rows)
         table.sums(subject.module, subject.example_inputs)
         known = known + 1 if len(table.rows) == before else 0
-        if learned < networks:
-            table.learn(subject.module, subject.example_inputs, table.latency.measure(subject)["latency"].value)
-            learned += 1
+        key = subject.candidate.key
+        if len(table.whole) < networks and key not in seen:
+            found = table.latency.measure(subject)["latency"]
+            table.learn(subject.module, subject.example_inputs, found.value, key)
+            seen.add(key)
         yield subject
-        if known >= 10 and learned >= networks:
+        if known >= 10 and len(table.whole) >= min(networks, net.space.size):
             return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,9 +61,27 @@ def pin(threads: int) -> list[int]:
     if threads >= len(allowed):
         return sorted(allowed)
     busy = _busy(0.02)
-    chosen = sorted(allowed, key=lambda core: (-_max_khz(core), busy.get(core, 0.0), -core))[:threads]
+    order = sorted(allowed, key=lambda core: (-_max_khz(core), busy.get(core, 0.0), -core))
+    twins: dict[str, list[int]] = {}
+    for core in order:
+        twins.setdefault(_read(CPUS / f"cpu{core}/topology/thread_siblings_list") or str(core), []).append(core)
+    # One hardware thread of each core first: two of one core share it.
+    ranks = {core: rank for those in twins.values() for rank, core in enumerate(those)}
+    chosen = sorted(order, key=lambda core: ranks[core])[:threads]
     os.sched_setaffinity(0, chosen)
     return sorted(chosen)
+
+
+@contextlib.contextmanager
+def pinned() -> Iterator[None]:
+    """One core of its own, the one that :func:`pin` chooses, while the block lasts."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
+    pin(1)
+    try:
+        yield
+    finally:
+        if allowed:
+            os.sched_setaffinity(0, allowed)
 
 
 def memory(key: str) -> int:

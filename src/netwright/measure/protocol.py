@@ -56,32 +56,38 @@ EVERY = 5
 
 @dataclass(frozen=True)
 class Timing:
-    """Times per call in milliseconds, by clock; those of the references, and of the stream through memory."""
+    """Times per call in milliseconds, by clock; CPU time of the reference, and of the stream through memory; and the
+    reference's wall time over its CPU time: more than 1 where it waited for the core."""
 
     times: Mapping[Clock, np.ndarray]
     reference: float
     stream: float
+    waited: float = 1.0
 
 
 def measure_latency(
-    run: Run, protocol: Protocol, threads: int, device_ms: Callable[[int], float | None] = lambda calls: None
+    run: Run, protocol: Protocol, clock: Clock, device_ms: Callable[[int], float | None] = lambda calls: None
 ) -> Measurement:
     """The time of one call, in ms.
 
-    With one thread the value is the process's CPU time: on an idle machine it equals the wall time, and neighbours
-    that take the core away do not count. With several threads it is the wall time; on a device with a clock of its
-    own that clock's. All are in ``how``, with percentiles, and the time relative to the reference workload.
+    With one thread on the CPU the value should be the process's CPU time: on an idle machine it equals the wall time,
+    and neighbours that take the core away do not count. With several threads, and elsewhere, it is the wall time; on
+    a device with a clock of its own that clock's. All are in ``how``, with percentiles, and the time relative to the
+    reference workload.
 
     Args:
         run: one inference, waited for.
         protocol: when to stop.
-        threads: that it uses.
+        clock: that the value is of, where the device has none of its own.
         device_ms: :meth:`netwright.measure.runtimes.base.Session.device_ms`.
     """
-    clock: Clock = "device" if device_ms(1) is not None else "cpu" if threads == 1 else "wall"
+    begin = time.perf_counter()
+    clock = "device" if device_ms(1) is not None else clock
     timing = _sample(run, protocol, clock, device_ms)
     repeated = 0
     while abs(moved := timing.reference / baseline()[0] - 1) > protocol.drift and repeated < protocol.repeats:
+        if time.perf_counter() - begin > 3 * protocol.budget_s:  # one inference takes longer than the budget
+            break
         timing = _sample(run, protocol, clock, device_ms)
         repeated += 1
     crowded = timing.stream / baseline()[1] - 1
@@ -96,8 +102,7 @@ def measure_latency(
     if repeated:
         how["repeated"] = repeated
     if abs(moved) > protocol.drift:
-        cpu, wall = (float(np.median(timing.times[name])) for name in ("cpu", "wall"))
-        why = "neighbours use the cores" if wall > 1.2 * cpu else "its clock changed (heat, power saving)"
+        why = "neighbours use the cores" if timing.waited > 1.2 else "its clock changed (heat, power saving)"
         how["warning"] = f"the core's speed moved by {moved:+.0%} while this was measured: {why}"
     elif crowded > CROWDED:
         how["warning"] = f"the memory was slower by {crowded:.0%} while this was measured: neighbours use it"
@@ -110,9 +115,8 @@ def throughput(latency: Measurement, batch: int) -> Measurement:
     return Measurement(value, "/s", spread=value * latency.spread / latency.value, n=latency.n, how={"batch": batch})
 
 
-def ratios(first: Run, second: Run, protocol: Protocol, threads: int) -> list[float]:
+def ratios(first: Run, second: Run, protocol: Protocol, clock: Clock) -> list[float]:
     """How many times as long as the first the second takes, pair by pair: A B, B A, A B, ... for the budget's time."""
-    clock: Clock = "cpu" if threads == 1 else "wall"
     runs = (first, second)
     calls = [_warm_up(run, protocol.sample_s, clock) for run in runs]
     found: list[float] = []
@@ -134,13 +138,13 @@ def _sample(
     reference = _reference()
     names: tuple[Clock, ...] = ("cpu", "wall", "device") if clock == "device" else ("cpu", "wall")
     times: dict[Clock, list[float]] = {name: [] for name in names}
-    beside: list[float] = []
+    beside: list[dict[Clock, float]] = []
     deadline, least = begin + protocol.budget_s, begin + min(protocol.least_s, protocol.budget_s)
     while True:
         for at in range(LEAST_SAMPLES):
             if at % EVERY == 0:
                 reference()  # the network has taken the cache: the first call is slower by up to 80 %
-                beside.append(_time(reference, 1)["cpu"])
+                beside.append(_time(reference, 1))
                 run()  # and the other way round
             for name, value in _time(run, calls).items():
                 times[name].append(value)
@@ -151,7 +155,9 @@ def _sample(
         chosen, now = np.array(times[clock]), time.perf_counter()
         if now > deadline or (now > least and half_width(chosen) <= protocol.width * float(np.median(chosen))):
             found = {name: np.array(values) for name, values in times.items()}
-            return Timing(found, float(np.median(beside)), (stream + _streamed()) / 2)
+            core, wall = (float(np.median([b[name] for b in beside])) for name in ("cpu", "wall"))
+            mean = float(np.mean([b["wall"] for b in beside]))
+            return Timing(found, core, (stream + _streamed()) / 2, max(wall, mean) / core)
 
 
 def _warm_up(run: Run, sample_s: float, clock: Clock, most_s: float = 0.3) -> int:

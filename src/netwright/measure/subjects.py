@@ -15,7 +15,10 @@ from .runtimes import names, runtime_class
 from .runtimes.base import Feeds
 from .targets import Target
 
-SUFFIXES = {".onnx": "onnxruntime", ".pt2": "torch", ".pte": "executorch", ".tflite": "litert", ".ncnn": "ncnn"}
+SUFFIXES = {
+    ".onnx": "onnxruntime", ".pt2": "torch", ".pte": "executorch", ".tflite": "litert", ".ncnn": "ncnn",
+    ".param": "ncnn", ".ovir": "openvino", ".xml": "openvino",
+}  # fmt: skip
 """The runtime that a file is measured with where none is named."""
 
 
@@ -55,6 +58,12 @@ def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[s
         raise MeasureError(f"{target.runtime.name} reads {' and '.join(target.runtime.reads)}, not {path}; {those}")
     if feeds is None:
         feeds = _noise(path, target, shapes)
+    wrong = {len(value) for value in feeds.values() if value.ndim} - {target.runtime.batch}
+    if wrong:
+        raise MeasureError(
+            f"the inputs have a batch of {wrong.pop()}, the target one of {target.runtime.batch}; give the target "
+            "batch=..., or other inputs"
+        )
     return Named(path, feeds)
 
 

@@ -88,6 +88,10 @@ class Study:
         asked = [m for m in objectives if isinstance(m, Measurer)]
         self.measurers: tuple[Measurer, ...] = tuple(dict.fromkeys([*asked, *record]))
         self.objectives: tuple[Metric, ...] = tuple(m if isinstance(m, Metric) else m.metrics[0] for m in objectives)
+        if len({m.name for m in self.objectives}) < len(self.objectives):
+            raise NetwrightError(
+                "two objectives have one name; a study is of one target, and each metric of one measurer"
+            )
         self.metrics: tuple[Metric, ...] = tuple(
             {m.name: m for m in (*self.objectives, *(x for ms in self.measurers for x in ms.metrics))}.values()
         )
@@ -139,7 +143,8 @@ class Study:
         return min(known, key=lambda r: self.problem.excess(r.values), default=None)
 
     def probe(self) -> None:
-        """Measure the smallest network against limits that do not depend on training, before training is paid for.
+        """Measure the smallest network on the device, and against limits that do not depend on training, before
+        training is paid for.
 
         A network that breaks one is journalled; one that breaks it by more than a quarter raises
         :class:`Unreachable`, since larger networks will not keep it either.
@@ -150,11 +155,13 @@ class Study:
         found = dict(known.measurements) if known else {}
         for measurer in self.measurers:
             own = limited & {m.name for m in measurer.metrics}
-            if measurer.learned or measurer in self._exact or not own:
+            if measurer.learned or measurer in self._exact or not (own or measurer.on_device):
                 continue
-            new = not own <= found.keys()
+            new = not {m.name for m in measurer.metrics} & found.keys() or not own <= found.keys()
             if new:
                 found.update(measurer.measure(Subject(self.net, smallest, self.calibration)))
+            if missing := sorted(own - found.keys()):
+                raise MeasureError(f"{missing[0]!r} cannot be measured here")
             values = {name: found[name].value for name in own}
             if broken(self.limits, values):
                 if new:
@@ -204,16 +211,23 @@ class Study:
         loosened, lacks what is limited now, or was stopped and is no longer dominated, is measured again. What was
         foretold counts as known."""
         lost = self._lost()
-        return [r for r in self.records if self._settled(r) or _foretold(r) or r.candidate in lost]
+        return [r for r in self.records if self._settled(r) or self._told(r) or r.candidate in lost]
 
     def _unsure(self) -> list[Record]:
         """The records of which something was foretold, and that are on the front if it comes true."""
-        told = [r for r in self.records if _foretold(r) and not self._settled(r) and not broken(self.limits, r.values)]
+        told = [r for r in self.records if self._told(r) and not self._settled(r) and not broken(self.limits, r.values)]
         if not told:
             return []
         points = losses([*self.front(), *told], self.objectives)
         best = nondominated(points)[-len(told) :]
         return [r for r, first in zip(told, best, strict=True) if first]
+
+    def _told(self, record: Record) -> bool:
+        """Whether all that is not measured was foretold, and that is all that is asked for, or breaks a limit."""
+        if record.status == "failed" or not _foretold(record):
+            return False
+        needed = {m.name for m in self.objectives} | {limit.metric for limit in self.limits}
+        return bool(broken(self.limits, record.values)) or needed <= record.values.keys()
 
     def _settled(self, record: Record) -> bool:
         """Whether a record stands, whatever becomes of the others."""

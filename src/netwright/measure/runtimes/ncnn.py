@@ -44,6 +44,7 @@ class Ncnn(Runtime):
     extra = "ncnn"
     suffix = ".ncnn"
     reads = (".ncnn", ".param")
+    beside = (".bin",)
     precisions = ("float32", "bfloat16")
 
     def __post_init__(self) -> None:

@@ -46,6 +46,7 @@ class OpenVino(Runtime):
     extra = "openvino"
     suffix = ".ovir"
     reads = (".ovir", ".onnx", ".xml")
+    beside = (".bin",)
     precisions = ("float32", "bfloat16", "int8")
 
     def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
