@@ -43,7 +43,7 @@ def main() -> None:
         bound = statistics.median(r["measurements"]["latency"]["value"] for r in records)
         limit = parse_limit(f"latency <= {bound:.4g} ms", [LATENCY])
         netwright("search", *run, "--evaluations", given.evaluations, "--limit", str(limit))
-        front = [json.loads(line) for line in netwright("front", out, "--json").splitlines()]
+        front = json.loads(netwright("front", out, "--json"))
         flags = [x for record in front for x in ("--network", record["id"])]
         netwright("export", out, *flags)
         report(target, bound, out, [record["id"] for record in front])

@@ -1,9 +1,9 @@
 """Whether a latency that was measured once is measured again: ten networks, five processes, a neighbour half the time.
 
-    python benchmarks/repeatability.py [--runs 5] [--long 6] [--out runs/repeatability]
+    python benchmarks/repeatability.py [--runs 5] [--out runs/repeatability]
 
 Each of the runs is a process of its own; in every second one a neighbour loads a core. The long-run median of the wall
-time, with and without the neighbour, is that of all samples of several long measurements in processes of their own.
+time, with and without the neighbour, is that of long measurements in processes of their own between the runs.
 """
 
 from __future__ import annotations
@@ -92,7 +92,6 @@ def neighbour(there: bool) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--long", type=int, default=6, help="long measurements behind each long-run median")
     parser.add_argument("--out", type=Path, default=Path("runs/repeatability"))
     parser.add_argument("--once", type=Path)
     parser.add_argument("--budget", type=float, default=1.0)
@@ -113,13 +112,12 @@ def main() -> None:
             saved(path.with_suffix(".npz"), feeds_of(inputs))
     found: list[list[dict[str, Any]]] = []
     loaded = [i % 2 == 1 for i in range(given.runs)]
+    long: dict[bool, list[list[dict[str, Any]]]] = {False: [], True: []}
     for there in loaded:
         with neighbour(there):
             found.append(run(folder, given.budget, given.width))
-    long: dict[bool, list[list[dict[str, Any]]]] = {False: [], True: []}
-    for _ in range(given.long):
-        for there, runs in long.items():
-            with neighbour(there):
+        for beside, runs in long.items():  # between them: a machine's state may stay for minutes
+            with neighbour(beside):
                 runs.append(run(folder, 2.0, 1e-9))
     (folder / "found.json").write_text(json.dumps({"found": found, "long": [long[False], long[True]]}))
     report(names, found, loaded, long)
