@@ -60,7 +60,7 @@ def pin(threads: int) -> list[int]:
     allowed = os.sched_getaffinity(0)
     if threads >= len(allowed):
         return sorted(allowed)
-    busy = _busy(0.02)
+    busy = _busy(0.01)
     order = sorted(allowed, key=lambda core: (-_max_khz(core), busy.get(core, 0.0), -core))
     twins: dict[str, list[int]] = {}
     for core in order:
