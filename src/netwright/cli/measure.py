@@ -58,8 +58,9 @@ def run(arguments: Sequence[str]) -> None:
     wanted, measurer = given["what"], Energy if given.get("energy") else Latency
     targets = [parse_target(text) for text in given.get("target") or [_default(wanted[0])]]
     if "table" in given:
-        for target in targets:
-            _fill(wanted, target, protocol, Path(given["table"]), len(targets))
+        if len(wanted) != 1 or ":" not in wanted[0] or len(targets) != 1:
+            raise NetwrightError("--table takes one module:function that gives a super-network, and one target")
+        _fill(wanted[0], targets[0], protocol, Path(given["table"]))
         return
     rows = []
     out = Console(highlight=False, soft_wrap=True)
@@ -85,10 +86,8 @@ WHOLE = 20
 """Networks that are measured whole for a table."""
 
 
-def _fill(wanted: Sequence[str], target: Target, protocol: Protocol, path: Path, targets: int) -> None:
+def _fill(reference: str, target: Target, protocol: Protocol, path: Path) -> None:
     """Fill a lookup table, and say what it is worth."""
-    if len(wanted) != 1 or ":" not in wanted[0] or targets != 1:
-        raise NetwrightError("--table takes one module:function that gives a super-network, and one target")
     import numpy as np
 
     from ..given import model_of
@@ -96,11 +95,11 @@ def _fill(wanted: Sequence[str], target: Target, protocol: Protocol, path: Path,
     from ..table import Table as Figures
 
     def without() -> Any:
-        raise NetwrightError(f"{wanted[0]} gives an object without example_inputs: what a network is called with")
+        raise NetwrightError(f"{reference} gives an object without example_inputs: what a network is called with")
 
-    net = model_of(wanted[0], without)
+    net = model_of(reference, without)
     if isinstance(net, Figures):
-        raise NetwrightError(f"{wanted[0]} gives a table of figures, which holds no networks")
+        raise NetwrightError(f"{reference} gives a table of figures, which holds no networks")
     table = LookupTable(Latency(target, protocol), path)
     with Progress(console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("blocks", total=None)

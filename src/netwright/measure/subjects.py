@@ -30,13 +30,11 @@ class Named:
         path: of the target's file.
         feeds: its inputs.
         expected: what PyTorch computes of them, where that is known.
-        how: the file was made.
     """
 
     path: Path
     feeds: Feeds
     expected: list[np.ndarray] | None = None
-    how: Mapping[str, Any] | None = None
 
 
 def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[str, Sequence[int]]) -> Named:
@@ -72,8 +70,8 @@ def from_network(network: Any, inputs: Any, target: Target, folder: Path) -> Nam
     network = network.eval()
     inputs = example(inputs, target.runtime.batch)
     path = folder / f"network{target.runtime.suffix}"
-    how = converted(target.runtime, network, inputs, path)
-    return Named(path, feeds_of(inputs), outputs_of(network, inputs), how)
+    converted(target.runtime, network, inputs, path)
+    return Named(path, feeds_of(inputs), outputs_of(network, inputs))
 
 
 def read_feeds(path: Path) -> Feeds:

@@ -158,8 +158,7 @@ def measure(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
         session.run()
     peak = _peak()
     how = {"cores": cores, "mhz": clock_mhz(), **session.notes, **difference}
-    own = runtime.threads == 1 and runtime.describe()["device"] == "cpu"
-    latency = protocol.measure_latency(session.run, plan, "cpu" if own else "wall", session.device_ms)
+    latency = protocol.measure_latency(session.run, plan, _clock(runtime), session.device_ms)
     latency = replace(latency, how={**latency.how, **{k: v for k, v in how.items() if v not in (None, [])}})
     found = {"latency": latency, "throughput": protocol.throughput(latency, runtime.batch)}
     if idle is not None and peak is not None:
@@ -174,8 +173,7 @@ def compare(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     pin(runtime.threads)
     sessions = [runtime.open(Path(f), _arrays(g)) for f, g in zip(job["files"], job["feeds"], strict=True)]
     runs = [s.run for s in sessions]
-    own = runtime.threads == 1 and runtime.describe()["device"] == "cpu"
-    return {"ratios": protocol.ratios(runs[0], runs[1], Protocol(**job["protocol"]), "cpu" if own else "wall")}
+    return {"ratios": protocol.ratios(runs[0], runs[1], Protocol(**job["protocol"]), _clock(runtime))}
 
 
 JOBS: Mapping[str, Callable[[Runtime, Mapping[str, Any]], dict[str, Any]]] = {
@@ -184,6 +182,11 @@ JOBS: Mapping[str, Callable[[Runtime, Mapping[str, Any]], dict[str, Any]]] = {
     "measure": measure,
     "compare": compare,
 }
+
+
+def _clock(runtime: Runtime) -> protocol.Clock:
+    """CPU time where one thread of the CPU does all of it."""
+    return "cpu" if runtime.threads == 1 and runtime.describe()["device"] == "cpu" else "wall"
 
 
 def _arrays(path: str) -> Feeds:
