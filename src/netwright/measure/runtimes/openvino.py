@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,6 +17,7 @@ import numpy as np
 
 from ...core.errors import BundleError, MeasureError, MissingExtra, one_line
 from .base import Feeds, Runtime, Session, in_order
+from .exported import quiet
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """What is not quantised computes in this; without it the plugin chooses bfloat16 on CPUs that have it."""
@@ -56,7 +55,7 @@ class OpenVino(Runtime):
         from ..convert import feeds_of
 
         feeds = feeds_of(inputs)
-        with TemporaryDirectory(prefix="netwright-") as folder, _quietly():
+        with TemporaryDirectory(prefix="netwright-") as folder, quiet():
             model, exporter = _converted(network, inputs, Path(folder))
             how: dict[str, Any] = {"exporter": exporter}
             names = [i.any_name for i in model.inputs]
@@ -227,12 +226,3 @@ def _unpacked(path: Path) -> Iterator[Path]:
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise MeasureError(f"openvino cannot read {path}: {one_line(error)}") from error
         yield Path(folder) / MODEL
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Progress bars and advice to exporters are not for searches."""
-    noise = io.StringIO()
-    with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 import shutil
 import subprocess
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +17,7 @@ import numpy as np
 
 from ...core.errors import BundleError, MeasureError, MissingExtra, nearest, one_line
 from .base import Feeds, Runtime, Session, in_order
+from .exported import positional, quiet
 
 COMPILE = ("", "inductor", "aot")
 DEVICES = ("cpu", "cuda")
@@ -75,16 +73,16 @@ class Torch(Runtime):
         place = self.device if self.compile == "aot" else "cpu"
         if place == "cuda":
             self._require_cuda()
-        network, tensors = _flat(copy.deepcopy(network).to(place), inputs)
-        tensors = [t.to(place) for t in tensors]
+        network, tensors = positional(copy.deepcopy(network).to(place), inputs)
+        tensors = tuple(t.to(place) for t in tensors)
         if self.precision == "bfloat16":
             network.to(torch.bfloat16)
-            tensors = [t.to(torch.bfloat16) if t.is_floating_point() else t for t in tensors]
+            tensors = tuple(t.to(torch.bfloat16) if t.is_floating_point() else t for t in tensors)
         if self.precision == "int8":
             how["quantised"] = _quantise(network)
-        with _quietly(), torch.no_grad():
+        with quiet(), torch.no_grad():
             try:
-                program = torch.export.export(network, tuple(tensors))
+                program = torch.export.export(network, tensors)
             except Exception as error:  # torch.export raises many types
                 raise BundleError(f"torch.export cannot take this network: {one_line(error)[:500]}") from error
             try:
@@ -201,7 +199,7 @@ class Torch(Runtime):
             _torchao()
             import torchao  # noqa: F401  # its operators are in the file
         try:
-            with _quietly():
+            with quiet():
                 return torch.export.load(path)
         except Exception as error:  # zip, JSON and torch's own types
             raise MeasureError(f"torch.export cannot load {path}: {one_line(error)[:500]}") from error
@@ -210,7 +208,7 @@ class Torch(Runtime):
         import torch
 
         try:
-            with _quietly():
+            with quiet():
                 return torch._inductor.aoti_load_package(str(path))
         except Exception as error:
             raise MeasureError(f"AOTInductor cannot load {path}: {one_line(error)[:500]}") from error
@@ -223,7 +221,7 @@ class _Session(Session):
         import torch
 
         self._run, self._mode = run, torch.inference_mode
-        with _quietly():
+        with quiet():
             self.run()
 
     def run(self) -> object:
@@ -297,30 +295,12 @@ def gpu_state() -> dict[str, str]:
     return dict(zip(CLOCKS, (part.strip() for part in said.splitlines()[0].split(",")), strict=False)) if said else {}
 
 
-def _flat(network: Any, inputs: Any) -> tuple[Any, list[Any]]:
-    """A network of tensors in order, which gives a tuple of tensors: its file then needs no class of its library."""
-    from torch import nn
-
-    from ...nets.inputs import call, each_tensor, tensors_in
-
-    class Flat(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, *tensors: Any) -> tuple[Any, ...]:
-            given = iter(tensors)
-            return tuple(tensors_in(call(self.network, each_tensor(inputs, lambda _: next(given)))))
-
-    return Flat().eval(), list(tensors_in(inputs))
-
-
 def _quantise(network: Any) -> str:
     """Quantise the linear layers in place; says how many. Raises MeasureError where there are none."""
     from torch import nn
 
     _torchao()
-    with _quietly():
+    with quiet():
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
         linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
@@ -368,19 +348,3 @@ def _is_compiled(path: Path) -> bool:
             return any("/data/aotinductor/" in name for name in archive.namelist())
     except (OSError, zipfile.BadZipFile) as error:
         raise MeasureError(f"torch cannot read {path}: {one_line(error)}") from error
-
-
-@contextmanager
-def _quietly() -> Any:
-    """Warnings and log lines of exporters are for those who write exporters."""
-    loggers = [logging.getLogger(name) for name in ("torch", "torch.export", "torchao", "torch._inductor")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
