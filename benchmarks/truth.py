@@ -21,12 +21,12 @@ import torch
 from repeatability import networks
 
 from netwright.measure.convert import example, feeds_of
-from netwright.measure.latency import Latency, saved
+from netwright.measure.feeds import read_feeds, write_feeds
+from netwright.measure.latency import Latency
 from netwright.measure.machine import pin
 from netwright.measure.runtimes.base import Runtime
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
 from netwright.measure.runtimes.torch import Torch
-from netwright.measure.subjects import read_feeds
 
 SECONDS = 0.6
 
@@ -106,7 +106,7 @@ def row(
     path = folder / f"network{runtime.suffix}"
     runtime.convert(network, example(inputs, 1), path)
     feeds = feeds_of(example(inputs, 1))
-    saved(path.with_suffix(".npz"), feeds)
+    write_feeds(path.with_suffix(".npz"), feeds)
     latency = Latency(runtime)
     ours: list[tuple[float, float]] = []
     found: dict[str, list[float]] = {other: [] for other in others}

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import io
-import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import BundleError, one_line
+from ..core.quiet import quiet
 from ..nets.inputs import Inputs, each_tensor
 
 
@@ -33,14 +30,10 @@ def write_onnx(network: nn.Module, example_inputs: Inputs, path: Path, *, quick:
     names = input_names(example_inputs)
     args, kwargs = as_call(example_inputs)
     network.eval()
-    noise = io.StringIO()
-    quiet = logging.getLogger("torch.onnx")
-    level, log = quiet.level, torch._C._jit_onnx_log
-    quiet.setLevel(logging.ERROR)
+    log = torch._C._jit_onnx_log
     torch._C._jit_onnx_log = lambda *_: None  # prints the graph of what cannot be exported, whatever verbose= says
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
-            warnings.simplefilter("ignore")
+        with quiet():
             if quick:
                 if kwargs:
                     network, args = _ByPosition(network, kwargs).eval(), tuple(filter(_is_tensor, kwargs.values()))
@@ -57,7 +50,6 @@ def write_onnx(network: nn.Module, example_inputs: Inputs, path: Path, *, quick:
     except Exception as error:  # the exporters raise many types
         raise BundleError(f"torch cannot export this network to ONNX: {one_line(_root(error))[:500]}") from error
     finally:
-        quiet.setLevel(level)
         torch._C._jit_onnx_log = log
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from ..core.errors import BundleError, one_line
+from ..core.quiet import quiet
 from ..nets.inputs import Inputs
 from .onnx import as_call, free_batch
 
@@ -20,8 +20,7 @@ def write_pt2(network: nn.Module, example_inputs: Inputs, path: Path) -> None:
     args, kwargs = as_call(example_inputs)
     network.eval()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             program = torch.export.export(network, args, kwargs, dynamic_shapes=free_batch(example_inputs))
             torch.export.save(program, path)
     except Exception as error:  # torch.export raises many types

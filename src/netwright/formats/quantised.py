@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import BundleError, MeasureError, one_line
+from ..core.quiet import quiet
 from ..nets.inputs import Inputs
 
 SAMPLES = 4
@@ -60,7 +59,7 @@ def quantise_onnx(path: Path, inputs: Inputs) -> str:
     convolutions, products = (sum(kinds[each] for each in group) for group in (CONVOLUTIONS, PRODUCTS))
     if not convolutions and not products:
         raise MeasureError("there is nothing to quantise: the network has no convolution and no product with weights")
-    with TemporaryDirectory(prefix="netwright-") as folder, _quietly():
+    with TemporaryDirectory(prefix="netwright-") as folder, quiet():
         ready, done = Path(folder) / "ready.onnx", Path(folder) / "done.onnx"
         try:
             _prepared(model, ready)
@@ -135,14 +134,3 @@ def _few_threads(ort: Any) -> Any:
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return options
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """The quantiser advises, by the root logger, what has been done."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .latency import saved
+from .feeds import write_feeds
 from .protocol import Protocol, by_order
 from .runtimes.base import Feeds
 from .targets import Target
@@ -60,7 +60,7 @@ def compare(target: Target, files: Sequence[Path], feeds: Sequence[Feeds], proto
     """Run two files in turn on a target. Several processes do so, since each has a luck of its own."""
     found: list[list[float]] = []
     with TemporaryDirectory(prefix="netwright-") as folder:
-        inputs = [saved(Path(folder) / f"feeds{i}.npz", each) for i, each in enumerate(feeds)]
+        inputs = [write_feeds(Path(folder) / f"feeds{i}.npz", each) for i, each in enumerate(feeds)]
         plan = asdict(protocol) | {"budget_s": protocol.budget_s / ROUNDS * 2}
         for turn in range(ROUNDS):
             order = (0, 1) if turn % 2 == 0 else (1, 0)

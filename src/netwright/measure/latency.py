@@ -15,6 +15,7 @@ from ..core.metric import Measurement, Metric
 from .base import Measurer, Subject
 from .convert import converted, example, feeds_of, outputs_of
 from .energy import LONGEST_S
+from .feeds import write_feeds
 from .protocol import Protocol
 from .runtimes.base import Feeds, Runtime
 from .targets import Target
@@ -98,12 +99,12 @@ class OnTarget(Measurer):
                 "job": "measure",
                 "seconds": self._seconds,
                 "files": [str(path.resolve())],
-                "feeds": saved(Path(folder) / "feeds.npz", feeds),
+                "feeds": write_feeds(Path(folder) / "feeds.npz", feeds),
                 "protocol": asdict(self.protocol),
                 "wanted": list(self.wanted),
             }
             if expected is not None:
-                job["expected"] = saved(
+                job["expected"] = write_feeds(
                     Path(folder) / "expected.npz", {f"output{i}": each for i, each in enumerate(expected)}
                 )
             answer = self._target.ask(job)
@@ -158,9 +159,3 @@ class Energy(OnTarget):
     def require(self) -> None:
         if reason := self._target.no_energy:
             raise MeasureError(reason)
-
-
-def saved(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
-    """Arrays as a file that the measuring process reads; its path."""
-    np.savez(path, **dict(arrays))  # type: ignore[arg-type]  # its stub takes the names for allow_pickle=
-    return str(path)

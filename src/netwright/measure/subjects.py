@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import MeasureError, one_line
+from ..core.errors import MeasureError
 from .convert import converted, example, feeds_of, outputs_of
 from .runtimes import names, runtime_class
 from .runtimes.base import Feeds
@@ -72,15 +72,6 @@ def from_network(network: Any, inputs: Any, target: Target, folder: Path) -> Nam
     path = folder / f"network{target.runtime.suffix}"
     converted(target.runtime, network, inputs, path)
     return Named(path, feeds_of(inputs), outputs_of(network, inputs))
-
-
-def read_feeds(path: Path) -> Feeds:
-    """Arrays of an ``.npz`` file, by name."""
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise MeasureError(f"{path} is not an .npz file of arrays: {one_line(error)}") from None
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MeasureError, one_line
+from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session
-from .exported import export, positional, quiet, said_by_library
+from .exported import export, positional, said_by_library
 
 SCALAR_TYPES = {
     0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32", 7: "float64", 11: "bool",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,20 +43,6 @@ def export(network: Any, tensors: tuple[Any, ...]) -> Any:
         return torch.export.export(network, tensors)
     except Exception as error:  # torch.export raises many types
         raise MeasureError(f"torch.export cannot take this network: {one_line(error)[:500]}") from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without the warnings and the lines that converters print."""
-    noise = io.StringIO()
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 @contextlib.contextmanager

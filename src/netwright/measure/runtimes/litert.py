@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MeasureError, one_line
+from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session
-from .exported import export, positional, quiet
+from .exported import export, positional
 
 PYTHON = "NETWRIGHT_LITERT_PYTHON"
 """The environment variable with the path of a Python that has litert-torch: it does not fit beside other packages."""

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MeasureError, MissingExtra, one_line
+from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session, in_order
-from .exported import positional, quiet
+from .exported import positional
 
 CONVERT_S = 600.0
 """Seconds that pnnx may take."""

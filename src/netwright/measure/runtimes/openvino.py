@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import BundleError, MeasureError, MissingExtra, one_line
+from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session, in_order
-from .exported import quiet
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """What is not quantised computes in this; without it the plugin chooses bfloat16 on CPUs that have it."""

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import BundleError, MeasureError, MissingExtra, nearest, one_line
+from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session, in_order
-from .exported import positional, quiet
+from .exported import positional
 
 COMPILE = ("", "inductor", "aot")
 DEVICES = ("cpu", "cuda")

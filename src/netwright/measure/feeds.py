@@ -1,0 +1,26 @@
+"""Inputs and outputs of networks as files, between the process that searches and the one that measures."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import MeasureError, one_line
+from .runtimes.base import Feeds
+
+
+def write_feeds(path: Path, feeds: Feeds) -> str:
+    """Write arrays as an ``.npz`` file, by name; its path."""
+    np.savez(path, **dict(feeds))  # type: ignore[arg-type]  # its stub takes the names for allow_pickle=
+    return str(path)
+
+
+def read_feeds(path: Path) -> Feeds:
+    """Arrays of an ``.npz`` file, by name. Raises :class:`MeasureError` where it is none."""
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise MeasureError(f"{path} is not an .npz file of arrays: {one_line(error)}") from None
