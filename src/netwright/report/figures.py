@@ -72,6 +72,12 @@ class _Side:
         start, end = self.range
         return low if self.place(value) < (start + end) / 2 else high
 
+    def text_side(self, value: float, wished: str) -> str:
+        """The side of a value where a text of some words does not run over the end of the axis."""
+        start, end = self.range
+        share = (self.place(value) - start) / (end - start)
+        return "right" if share < 0.2 else "left" if share > 0.8 else wished
+
     def beyond(self, limit: Limit) -> tuple[float, float]:
         """The forbidden side of a limit, as far as anyone scrolls."""
         low, high = self.range
@@ -136,16 +142,17 @@ def front_figure(story: Story) -> go.Figure:
 
     networks = [n for n in story.networks if {right.name, up.name} <= n.record.values.keys()]
     # Labels stand on the side where better networks would be, every other one across, so that neighbours are apart.
-    sides = [f"{'top' if up.direction == 'max' else 'bottom'} {'left' if right.direction == 'min' else 'right'}"]
-    sides.append(f"{'bottom' if up.direction == 'max' else 'top'} {'right' if right.direction == 'min' else 'left'}")
+    levels = ("top", "bottom") if up.direction == "max" else ("bottom", "top")
+    ends = ("left", "right") if right.direction == "min" else ("right", "left")
     networks.sort(key=lambda n: n.record.values[right.name])
+    sides = [f"{levels[i % 2]} {x.text_side(n.record.values[right.name], ends[i % 2])}" for i, n in enumerate(networks)]
     draw(
         "exported",
         [network.record for network in networks],
         mode="markers+text",
         marker={"symbol": "star", "size": 17, "color": STAR, "line": {"color": ACCENT, "width": 1.5}},
         text=[f"<b>{escape(network.role)}</b>" for network in networks],
-        textposition=[sides[i % 2] for i in range(len(networks))],
+        textposition=sides,
         cliponaxis=False,
     )
     return figure
