@@ -24,10 +24,10 @@ from scipy.stats import kendalltau
 from torch import nn
 
 from netwright.measure.convert import example, feeds_of
-from netwright.measure.latency import Latency, saved
+from netwright.measure.feeds import read_feeds, write_feeds
+from netwright.measure.latency import Latency
 from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
-from netwright.measure.subjects import read_feeds
 from netwright.nets.families.cifar_resnet import cifar_resnet
 from netwright.nets.families.mobilenet import mobilenet_v2
 from netwright.nets.families.ofa_mobilenet import ofa_mobilenet_v3
@@ -109,7 +109,7 @@ def main() -> None:
         names.append(name)
         if not path.exists():
             OnnxRuntime().convert(network, example(inputs, 1), path)
-            saved(path.with_suffix(".npz"), feeds_of(inputs))
+            write_feeds(path.with_suffix(".npz"), feeds_of(inputs))
     found: list[list[dict[str, Any]]] = []
     loaded = [i % 2 == 1 for i in range(given.runs)]
     long: dict[bool, list[list[dict[str, Any]]]] = {False: [], True: []}
@@ -130,19 +130,20 @@ def report(
     long: dict[bool, list[list[dict[str, Any]]]],
 ) -> None:
     """Print what the issue asks for."""
-    cpu = np.array([[r["cpu"]["median"] for r in each] for each in found])
-    wall = np.array([[r["wall"]["median"] for r in each] for each in found])
+    raw = np.array([[r["cpu"]["median"] for r in each] for each in found])
+    cpu = np.array([[r["cpu"]["steady"] for r in each] for each in found])
+    wall = np.array([[r["wall"]["steady"] for r in each] for each in found])
     spread = np.array([[r["wall"]["spread"] for r in each] for each in found])
     truth = {there: np.median([[r["wall"]["median"] for r in x] for x in runs], axis=0) for there, runs in long.items()}
     held = np.array([abs(wall[i] - truth[there]) <= spread[i] for i, there in enumerate(loaded)])
     middle = np.median(cpu, axis=0)
-    titles = ("CPU ms", "largest off", "wall alone", "beside", "interval", "held", "s")
-    print(f"{'network':28}" + "".join(f"{t:>{w}}" for t, w in zip(titles, (9, 12, 11, 8, 10, 6, 6), strict=True)))
+    titles = ("CPU ms", "largest off", "as measured", "wall alone", "beside", "interval", "held", "s")
+    print(f"{'network':28}" + "".join(f"{t:>{w}}" for t, w in zip(titles, (9, 12, 12, 11, 8, 10, 6, 6), strict=True)))
     for i, name in enumerate(names):
-        off = np.abs(cpu[:, i] / middle[i] - 1).max()
+        off, before = (np.abs(v[:, i] / np.median(v[:, i]) - 1).max() for v in (cpu, raw))
         seconds = np.mean([r[i]["seconds"] for r in found])
         print(
-            f"{name:28}{middle[i]:9.3f}{off:12.2%}{truth[False][i]:11.3f}{truth[True][i]:8.3f}"
+            f"{name:28}{middle[i]:9.3f}{off:12.2%}{before:12.2%}{truth[False][i]:11.3f}{truth[True][i]:8.3f}"
             f"{np.median(spread[:, i] / wall[:, i]):10.2%}{held[:, i].sum():4d}/{len(found)}{seconds:6.2f}"
         )
     taus = [kendalltau(a, b).statistic for n, a in enumerate(cpu) for b in cpu[:n]]

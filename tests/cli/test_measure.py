@@ -97,6 +97,15 @@ def test_a_function_gives_a_network(what: str) -> None:
     assert found["latency"]["value"] > 0 and found["latency"]["difference"] < 1e-3
 
 
+def test_a_function_is_called_once_for_all_targets(folder: Path) -> None:
+    (folder / "counting.py").write_text(
+        "import torch\nfrom torch import nn\n\n\ndef pair():\n    open('calls', 'a').write('.')\n"
+        "    return nn.Linear(4, 4), torch.zeros(1, 4)\n"
+    )
+    done("measure", "counting:pair", "--target", "onnxruntime", "--target", "onnxruntime,batch=2", "--json", *QUICK)
+    assert (folder / "calls").read_text() == "."
+
+
 def test_inputs_of_a_file_are_given(files: list[Path], folder: Path) -> None:
     np.savez(folder / "in.npz", x=np.ones((5, 64), np.float32))
     given = ("measure", files[0], "--json", "--inputs", "in.npz", *QUICK)

@@ -16,9 +16,10 @@ from ..core.errors import NetwrightError
 from ..core.metric import Measurement
 from ..core.units import show
 from ..measure.comparison import compare
+from ..measure.feeds import read_feeds
 from ..measure.latency import Energy, Latency
 from ..measure.protocol import Protocol
-from ..measure.subjects import SUFFIXES, Named, from_file, from_network, parse_shape, read_feeds
+from ..measure.subjects import SUFFIXES, Named, from_file, from_network, parse_shape
 from ..measure.targets import Target, parse_target
 from .arguments import read, verb_parser
 
@@ -62,11 +63,13 @@ def run(arguments: Sequence[str]) -> None:
             raise NetwrightError("--table takes one module:function that gives a super-network, and one target")
         _fill(wanted[0], targets[0], protocol, Path(given["table"]))
         return
-    rows = []
+    rows, networks = [], _networks(wanted)
     out = Console(highlight=False, soft_wrap=True)
     with TemporaryDirectory(prefix="netwright-") as folder:
         for target in targets:
-            ready = [_named(what, target, given, Path(folder) / f"{i}") for i, what in enumerate(wanted)]
+            ready = [
+                _named(what, networks.get(what), target, given, Path(folder) / f"{i}") for i, what in enumerate(wanted)
+            ]
             for what, named in zip(wanted, ready, strict=True):
                 found = measurer(target, protocol).run(named.path, named.feeds, named.expected)
                 rows.append((what, target, found))
@@ -81,6 +84,9 @@ def run(arguments: Sequence[str]) -> None:
     if not given.get("json"):
         _show(out, rows)
 
+
+TOLD = 0.02
+"""How far, relative, a latency is from what was measured when both are told."""
 
 WHOLE = 20
 """Networks that are measured whole for a table."""
@@ -115,12 +121,20 @@ def _default(what: str) -> str:
     return SUFFIXES.get(Path(what).suffix, "onnxruntime")
 
 
-def _named(what: str, target: Target, given: Mapping[str, Any], folder: Path) -> Named:
-    if ":" in what and not Path(what).exists():
-        from ..given import network_of
+def _networks(wanted: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """What each ``module:function`` gives, called once however many targets there are: its weights may be random."""
+    references = [what for what in wanted if ":" in what and not Path(what).exists()]
+    if not references:
+        return {}  # files need no torch
+    from ..given import network_of
 
+    return {what: network_of(what) for what in references}
+
+
+def _named(what: str, network: tuple[Any, Any] | None, target: Target, given: Mapping[str, Any], folder: Path) -> Named:
+    if network is not None:
         folder.mkdir(exist_ok=True)
-        return from_network(*network_of(what), target, folder)
+        return from_network(*network, target, folder)
     feeds = read_feeds(Path(given["inputs"])) if "inputs" in given else None
     return from_file(Path(what), target, feeds, dict(parse_shape(text) for text in given.get("shape") or []))
 
@@ -143,6 +157,10 @@ def _show(out: Console, rows: Sequence[tuple[str, Target, Mapping[str, Measureme
         how = found["latency"].how
         beside = f"wall {how['wall']['median']:.4g} ms (p90 {how['wall']['p90']:.4g}, p99 {how['wall']['p99']:.4g})"
         out.print(f"{what} on {target}: {how['clock']} time of {found['latency'].n} samples; {beside}")
+        measured = how[how["clock"]]["median"]
+        if abs(found["latency"].value / measured - 1) >= TOLD:
+            slower = f"{abs(how['memory_drift']):.0%} {'slower' if how['memory_drift'] > 0 else 'faster'}"
+            out.print(f"  {measured:.4g} ms as measured, the memory being {slower} than usual on this machine")
         if "warning" in how:
             out.print(f"  warning: {how['warning']}")
 

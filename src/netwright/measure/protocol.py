@@ -1,9 +1,14 @@
-"""How a run time is measured: warm-up, interleaved reference, samples until the interval is narrow.
+"""How a run time is measured: warm-up, rounds of samples between reference workloads, until the interval is narrow.
 
 A latency is a distribution. The value is the median over samples; its spread is half the 95 % interval of the
-median in the long run, by order statistics or by how much the medians of blocks of samples scatter, whichever is
-wider, and by what processes differ by. The state of a machine that is shared (its last cache, its memory) stays for
-seconds: a measurement of one second sees little more than one draw of it, whatever the number of samples.
+median in the long run.
+
+The machines that measure are rarely alone. Neighbours who take the core do not count in CPU time; neighbours who use
+the last cache and the memory do, for seconds to minutes, and networks differ in how much: those that fit a core's own
+cache not at all, others by half. So a second reference workload reads as much memory as such networks do. How much a
+network is slowed where that workload is, is seen from the rounds of the measurement itself
+(:func:`sensitivity`), and the value is what it would be with the memory as fast as it usually is on this machine. What
+was measured stands beside it.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, sqrt
+from math import ceil, log, sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -49,64 +54,87 @@ LEAST_SAMPLES = 25
 FEWEST_SAMPLES = 7
 """Where the budget is spent before there are :data:`LEAST_SAMPLES`; fewer have no 95 % interval."""
 
+ROUND_S, ROUND_SAMPLES = 0.02, 3
+"""The least seconds, and samples, between two looks at the reference workloads, which take a quarter of that time."""
 
-EVERY = 5
-"""Samples between two looks at the reference, which leaves the caches to the network again."""
+FEWEST_ROUNDS = 8
+"""From which :func:`sensitivity` can be told."""
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Times per call in milliseconds, by clock; CPU time of the reference, and of the stream through memory; and the
-    reference's wall time over its CPU time: more than 1 where it waited for the core."""
+class Readings:
+    """CPU times, in ms, of the workload that stays in the core's own cache, and of that which reads memory."""
 
-    times: Mapping[Clock, np.ndarray]
-    reference: float
-    stream: float
+    core: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """Some samples in a row: times per call in milliseconds, by clock; and, just before them, the reference workloads,
+    and the wall time over the CPU time of the first of them: more than 1 where it waited for the core."""
+
+    times: Mapping[Clock, list[float]]
+    readings: Readings
     waited: float = 1.0
 
 
 def measure_latency(
-    run: Run, protocol: Protocol, clock: Clock, device_ms: Callable[[int], float | None] = lambda calls: None
+    run: Run,
+    protocol: Protocol,
+    clock: Clock,
+    device_ms: Callable[[int], float | None] = lambda calls: None,
+    usual: Readings | None = None,
 ) -> Measurement:
     """The time of one call, in ms.
 
     With one thread on the CPU the value should be the process's CPU time: on an idle machine it equals the wall time,
     and neighbours that take the core away do not count. With several threads, and elsewhere, it is the wall time; on
-    a device with a clock of its own that clock's. All are in ``how``, with percentiles, and the time relative to the
-    reference workload.
+    a device with a clock of its own that clock's. All are in ``how``: ``median`` and percentiles as measured,
+    ``steady`` with the memory as fast as usual, and the time relative to the reference workload.
 
     Args:
         run: one inference, waited for.
         protocol: when to stop.
         clock: that the value is of, where the device has none of its own.
         device_ms: :meth:`netwright.measure.runtimes.base.Session.device_ms`.
+        usual: what the reference workloads usually take on this machine; None: what they took when this process began.
     """
     begin = time.perf_counter()
+    usual = usual or baseline()
     clock = "device" if device_ms(1) is not None else clock
-    timing = _sample(run, protocol, clock, device_ms)
+    rounds = _sample(run, protocol, clock, device_ms)
     repeated = 0
-    while abs(moved := timing.reference / baseline()[0] - 1) > protocol.drift and repeated < protocol.repeats:
+    while abs(readings_of(rounds).core / usual.core - 1) > protocol.drift and repeated < protocol.repeats:
         if time.perf_counter() - begin > 3 * protocol.budget_s:  # one inference takes longer than the budget
             break
-        timing = _sample(run, protocol, clock, device_ms)
+        rounds = _sample(run, protocol, clock, device_ms)
         repeated += 1
-    crowded = timing.stream / baseline()[1] - 1
-    chosen = timing.times[clock]
+    readings = readings_of(rounds)
+    drift, crowded = readings.core / usual.core - 1, readings.memory / usual.memory - 1
+    # What a device's own clock counts does not wait for this machine's memory.
+    slope = sensitivity(rounds, clock) if clock != "device" else 0.0
+    moved = slope * log(readings.memory / usual.memory)
+    found = {str(name): _summary(_together(rounds, name), moved) for name in rounds[0].times}
     how: dict[str, Any] = {
-        **{name: _summary(times) for name, times in timing.times.items()},
+        **found,
         "clock": clock,
-        "relative": float(np.median(chosen) / timing.reference),
-        "drift": round(moved, 4),
+        "relative": found[clock]["median"] / readings.core,
+        "drift": round(drift, 4),
         "memory_drift": round(crowded, 4),
+        "sensitivity": round(slope, 3),
+        "reference": vars(readings),
     }
     if repeated:
         how["repeated"] = repeated
-    if abs(moved) > protocol.drift:
-        why = "neighbours use the cores" if timing.waited > 1.2 else "its clock changed (heat, power saving)"
-        how["warning"] = f"the core's speed moved by {moved:+.0%} while this was measured: {why}"
+    if abs(drift) > protocol.drift:
+        waits = np.mean([each.waited for each in rounds]) > 1.2
+        why = "neighbours use the cores" if waits else "its clock changed (heat, power saving)"
+        how["warning"] = f"the core's speed moved by {drift:+.0%} while this was measured: {why}"
     elif crowded > CROWDED:
         how["warning"] = f"the memory was slower by {crowded:.0%} while this was measured: neighbours use it"
-    return Measurement(float(np.median(chosen)), "ms", spread=interval(chosen), n=len(chosen), how=how)
+    n = len(_together(rounds, clock))
+    return Measurement(found[clock]["steady"], "ms", spread=found[clock]["spread"], n=n, how=how)
 
 
 def throughput(latency: Measurement, batch: int) -> Measurement:
@@ -130,34 +158,67 @@ def ratios(first: Run, second: Run, protocol: Protocol, clock: Clock) -> list[fl
 
 def _sample(
     run: Run, protocol: Protocol, clock: Clock, device_ms: Callable[[int], float | None] = lambda calls: None
-) -> Timing:
-    """Samples until the times by one clock are known well enough."""
+) -> list[Round]:
+    """Rounds of samples until the times by one clock are known well enough."""
     begin = time.perf_counter()
-    stream = _streamed()
     calls = _warm_up(run, protocol.sample_s, "wall" if clock == "device" else clock)
-    reference = _reference()
     names: tuple[Clock, ...] = ("cpu", "wall", "device") if clock == "device" else ("cpu", "wall")
-    times: dict[Clock, list[float]] = {name: [] for name in names}
-    beside: list[dict[Clock, float]] = []
     deadline, least = begin + protocol.budget_s, begin + min(protocol.least_s, protocol.budget_s)
+    rounds: list[Round] = []
+    taken = 0
     while True:
-        for at in range(LEAST_SAMPLES):
-            if at % EVERY == 0:
-                reference()  # the network has taken the cache: the first call is slower by up to 80 %
-                beside.append(_time(reference, 1))
-                run()  # and the other way round
+        now = time.perf_counter()
+        if taken >= FEWEST_SAMPLES and now > deadline:
+            return rounds
+        if taken >= LEAST_SAMPLES and now > least:
+            chosen = _together(rounds, clock)
+            if half_width(chosen) <= protocol.width * float(np.median(chosen)):
+                return rounds
+        readings, waited = _read()
+        run()  # the workloads have taken the caches
+        times: dict[Clock, list[float]] = {name: [] for name in names}
+        end = time.perf_counter() + ROUND_S
+        while len(times[clock]) < ROUND_SAMPLES or (now := time.perf_counter()) < end:
             for name, value in _time(run, calls).items():
                 times[name].append(value)
             if clock == "device":
                 times[clock].append(device_ms(calls) or 0.0)
-            if len(times[clock]) >= FEWEST_SAMPLES and time.perf_counter() > deadline:
+            taken += 1
+            if taken >= FEWEST_SAMPLES and time.perf_counter() > deadline:
                 break
-        chosen, now = np.array(times[clock]), time.perf_counter()
-        if now > deadline or (now > least and half_width(chosen) <= protocol.width * float(np.median(chosen))):
-            found = {name: np.array(values) for name, values in times.items()}
-            core, wall = (float(np.median([b[name] for b in beside])) for name in ("cpu", "wall"))
-            mean = float(np.mean([b["wall"] for b in beside]))
-            return Timing(found, core, (stream + _streamed()) / 2, max(wall, mean) / core)
+        rounds.append(Round(times, readings, waited))
+
+
+def _together(rounds: list[Round], clock: Clock) -> np.ndarray:
+    """The samples of all rounds."""
+    return np.concatenate([each.times[clock] for each in rounds])
+
+
+def readings_of(rounds: list[Round]) -> Readings:
+    """The medians over rounds."""
+    return Readings(*(float(np.median([getattr(r.readings, name) for r in rounds])) for name in ("core", "memory")))
+
+
+def sensitivity(rounds: list[Round], clock: Clock) -> float:
+    """By how many per cent a network slows down where the workload that reads memory takes 1 % longer.
+
+    The slope of the reduced major axis of logarithms: the scatter of the network's times over that of the workload's,
+    round by round. That of regression is far too low, since both are read one after the other, and the state of a
+    memory changes in between. Interruptions, which scatter the one without the other, count as three standard
+    deviations at most. 0 where there are too few rounds to tell; :data:`MOST_SENSITIVE` at most.
+    """
+    if len(rounds) < FEWEST_ROUNDS:
+        return 0.0
+    times = _scatter(np.log([np.median(each.times[clock]) for each in rounds]))
+    memory = _scatter(np.log([each.readings.memory for each in rounds]))
+    return min(MOST_SENSITIVE, times / max(memory, 1e-9))
+
+
+def _scatter(values: np.ndarray) -> float:
+    """Standard deviation, Winsorised at three of them by the median absolute deviation."""
+    middle = np.median(values)
+    reach = 3 * 1.4826 * np.median(np.abs(values - middle))
+    return float(np.std(np.clip(values, middle - reach, middle + reach)))
 
 
 def _warm_up(run: Run, sample_s: float, clock: Clock, most_s: float = 0.3) -> int:
@@ -188,46 +249,62 @@ def _time(run: Run, calls: int) -> dict[Clock, float]:
 
 
 @lru_cache(maxsize=1)
-def _reference() -> Run:
-    """A workload that never changes: products of matrices that stay in the nearest cache, on one thread."""
-    a = np.linspace(-1, 1, 48 * 48, dtype=np.float32).reshape(48, 48)
-    out = np.empty_like(a)
+def _workloads() -> tuple[Run, Run]:
+    """Two workloads that never change, on one thread: products of matrices that stay in the nearest cache; and, as
+    networks do, products with 10 MB of small matrices, of a few columns, and 14 MB of large ones, of one."""
+    near = np.linspace(-1, 1, 48 * 48, dtype=np.float32).reshape(48, 48)
+    out = np.empty_like(near)
 
-    def run() -> None:
+    def core() -> None:
         for _ in range(20):
-            np.matmul(a, a, out=out)
+            np.matmul(near, near, out=out)
 
-    return run
+    small, large = np.ones((16, 160, 960), np.float32), np.ones((3584, 1024), np.float32)
+    columns, column = np.ones((960, 16), np.float32), np.ones(1024, np.float32)
+    products, product = np.empty((160, 16), np.float32), np.empty(3584, np.float32)
+
+    def memory() -> None:
+        for matrix in small:
+            np.matmul(matrix, columns, out=products)
+        np.dot(large, column, out=product)
+
+    return core, memory
+
+
+def _read() -> tuple[Readings, float]:
+    """The workloads' times now, and the core's wall time over its CPU time.
+
+    The first call of each finds what another left in the caches, and is slower by up to 80 %: it is not counted.
+    """
+    core, memory = _workloads()
+    memory()
+    far = [_time(memory, 1)["cpu"] for _ in range(2)]
+    core()
+    near = [_time(core, 1) for _ in range(3)]
+    cpu = float(np.median([each["cpu"] for each in near]))
+    return Readings(cpu, float(np.mean(far))), float(np.mean([each["wall"] for each in near])) / cpu
 
 
 @lru_cache(maxsize=1)
-def _memory() -> tuple[np.ndarray, np.ndarray]:
-    return np.ones((64, 32768)), np.empty((64, 32768))
-
-
-def _streamed() -> float:
-    """The CPU time of a stream through 32 MB, in ms: what slows networks down that do not fit the nearer caches. It
-    empties these, and so cannot stand between samples."""
-    source, sink = _memory()
-
-    def run() -> None:
-        for i in range(len(source)):
-            np.add(source[i], 1.0, out=sink[i])
-
-    run()
-    return float(np.median([_time(run, 1)["cpu"] for _ in range(5)]))
-
-
-@lru_cache(maxsize=1)
-def baseline() -> tuple[float, float]:
-    """The CPU times of reference and stream when this process, or the one that it was forked from, first asked."""
-    reference = _reference()
-    return float(np.median([_time(reference, 1)["cpu"] for _ in range(200)][50:])), _streamed()
+def baseline() -> Readings:
+    """The workloads' times when this process, or the one that it was forked from, first asked."""
+    core, _ = _workloads()
+    for _ in range(50):
+        core()
+    found = [_read()[0] for _ in range(10)]
+    return Readings(*(float(np.median([getattr(each, name) for each in found])) for name in ("core", "memory")))
 
 
 BLOCKS = 8
-CROWDED = 1.0
-"""By how much slower the stream through memory is, relative, when neighbours are named: it scatters by a third."""
+CROWDED = 0.5
+"""By how much slower reading memory is, relative, when neighbours are named: it scatters by a tenth on quiet hosts."""
+
+MOST_SENSITIVE = 1.5
+"""Of ten networks (``benchmarks/repeatability.py``), the one that reads most memory in the least time slowed down by
+1.3 % for each per cent over an hour."""
+
+UNSURE = 0.8
+"""Half the 95 % interval of :func:`sensitivity`, relative."""
 
 
 PROCESSES = 0.02
@@ -235,9 +312,16 @@ PROCESSES = 0.02
 sessions of one file, measured in turn, differed by standard deviations of 0.8 to 1.4 %."""
 
 
-def interval(samples: np.ndarray) -> float:
-    """Half the 95 % interval that is stated: of what this process saw, and of what processes differ by."""
-    return float(np.hypot(half_width(samples), PROCESSES * np.median(samples)))
+def interval(samples: np.ndarray, moved: float) -> float:
+    """Half the 95 % interval that is stated: of what this process saw, of what processes differ by, and of how far the
+    median is from the usual.
+
+    Args:
+        samples: in the order of time.
+        moved: the logarithm of how much slower the network was than usual, by its sensitivity.
+    """
+    median = float(np.median(samples))
+    return float(np.linalg.norm([half_width(samples), PROCESSES * median, UNSURE * moved * median]))
 
 
 def half_width(samples: np.ndarray) -> float:
@@ -267,6 +351,14 @@ def _by_blocks(samples: np.ndarray) -> float:
     return 2.365 * float(np.std(medians, ddof=1))
 
 
-def _summary(samples: np.ndarray) -> dict[str, float]:
-    p50, p90, p99 = np.percentile(samples, [50, 90, 99])
-    return {"median": float(p50), "p90": float(p90), "p99": float(p99), "spread": interval(samples)}
+def _summary(samples: np.ndarray, moved: float) -> dict[str, float]:
+    """As measured; and the median where the memory is as fast as usual, with what :func:`interval` gives."""
+    p50, p90, p99 = (float(value) for value in np.percentile(samples, [50, 90, 99]))
+    usually = float(np.exp(-moved))
+    return {
+        "median": p50,
+        "p90": p90,
+        "p99": p99,
+        "steady": p50 * usually,
+        "spread": interval(samples, moved) * usually,
+    }

@@ -27,10 +27,12 @@ from ..core.errors import MeasureError, NetwrightError, one_line
 from ..core.metric import Measurement
 from . import protocol
 from .energy import energy, unavailable
+from .feeds import read_feeds
 from .machine import clock_mhz, machine, memory, pin, pinned, reset_peak
-from .protocol import Protocol
+from .protocol import Protocol, Readings
 from .runtimes import from_json
-from .runtimes.base import Feeds, Runtime
+from .runtimes.base import Runtime
+from .usual import Usual
 
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1, "int8": 0.5}
 """How far outputs may be from PyTorch's: root of the mean square, relative to that of PyTorch's."""
@@ -145,7 +147,7 @@ def measure(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     """One file: whether it computes what it should, its latency, throughput and memory, and energy if asked for."""
     plan = Protocol(**job["protocol"])
     cores = pin(runtime.threads)
-    feeds = _arrays(job["feeds"])
+    feeds = read_feeds(Path(job["feeds"]))
     idle = _resident()
     session = runtime.open(Path(job["files"][0]), feeds)
     begin = time.perf_counter()
@@ -158,7 +160,9 @@ def measure(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
         session.run()
     peak = _peak()
     how = {"cores": cores, "mhz": clock_mhz(), **session.notes, **difference}
-    latency = protocol.measure_latency(session.run, plan, _clock(runtime), session.device_ms)
+    usual = Usual()
+    latency = protocol.measure_latency(session.run, plan, _clock(runtime), session.device_ms, usual.get())
+    usual.note(Readings(**latency.how["reference"]))
     latency = replace(latency, how={**latency.how, **{k: v for k, v in how.items() if v not in (None, [])}})
     found = {"latency": latency, "throughput": protocol.throughput(latency, runtime.batch)}
     if idle is not None and peak is not None:
@@ -171,7 +175,7 @@ def measure(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
 def compare(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     """Two files in turn, each with its own inputs: which is faster, by how much, how sure."""
     pin(runtime.threads)
-    sessions = [runtime.open(Path(f), _arrays(g)) for f, g in zip(job["files"], job["feeds"], strict=True)]
+    sessions = [runtime.open(Path(f), read_feeds(Path(g))) for f, g in zip(job["files"], job["feeds"], strict=True)]
     runs = [s.run for s in sessions]
     return {"ratios": protocol.ratios(runs[0], runs[1], Protocol(**job["protocol"]), _clock(runtime))}
 
@@ -189,16 +193,11 @@ def _clock(runtime: Runtime) -> protocol.Clock:
     return "cpu" if runtime.threads == 1 and runtime.describe()["device"] == "cpu" else "wall"
 
 
-def _arrays(path: str) -> Feeds:
-    with np.load(path, allow_pickle=False) as held:
-        return {name: held[name] for name in held.files}
-
-
 def _compare(outputs: list[np.ndarray], job: Mapping[str, Any], runtime: Runtime) -> dict[str, float]:
     """How far the outputs are from PyTorch's. Raises :class:`MeasureError` where it is too far."""
     if not job.get("expected"):
         return {}
-    wanted = list(_arrays(job["expected"]).values())
+    wanted = list(read_feeds(Path(job["expected"])).values())
     if len(wanted) > len(outputs):
         raise MeasureError(f"{runtime.name} gives {len(outputs)} outputs, PyTorch {len(wanted)}")
     worst = 0.0
