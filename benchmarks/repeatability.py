@@ -134,7 +134,7 @@ def report(
     cpu = np.array([[r["cpu"]["steady"] for r in each] for each in found])
     wall = np.array([[r["wall"]["steady"] for r in each] for each in found])
     spread = np.array([[r["wall"]["spread"] for r in each] for each in found])
-    truth = {there: np.median([[r["wall"]["median"] for r in x] for x in runs], axis=0) for there, runs in long.items()}
+    truth = {there: np.median([[r["wall"]["steady"] for r in x] for x in runs], axis=0) for there, runs in long.items()}
     held = np.array([abs(wall[i] - truth[there]) <= spread[i] for i, there in enumerate(loaded)])
     middle = np.median(cpu, axis=0)
     titles = ("CPU ms", "largest off", "as measured", "wall alone", "beside", "interval", "held", "s")

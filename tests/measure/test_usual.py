@@ -1,14 +1,18 @@
-"""What is usual on a machine: kept between processes, followed, and never in the way."""
+"""How fast the memory of a machine usually is: kept between processes, followed, and never in the way."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import netwright as nw
 from netwright.measure import usual as module
-from netwright.measure.protocol import Readings
-from netwright.measure.usual import APART_S, KEPT, Usual
+from netwright.measure.protocol import Protocol
+from netwright.measure.runtimes.onnxruntime import OnnxRuntime
+from netwright.measure.usual import APART_S, FEWEST, KEPT, Memory
 
 
 @pytest.fixture
@@ -19,51 +23,112 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def noted(usual: Usual, clock: list[float], *cores: float) -> None:
-    for core in cores:
+def noted(memory: Memory, clock: list[float], *values: float) -> None:
+    for value in values:
         clock[0] += APART_S
-        usual.note(Readings(core, 2 * core))
+        memory.note(value)
+
+
+def usually(path: Path) -> float | None:
+    found = Memory(path=path).usual()
+    return None if found is None else found.memory
 
 
 def test_it_is_the_median_of_what_was_read(tmp_path: Path, clock: list[float]) -> None:
     path = tmp_path / "a" / "machine.json"
-    assert Usual(path).get() is None
-    noted(Usual(path), clock, 1.0, 9.0, 2.0)
-    assert Usual(path).get() == Readings(2.0, 4.0), "another process reads what one has kept"
+    noted(Memory(path=path), clock, *[2.0] * (FEWEST - 2), 1.0)
+    assert usually(path) is None, "too few to call anything usual"
+    noted(Memory(path=path), clock, 9.0)
+    assert usually(path) == pytest.approx(2.0), "another process reads what one has kept"
     assert [p.name for p in path.parent.iterdir()] == ["machine.json"], "nothing is left beside it"
 
 
+def test_it_is_known_better_with_time(tmp_path: Path, clock: list[float]) -> None:
+    memory, rng = Memory(path=tmp_path / "m.json"), np.random.default_rng(0)
+    noted(memory, clock, *np.exp(rng.normal(0, 0.1, 10)))
+    few = memory.usual()
+    noted(memory, clock, *np.exp(rng.normal(0, 0.1, 300)))
+    many = memory.usual()
+    assert few is not None and many is not None and many.error < few.error / 3
+    assert abs(np.log(many.memory)) < many.error < 0.02
+
+
 def test_readings_of_the_same_moments_count_once(tmp_path: Path, clock: list[float]) -> None:
-    usual = Usual(tmp_path / "m.json")
-    noted(usual, clock, 1.0)
-    for _ in range(10):
-        clock[0] += APART_S / 20
-        usual.note(Readings(5.0, 5.0))
-    assert usual.get() == Readings(1.0, 2.0)
+    memory = Memory(path=tmp_path / "m.json")
+    noted(memory, clock, *[1.0] * FEWEST)
+    for _ in range(10 * FEWEST):
+        clock[0] += APART_S / 100 / FEWEST
+        memory.note(5.0)
+    assert usually(tmp_path / "m.json") == 1.0
     clock[0] = 0.0  # a clock that was set back does not stop it
-    usual.note(Readings(3.0, 6.0))
-    assert usual.get() == Readings(2.0, 4.0)
+    noted(memory, clock, *[5.0] * (FEWEST + 1))
+    assert usually(tmp_path / "m.json") == pytest.approx(5.0)
 
 
 def test_it_follows_a_machine_that_settles_elsewhere(tmp_path: Path, clock: list[float]) -> None:
-    usual = Usual(tmp_path / "m.json")
-    noted(usual, clock, *[1.0] * (KEPT // 2), *[3.0] * (KEPT // 2 + 1))
-    assert usual.get() == Readings(3.0, 6.0)
-    noted(usual, clock, *[1.0] * KEPT)
-    assert usual.get() == Readings(1.0, 2.0), "the oldest are forgotten"
+    memory = Memory(path=tmp_path / "m.json")
+    noted(memory, clock, *[1.0] * (KEPT // 2), *[3.0] * (KEPT // 2 + 1))
+    assert usually(tmp_path / "m.json") == pytest.approx(3.0)
+    noted(memory, clock, *[1.0] * KEPT)
+    found = memory.usual()
+    assert found is not None and found.memory == 1.0 and found.error == 0, "the oldest are forgotten"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", '[["a", 1, 2]]', '{"a": 1}', "null"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1, 2]", '[["a", 1]]', '{"a": 1}', "null", "[[1, NaN]]", "[[1, 0.0]]", "[[1]]"]
+)
 def test_a_broken_file_is_begun_anew(tmp_path: Path, clock: list[float], text: str) -> None:
     path = tmp_path / "m.json"
     path.write_text(text)
-    assert Usual(path).get() is None
-    noted(Usual(path), clock, 1.0)
-    assert Usual(path).get() == Readings(1.0, 2.0)
+    assert usually(path) is None
+    noted(Memory(path=path), clock, *[1.0] * FEWEST)
+    assert usually(path) == 1.0
 
 
-def test_what_cannot_be_written_is_not_kept(tmp_path: Path, clock: list[float]) -> None:
+def test_what_cannot_be_written_is_not_kept(
+    tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
-    usual = Usual(tmp_path / "file" / "m.json")
-    noted(usual, clock, 1.0)
-    assert usual.get() is None
+    noted(Memory(path=tmp_path / "file" / "m.json"), clock, 1.0)
+    assert usually(tmp_path / "file" / "m.json") is None
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.json, "dump", full)
+    noted(Memory(path=tmp_path / "m.json"), clock, 1.0)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"], "nothing is left behind"
+
+
+def test_a_home_is_not_needed(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(module, "folder", nobody)
+    memory = Memory()
+    noted(memory, clock, *[1.0] * FEWEST)
+    assert memory.usual() is None
+
+
+def test_the_measuring_process_reads_and_notes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from netwright.measure.process import stop_all
+
+    monkeypatch.setenv("NETWRIGHT_CACHE", str(tmp_path))
+    stop_all()  # a new one is told of the folder
+    try:
+        latency = nw.Latency(OnnxRuntime(), Protocol(budget_s=0.3))
+        path = tmp_path / "net.onnx"
+        inputs = torch.randn(1, 64)
+        OnnxRuntime().convert(torch.nn.Linear(64, 64), inputs, path)
+        feeds = {"input": inputs.numpy()}
+        first = latency.run(path, feeds)["latency"].how
+        assert "sensitivity" not in first and "measured" not in first
+        (kept,) = (tmp_path / "machine").iterdir()
+        faster = first["reference"]["memory"] / 4
+        kept.write_text(json.dumps([[i, faster] for i in range(FEWEST)]))
+        second = latency.run(path, feeds)["latency"].how
+        assert second["memory_drift"] > 1 and "sensitivity" in second
+    finally:
+        stop_all()

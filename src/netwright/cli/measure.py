@@ -85,9 +85,6 @@ def run(arguments: Sequence[str]) -> None:
         _show(out, rows)
 
 
-TOLD = 0.02
-"""How far, relative, a latency is from what was measured when both are told."""
-
 WHOLE = 20
 """Networks that are measured whole for a table."""
 
@@ -157,10 +154,9 @@ def _show(out: Console, rows: Sequence[tuple[str, Target, Mapping[str, Measureme
         how = found["latency"].how
         beside = f"wall {how['wall']['median']:.4g} ms (p90 {how['wall']['p90']:.4g}, p99 {how['wall']['p99']:.4g})"
         out.print(f"{what} on {target}: {how['clock']} time of {found['latency'].n} samples; {beside}")
-        measured = how[how["clock"]]["median"]
-        if abs(found["latency"].value / measured - 1) >= TOLD:
+        if measured := found["latency"].as_measured:
             slower = f"{abs(how['memory_drift']):.0%} {'slower' if how['memory_drift'] > 0 else 'faster'}"
-            out.print(f"  {measured:.4g} ms as measured, the memory being {slower} than usual on this machine")
+            out.print(f"  {measured}, the memory being {slower} than usual on this machine")
         if "warning" in how:
             out.print(f"  warning: {how['warning']}")
 

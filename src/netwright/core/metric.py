@@ -8,11 +8,16 @@ from math import isfinite
 from typing import Any, Literal
 
 from .errors import MeasureError, SpaceError
+from .units import show
 
 Direction = Literal["max", "min"]
 
 AT_BEST = "at_best"
 """The entry of a measurement's ``how`` that says that it was stopped: the best value that it may have when whole."""
+
+
+MEASURED = "measured"
+"""The entry that holds what was measured, where the value was moved from it to what is usual."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Measurement:
         spread: half the width of the 95 % interval of the value, in ``unit``; 0 for exact values.
         n: the number of samples behind it; 1 for exact values.
         how: what else belongs to it (percentiles, wall and CPU time, the reference's drift); JSON values. ``at_best``
-            says that it stands on a part of the samples, and which value it may have at best when whole.
+            says that it stands on a part of the samples, and which value it may have at best when whole; ``measured``
+            is what was measured where the value is moved from it.
     """
 
     value: float
@@ -70,6 +76,12 @@ class Measurement:
     def whole(self) -> bool:
         """Whether it stands on all samples, not on the part of them after which it was stopped."""
         return AT_BEST not in self.how
+
+    @property
+    def as_measured(self) -> str:
+        """``1.52 ms as measured`` where the value was moved from that by 2 % or more, else nothing."""
+        measured = self.how.get(MEASURED, self.value)
+        return f"{show(measured, self.unit)} as measured" if abs(measured - self.value) >= 0.02 * self.value else ""
 
     def to_json(self) -> dict[str, Any]:
         """``{"value", "unit", "spread", "n"}`` and the entries of ``how`` beside them."""

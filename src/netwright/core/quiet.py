@@ -14,7 +14,7 @@ def quiet() -> Iterator[None]:
     """Without the warnings, the advice and the lines that exporters and converters print."""
     noise = io.StringIO()
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(max(before, logging.WARNING))
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
             warnings.simplefilter("ignore")

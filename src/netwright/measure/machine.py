@@ -61,7 +61,7 @@ def pin(threads: int) -> list[int]:
     if threads >= len(allowed):
         return sorted(allowed)
     busy = _busy(0.01)
-    order = sorted(allowed, key=lambda core: (-_max_khz(core), busy.get(core, 0.0), -core))
+    order = sorted(allowed, key=lambda core: (-max_khz(core), busy.get(core, 0.0), -core))
     twins: dict[str, list[int]] = {}
     for core in order:
         twins.setdefault(_read(CPUS / f"cpu{core}/topology/thread_siblings_list") or str(core), []).append(core)
@@ -100,7 +100,8 @@ def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _max_khz(core: int) -> int:
+def max_khz(core: int) -> int:
+    """A core's highest clock; 0 where it cannot be read."""
     return int(_read(CPUS / f"cpu{core}/cpufreq/cpuinfo_max_freq") or 0)
 
 

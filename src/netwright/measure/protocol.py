@@ -7,8 +7,8 @@ The machines that measure are rarely alone. Neighbours who take the core do not 
 the last cache and the memory do, for seconds to minutes, and networks differ in how much: those that fit a core's own
 cache not at all, others by half. So a second reference workload reads as much memory as such networks do. How much a
 network is slowed where that workload is, is seen from the rounds of the measurement itself
-(:func:`sensitivity`), and the value is what it would be with the memory as fast as it usually is on this machine. What
-was measured stands beside it.
+(:func:`sensitivity`), and the value is what it would be with the memory as fast as it usually is on this machine
+(:mod:`netwright.measure.usual`). What was measured stands beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core.metric import Measurement
+from ..core.metric import MEASURED, Measurement
 
 Run = Callable[[], object]
 Clock = Literal["cpu", "wall", "device"]
@@ -54,8 +54,8 @@ LEAST_SAMPLES = 25
 FEWEST_SAMPLES = 7
 """Where the budget is spent before there are :data:`LEAST_SAMPLES`; fewer have no 95 % interval."""
 
-ROUND_S, ROUND_SAMPLES = 0.02, 3
-"""The least seconds, and samples, between two looks at the reference workloads, which take a quarter of that time."""
+ROUND_S, ROUND_SAMPLES = 0.02, 2
+"""The least seconds, and samples, between two looks at the reference workloads, which take 6 ms on a fast core."""
 
 FEWEST_ROUNDS = 8
 """From which :func:`sensitivity` can be told."""
@@ -67,6 +67,19 @@ class Readings:
 
     core: float
     memory: float
+
+
+@dataclass(frozen=True)
+class Usually:
+    """What the workload that reads memory takes on a machine in the long run.
+
+    Args:
+        memory: its CPU time in ms.
+        error: half the 95 % interval of that, relative.
+    """
+
+    memory: float
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ def measure_latency(
     protocol: Protocol,
     clock: Clock,
     device_ms: Callable[[int], float | None] = lambda calls: None,
-    usual: Readings | None = None,
+    usual: Usually | None = None,
 ) -> Measurement:
     """The time of one call, in ms.
 
@@ -98,23 +111,24 @@ def measure_latency(
         protocol: when to stop.
         clock: that the value is of, where the device has none of its own.
         device_ms: :meth:`netwright.measure.runtimes.base.Session.device_ms`.
-        usual: what the reference workloads usually take on this machine; None: what they took when this process began.
+        usual: how fast the memory usually is; None, where that is not known or does not matter: the value is the
+            median as measured.
     """
     begin = time.perf_counter()
-    usual = usual or baseline()
     clock = "device" if device_ms(1) is not None else clock
     rounds = _sample(run, protocol, clock, device_ms)
     repeated = 0
-    while abs(readings_of(rounds).core / usual.core - 1) > protocol.drift and repeated < protocol.repeats:
+    while abs(readings_of(rounds).core / baseline().core - 1) > protocol.drift and repeated < protocol.repeats:
         if time.perf_counter() - begin > 3 * protocol.budget_s:  # one inference takes longer than the budget
             break
         rounds = _sample(run, protocol, clock, device_ms)
         repeated += 1
     readings = readings_of(rounds)
-    drift, crowded = readings.core / usual.core - 1, readings.memory / usual.memory - 1
-    # What a device's own clock counts does not wait for this machine's memory.
-    slope = sensitivity(rounds, clock) if clock != "device" else 0.0
-    moved = slope * log(readings.memory / usual.memory)
+    drift, crowded = readings.core / baseline().core - 1, readings.memory / (usual or baseline()).memory - 1
+    moved = Moved()
+    # A device's own clock does not wait for this machine's memory; where the core is slower, both workloads are.
+    if usual is not None and clock != "device" and abs(drift) <= protocol.drift:
+        moved = _moved(rounds, clock, readings.memory, usual)
     found = {str(name): _summary(_together(rounds, name), moved) for name in rounds[0].times}
     how: dict[str, Any] = {
         **found,
@@ -122,9 +136,12 @@ def measure_latency(
         "relative": found[clock]["median"] / readings.core,
         "drift": round(drift, 4),
         "memory_drift": round(crowded, 4),
-        "sensitivity": round(slope, 3),
         "reference": vars(readings),
     }
+    if moved.sensitivity is not None:
+        how["sensitivity"] = round(moved.sensitivity, 3)
+    if moved.by:
+        how[MEASURED] = found[clock]["median"]
     if repeated:
         how["repeated"] = repeated
     if abs(drift) > protocol.drift:
@@ -132,7 +149,7 @@ def measure_latency(
         why = "neighbours use the cores" if waits else "its clock changed (heat, power saving)"
         how["warning"] = f"the core's speed moved by {drift:+.0%} while this was measured: {why}"
     elif crowded > CROWDED:
-        how["warning"] = f"the memory was slower by {crowded:.0%} while this was measured: neighbours use it"
+        how["warning"] = f"the memory was slower by {crowded:.0%} than usual while this was measured: neighbours use it"
     n = len(_together(rounds, clock))
     return Measurement(found[clock]["steady"], "ms", spread=found[clock]["spread"], n=n, how=how)
 
@@ -170,7 +187,7 @@ def _sample(
         now = time.perf_counter()
         if taken >= FEWEST_SAMPLES and now > deadline:
             return rounds
-        if taken >= LEAST_SAMPLES and now > least:
+        if taken >= LEAST_SAMPLES and len(rounds) >= FEWEST_ROUNDS and now > least:
             chosen = _together(rounds, clock)
             if half_width(chosen) <= protocol.width * float(np.median(chosen)):
                 return rounds
@@ -199,19 +216,53 @@ def readings_of(rounds: list[Round]) -> Readings:
     return Readings(*(float(np.median([getattr(r.readings, name) for r in rounds])) for name in ("core", "memory")))
 
 
-def sensitivity(rounds: list[Round], clock: Clock) -> float:
+@dataclass(frozen=True)
+class Moved:
+    """How much slower a network was than it is with the memory as usual.
+
+    Args:
+        by: the logarithm.
+        error: half its 95 % interval.
+        sensitivity: see :func:`sensitivity`.
+    """
+
+    by: float = 0.0
+    error: float = 0.0
+    sensitivity: float | None = None
+
+
+def _moved(rounds: list[Round], clock: Clock, memory: float, usual: Usually) -> Moved:
+    shift = float(np.clip(log(memory / usual.memory), -FARTHEST, FARTHEST))
+    slope = sensitivity(rounds, clock)
+    if slope is None:
+        return Moved(0.0, UNKNOWN * abs(shift))
+    return Moved(slope * shift, slope * float(np.hypot(UNSURE * shift, usual.error)), slope)
+
+
+def sensitivity(rounds: list[Round], clock: Clock) -> float | None:
     """By how many per cent a network slows down where the workload that reads memory takes 1 % longer.
 
     The slope of the reduced major axis of logarithms: the scatter of the network's times over that of the workload's,
     round by round. That of regression is far too low, since both are read one after the other, and the state of a
-    memory changes in between. Interruptions, which scatter the one without the other, count as three standard
-    deviations at most. 0 where there are too few rounds to tell; :data:`MOST_SENSITIVE` at most.
+    memory changes in between. What does not come from memory is kept out: by how much a round's median is uncertain
+    from its own samples is taken off, and interruptions count as three standard deviations at most.
+
+    None where there are too few rounds to tell, or the memory is so steady that they tell nothing;
+    :data:`MOST_SENSITIVE` at most.
     """
     if len(rounds) < FEWEST_ROUNDS:
-        return 0.0
-    times = _scatter(np.log([np.median(each.times[clock]) for each in rounds]))
+        return None
     memory = _scatter(np.log([each.readings.memory for each in rounds]))
-    return min(MOST_SENSITIVE, times / max(memory, 1e-9))
+    if memory < STEADY:
+        return None
+    times = _scatter(np.log([np.median(each.times[clock]) for each in rounds]))
+    own = float(np.mean([_error(np.log(each.times[clock])) ** 2 for each in rounds]))
+    return min(MOST_SENSITIVE, sqrt(max(0.0, times**2 - own)) / memory)
+
+
+def _error(samples: np.ndarray) -> float:
+    """The standard error of a median of samples, by their median absolute deviation."""
+    return 1.2533 * 1.4826 * float(np.median(np.abs(samples - np.median(samples)))) / sqrt(len(samples))
 
 
 def _scatter(values: np.ndarray) -> float:
@@ -246,6 +297,10 @@ def _time(run: Run, calls: int) -> dict[Clock, float]:
         run()
     cpu, wall = time.process_time_ns() - cpu, time.perf_counter_ns() - wall
     return {"cpu": cpu / calls / 1e6, "wall": wall / calls / 1e6}
+
+
+WORKLOAD = 1
+"""Of the workload that reads memory: counts up when it changes, and readings of another do not compare."""
 
 
 @lru_cache(maxsize=1)
@@ -303,8 +358,15 @@ MOST_SENSITIVE = 1.5
 """Of ten networks (``benchmarks/repeatability.py``), the one that reads most memory in the least time slowed down by
 1.3 % for each per cent over an hour."""
 
-UNSURE = 0.8
-"""Half the 95 % interval of :func:`sensitivity`, relative."""
+UNSURE, UNKNOWN = 0.8, 0.3
+"""Half the 95 % interval of :func:`sensitivity`, relative; and what it may be where it is not known: that of networks
+of which few calls are made in a second."""
+
+STEADY = 0.005
+"""The least scatter of the memory from round to round, relative, from which something is seen."""
+
+FARTHEST = 0.4
+"""The logarithm of how much slower than usual the memory may be for networks to follow it as they do nearby."""
 
 
 PROCESSES = 0.02
@@ -312,16 +374,16 @@ PROCESSES = 0.02
 sessions of one file, measured in turn, differed by standard deviations of 0.8 to 1.4 %."""
 
 
-def interval(samples: np.ndarray, moved: float) -> float:
+def interval(samples: np.ndarray, error: float) -> float:
     """Half the 95 % interval that is stated: of what this process saw, of what processes differ by, and of how far the
-    median is from the usual.
+    memory was from the usual.
 
     Args:
         samples: in the order of time.
-        moved: the logarithm of how much slower the network was than usual, by its sensitivity.
+        error: of :class:`Moved`.
     """
     median = float(np.median(samples))
-    return float(np.linalg.norm([half_width(samples), PROCESSES * median, UNSURE * moved * median]))
+    return float(np.linalg.norm([half_width(samples), PROCESSES * median, error * median]))
 
 
 def half_width(samples: np.ndarray) -> float:
@@ -351,14 +413,14 @@ def _by_blocks(samples: np.ndarray) -> float:
     return 2.365 * float(np.std(medians, ddof=1))
 
 
-def _summary(samples: np.ndarray, moved: float) -> dict[str, float]:
+def _summary(samples: np.ndarray, moved: Moved) -> dict[str, float]:
     """As measured; and the median where the memory is as fast as usual, with what :func:`interval` gives."""
     p50, p90, p99 = (float(value) for value in np.percentile(samples, [50, 90, 99]))
-    usually = float(np.exp(-moved))
+    usually = float(np.exp(-moved.by))
     return {
         "median": p50,
         "p90": p90,
         "p99": p99,
         "steady": p50 * usually,
-        "spread": interval(samples, moved) * usually,
+        "spread": interval(samples, moved.error) * usually,
     }

@@ -1,63 +1,76 @@
-"""What the reference workloads usually take on this machine, kept from one measuring process to the next."""
+"""How fast the memory of this machine usually is, kept from one measuring process to the next."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
+from math import isfinite, sqrt
 from pathlib import Path
 
 import numpy as np
 
 from ..core.candidate import digest
 from .convert import folder
-from .machine import machine
-from .protocol import Readings
+from .machine import machine, max_khz
+from .protocol import WORKLOAD, Usually
 
-KEPT = 300
-"""Readings, the last ones: what is usual follows a machine that settles elsewhere."""
-APART_S = 5.0
-"""The least seconds between two that are kept: the state of a memory stays for some."""
+KEPT, APART_S = 500, 10.0
+"""Readings that are kept, the last ones, and the least seconds between two: what is usual follows a machine that
+settles elsewhere, but not one that is disturbed for some minutes of a search that takes hours."""
+
+FEWEST = 6
+"""Readings, a minute's at least, before anything counts as usual."""
 
 
-class Usual:
-    """Readings of this machine.
+class Memory:
+    """Readings of the workload that reads memory.
 
     Args:
-        path: of the file that keeps them; None: in netwright's folder, by machine and version of NumPy, which computes
-            the workloads.
+        cores: that this process runs on; those of another speed have readings of their own.
+        path: of the file that keeps them; None: in netwright's folder.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        name = digest([machine()["fingerprint"], np.__version__])
-        self._path = path or folder() / "machine" / f"{name}.json"
-
-    def get(self) -> Readings | None:
-        """The medians; None where nothing is kept."""
-        kept = self._kept()
-        if not kept:
-            return None
-        _, core, memory = np.median(kept, axis=0)
-        return Readings(float(core), float(memory))
-
-    def note(self, readings: Readings) -> None:
-        """Keep readings, unless the last ones are recent. What cannot be written is not kept."""
-        kept, now = self._kept(), time.time()
-        if kept and 0 <= now - kept[-1][0] < APART_S:
-            return
-        kept = [*kept, [now, readings.core, readings.memory]][-KEPT:]
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False) as scratch:
-                json.dump(kept, scratch)
-            os.replace(scratch.name, self._path)
-
-    def _kept(self) -> list[list[float]]:
-        """Seconds since 1970 and the times of both workloads in ms, the oldest first; none of a broken file."""
+    def __init__(self, cores: Sequence[int] = (), path: Path | None = None) -> None:
+        name = digest([machine()["fingerprint"], np.__version__, WORKLOAD, [max_khz(core) for core in cores[:1]]])
         try:
-            found = json.loads(self._path.read_text())
-            return [[float(value) for value in row] for row in found if len(row) == 3]
+            self._path: Path | None = path or folder() / "machine" / f"{name}.json"
+        except RuntimeError:  # nobody has a home here
+            self._path = None
+
+    def usual(self) -> Usually | None:
+        """The median of the readings; None where there are too few."""
+        kept = self._kept()
+        if len(kept) < FEWEST:
+            return None
+        values = np.log([memory for _, memory in kept])
+        # Readings that follow one another are alike, but less so than those of one measurement.
+        error = 1.96 * 1.2533 * float(np.std(values)) / sqrt(len(values))
+        return Usually(float(np.exp(np.median(values))), error)
+
+    def note(self, memory: float) -> None:
+        """Keep a reading, in ms, unless the last one is recent. What cannot be written is not kept."""
+        kept, now = self._kept(), time.time()
+        if self._path is None or (kept and 0 <= now - kept[-1][0] < APART_S):
+            return
+        scratch = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle, scratch = tempfile.mkstemp(dir=self._path.parent)
+            with os.fdopen(handle, "w") as file:
+                json.dump([*kept, (now, memory)][-KEPT:], file)
+            os.replace(scratch, self._path)
+        except OSError:
+            if scratch is not None:
+                Path(scratch).unlink(missing_ok=True)
+
+    def _kept(self) -> list[tuple[float, float]]:
+        """Seconds since 1970 and milliseconds, the oldest first; of a broken file what is left of it."""
+        try:
+            rows = json.loads(self._path.read_text()) if self._path is not None else []
+            found = [(float(then), float(memory)) for then, memory in rows]
         except (OSError, ValueError, TypeError):
             return []
+        return [(then, memory) for then, memory in found if isfinite(then) and isfinite(memory) and memory > 0]

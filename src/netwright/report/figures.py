@@ -248,7 +248,10 @@ def _hover(records: Sequence[Record], story: Story) -> dict[str, Any]:
     """What a trace of these records says under the pointer."""
     texts = []
     for record in records:
-        values = [f"{label(name)}  {shown(m)}" for name, m in record.measurements.items()]
+        values = [
+            f"{label(name)}  {shown(m)}" + (f" ({m.as_measured})" if m.as_measured else "")
+            for name, m in record.measurements.items()
+        ]
         lines = [escape(line) for line in (*values, record.reason, *shape_lines(record.candidate, story.space)) if line]
         texts.append("<br>".join([f"<b>{record.id}</b>", *lines]))
     return {"hovertext": texts, "hovertemplate": "%{hovertext}<extra></extra>"}
