@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 import netwright as nw
 from netwright.core.errors import MeasureError
-from netwright.measure.process import worker
+from netwright.measure.process import KEEPING, worker
 from netwright.measure.protocol import Protocol
 from netwright.measure.targets import Target, parse_target
 
@@ -105,6 +107,33 @@ def test_a_measuring_process_that_is_killed_is_told_and_started_again(latency: n
     assert latency.run(mood, FEEDS)["latency"].value > 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_the_measuring_process_keeps_memory_that_is_freed(latency: nw.Latency, mood: Path) -> None:
+    mood.write_text("well")
+    latency.run(mood, FEEDS)
+    running = worker(latency.runtime)._process
+    assert running is not None
+    told = Path(f"/proc/{running.pid}/environ").read_bytes().decode().split("\0")
+    assert {f"{name}={value}" for name, value in KEEPING.items()} <= set(told)
+
+    code = """
+import resource, numpy
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+numpy.ones(2 << 20)
+before = faults()
+for _ in range(50):
+    numpy.ones(2 << 20)
+print(faults() - before)
+"""
+    few, many = (
+        int(subprocess.run([sys.executable, "-c", code], env={**os.environ, **set_}, capture_output=True).stdout)
+        for set_ in (KEEPING, {"MALLOC_MMAP_THRESHOLD_": str(128 << 10)})
+    )
+    if many < 1000:
+        pytest.skip("this system's allocator gives nothing back")
+    assert few < many / 10
+
+
 def test_no_process_is_left_behind_by_one_that_hangs(latency: nw.Latency, mood: Path) -> None:
     mood.write_text("hang")
     with pytest.raises(MeasureError):
@@ -135,7 +164,7 @@ def test_the_job_of_a_driver_that_is_gone_ends(moody: str, mood: Path, tmp_path:
     code = f"""
 import numpy as np, netwright as nw
 from pathlib import Path
-from netwright.measure.process import worker
+from netwright.measure.process import KEEPING, worker
 from netwright.measure.targets import parse_target
 latency = nw.Latency(parse_target("moody"))
 latency.target

@@ -3,11 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.report.data import hypervolume_trace
-from netwright.report.figures import axes_of, front_figure, parallel_figure, progress_figure
+from netwright.report.figures import _Side, axes_of, front_figure, parallel_figure, progress_figure
 from netwright.report.shapes import shape_html, shape_lines
 
 from .stories import ACCURACY, BYTES, LATENCY, LIMITS, records, space, story
@@ -30,6 +31,24 @@ def test_every_measured_record_is_on_the_front_chart_once():
     assert len(drawn["exported"].x) == 1 and drawn["exported"].text == ("<b>most accurate</b>",)
     dots = sum(len(drawn[name].x) for name in ("breaks a limit", "feasible", "front"))
     assert dots == sum("latency" in record.values for record in told.records)
+
+
+@pytest.mark.parametrize("direction, end, towards", [("min", 100.0, "left"), ("max", 0.0, "right")])
+def test_names_of_exported_networks_stay_within_the_chart(direction, end, towards):
+    speed = Metric("latency", "ms", direction)
+    side = _Side.of(speed, [0.0, 100.0], [])
+    for wished in ("left", "right"):
+        assert side.text_side(end, wished) == towards
+        assert side.text_side(50.0, wished) == side.text_side(100.0 - end, wished) == wished
+
+
+def test_what_was_measured_is_told_where_the_value_was_moved():
+    (first, *rest) = records(40)
+    moved = Measurement(1.0, "ms", 0.1, how={"measured": 1.25})
+    told = story([replace(first, measurements={**first.measurements, "latency": moved}), *rest])
+    texts = [text for trace in front_figure(told).data for text in trace.hovertext]
+    assert sum("(1.25 ms as measured)" in text for text in texts) >= 1
+    assert sum("as measured" in text for text in texts) <= 2, "on the front, and where it is exported"
 
 
 def test_the_front_is_a_staircase_with_intervals():

@@ -81,7 +81,7 @@ class Measurement:
     def as_measured(self) -> str:
         """``1.52 ms as measured`` where the value was moved from that by 2 % or more, else nothing."""
         measured = self.how.get(MEASURED, self.value)
-        return f"{show(measured, self.unit)} as measured" if abs(measured - self.value) >= 0.02 * self.value else ""
+        return f"{show(measured, self.unit)} as measured" if abs(measured - self.value) > 0.02 * self.value else ""
 
     def to_json(self) -> dict[str, Any]:
         """``{"value", "unit", "spread", "n"}`` and the entries of ``how`` beside them."""

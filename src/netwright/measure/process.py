@@ -30,6 +30,12 @@ QUIET = {
 }
 """Idle threads sleep: their spinning would count as the network's CPU time."""
 
+KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+"""glibc keeps memory that is freed, as it does of its own in a process that has freed a block of 32 MB once
+(``mallopt(3)``, dynamic thresholds). Until then it may give the activations of every inference back to the system and
+ask for them anew: thousands of page faults, by which PyTorch is slower by up to a third in one process than in another.
+"""
+
 
 class Worker:
     """One measuring process for one runtime and number of threads; started when it is first asked."""
@@ -90,7 +96,7 @@ class Worker:
             return self._process
         self.stop()
         threads = str(self._threads)
-        environment = {**os.environ, **QUIET, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}
+        environment = {**os.environ, **QUIET, **KEEPING, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}
         places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(places)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by stop()

@@ -73,10 +73,12 @@ class _Side:
         return low if self.place(value) < (start + end) / 2 else high
 
     def text_side(self, value: float, wished: str) -> str:
-        """The side of a value where a text of some words does not run over the end of the axis."""
+        """The side of a value where a text of some words does not run over the worse end, which has little margin."""
         start, end = self.range
         share = (self.place(value) - start) / (end - start)
-        return "right" if share < 0.2 else "left" if share > 0.8 else wished
+        if self.metric.direction == "min":
+            return "left" if share > 0.8 else wished
+        return "right" if share < 0.2 else wished
 
     def beyond(self, limit: Limit) -> tuple[float, float]:
         """The forbidden side of a limit, as far as anyone scrolls."""
