@@ -90,12 +90,17 @@ class Theirs:
     def __init__(self, name: str, path: Path) -> None:
         command = [sys.executable, __file__, "--theirs", name, str(path)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._process.stdout.readline()  # it is ready
+        self._line()  # it is ready
 
     def __call__(self) -> float:
+        assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        return float(self._line())
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
     def stop(self) -> None:
         self._process.communicate()

@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 
 from netwright.measure import protocol as p
-from netwright.measure.protocol import (
-    LEAST_SAMPLES,
-    Protocol,
-    Readings,
-    Round,
-    Usually,
-    half_width,
-    measure_latency,
-    sensitivity,
-)
+from netwright.measure.clocks import Clock
+from netwright.measure.protocol import LEAST_SAMPLES, Protocol, Round, half_width, measure_latency
+from netwright.measure.reference import Readings
+from netwright.measure.steady import FEWEST_ROUNDS
 
 
 def busy(ms: float) -> Callable[[], None]:
@@ -95,14 +89,14 @@ def test_a_slow_network_does_not_take_many_times_the_budget() -> None:
     assert seconds < 0.4 + 1.0, f"{seconds:.1f} s for a budget of 0.4 s"
 
 
-def measure_timed(run: Callable[[], None], protocol: Protocol, clock: p.Clock = "cpu") -> tuple[p.Measurement, float]:
+def measure_timed(run: Callable[[], None], protocol: Protocol, clock: Clock = "cpu") -> tuple[p.Measurement, float]:
     begin = time.perf_counter()
     return measure_latency(run, protocol, clock), time.perf_counter() - begin
 
 
 def test_narrow_enough_ends_early() -> None:
     found, seconds = measure_timed(busy(0.5), Protocol(width=0.5, budget_s=20, least_s=0))
-    assert LEAST_SAMPLES <= found.n <= 100 * p.FEWEST_ROUNDS and seconds < 2
+    assert LEAST_SAMPLES <= found.n <= 100 * FEWEST_ROUNDS and seconds < 2
 
 
 @pytest.fixture
@@ -191,113 +185,3 @@ def test_the_spread_covers_the_median_of_samples_that_are_like_their_neighbours(
         covered["both"] += off <= half_width(samples)
         covered["order"] += off <= p.by_order(samples)
     assert covered["both"] >= 0.85 * 300 and covered["order"] <= 0.6 * 300
-
-
-@pytest.fixture
-def core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A core whose workload takes 1 ms."""
-    monkeypatch.setattr(p, "baseline", lambda: Readings(1.0, 1.0))
-
-
-def rounds_of(times: np.ndarray, memory: np.ndarray) -> list[Round]:
-    """Rounds with the samples of a row, or one sample, each."""
-    rows = np.reshape(times, (len(memory), -1)).tolist()
-    return [Round({"cpu": row, "wall": row}, Readings(1.0, m)) for row, m in zip(rows, memory, strict=True)]
-
-
-def simulated(rng: np.random.Generator, slope: float, state: float, rounds: int = 25) -> list[Round]:
-    """A network of 10 ms with a sensitivity, where the memory is slower than usual (1 ms) by a state's logarithm.
-
-    The state changes between the reading and the samples; both are noisy; one round in twenty is interrupted.
-    """
-    here, there = state + rng.normal(0, 0.05, rounds), state + rng.normal(0, 0.05, rounds)
-    times = 10 * np.exp(slope * here + rng.normal(0, 0.003, rounds) + 0.2 * (rng.random(rounds) < 0.05))
-    return rounds_of(times, np.exp(there))
-
-
-@pytest.mark.parametrize("slope", [0.1, 0.4, 0.8])
-def test_how_much_a_network_waits_for_memory_is_seen_from_its_rounds(slope: float) -> None:
-    rng = np.random.default_rng(0)
-    found = [sensitivity(simulated(rng, slope, 0.0), "cpu") for _ in range(300)]
-    assert np.median(found) == pytest.approx(slope, rel=0.25, abs=0.05)
-    assert np.mean(np.abs(np.array(found) - slope) <= p.UNSURE * slope + 0.05) >= 0.9
-
-
-def test_a_steady_network_does_not_wait_for_memory_and_few_rounds_tell_nothing() -> None:
-    rng = np.random.default_rng(0)
-    assert sensitivity(rounds_of(np.full(20, 3.0), np.exp(rng.normal(0, 0.1, 20))), "cpu") < 1e-6
-    assert sensitivity(simulated(rng, 0.8, 0.0, rounds=p.FEWEST_ROUNDS - 1), "cpu") is None
-    assert sensitivity(rounds_of(rng.uniform(1, 5, 20), np.ones(20)), "cpu") is None, "nothing happened to the memory"
-    assert sensitivity(rounds_of(rng.uniform(1, 5, 20), rng.uniform(1, 1.1, 20)), "cpu") == p.MOST_SENSITIVE
-
-
-def test_noise_of_samples_is_not_memory() -> None:
-    """Samples that scatter by 3 %, as where threads wait for one another; the memory's by 5 %."""
-    rng = np.random.default_rng(0)
-    found = [
-        sensitivity(rounds_of(np.exp(rng.normal(0, 0.03, (25, 15))), np.exp(rng.normal(0, 0.05, 25))), "wall")
-        for _ in range(200)
-    ]
-    assert np.mean(found) < 0.07, "0.2 if the scatter of medians were taken for what it is"
-
-
-@pytest.mark.parametrize("slope", [0.0, 0.15, 0.7])
-@pytest.mark.usefixtures("core")
-def test_the_value_is_of_the_usual_memory_and_its_interval_holds(slope: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measurements minutes apart, each in another state of the memory: ±30 % (two standard deviations)."""
-    rng = np.random.default_rng(1)
-    found = []
-    for _ in range(200):
-        rounds = simulated(rng, slope, rng.normal(0, 0.15))
-        monkeypatch.setattr(p, "_sample", lambda *_, made=rounds: made)
-        found.append(measure_latency(lambda: None, Protocol(), "cpu", usual=Usually(1.0)))
-    values, measured = np.array([f.value for f in found]), np.array([f.how["cpu"]["median"] for f in found])
-    assert values.std() <= (0.5 * measured.std() if slope > 0.5 else max(measured.std(), 0.15)), "in ms, of 10"
-    assert np.mean([abs(f.value - 10) <= f.spread for f in found]) >= 0.95
-    assert all(f.value == f.how["cpu"]["steady"] for f in found)
-
-
-@pytest.mark.usefixtures("core")
-def test_a_slow_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    rounds = rounds_of(np.full(10, 2.0), 1.7 + rng.normal(0, 0.05, 10))
-    monkeypatch.setattr(p, "_sample", lambda *_: rounds)
-    found = measure_latency(lambda: None, Protocol(), "cpu", usual=Usually(1.0))
-    assert found.how["memory_drift"] == pytest.approx(0.7, abs=0.05)
-    assert "memory was slower by 7" in found.how["warning"] and "than usual" in found.how["warning"]
-    assert found.value == pytest.approx(2.0), "it does not move this network"
-    assert found.how["reference"]["core"] == 1.0 and found.how["reference"]["memory"] == pytest.approx(1.7, abs=0.05)
-
-
-@pytest.mark.parametrize("why", ["usual is not known", "the core was slower", "too few rounds"])
-def test_nothing_is_moved_where(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    rounds = simulated(rng, 0.8, 0.3, rounds=5 if why == "too few rounds" else 25)
-    monkeypatch.setattr(p, "_sample", lambda *_: rounds)
-    monkeypatch.setattr(p, "baseline", lambda: Readings(0.8 if why == "the core was slower" else 1.0, 1.0))
-    usual = None if why == "usual is not known" else Usually(1.0)
-    found = measure_latency(lambda: None, Protocol(), "cpu", usual=usual)
-    assert found.value == found.how["cpu"]["median"] and "measured" not in found.how
-    assert ("warning" in found.how) == (why == "the core was slower")
-    if why == "too few rounds":
-        assert found.spread >= 0.2 * p.UNKNOWN * found.value, "it may have been"
-
-
-@pytest.mark.usefixtures("core")
-def test_far_from_the_usual_no_more_is_moved_than_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    rounds = simulated(rng, 1.0, 3.0)  # twenty times as slow
-    monkeypatch.setattr(p, "_sample", lambda *_: rounds)
-    found = measure_latency(lambda: None, Protocol(), "cpu", usual=Usually(1.0, error=0.1))
-    assert found.value >= found.how["cpu"]["median"] * np.exp(-p.FARTHEST * p.MOST_SENSITIVE)
-    assert found.spread > 0.3 * found.value
-    assert found.as_measured == f"{found.how['cpu']['median']:.3g} ms as measured"
-
-
-@pytest.mark.usefixtures("core")
-def test_a_clock_of_the_device_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    rounds = [Round({**r.times, "device": r.times["cpu"]}, r.readings) for r in simulated(rng, 0.8, 0.3)]
-    monkeypatch.setattr(p, "_sample", lambda *_: rounds)
-    found = measure_latency(lambda: None, Protocol(), "cpu", lambda calls: 1.0, Usually(1.0))
-    assert found.how["clock"] == "device" and found.value == found.how["device"]["median"]

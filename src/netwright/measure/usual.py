@@ -15,7 +15,8 @@ import numpy as np
 from ..core.candidate import digest
 from .convert import folder
 from .machine import machine, max_khz
-from .protocol import WORKLOAD, Usually
+from .reference import WORKLOAD
+from .steady import Usually
 
 KEPT, APART_S = 500, 10.0
 """Readings that are kept, the last ones, and the least seconds between two: what is usual follows a machine that

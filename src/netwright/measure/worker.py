@@ -26,10 +26,12 @@ from .. import __version__
 from ..core.errors import MeasureError, NetwrightError, one_line
 from ..core.metric import Measurement
 from . import protocol
+from .clocks import Clock
 from .energy import energy, unavailable
 from .feeds import read_feeds
 from .machine import clock_mhz, machine, memory, pin, pinned, reset_peak
 from .protocol import Protocol
+from .reference import baseline
 from .runtimes import from_json
 from .runtimes.base import Runtime
 from .usual import Memory
@@ -44,7 +46,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     with pinned():
-        protocol.baseline()
+        baseline()
     preloaded: set[str] = set()
     while line := sys.stdin.readline():
         try:
@@ -189,7 +191,7 @@ JOBS: Mapping[str, Callable[[Runtime, Mapping[str, Any]], dict[str, Any]]] = {
 }
 
 
-def _clock(runtime: Runtime) -> protocol.Clock:
+def _clock(runtime: Runtime) -> Clock:
     """CPU time where one thread of the CPU does all of it."""
     return "cpu" if runtime.threads == 1 and runtime.describe()["device"] == "cpu" else "wall"
 
