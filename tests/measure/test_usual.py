@@ -1,4 +1,4 @@
-"""How fast the memory of a machine usually is: kept between processes, followed, and never in the way."""
+"""How fast a machine usually is: kept between processes, followed, and never in the way."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 import netwright as nw
 from netwright.measure import usual as module
 from netwright.measure.protocol import Protocol
+from netwright.measure.reference import Readings
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
-from netwright.measure.usual import APART_S, FEWEST, KEPT, Memory
+from netwright.measure.usual import APART_S, FEWEST, KEPT, Usual
 
 
 @pytest.fixture
@@ -23,65 +24,68 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def noted(memory: Memory, clock: list[float], *values: float) -> None:
+def noted(usual: Usual, clock: list[float], *values: float) -> None:
     for value in values:
         clock[0] += APART_S
-        memory.note(value)
+        usual.note(Readings(value / 2, value))
 
 
 def usually(path: Path) -> float | None:
-    found = Memory(path=path).usual()
-    return None if found is None else found.memory
+    found = Usual(path=path).get()
+    if found is None:
+        return None
+    assert found.core == pytest.approx(found.memory / 2)
+    return found.memory
 
 
 def test_it_is_the_median_of_what_was_read(tmp_path: Path, clock: list[float]) -> None:
     path = tmp_path / "a" / "machine.json"
-    noted(Memory(path=path), clock, *[2.0] * (FEWEST - 2), 1.0)
+    noted(Usual(path=path), clock, *[2.0] * (FEWEST - 2), 1.0)
     assert usually(path) is None, "too few to call anything usual"
-    noted(Memory(path=path), clock, 9.0)
+    noted(Usual(path=path), clock, 9.0)
     assert usually(path) == pytest.approx(2.0), "another process reads what one has kept"
     assert [p.name for p in path.parent.iterdir()] == ["machine.json"], "nothing is left beside it"
 
 
 def test_it_is_known_better_with_time(tmp_path: Path, clock: list[float]) -> None:
-    memory, rng = Memory(path=tmp_path / "m.json"), np.random.default_rng(0)
-    noted(memory, clock, *np.exp(rng.normal(0, 0.1, 10)))
-    few = memory.usual()
-    noted(memory, clock, *np.exp(rng.normal(0, 0.1, 300)))
-    many = memory.usual()
+    usual, rng = Usual(path=tmp_path / "m.json"), np.random.default_rng(0)
+    noted(usual, clock, *np.exp(rng.normal(0, 0.1, 10)))
+    few = usual.get()
+    noted(usual, clock, *np.exp(rng.normal(0, 0.1, 300)))
+    many = usual.get()
     assert few is not None and many is not None and many.error < few.error / 3
     assert abs(np.log(many.memory)) < many.error < 0.02
 
 
 def test_readings_of_the_same_moments_count_once(tmp_path: Path, clock: list[float]) -> None:
-    memory = Memory(path=tmp_path / "m.json")
-    noted(memory, clock, *[1.0] * FEWEST)
+    usual = Usual(path=tmp_path / "m.json")
+    noted(usual, clock, *[1.0] * FEWEST)
     for _ in range(10 * FEWEST):
         clock[0] += APART_S / 100 / FEWEST
-        memory.note(5.0)
+        usual.note(Readings(2.5, 5.0))
     assert usually(tmp_path / "m.json") == 1.0
     clock[0] = 0.0  # a clock that was set back does not stop it
-    noted(memory, clock, *[5.0] * (FEWEST + 1))
+    noted(usual, clock, *[5.0] * (FEWEST + 1))
     assert usually(tmp_path / "m.json") == pytest.approx(5.0)
 
 
 def test_it_follows_a_machine_that_settles_elsewhere(tmp_path: Path, clock: list[float]) -> None:
-    memory = Memory(path=tmp_path / "m.json")
-    noted(memory, clock, *[1.0] * (KEPT // 2), *[3.0] * (KEPT // 2 + 1))
+    usual = Usual(path=tmp_path / "m.json")
+    noted(usual, clock, *[1.0] * (KEPT // 2), *[3.0] * (KEPT // 2 + 1))
     assert usually(tmp_path / "m.json") == pytest.approx(3.0)
-    noted(memory, clock, *[1.0] * KEPT)
-    found = memory.usual()
+    noted(usual, clock, *[1.0] * KEPT)
+    found = usual.get()
     assert found is not None and found.memory == 1.0 and found.error == 0, "the oldest are forgotten"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[1, 2]", '[["a", 1]]', '{"a": 1}', "null", "[[1, NaN]]", "[[1, 0.0]]", "[[1]]"]
+    "text", ["", "{", "[1, 2]", '[["a", 1, 1]]', '{"a": 1}', "null", "[[1, 1, NaN]]", "[[1, 1, 0.0]]", "[[1, 1]]"]
 )
 def test_a_broken_file_is_begun_anew(tmp_path: Path, clock: list[float], text: str) -> None:
     path = tmp_path / "m.json"
     path.write_text(text)
     assert usually(path) is None
-    noted(Memory(path=path), clock, *[1.0] * FEWEST)
+    noted(Usual(path=path), clock, *[1.0] * FEWEST)
     assert usually(path) == 1.0
 
 
@@ -89,14 +93,14 @@ def test_what_cannot_be_written_is_not_kept(
     tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    noted(Memory(path=tmp_path / "file" / "m.json"), clock, 1.0)
+    noted(Usual(path=tmp_path / "file" / "m.json"), clock, 1.0)
     assert usually(tmp_path / "file" / "m.json") is None
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.json, "dump", full)
-    noted(Memory(path=tmp_path / "m.json"), clock, 1.0)
+    noted(Usual(path=tmp_path / "m.json"), clock, 1.0)
     assert [p.name for p in tmp_path.iterdir()] == ["file"], "nothing is left behind"
 
 
@@ -105,9 +109,9 @@ def test_a_home_is_not_needed(monkeypatch: pytest.MonkeyPatch, clock: list[float
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(module, "folder", nobody)
-    memory = Memory()
-    noted(memory, clock, *[1.0] * FEWEST)
-    assert memory.usual() is None
+    usual = Usual()
+    noted(usual, clock, *[1.0] * FEWEST)
+    assert usual.get() is None
 
 
 def test_the_measuring_process_reads_and_notes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,8 +130,8 @@ def test_the_measuring_process_reads_and_notes_it(tmp_path: Path, monkeypatch: p
         first = latency.run(path, feeds)["latency"].how
         assert "sensitivity" not in first and "measured" not in first
         (kept,) = (tmp_path / "machine").iterdir()
-        faster = first["reference"]["memory"] / 4
-        kept.write_text(json.dumps([[i, faster] for i in range(FEWEST)]))
+        core, faster = first["reference"]["core"], first["reference"]["memory"] / 4
+        kept.write_text(json.dumps([[1 + i, core, faster] for i in range(FEWEST)]))
         second = latency.run(path, feeds)["latency"].how
         assert second["memory_drift"] > 1 and "sensitivity" in second
     finally:

@@ -83,20 +83,21 @@ def measure_latency(
         protocol: when to stop.
         clock: that the value is of, where the device has none of its own.
         device_ms: :meth:`netwright.measure.runtimes.base.Session.device_ms`.
-        usual: how fast the memory usually is; None, where that is not known or does not matter: the value is the
-            median as measured.
+        usual: how fast this machine usually is; None, where that is not known or does not matter: the value is the
+            median as measured, and drift is that since this process began.
     """
     begin = time.perf_counter()
+    before = usual or baseline()
     clock = "device" if device_ms(1) is not None else clock
     rounds = _sample(run, protocol, clock, device_ms)
     repeated = 0
-    while abs(_readings(rounds).core / baseline().core - 1) > protocol.drift and repeated < protocol.repeats:
+    while abs(_readings(rounds).core / before.core - 1) > protocol.drift and repeated < protocol.repeats:
         if time.perf_counter() - begin > 3 * protocol.budget_s:  # one inference takes longer than the budget
             break
         rounds = _sample(run, protocol, clock, device_ms)
         repeated += 1
     readings = _readings(rounds)
-    drift, crowded = readings.core / baseline().core - 1, readings.memory / (usual or baseline()).memory - 1
+    drift, crowded = readings.core / before.core - 1, readings.memory / before.memory - 1
     apart = Moved()
     # A device's own clock does not wait for this machine's memory; where the core is slower, both workloads are.
     if usual is not None and clock != "device" and abs(drift) <= protocol.drift:
@@ -119,7 +120,8 @@ def measure_latency(
     if abs(drift) > protocol.drift:
         waits = np.mean([each.waited for each in rounds]) > 1.2
         why = "neighbours use the cores" if waits else "its clock changed (heat, power saving)"
-        how["warning"] = f"the core's speed moved by {drift:+.0%} while this was measured: {why}"
+        faster = "faster" if drift < 0 else "slower"
+        how["warning"] = f"the core was {faster} by {abs(drift):.0%} than usual while this was measured: {why}"
     elif crowded > CROWDED:
         how["warning"] = f"the memory was slower by {crowded:.0%} than usual while this was measured: neighbours use it"
     n = len(_together(rounds, clock))

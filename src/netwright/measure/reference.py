@@ -9,8 +9,8 @@ import numpy as np
 
 from .clocks import Run, timed
 
-WORKLOAD = 1
-"""Of the workload that reads memory: counts up when it changes, and readings of another do not compare."""
+WORKLOADS = 1
+"""Counts up when they change: readings of others do not compare."""
 
 
 @dataclass(frozen=True)

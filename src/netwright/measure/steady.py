@@ -35,13 +35,14 @@ FARTHEST = 0.4
 
 @dataclass(frozen=True)
 class Usually:
-    """What the workload that reads memory takes on a machine in the long run.
+    """What the reference workloads take on a machine in the long run.
 
     Args:
-        memory: its CPU time in ms.
-        error: half the 95 % interval of that, relative.
+        core, memory: their CPU times in ms.
+        error: half the 95 % interval of that of memory, relative.
     """
 
+    core: float
     memory: float
     error: float = 0.0
 

@@ -1,4 +1,4 @@
-"""How fast the memory of this machine usually is, kept from one measuring process to the next."""
+"""How fast this machine usually is, kept from one measuring process to the next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from ..core.candidate import digest
 from .convert import folder
 from .machine import machine, max_khz
-from .reference import WORKLOAD
+from .reference import WORKLOADS, Readings
 from .steady import Usually
 
 KEPT, APART_S = 500, 10.0
@@ -26,8 +26,8 @@ FEWEST = 6
 """Readings, a minute's at least, before anything counts as usual."""
 
 
-class Memory:
-    """Readings of the workload that reads memory.
+class Usual:
+    """Readings of the reference workloads.
 
     Args:
         cores: that this process runs on; those of another speed have readings of their own.
@@ -35,24 +35,24 @@ class Memory:
     """
 
     def __init__(self, cores: Sequence[int] = (), path: Path | None = None) -> None:
-        name = digest([machine()["fingerprint"], np.__version__, WORKLOAD, [max_khz(core) for core in cores[:1]]])
+        name = digest([machine()["fingerprint"], np.__version__, WORKLOADS, [max_khz(core) for core in cores[:1]]])
         try:
             self._path: Path | None = path or folder() / "machine" / f"{name}.json"
         except RuntimeError:  # nobody has a home here
             self._path = None
 
-    def usual(self) -> Usually | None:
-        """The median of the readings; None where there are too few."""
+    def get(self) -> Usually | None:
+        """The medians of the readings; None where there are too few."""
         kept = self._kept()
         if len(kept) < FEWEST:
             return None
-        values = np.log([memory for _, memory in kept])
+        _, cores, memories = np.log(kept).T
         # Readings that follow one another are alike, but less so than those of one measurement.
-        error = 1.96 * 1.2533 * float(np.std(values)) / sqrt(len(values))
-        return Usually(float(np.exp(np.median(values))), error)
+        error = 1.96 * 1.2533 * float(np.std(memories)) / sqrt(len(memories))
+        return Usually(float(np.exp(np.median(cores))), float(np.exp(np.median(memories))), error)
 
-    def note(self, memory: float) -> None:
-        """Keep a reading, in ms, unless the last one is recent. What cannot be written is not kept."""
+    def note(self, readings: Readings) -> None:
+        """Keep readings, unless the last ones are recent. What cannot be written is not kept."""
         kept, now = self._kept(), time.time()
         if self._path is None or (kept and 0 <= now - kept[-1][0] < APART_S):
             return
@@ -61,17 +61,17 @@ class Memory:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             handle, scratch = tempfile.mkstemp(dir=self._path.parent)
             with os.fdopen(handle, "w") as file:
-                json.dump([*kept, (now, memory)][-KEPT:], file)
+                json.dump([*kept, (now, readings.core, readings.memory)][-KEPT:], file)
             os.replace(scratch, self._path)
         except OSError:
             if scratch is not None:
                 Path(scratch).unlink(missing_ok=True)
 
-    def _kept(self) -> list[tuple[float, float]]:
-        """Seconds since 1970 and milliseconds, the oldest first; of a broken file what is left of it."""
+    def _kept(self) -> list[tuple[float, float, float]]:
+        """Seconds since 1970 and the times of both workloads in ms, the oldest first; none of a broken file."""
         try:
             rows = json.loads(self._path.read_text()) if self._path is not None else []
-            found = [(float(then), float(memory)) for then, memory in rows]
+            found = [(float(then), float(core), float(memory)) for then, core, memory in rows]
         except (OSError, ValueError, TypeError):
             return []
-        return [(then, memory) for then, memory in found if isfinite(then) and isfinite(memory) and memory > 0]
+        return [row for row in found if all(isfinite(value) and value > 0 for value in row)]

@@ -31,10 +31,10 @@ from .energy import energy, unavailable
 from .feeds import read_feeds
 from .machine import clock_mhz, machine, memory, pin, pinned, reset_peak
 from .protocol import Protocol
-from .reference import baseline
+from .reference import Readings, baseline
 from .runtimes import from_json
 from .runtimes.base import Runtime
-from .usual import Memory
+from .usual import Usual
 
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1, "int8": 0.5}
 """How far outputs may be from PyTorch's: root of the mean square, relative to that of PyTorch's."""
@@ -162,10 +162,10 @@ def measure(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
         session.run()
     peak = _peak()
     how = {"cores": cores, "mhz": clock_mhz(), **session.notes, **difference}
-    machine_memory = Memory(cores)
-    usual = machine_memory.usual() if runtime.describe()["device"] == "cpu" else None
-    latency = protocol.measure_latency(session.run, plan, _clock(runtime), session.device_ms, usual)
-    machine_memory.note(latency.how["reference"]["memory"])
+    usual = Usual(cores)
+    known = usual.get() if runtime.describe()["device"] == "cpu" else None
+    latency = protocol.measure_latency(session.run, plan, _clock(runtime), session.device_ms, known)
+    usual.note(Readings(**latency.how["reference"]))
     latency = replace(latency, how={**latency.how, **{k: v for k, v in how.items() if v not in (None, [])}})
     found = {"latency": latency, "throughput": protocol.throughput(latency, runtime.batch)}
     if idle is not None and peak is not None:
