@@ -53,7 +53,7 @@ def read() -> tuple[Readings, float]:
     memory()
     far = [timed(memory, 1)["cpu"] for _ in range(2)]
     core()
-    near = [timed(core, 1) for _ in range(3)]
+    near = [timed(core, 1) for _ in range(9)]
     cpu = float(np.median([each["cpu"] for each in near]))
     return Readings(cpu, float(np.mean(far))), float(np.mean([each["wall"] for each in near])) / cpu
 
