@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -29,5 +28,5 @@ def write_pt2(network: nn.Module, example_inputs: Inputs, path: Path) -> None:
 
 def load_pt2(path: Path) -> Any:
     """The network as a callable."""
-    logging.getLogger("torch.export").setLevel(logging.ERROR)
-    return torch.export.load(path).module()
+    with quiet():
+        return torch.export.load(path).module()
