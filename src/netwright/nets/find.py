@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
 from math import gcd
 
 import numpy as np
@@ -153,7 +152,11 @@ def _made_in(anatomy: Anatomy, tensor: str) -> int:
 
 
 def depths(anatomy: Anatomy, trace: Trace) -> Iterator[Depth]:
-    """Runs of neighbouring residual blocks in one container."""
+    """Residual blocks of one container, in the order in which they run.
+
+    Whatever runs between two of them (the blocks of another container, in a U-Net) runs on: each block that is skipped
+    gives on what it takes.
+    """
     residual = [path for path in trace.gives if path and _is_residual(anatomy, trace, path)]
     listed = [p for p in residual if isinstance(anatomy.modules[p.rpartition(".")[0]], nn.Sequential | nn.ModuleList)]
     size = Counter(p.rpartition(".")[0] for p in listed)
@@ -164,17 +167,22 @@ def depths(anatomy: Anatomy, trace: Trace) -> Iterator[Depth]:
     # Residual modules that stand alone, where no list of blocks lies in them or around them.
     alone = [p for p in residual if not any(_nested(p, q) for q in listed)]
     outermost += [p for p in alone if not any(p.startswith(q + ".") for q in alone)]
-    ran = list(dict.fromkeys(op.module for op in trace.ops))
-    for parent, paths in groupby(sorted(outermost, key=ran_first(ran)), key=lambda p: p.rpartition(".")[0]):
-        blocks = tuple(paths)
+    first = ran_first(list(dict.fromkeys(op.module for op in trace.ops)))
+    containers: dict[str, list[str]] = {}
+    for path in sorted(outermost, key=first):
+        containers.setdefault(path.rpartition(".")[0], []).append(path)
+    end = -1
+    for parent, blocks in containers.items():
         if not isinstance(anatomy.modules[parent], nn.Sequential | nn.ModuleList):
             for block in blocks:
                 yield Depth(f"{block}.depth", (block,), (0, 1), _gives(trace, (block,)))
             continue
-        children = [f"{parent}.{name}" for name in anatomy.modules[parent]._modules]
-        least = 0 if set(blocks) != set(children) else 1
+        # One block of a stage stays, unless others do: of its own container, or of one whose blocks run between.
+        whole = len(blocks) == len(anatomy.modules[parent]._modules)
+        least = 1 if whole and first(blocks[0]) > end else 0
+        end = max(end, first(blocks[-1]))
         if len(blocks) > least:
-            yield Depth(f"{parent}.depth", blocks, tuple(range(least, len(blocks) + 1)), _gives(trace, blocks))
+            yield Depth(f"{parent}.depth", tuple(blocks), tuple(range(least, len(blocks) + 1)), _gives(trace, blocks))
 
 
 def _gives(trace: Trace, blocks: Sequence[str]) -> tuple[Gives, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from itertools import combinations
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,8 @@ COUNTING = (
     *("plane", "width", "inner", "ffn", "nf", "nx", "nz", "rank", "state"),
 )
 """What the names of attributes that count channels contain. Whether one does is found out by running the network."""
+
+A = TypeVar("A", bound=Axis)
 
 LARGE = 50_000_000
 """Parameters above which ties are proved part by part and in single precision."""
@@ -92,7 +95,7 @@ class Proof:
 
     def take(self, axes: Iterable[Axis]) -> None:
         """Take in those of the axes that are wanted, contradict none that is kept, and with which the network runs."""
-        candidates = [axis for axis in axes if self._admits(axis)]
+        candidates = [axis for axis in map(self._named_apart, axes) if self._admits(axis)]
         if self._all_run(candidates):
             for axis in candidates:
                 self.keep(axis)
@@ -104,7 +107,7 @@ class Proof:
 
     def take_widths(self, widths: Iterable[Width]) -> None:
         """The same for widths, of which only those are considered whose channels are tied as they say."""
-        wanted = [width for width in widths if self._admits(width)]
+        wanted = [width for width in map(self._named_apart, widths) if self._admits(width)]
         self.take(self._tied(wanted))
 
     # -- whether it runs ---------------------------------------------------------------------------------------
@@ -281,6 +284,13 @@ class Proof:
         return True
 
     # -- whether it is wanted ----------------------------------------------------------------------------------
+
+    def _named_apart(self, axis: A) -> A:
+        """The axis under a name that no other has; the caller's own axes have names of any kind."""
+        name = axis.name
+        while name in self._names:
+            name += "'"
+        return axis if name == axis.name else replace(axis, name=name)  # type: ignore[type-var]
 
     def _admits(self, axis: Axis) -> bool:
         places = axis.places(self.anatomy)

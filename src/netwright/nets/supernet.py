@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -82,7 +82,8 @@ class SuperNet:
         self.anatomy = Anatomy(module)
         self._check_axes()
         self.space = Space(self._choices())
-        self._active = False
+        self._active: Candidate | None = None
+        self._applied = ExitStack()
         self._cut = lru_cache(maxsize=4096)(lambda candidate: self.cut_of(self.space.candidate(candidate)))
         self._check_runs()
 
@@ -106,12 +107,12 @@ class SuperNet:
         if self._active:
             raise NetError("this super-network is already active; leave the first 'with net.active(...)' block first")
         cut = self.cut(candidate)
-        self._active = True
+        self._active = candidate
         try:
-            with applied(self.anatomy, cut) as module:
-                yield module
+            with self._applied:
+                yield self._applied.enter_context(applied(self.anatomy, cut))
         finally:
-            self._active = False
+            self._active = None
 
     def extract(self, candidate: Candidate) -> nn.Module:
         """The sub-network as a plain module of the model's own classes, with weights of its own.
@@ -119,9 +120,17 @@ class SuperNet:
         Its normalisation statistics are slices of the shared ones: :func:`netwright.recalibrate` it before use.
         The attribute ``example_inputs`` holds the super-network's, ``candidate`` the candidate's choices.
         """
-        if self._active:
-            raise NetError("extract after the 'with net.active(...)' block has been left")
-        network = extract(self.anatomy, self.cut(candidate))
+        cut = self.cut(candidate)
+        if self._active is None:
+            network = extract(self.anatomy, cut)
+        elif self._active == candidate:
+            self._applied.close()
+            try:
+                network = extract(self.anatomy, cut)
+            finally:
+                self._applied.enter_context(applied(self.anatomy, cut))
+        else:
+            raise NetError("another candidate is active; leave its 'with net.active(...)' block first")
         network.example_inputs = self.example_inputs  # type: ignore[assignment]
         network.candidate = dict(candidate)  # type: ignore[assignment]
         return network

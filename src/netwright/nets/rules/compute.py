@@ -102,14 +102,16 @@ def convolution(ties: Ties, op: Op) -> Rows | None:
     if groups == 1:
         ties.labels.unite(into, read)
     else:
-        per_in, per_out = len(into) // groups, len(made) // groups
-        if transposed:
-            ties.labels.rigid(into, made, read)
+        per_in = len(into) // groups
+        first = into[::per_in]  # a group stays or goes whole
+        ties.labels.unite(into, np.repeat(first, per_in))
+        if transposed:  # the weight is (inputs, outputs of a group)
+            ties.labels.unite(into, read)
+            ties.labels.rigid(made)
+            made = np.repeat(first, len(made))
         else:
             ties.labels.rigid(read)
-            first = into[::per_in]  # a group stays or goes whole
-            ties.labels.unite(into, np.repeat(first, per_in))
-            ties.labels.unite(made, np.repeat(first, per_out))
+            ties.labels.unite(made, np.repeat(first, len(made) // groups))
     if bias is not None:
         ties.labels.unite(bias[0], made)
     return [data[0], made, *(ties.labels.fixed(n) for n in ties.trace.shapes[op.writes[0]][2:])]
