@@ -1,23 +1,51 @@
-"""How a network is called: with a tensor, a tuple of tensors, or a dict of keyword tensors."""
+"""How a network is called, and the tensors in what it takes and gives, whatever their structure.
+
+Tensors may lie in tuples, lists, mappings, named tuples (packed sequences among them), dataclasses, the outputs of
+``transformers``, and in attributes of any other object (caches, graphs). None, numbers and texts stay as they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
-"""A tensor, positional arguments, or keyword arguments."""
+from ..core.errors import NetError, one_line
+
+Inputs = Any
+"""A tuple of positional arguments, a mapping of keyword arguments, or one argument of any other kind.
+
+A named tuple (a packed sequence) is one argument.
+"""
+
+ATOMS = frozenset(
+    {type(None), bool, int, float, complex, str, bytes}
+    | {torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size}
+)
+"""Types of values that hold no tensor, for speed."""
+
+CLOSED = (nn.Module, type, FunctionType, MethodType, BuiltinFunctionType, ModuleType, torch.SymInt, torch.SymFloat)
+"""Types of objects whose attributes are not looked into."""
+
+
+def arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and the keyword arguments of the call."""
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return (inputs if type(inputs) is tuple else (inputs,)), {}
 
 
 def call(network: nn.Module | Callable[..., Any], inputs: Inputs) -> Any:
     """The network's output for its inputs."""
-    if isinstance(inputs, Mapping):
-        return network(**inputs)
-    return network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+    args, kwargs = arguments(inputs)
+    return network(*args, **kwargs)
 
 
 @contextmanager
@@ -34,31 +62,127 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 def inputs_of(batch: Any) -> Inputs:
     """The inputs of a batch: the first entry of an (inputs, labels) pair, else the batch itself."""
-    return batch[0] if isinstance(batch, tuple | list) else batch
-
-
-def each_tensor(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The inputs with every tensor in them replaced."""
-    if isinstance(inputs, Tensor):
-        return change(inputs)
-    if isinstance(inputs, Mapping):
-        return {k: each_tensor(v, change) for k, v in inputs.items()}
-    if isinstance(inputs, tuple | list):
-        changed = [each_tensor(v, change) for v in inputs]
-        return type(inputs)(*changed) if hasattr(inputs, "_fields") else type(inputs)(changed)  # a named tuple
-    return inputs
+    return batch[0] if isinstance(batch, tuple | list) and not isinstance(batch, PackedSequence) else batch
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor in inputs or outputs, in order."""
+    """Every tensor in inputs or outputs, in order; one that lies in several places, as often.
+
+    An object of another kind than containers and dataclasses tells each of its tensors once.
+    """
     if isinstance(value, Tensor):
         yield value
+    elif type(value) in ATOMS:
+        return
     elif isinstance(value, tuple | list):
         for part in value:
             yield from tensors_in(part)
     elif isinstance(value, Mapping):
         for part in value.values():
             yield from tensors_in(part)
-    elif is_dataclass(value) and not isinstance(value, type):
+    elif _is_record(value):
         for field in fields(value):
-            yield from tensors_in(getattr(value, field.name))
+            yield from tensors_in(getattr(value, field.name, None))
+    else:
+        yield from _held(value, set())
+
+
+def each_tensor(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    """The same structure with every tensor in it replaced, in the order of :func:`tensors_in`.
+
+    Raises :class:`NetError` for objects with tensors that cannot be copied.
+    """
+    if isinstance(value, Tensor):
+        return change(value)
+    if type(value) in ATOMS:
+        return value
+    if isinstance(value, tuple | list):
+        parts = [each_tensor(part, change) for part in value]
+        # A named tuple's own constructor may check what it is given, as that of packed sequences does.
+        kind: Any = type(value)
+        return tuple.__new__(kind, parts) if hasattr(value, "_fields") else kind(parts)
+    if isinstance(value, Mapping):
+        mapping: MutableMapping[Any, Any] = {}
+        if type(value) is not dict and isinstance(value, MutableMapping):
+            mapping = copy.copy(value)
+        for key, part in value.items():
+            mapping[key] = each_tensor(part, change)
+        return mapping
+    if _is_record(value):
+        record = copy.copy(value)
+        for field in fields(value):
+            if hasattr(value, field.name):
+                object.__setattr__(record, field.name, each_tensor(getattr(value, field.name), change))
+        return record
+    held = {id(tensor): change(tensor) for tensor in _held(value, set())}
+    return _copied(value, held) if held else value
+
+
+def fresh(value: Any) -> Any:
+    """A copy of inputs or outputs that shares nothing with them: what is written into it stays in it.
+
+    Raises :class:`NetError` for what cannot be copied.
+    """
+    with torch.inference_mode(False):
+        return _copied(value, {id(t): _own(t) for t in tensors_in(value)})
+
+
+def entries(tensor: Tensor) -> Tensor:
+    """What a tensor holds, as a dense tensor: of a sparse or nested one, the entries that it stores."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor.detach()._values()
+    return tensor.detach() if tensor.layout is torch.strided and not tensor.is_nested else tensor.detach().values()
+
+
+def with_entries(tensor: Tensor, values: Tensor) -> Tensor:
+    """A copy of a tensor of the same layout that stores other entries."""
+    if tensor.layout is torch.strided and not tensor.is_nested:
+        return values
+    copy = tensor.detach().to(values.dtype, copy=True)
+    entries(copy).copy_(values)
+    return copy
+
+
+def _own(tensor: Tensor) -> Tensor:
+    own = tensor.detach().clone()
+    return own.requires_grad_() if tensor.requires_grad else own
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy in which the memo's values stand for what has its identities."""
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception as error:
+        raise NetError(
+            f"a {type(value).__name__} among inputs or outputs cannot be copied: {one_line(error)}; give tensors in "
+            "tuples, lists, dicts or dataclasses, or make its class fit for copy.deepcopy"
+        ) from error
+
+
+def _is_record(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, type)
+
+
+def _held(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    """The tensors in an object's attributes, each once, however deep they lie."""
+    if type(value) in ATOMS or isinstance(value, CLOSED) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Tensor):
+        yield value
+        return
+    if isinstance(value, Mapping):
+        parts = list(value.values())
+    else:
+        parts = list(value) if isinstance(value, tuple | list | set | frozenset) else []
+    parts += list(getattr(value, "__dict__", {}).values())
+    names = (slot for kind in type(value).__mro__ for slot in _slots(kind))
+    parts += [getattr(value, name) for name in names if hasattr(value, name)]
+    for part in parts:
+        yield from _held(part, seen)
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = kind.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in names if not name.startswith("__"))

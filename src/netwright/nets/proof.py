@@ -8,25 +8,22 @@ two axes there is one with only the first and one with only the second.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatch
 from itertools import combinations
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from ..core.candidate import Option
 from ..core.errors import NetError, one_line
 from .axes import Axis, Depth, Joint, Width
 from .cut import Anatomy, Cut, Draft
 from .extract import extract
-from .importance import permute
-from .inputs import Inputs, call, each_tensor, tensors_in
+from .inputs import Inputs
 from .layers import follows
+from .noise import DoesNotRun, Excerpt, Noise
 from .trace import Tracer
 
 COUNTING = (
@@ -229,7 +226,7 @@ class Proof:
             own = [w for w in (excerpt.share(w) for w in widths if w.name not in refused) if w.slots]
             try:
                 reference = excerpt.run()
-            except _DoesNotRun as error:
+            except DoesNotRun as error:
                 for width in own:
                     refused.add(width.name)
                     self._refuse(width, f"the network does not run with noise for weights ({error}): no tie is proved")
@@ -248,7 +245,7 @@ class Proof:
                 )
         return [w for w in widths if w.name not in refused]
 
-    def _excerpts(self) -> Iterator[_Excerpt]:
+    def _excerpts(self) -> Iterator[Excerpt]:
         """The network, or, where it is large, the network with some of the blocks of its stages at a time."""
         sizes = {name: self.anatomy.tensor(name).numel() for name in self.anatomy.parameters}
         stages = [axis for axis in self.kept if isinstance(axis, Depth)]
@@ -256,7 +253,7 @@ class Proof:
             path: s.gives[i] if s.gives else 0 for s in stages for i, path in enumerate(s.blocks) if path in s.hides()
         }
         large = sum(sizes.values()) > LARGE
-        noise = _Noise(torch.float32 if large or not self._takes_doubles() else torch.float64, gives)
+        noise = Noise(torch.float32 if large or not self._takes_doubles() else torch.float64, gives)
         inputs = noise.inputs(self.example_inputs)
         parts: list[set[str]] = [set()]
         room = PART
@@ -272,14 +269,14 @@ class Proof:
             for path in gives.keys() - part:
                 draft.skip(path, gives[path])
             network = extract(self.anatomy, draft.finish(self.anatomy), noise)
-            yield _Excerpt(network, inputs, noise.tolerance, self._modes)
+            yield Excerpt(network, inputs, noise.tolerance, self._modes)
 
     def _takes_doubles(self) -> bool:
         """Whether the network runs in double precision; some operators do not."""
-        noise = _Noise(torch.float64, ())
+        noise = Noise(torch.float64, ())
         try:
-            _Excerpt(extract(self.anatomy, Cut(), noise), noise.inputs(self.example_inputs), 0.0, self._modes).run()
-        except _DoesNotRun:
+            Excerpt(extract(self.anatomy, Cut(), noise), noise.inputs(self.example_inputs), 0.0, self._modes).run()
+        except DoesNotRun:
             return False
         return True
 
@@ -317,171 +314,6 @@ class Proof:
         for place in axis.places(self.anatomy):
             self.reasons.setdefault(place, reason)
         return False
-
-
-def untied(anatomy: Anatomy, widths: Sequence[Width], example_inputs: Inputs) -> dict[str, float]:
-    """The widths whose channels cannot change places without a change of the output, relative to its size.
-
-    All tensors have noise added. A network that does not run with it, or whose output is not finite then, tells
-    nothing.
-    """
-    for dtype in (torch.float64, torch.float32):
-        noise = _Noise(dtype, ())
-        excerpt = _Excerpt(extract(anatomy, Cut(), noise), noise.inputs(example_inputs), noise.tolerance, (False,))
-        try:
-            reference = excerpt.run()
-        except Exception:  # the model's own code may look at values, or know one precision
-            continue
-        if all(bool(torch.isfinite(t).all()) for t in reference if t.is_floating_point()):
-            return {width.name: change for width, change in excerpt.untied(widths, reference)}
-    return {}
-
-
-def repeats(anatomy: Anatomy, example_inputs: Inputs) -> bool:
-    """Whether the network in training mode gives the same outputs twice, with PyTorch's generator set back."""
-    noise = _Noise(torch.float32, ())
-    excerpt = _Excerpt(extract(anatomy, Cut(), noise), noise.inputs(example_inputs), 0.0, (True,))
-    try:
-        return _change(excerpt.run(), excerpt.run()) == 0
-    except _DoesNotRun:
-        return False
-
-
-class _DoesNotRun(Exception):
-    """The network raises; the message is what it raises."""
-
-
-@dataclass
-class _Excerpt:
-    """A stand-alone copy of the network, or of a part of it, with noise for weights.
-
-    Args:
-        network: the copy; its tensors are permuted and put back.
-        inputs: what it is called with.
-        tolerance: the largest change of the output, relative to its size, that is rounding.
-        modes: whether it runs in training mode: no, or no and yes.
-    """
-
-    network: nn.Module
-    inputs: Inputs
-    tolerance: float
-    modes: tuple[bool, ...]
-
-    def __post_init__(self) -> None:
-        self.anatomy = Anatomy(self.network)
-        for module in self.network.modules():
-            if isinstance(module, _DropoutNd):  # in training mode it would draw anew for channels that changed places
-                module.p = 0.0
-
-    def run(self) -> list[Tensor]:
-        """The outputs. Raises :class:`_DoesNotRun` where the network raises."""
-        found: list[Tensor] = []
-        buffers = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
-        for mode in self.modes:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                try:
-                    found += tensors_in(call(self.network.train(mode), self.inputs))
-                except Exception as error:  # the model's own code meets numbers that it did not expect
-                    raise _DoesNotRun(one_line(error)[:160]) from error
-                for name, tensor in self.network.named_buffers():  # training moves statistics
-                    tensor.copy_(buffers[name])
-        return found
-
-    def share(self, width: Width) -> Width:
-        """The width as far as its tensors are here."""
-        return replace(width, slots=tuple(s for s in width.slots if s.tensor in self.anatomy.shapes))
-
-    def untied(self, widths: Sequence[Width], reference: list[Tensor]) -> Iterator[tuple[Width, float]]:
-        """The widths that cannot be permuted without a change, and the change; the others stay permuted."""
-        if not widths:
-            return
-        orders = [
-            torch.randperm(w.channels, generator=torch.Generator().manual_seed(zlib.crc32(w.name.encode())))
-            for w in widths
-        ]
-        for width, order in zip(widths, orders, strict=True):
-            permute(self.anatomy, width, order)
-        change = _change(reference, self.run())
-        if change <= self.tolerance:
-            return
-        for width, order in zip(widths, orders, strict=True):
-            permute(self.anatomy, width, torch.argsort(order))
-        if len(widths) == 1:
-            yield widths[0], change
-            return
-        yield from self.untied(widths[: len(widths) // 2], reference)
-        yield from self.untied(widths[len(widths) // 2 :], reference)
-
-
-def _change(before: Sequence[Tensor], now: Sequence[Tensor]) -> float:
-    """The largest change of an output, relative to its size."""
-    worst = 0.0
-    for a, b in zip(before, now, strict=True):
-        if not a.is_floating_point():
-            change = 0.0 if torch.equal(a, b) else float("inf")
-        else:
-            change = float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) if a.numel() else 0.0
-        worst = max(worst, change if change == change else float("inf"))
-    return worst
-
-
-class _Noise:
-    """Numbers for a proof: a fresh network's zeros and ones would hide a wrong tie.
-
-    Args:
-        dtype: of the floating-point numbers.
-        blocks: modules that are copied once; other tensors are made once for all copies.
-    """
-
-    PERIOD = 1_000_003
-    """A prime, so that no two rows of a tensor are alike."""
-
-    HUGE = 1e4
-    """Numbers from here on stand for minus infinity in a mask, whose zeros mean something too: it takes no noise."""
-
-    def __init__(self, dtype: torch.dtype, blocks: Iterable[str]) -> None:
-        self.dtype = dtype
-        self.tolerance = 1e-6 if dtype == torch.float64 else 1e-4
-        self._blocks = tuple(path + "." for path in blocks)
-        self._made: dict[str, Tensor] = {}
-        self._base = torch.rand(self.PERIOD, generator=torch.Generator().manual_seed(0), dtype=dtype)
-
-    def __call__(self, name: str, piece: Tensor) -> Tensor:
-        """A tensor's value: its own with noise added, and noise alone where it has no data."""
-        if name in self._made:
-            return self._made[name]
-        value = self._value(name, piece.detach())
-        if not name.startswith(self._blocks):
-            self._made[name] = value
-        return value
-
-    def _value(self, name: str, piece: Tensor) -> Tensor:
-        if not piece.is_floating_point():
-            return torch.ones_like(piece, device="cpu") if piece.is_meta else piece.cpu().clone()
-        start = zlib.crc32(name.encode()) % self.PERIOD
-        count = piece.numel()
-        noise = self._base.repeat((start + count) // self.PERIOD + 1)[start : start + count].reshape(piece.shape)
-        if piece.is_meta:
-            fan = piece[0].numel() if piece.dim() > 1 else 0
-            return (noise - 0.5) * (3 / fan**0.5) if fan else noise * 0.2 + 0.9
-        value = piece.to("cpu", self.dtype, copy=True)
-        if count and float(value.abs().max()) >= self.HUGE:
-            return value
-        scale = float(value.std()) if count > 1 else 0.0
-        return value * (1 + 0.2 * noise) + 0.1 * max(scale, 0.1) * noise
-
-    def inputs(self, inputs: Inputs) -> Inputs:
-        """The network's inputs in the same precision, with noise added."""
-        generator = torch.Generator().manual_seed(1)
-
-        def noisy(tensor: Tensor) -> Tensor:
-            if not tensor.is_floating_point():
-                return torch.ones_like(tensor, device="cpu") if tensor.is_meta else tensor.cpu()
-            noise = torch.randn(tensor.shape, generator=generator, dtype=self.dtype)
-            return noise if tensor.is_meta else tensor.to("cpu", self.dtype) + noise
-
-        return each_tensor(inputs, noisy)
 
 
 def _upwards(path: str) -> Iterator[str]:

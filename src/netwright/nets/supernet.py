@@ -18,7 +18,7 @@ from .axes import Axis, Setting, Share
 from .count import Counter, Counts
 from .cut import Anatomy, Cut, Draft, applied
 from .extract import extract
-from .inputs import Inputs, call, evaluating
+from .inputs import Inputs, call, evaluating, fresh
 from .trace import Tracer, check_devices
 
 
@@ -131,7 +131,7 @@ class SuperNet:
                 self._applied.enter_context(applied(self.anatomy, cut))
         else:
             raise NetError("another candidate is active; leave its 'with net.active(...)' block first")
-        network.example_inputs = self.example_inputs  # type: ignore[assignment]
+        network.example_inputs = self.example_inputs
         network.candidate = dict(candidate)  # type: ignore[assignment]
         return network
 
@@ -280,9 +280,9 @@ class SuperNet:
                 if without_data:
                     self.tracer.form(self.cut(self.smallest))
                     return
-                call(self.module, self.example_inputs)
+                call(self.module, fresh(self.example_inputs))
                 with self.active(self.smallest) as module:
-                    call(module, self.example_inputs)
+                    call(module, fresh(self.example_inputs))
         except NetError:
             raise
         except Exception as error:

@@ -15,7 +15,7 @@ from ..core.errors import NetError, one_line
 from .cut import Anatomy, Cut, Gives, applied
 from .dataless import Dataless
 from .extract import copied, extract
-from .inputs import Inputs, call, each_tensor, tensors_in
+from .inputs import Inputs, call, each_tensor, fresh, tensors_in
 
 OWN = frozenset({"aten", "prim", "prims"})
 """Where PyTorch's own operators are. Others have the name of their library before theirs."""
@@ -164,17 +164,19 @@ class Tracer:
     def form(self, cut: Cut, training: bool = False) -> list[tuple[int, ...]]:
         """The shapes of the sub-network's outputs. Whatever its own code raises is raised."""
         self._twin.train(training)
+        inputs = fresh(self._inputs)
         with torch.no_grad(), applied(self._anatomy, cut), self._mode or contextlib.nullcontext():
-            return [tuple(t.shape) for t in tensors_in(call(self._twin, self._inputs))]
+            return [tuple(t.shape) for t in tensors_in(call(self._twin, inputs))]
 
     def run(self, cut: Cut, training: bool = False) -> Trace:
         """The trace of the sub-network. Raises :class:`NetError` where the network raises."""
         self._twin.train(training)
+        inputs = fresh(self._inputs)
         # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
         with torch.no_grad(), torch.inference_mode(False), applied(self._anatomy, cut):
             recorder = _Recorder(self._twin, self._mode)
             with recorder:
-                trace = recorder.record(self._inputs)
+                trace = recorder.record(inputs)
         beyond = recorder.seen & self._originals.keys()
         if beyond:
             raise NetError(

@@ -12,7 +12,8 @@ from .axes import Axis
 from .cut import Anatomy, Cut
 from .find import causes, depths, kernels, widths
 from .inputs import Inputs
-from .proof import Proof, repeats
+from .noise import repeats
+from .proof import Proof
 from .supernet import SuperNet
 from .ties import Ties
 from .trace import Trace, Tracer

@@ -22,7 +22,7 @@ from ..nets.axes import Axis, Width
 from ..nets.cut import Cut, Draft
 from ..nets.inputs import Inputs, call, each_tensor, evaluating, tensors_in
 from ..nets.layers import attributes
-from ..nets.proof import untied
+from ..nets.noise import untied
 from ..nets.supernet import SuperNet
 
 

@@ -119,4 +119,4 @@ def _names(net: SuperNet) -> list[str]:
 def _resolutions(net: SuperNet) -> tuple[Any, ...]:
     if "resolution" in _names(net):
         return net.space["resolution"].options
-    return (net.example_inputs.shape[-1],)  # type: ignore[union-attr]
+    return (net.example_inputs.shape[-1],)
