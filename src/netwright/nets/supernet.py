@@ -15,6 +15,7 @@ from ..core.errors import NetError, nearest, one_line
 from ..core.space import Choice, Space, about
 from ..core.units import show
 from .axes import Axis, Setting, Share
+from .batch import BatchDims, Given, find_batch_dims
 from .count import Counter, Counts
 from .cut import Anatomy, Cut, Draft, applied
 from .extract import extract
@@ -63,6 +64,8 @@ class SuperNet:
         example_inputs: what the network is called with once, for shapes: a tensor, a tuple of positional or a
             mapping of keyword tensors. Their batch size is the one that counts are made for.
         reasons: why modules are not elastic, by path, for the report.
+        batch_dims: which dimension of the inputs is the batch, where that is not to be found by trying: see
+            :data:`netwright.nets.batch.Given`.
 
     Raises :class:`NetError` for axes that name what the network does not have, or that contradict one another, and
     for a network that raises on its example inputs.
@@ -74,6 +77,8 @@ class SuperNet:
         axes: Iterable[Axis],
         example_inputs: Inputs,
         reasons: Mapping[str, str] | None = None,
+        *,
+        batch_dims: Given | None = None,
     ) -> None:
         self.module = module
         self._reasons = dict(reasons or {})
@@ -86,6 +91,14 @@ class SuperNet:
         self._applied = ExitStack()
         self._cut = lru_cache(maxsize=4096)(lambda candidate: self.cut_of(self.space.candidate(candidate)))
         self._check_runs()
+        self._given_batch = batch_dims
+        if batch_dims is not None:
+            _ = self.batch_dims
+
+    @cached_property
+    def batch_dims(self) -> BatchDims:
+        """Which dimension of every input and output is the batch: found when it is first asked for."""
+        return find_batch_dims(self.module, self.example_inputs, self._given_batch)
 
     @property
     def largest(self) -> Candidate:
@@ -118,7 +131,8 @@ class SuperNet:
         """The sub-network as a plain module of the model's own classes, with weights of its own.
 
         Its normalisation statistics are slices of the shared ones: :func:`netwright.recalibrate` it before use.
-        The attribute ``example_inputs`` holds the super-network's, ``candidate`` the candidate's choices.
+        The attribute ``example_inputs`` holds the super-network's, ``candidate`` the candidate's choices, and
+        ``batch_dims`` the super-network's where they are known.
         """
         cut = self.cut(candidate)
         if self._active is None:
@@ -132,6 +146,8 @@ class SuperNet:
         else:
             raise NetError("another candidate is active; leave its 'with net.active(...)' block first")
         network.example_inputs = self.example_inputs
+        if "batch_dims" in vars(self):
+            network.batch_dims = self.batch_dims  # type: ignore[assignment]
         network.candidate = dict(candidate)  # type: ignore[assignment]
         return network
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..core.errors import NetError, nearest
 from .axes import Axis
+from .batch import Given
 from .cut import Anatomy, Cut
 from .find import causes, depths, kernels, widths
 from .inputs import Inputs
@@ -30,6 +31,7 @@ def wrap(
     except_: Iterable[str] = (),
     round_to: int = 8,
     extra: Iterable[Axis] = (),
+    batch_dims: Given | None = None,
 ) -> SuperNet:
     """Make a super-network of a model that nobody prepared.
 
@@ -48,6 +50,7 @@ def wrap(
         except_: patterns of module paths; an axis that changes a module that matches one is left out.
         round_to: widths are rounded up to multiples of this where the layer allows.
         extra: axes of the caller's own, added to those that are found.
+        batch_dims: see :class:`SuperNet`.
 
     Raises :class:`NetError` when the model does not run on its example inputs, and for patterns that match no module.
     """
@@ -81,7 +84,7 @@ def wrap(
     for path, reason in causes(anatomy, ties):
         proof.reasons.setdefault(path, reason)
     try:
-        return SuperNet(module, proof.kept, example_inputs, proof.reasons)
+        return SuperNet(module, proof.kept, example_inputs, proof.reasons, batch_dims=batch_dims)
     except NetError:  # what the proofs cannot see: values that the module keeps from one call to the next
         mine = {axis.name for axis in extra}
         for axis in [axis for axis in proof.kept if axis.name not in mine]:
@@ -89,7 +92,7 @@ def wrap(
                 SuperNet(module, [axis], example_inputs)
             except NetError as error:
                 proof.take_back(axis, str(error))
-        return SuperNet(module, proof.kept, example_inputs, proof.reasons)
+        return SuperNet(module, proof.kept, example_inputs, proof.reasons, batch_dims=batch_dims)
 
 
 def _several(argument: str, given: Iterable[str]) -> tuple[str, ...]:
