@@ -14,7 +14,7 @@ from torch import nn
 from .core.candidate import Candidate
 from .core.metric import Measurement
 from .core.record import Record
-from .formats.bundle import Bundle, export, run_onnx, write_json
+from .formats.bundle import Bundle, export, onnx_runner, write_json
 from .given import example_of
 from .measure.quality import proportion
 from .nets.inputs import Inputs
@@ -22,7 +22,7 @@ from .nets.recalibrate import recalibrate
 from .nets.state import write_atomically
 from .picks import README, read_json, whole
 from .told import git_commit
-from .training.data import Batches
+from .training.data import JUDGED, Batches
 from .training.loop import finetune
 
 if TYPE_CHECKING:
@@ -111,9 +111,10 @@ def _finetuned(job: Job, candidate: Candidate) -> tuple[nn.Module, bool, dict[st
 def _test_accuracy(job: Job, onnx: Path) -> dict[str, Measurement]:
     if not job.recipe.data:
         return {}
-    test = job.data.test
-    scores = run_onnx(onnx, test.inputs)
-    return {"accuracy": proportion(int((scores.argmax(axis=1) == test.labels.numpy()).sum()), len(test))}
+    run, right = onnx_runner(onnx), 0
+    for inputs, labels in Batches(job.data.test, JUDGED):
+        right += int((run(inputs).argmax(axis=1) == labels.numpy()).sum())
+    return {"accuracy": proportion(right, len(job.data.test))}
 
 
 def write_test_part(job: Job) -> None:

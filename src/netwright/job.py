@@ -46,7 +46,7 @@ from .study.sqlite import SqliteStore
 from .study.study import Step, Study
 from .table import Table
 from .told import story_of
-from .training.data import Batches, Data, Part
+from .training.data import JUDGED, Batches, Data, Part
 from .training.loop import Progress, train
 from .training.rules import Sandwich
 
@@ -143,7 +143,7 @@ class Job:
         """Training inputs for normalisation statistics: the same for every candidate; none without data."""
         if not self.recipe.data or isinstance(self.net, Table):
             return ()
-        return Batches(_drawn(self.data.train, self.recipe.search.calibration, self.recipe.seed), 256)
+        return Batches(_drawn(self.data.train, self.recipe.search.calibration, self.recipe.seed), JUDGED)
 
     @cached_property
     def target(self) -> Target:
@@ -168,8 +168,8 @@ class Job:
         """Accuracy on the validation part; for racing in a random order, and in batches that end at its looks."""
         part = self.data.validation
         if not self.recipe.search.racing:
-            return Accuracy(Batches(part, 512))
-        return Accuracy(Batches(_drawn(part, len(part), self.recipe.seed), min(512, -(-len(part) // 8))))
+            return Accuracy(Batches(part, JUDGED))
+        return Accuracy(Batches(_drawn(part, len(part), self.recipe.seed), min(JUDGED, -(-len(part) // 8))))
 
     # -- stages ------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,10 @@ MEASURED = "measured"
 """The entry that holds what was measured, where the value was moved from it to what is usual."""
 
 
+CHANCE = "chance"
+"""The entry that says that the value is no better than what a network has that always answers the same: that value."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A property of a network that can be compared.
@@ -56,7 +60,8 @@ class Measurement:
         n: the number of samples behind it; 1 for exact values.
         how: what else belongs to it (percentiles, wall and CPU time, the reference's drift); JSON values. ``at_best``
             says that it stands on a part of the samples, and which value it may have at best when whole; ``measured``
-            is what was measured where the value is moved from it.
+            is what was measured where the value is moved from it; ``chance`` is what a constant answer has where that
+            is as good.
     """
 
     value: float
@@ -76,6 +81,11 @@ class Measurement:
     def whole(self) -> bool:
         """Whether it stands on all samples, not on the part of them after which it was stopped."""
         return AT_BEST not in self.how
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether a constant answer could be as good."""
+        return CHANCE in self.how
 
     @property
     def as_measured(self) -> str:

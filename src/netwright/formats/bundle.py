@@ -38,12 +38,17 @@ class Format:
 
 def run_onnx(path: Path, inputs: Inputs) -> np.ndarray:
     """The first output of an ONNX file, computed by ONNX Runtime."""
+    return onnx_runner(path)(inputs)
+
+
+def onnx_runner(path: Path) -> Callable[[Inputs], np.ndarray]:
+    """What computes the first output of an ONNX file for any inputs."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, feed(session, inputs))[0])
+    return lambda inputs: np.asarray(session.run(None, feed(session, inputs))[0])
 
 
 def _run_weights(network: nn.Module, path: Path, inputs: Inputs) -> np.ndarray:

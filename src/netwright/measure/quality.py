@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import MeasureError
-from ..core.metric import AT_BEST, Measurement, Metric
+from ..core.errors import MeasureError, NetError, one_line
+from ..core.metric import AT_BEST, CHANCE, Measurement, Metric
 from ..nets.inputs import call
+from ..nets.labelled import IGNORED, answers_of, pair_of, scores_of
+from ..nets.layout import channels_last
 from .base import Measurer, Subject
 
 LOOKS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
@@ -30,8 +32,12 @@ class Accuracy(Measurer):
     and make batches no larger than an eighth. Examples in the order of their labels are found out: a warning says so,
     and all of them are used.
 
+    A network that a constant answer could equal is told: its measurement's ``how`` has an entry ``chance``, the share
+    of the most frequent class in percent, and one ``constant``, the class, where it answers nothing else.
+
     Args:
-        loader: (inputs, labels) batches; labels are class indices of shape (batch,).
+        loader: (inputs, labels) batches; labels are class indices, of the scores' shape without the classes. Those of
+            -100 (padding) do not count.
     """
 
     metrics = (Metric("accuracy", "%", "max"),)
@@ -45,21 +51,19 @@ class Accuracy(Measurer):
         race = subject.race
         if race is None or "accuracy" not in race.totals:
             return {"accuracy": self.of(subject.module)}
-        right = seen = 0
+        tally = _Tally()
         total = race.totals["accuracy"]
         looks = [share * total for share in LOOKS]
         chance = (1 - race.confidence) / len(looks)  # Bonferroni: each look has its share of what may go wrong
-        labels: list[Tensor] = []
-        for correct, truth in self._judged(subject.module):
-            right, seen = right + int(correct.sum()), seen + len(truth)
-            labels.append(truth)
+        for _ in self._judged(subject.module, tally):
+            right, seen = tally.right, tally.seen
             if not looks or not looks[0] <= seen < total:
                 continue
             looks = [look for look in looks if look > seen]
             best = 100.0 * (most_right(right, seen, total, chance) / total)
             if not race.lost("accuracy", best):
                 continue
-            if _in_order(torch.cat(labels)):
+            if _in_order(torch.cat(tally.labels)):
                 warnings.warn(
                     "the examples come in the order of their labels, so that a part of them does not stand for all: "
                     "every network is judged on all of them; shuffle them once to have networks race",
@@ -69,27 +73,56 @@ class Accuracy(Measurer):
                 continue
             how = {"of": total, AT_BEST: best, "confidence": race.confidence}
             return {"accuracy": replace(proportion(right, seen), how=how)}
-        return {"accuracy": proportion(right, seen)}
+        return {"accuracy": tally.measurement()}
 
     def of(self, network: nn.Module) -> Measurement:
-        """The accuracy of any network that gives class scores (batch, classes)."""
-        right = total = 0
-        for correct, labels in self._judged(network):
-            right, total = right + int(correct.sum()), total + len(labels)
-        return proportion(right, total)
+        """The accuracy of any network that gives class scores, (batch, classes) or see :class:`Accuracy`."""
+        tally = _Tally()
+        for _ in self._judged(network, tally):
+            pass
+        return tally.measurement()
 
     @torch.no_grad()
-    def _judged(self, network: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-        """Of each batch: which answers are right, bool of shape (batch,), and the labels."""
+    def _judged(self, network: nn.Module, tally: _Tally) -> Iterator[None]:
+        """Count the network's answers, batch by batch."""
         network.eval()
-        for inputs, labels in self.loader:
-            scores = call(network, inputs)
-            if not torch.isfinite(scores).all():
-                raise MeasureError("the network's outputs are not finite numbers")
-            found = scores.argmax(dim=1)
-            if found.shape != labels.shape:
-                raise MeasureError(f"accuracy needs labels of shape {tuple(found.shape)}, not {tuple(labels.shape)}")
-            yield found == labels, labels
+        with channels_last(network):
+            for batch in self.loader:
+                try:
+                    inputs, labels = pair_of(batch)
+                    scores = scores_of(call(network, inputs))
+                    if not torch.isfinite(scores).all():
+                        raise MeasureError("the network's outputs are not finite numbers")
+                    answers = answers_of(scores, labels)
+                except NetError as error:
+                    raise MeasureError(f"accuracy cannot be judged: {one_line(error)}") from None
+                counts = labels != IGNORED
+                tally.add(answers[counts], labels[counts])
+                yield
+
+
+class _Tally:
+    """What a network answered so far, and what would have been right."""
+
+    def __init__(self) -> None:
+        self.right = self.seen = 0
+        self.labels: list[Tensor] = []
+        self._given: set[int] = set()
+
+    def add(self, answers: Tensor, labels: Tensor) -> None:
+        """Of a batch, both of shape (examples,)."""
+        self.right, self.seen = self.right + int((answers == labels).sum()), self.seen + len(labels)
+        self.labels.append(labels)
+        self._given.update(answers.unique().tolist())
+
+    def measurement(self) -> Measurement:
+        """The share of right answers, with what a constant answer has where that is as good."""
+        found = proportion(self.right, self.seen)
+        chance = 100.0 * (int(torch.cat(self.labels).unique(return_counts=True)[1].max()) / self.seen)
+        if found.value - found.spread > chance:
+            return found
+        constant = {"constant": self._given.pop()} if len(self._given) == 1 else {}
+        return replace(found, how={CHANCE: chance, **constant})
 
 
 def most_right(right: int, seen: int, total: int, chance: float) -> int:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.errors import NetError
 from .inputs import call, inputs_of
+from .layout import channels_last
 
 
 def needs_recalibration(network: nn.Module) -> bool:
@@ -44,8 +45,9 @@ def recalibrate(network: nn.Module, batches: Iterable[Any]) -> nn.Module:
         norm.momentum = None  # a plain average over the batches
         norm.train()
     try:
-        for batch in chain([first], remaining):
-            call(network, inputs_of(batch))
+        with channels_last(network):
+            for batch in chain([first], remaining):
+                call(network, inputs_of(batch))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..core.errors import NetwrightError
 
+JUDGED = 128
+"""Examples of a batch where networks only run: more of them do not stay in a processor's caches, and take memory."""
+
 
 @dataclass(frozen=True)
 class Part:
