@@ -71,7 +71,6 @@ clean:
 
 # torchvision and timm have no builds beside this PyTorch: without their dependencies, and with a stub (tests/zoo).
 .venv/models: .venv/ready
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[models]'
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt torchvision timm ofa torch-pruning
 	touch $@
 

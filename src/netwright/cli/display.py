@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,22 @@ if TYPE_CHECKING:
     from ..training.loop import Progress as Training
 
 
+LINE_S = 5.0
+"""Seconds between the lines of a log that say what is done and what is left."""
+
+
 class Display:
     """Progress on standard error, results on standard output.
 
-    Without a terminal there are no bars, only a line for each stage.
+    Without a terminal there are no bars, but a line for each stage, and every few seconds one that says what is done
+    and how long the rest may take.
+
+    Args:
+        clock: seconds that only grow.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._out = Console(highlight=False)
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -40,6 +50,8 @@ class Display:
         )
         self._task: TaskID | None = None
         self._last = ""
+        self._begun = self._told = 0.0  # when this stage began, and when its last line was printed
+        self._first = 0  # what was done when it began: a resumed stage does not begin at nothing
 
     def __enter__(self) -> Display:
         return self
@@ -109,12 +121,19 @@ class Display:
     # -- parts -------------------------------------------------------------------------------------------------
 
     def _advance(self, what: str, done: int, total: int, figures: str) -> None:
+        now = self._clock()
+        terminal = self._bars.console.is_terminal
         if self._task is None:
             self._task = self._bars.add_task(what, total=total, figures="")
-            if self._bars.console.is_terminal:
+            self._begun, self._told, self._first = now, now, done
+            if terminal:
                 self._bars.start()
         self._bars.update(self._task, completed=done, figures=figures)
         self._last = f"{what}: {done}/{total}, {figures}"
+        if not terminal and now - self._told >= LINE_S and done < total:
+            left = (now - self._begun) / max(done - self._first, 1) * (total - done)
+            self._bars.console.print(f"{self._last}, about {_duration(left)} left", soft_wrap=True, markup=False)
+            self._told = now
 
     def _settle(self) -> None:
         """End the bar; without a terminal, say how it ended."""
@@ -124,5 +143,12 @@ class Display:
             self._bars.stop()
             self._bars.remove_task(self._task)
         else:
-            self._bars.console.print(self._last)
+            self._bars.console.print(self._last, soft_wrap=True, markup=False)
         self._task = None
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that a person would use."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
