@@ -6,7 +6,6 @@ import ast
 import io
 import subprocess
 import sys
-import time
 import tokenize
 from collections.abc import Iterator
 from functools import cache
@@ -167,20 +166,12 @@ def python(code: str) -> str:
 
 
 def test_import_is_light():
-    code = (
-        "import sys, time; begin = time.perf_counter(); import netwright; end = time.perf_counter();"
-        "print(end - begin, 'torch' in sys.modules)"
-    )
-    times = []
-    for _ in range(3):
-        took, torch = python(code).split()
-        times.append(float(took))
-        assert torch == "False"
-    assert min(times) < 0.3
+    loaded = python("import sys; before = {*sys.modules}; import netwright; print(*{*sys.modules} - before)").split()
+    assert not {name for name in loaded if name.partition(".")[0] in ("torch", "numpy", "sklearn", "onnx")}
+    assert len(loaded) < 100
 
 
 def test_a_search_with_a_function_needs_no_torch():
-    begin = time.perf_counter()
     code = """
 import sys, netwright as nw
 space = nw.Space([nw.Choice("a", (1, 2, 3)), nw.Choice("b", (1, 2, 3, 4))])
@@ -192,4 +183,3 @@ for strategy in (nw.Guided(), nw.Nsga2(), nw.Random()):
 print([m for m in ("torch", "sklearn", "onnx", "onnxruntime", "plotly") if m in sys.modules])
 """
     assert python(code).strip() == "[]"
-    assert time.perf_counter() - begin < 10

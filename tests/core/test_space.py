@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -176,8 +175,11 @@ def test_a_tuple_that_is_itself_an_option_is_one_option() -> None:
     assert both.size == 4
 
 
-def test_sizes_beyond_64_bits_are_exact_and_fast() -> None:
-    begin = time.perf_counter()
+def test_sizes_beyond_64_bits_are_exact_and_fast(work: Callable[[Callable[[], object]], int]) -> None:
+    assert work(sizes_beyond_64_bits) < 500_000
+
+
+def sizes_beyond_64_bits() -> None:
     assert Space(Choice(f"c{i}", (1, 2, 3)) for i in range(200)).size == 3**200
     stages = []
     for s in range(40):  # once-for-all: a stage's blocks exist where its depth reaches them
@@ -190,7 +192,6 @@ def test_sizes_beyond_64_bits_are_exact_and_fast() -> None:
     assert Space(chain).size == 301
     star = [Choice("on", (False, True))] + [Choice(f"x{i}", (1, 2), when={"on": True}) for i in range(150)]
     assert Space(star).size == 1 + 2**150
-    assert time.perf_counter() - begin < 2.0
 
 
 def test_a_space_of_any_size_has_a_repr() -> None:

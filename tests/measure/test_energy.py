@@ -1,11 +1,9 @@
-"""Meters in a sysfs tree of our own, whose counters a thread moves, and a machine whose clock we keep."""
+"""Meters in a sysfs tree of our own, on machines of known powers whose clock we keep."""
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,36 +47,54 @@ def chip(root: Path, number: int, name: str, **files: object) -> Path:
     return folder
 
 
-class Machine:
-    """Draws ``idle`` watts, and ``each`` joules an inference, which takes 2 ms; a thread tells it to a file."""
+class Clock:
+    """Time that passes when it is told to, and tells who asks."""
 
-    def __init__(self, idle: float, each: float, tell: Callable[[float, float], None]) -> None:
-        self._idle, self._each, self._tell = idle, each, tell
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.told: Callable[[], None] = lambda: None
+
+    def perf_counter(self) -> float:
+        self.pass_by(2e-7)
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pass_by(seconds)
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+        self.told()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """In the place of the machine's."""
+    clock = Clock()
+    monkeypatch.setattr(e, "time", clock)
+    return clock
+
+
+class Machine:
+    """Draws ``idle`` watts, and ``each`` joules an inference, which takes 2 ms; its meters follow every millisecond."""
+
+    def __init__(self, clock: Clock, idle: float, each: float, tell: Callable[[float, float], None]) -> None:
+        self._clock, self._idle, self._each, self._tell = clock, idle, each, tell
         self._calls = 0
+        self._began = self._told = clock.now
         self._busy_until = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._go, daemon=True)
+        clock.told = self._look
 
     def run(self) -> None:
-        self._busy_until = time.perf_counter() + 0.004
-        time.sleep(0.002)
+        self._busy_until = self._clock.now + 0.004
+        self._clock.pass_by(0.002)
         self._calls += 1
 
-    def _go(self) -> None:
-        begin = time.perf_counter()
-        while not self._over.is_set():
-            now = time.perf_counter()
+    def _look(self) -> None:
+        now = self._clock.now
+        if now - self._told >= 0.001:
+            self._told = now
             running = self._each / 0.002 if now < self._busy_until else 0.0
-            self._tell(self._idle * (now - begin) + self._each * self._calls, self._idle + running)
-            time.sleep(0.001)
-
-    def __enter__(self) -> Machine:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
+            self._tell(self._idle * (now - self._began) + self._each * self._calls, self._idle + running)
 
 
 @pytest.fixture
@@ -90,10 +106,10 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("wraps", [262_143_328_850, 400_000])  # the second wraps about every 50 ms
-def test_known_watts_are_found_by_rapl(tmp_path: Path, wraps: int) -> None:
+def test_known_watts_are_found_by_rapl(tmp_path: Path, clock: Clock, wraps: int) -> None:
     zone = package(tmp_path, wraps=wraps)
-    with Machine(3.0, 0.012, lambda joules, _: write(zone / "energy_uj", int(joules * 1e6) % wraps)) as machine:
-        found = energy(machine.run, window_s=WINDOW_S, root=tmp_path)
+    machine = Machine(clock, 3.0, 0.012, lambda joules, _: write(zone / "energy_uj", int(joules * 1e6) % wraps))
+    found = energy(machine.run, window_s=WINDOW_S, root=tmp_path)
     assert found.unit == "mJ" and found.n == found.how["pairs"] == e.PAIRS
     assert 0 < found.spread < 0.4 * found.value
     assert found.value == pytest.approx(12.0, abs=2 * found.spread + 0.2)
@@ -102,29 +118,27 @@ def test_known_watts_are_found_by_rapl(tmp_path: Path, wraps: int) -> None:
     assert found.how["running_w"] > found.how["idle_w"] + 1
 
 
-def test_packages_are_summed(tmp_path: Path) -> None:
+def test_packages_are_summed(tmp_path: Path, clock: Clock) -> None:
     zones = [package(tmp_path, number) for number in (0, 1)]
 
     def tell(joules: float, _: float) -> None:
         for zone in zones:
             write(zone / "energy_uj", int(joules * 5e5))
 
-    with Machine(4.0, 0.012, tell) as machine:
-        found = energy(machine.run, window_s=WINDOW_S, root=tmp_path)
+    found = energy(Machine(clock, 4.0, 0.012, tell).run, window_s=WINDOW_S, root=tmp_path)
     assert found.how["meter"] == "rapl package-0 + rapl package-1"
     assert found.value == pytest.approx(12.0, abs=2 * found.spread + 0.2)
     assert found.how["idle_w"] == pytest.approx(4.0, rel=0.05)
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_a_power_is_added_up_over_time(tmp_path: Path) -> None:
+def test_a_power_is_added_up_over_time(tmp_path: Path, clock: Clock) -> None:
     board = chip(tmp_path, 0, "ina226", power1_input=5e6, power1_label="VDD_IN", update_interval=1)
-    with Machine(5.0, 0.004, lambda _, watts: write(board / "power1_input", int(watts * 1e6))) as machine:
-        found = energy(machine.run, window_s=WINDOW_S, root=tmp_path)
+    machine = Machine(clock, 5.0, 0.004, lambda _, watts: write(board / "power1_input", int(watts * 1e6)))
+    found = energy(machine.run, window_s=WINDOW_S, root=tmp_path)
     assert found.how["meter"] == "hwmon ina226 VDD_IN"
     assert (found.how["idle_w"], found.how["running_w"]) == (pytest.approx(5, rel=0.02), pytest.approx(7, rel=0.05))
-    # Two watts for as long as an inference truly took, which on a busy machine is more than it slept.
-    assert 2 * 2.0 * 0.95 <= found.value <= 2 * 2.0 * 2
+    assert found.value == pytest.approx(2 * 2.0, rel=0.05)  # two watts for two milliseconds
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -149,17 +163,17 @@ def test_a_power_is_added_up_over_time(tmp_path: Path) -> None:
           {"power1_input": 30e6})], ["hwmon fam15h_power power1"], 30),
     ],
 )  # fmt: skip
-def test_no_energy_is_counted_twice(tmp_path: Path, chips: Any, names: list[str], watts: float | None) -> None:
+def test_no_energy_is_counted_twice(
+    tmp_path: Path, clock: Clock, chips: Any, names: list[str], watts: float | None
+) -> None:
     for number, (name, files) in enumerate(chips):
         chip(tmp_path, number, name, **files)
     found = meters(root=tmp_path)
     assert [m.name for m in found] == names
     if watts is not None:
-        begin = time.perf_counter()
         before = sum(m.joules() for m in found)
-        time.sleep(0.02)
-        after = sum(m.joules() for m in found)
-        assert after - before == pytest.approx(watts * (time.perf_counter() - begin), rel=0.2)
+        clock.pass_by(0.02)
+        assert sum(m.joules() for m in found) - before == pytest.approx(watts * 0.02, rel=1e-3)
 
 
 def test_rapl_is_taken_before_hwmon_on_a_cpu(tmp_path: Path) -> None:
@@ -198,11 +212,11 @@ def nvml(**functions: Any) -> SimpleNamespace:
     return SimpleNamespace(**{**plain, **functions})
 
 
-def test_gpus_tell_energy_or_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_tell_energy_or_power(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     def counter(handle: int) -> int:
         if handle:
             raise Broken("Not Supported")
-        return int(time.perf_counter() * 70e3)
+        return int(clock.now * 70e3)
 
     monkeypatch.setitem(
         sys.modules,
@@ -211,10 +225,9 @@ def test_gpus_tell_energy_or_power(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     found = meters("cuda", tmp_path)
     assert [(m.name, type(m).__name__) for m in found] == [("nvml gpu 0", "Counter"), ("nvml gpu 1", "Power")]
-    begin, before = time.perf_counter(), [m.joules() for m in found]
-    time.sleep(0.05)
-    drawn = np.array([m.joules() for m in found]) - before
-    assert drawn / (time.perf_counter() - begin) == pytest.approx([70, 30], rel=0.1)
+    before = [m.joules() for m in found]
+    clock.pass_by(0.05)
+    assert (np.array([m.joules() for m in found]) - before) / 0.05 == pytest.approx([70, 30], rel=1e-3)
     package(tmp_path)
     assert [m.name for m in meters("cuda", tmp_path)][-1] == "rapl package-0", "the host's part too"
     assert [m.name for m in meters("cpu", tmp_path)] == ["rapl package-0"]
@@ -288,20 +301,6 @@ def test_here_it_is_unavailable_and_says_why() -> None:
 # -- with a clock of our own ---------------------------------------------------------------------------------------
 
 
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def perf_counter(self) -> float:
-        self.now += 2e-7
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 class Simulated:
     """A machine of known powers whose counter moves once a period, beside neighbours whose draw wanders.
 
@@ -317,7 +316,7 @@ class Simulated:
         self._history: list[tuple[float, float]] = []  # when an inference ended, and the joules of all until then
 
     def run(self) -> None:
-        self._clock.now += 1e-3
+        self._clock.pass_by(1e-3)
         self._history.append((self._clock.now, self._each * 1e-3 * (len(self._history) + 1)))
 
     def read(self) -> int:
@@ -335,8 +334,8 @@ class Simulated:
 
 def simulated(monkeypatch: pytest.MonkeyPatch, each: float, wander: float, period: float, seed: int) -> Any:
     clock = Clock()
-    machine = Simulated(clock, each, wander, period, seed)
     monkeypatch.setattr(e, "time", clock)
+    machine = Simulated(clock, each, wander, period, seed)
     monkeypatch.setattr(e, "meters", lambda device, root: [Counter("simulated", machine.read, 1e-6)])
     return energy(machine.run), clock
 
@@ -368,13 +367,11 @@ def test_a_counter_that_moves_too_seldom_is_refused(monkeypatch: pytest.MonkeyPa
         simulated(monkeypatch, each=3.0, wander=0.0, period=0.5, seed=0)
 
 
-def test_long_inferences_make_long_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(e, "time", clock)
+def test_long_inferences_make_long_windows(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = [0]
 
     def run() -> None:
-        clock.now += 3.0
+        clock.pass_by(3.0)
         drawn[0] += 6_000_000
 
     monkeypatch.setattr(

@@ -51,18 +51,23 @@ class Moody(nn.Module):
 class Moods:
     """A super-network of networks with moods."""
 
+    last = ""
+    """Who was extracted last."""
     space = nw.Space([nw.Choice("mood", ("well", *MOODS))])
     example_inputs = torch.randn(1, 4)
 
     def extract(self, candidate: nw.Candidate) -> nn.Module:
+        self.last = str(candidate["mood"])
         return Moody(str(candidate["mood"]))
 
 
+IMPATIENT_S = 1.5
+"""For what hangs. The others have a minute: a busy machine may take seconds to begin."""
+
+
 @pytest.fixture
-def latency(moody: str, monkeypatch: pytest.MonkeyPatch) -> nw.Latency:
-    target = parse_target(moody)
-    monkeypatch.setattr(type(target.runtime), "slowest_s", 1.5)
-    return nw.Latency(target, QUICK)
+def latency(moody: str) -> nw.Latency:
+    return nw.Latency(parse_target(moody), QUICK)
 
 
 def test_a_runtime_of_somebody_else_is_a_target_like_others(latency: nw.Latency, mood: Path) -> None:
@@ -73,22 +78,28 @@ def test_a_runtime_of_somebody_else_is_a_target_like_others(latency: nw.Latency,
 
 
 @pytest.mark.parametrize("how", [m for m in MOODS if m not in ("unconvertible", "full disk")])
-def test_each_fault_is_told_and_the_next_is_measured(latency: nw.Latency, mood: Path, how: str) -> None:
+def test_each_fault_is_told_and_the_next_is_measured(
+    latency: nw.Latency, mood: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mood.write_text(how)
-    begin = time.monotonic()
-    with pytest.raises(MeasureError) as told:
-        latency.run(mood, FEEDS, [2 * FEEDS["input"]])
+    with monkeypatch.context() as patch:
+        if how == "hang":
+            patch.setattr(type(latency.runtime), "slowest_s", IMPATIENT_S)
+        with pytest.raises(MeasureError) as told:
+            latency.run(mood, FEEDS, [2 * FEEDS["input"]])
     assert (MOODS[how] in str(told.value) and "moody" in str(told.value)) or how in ("raise", "out of memory")
     assert MOODS[how] in str(told.value)
-    assert time.monotonic() - begin < 5
     process = worker(latency.runtime)._process
     mood.write_text("well")
     assert latency.run(mood, FEEDS)["latency"].value > 0
     assert worker(latency.runtime)._process is process, "the measuring process itself lives on"
 
 
-def test_a_study_goes_on_after_each_fault(latency: nw.Latency, tmp_path: Path) -> None:
-    study = nw.Study(tmp_path / "s.db", Moods(), objectives=[latency], calibration=())
+def test_a_study_goes_on_after_each_fault(latency: nw.Latency, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moods = Moods()
+    patience = property(lambda runtime: IMPATIENT_S if moods.last == "hang" else 60.0)
+    monkeypatch.setattr(type(latency.runtime), "slowest_s", patience)
+    study = nw.Study(tmp_path / "s.db", moods, objectives=[latency], calibration=())
     records = study.run(nw.Random(), 50)
     assert len(records) == len(MOODS) + 1
     by_mood = {r.candidate["mood"]: r for r in records}
@@ -134,7 +145,10 @@ print(faults() - before)
     assert few < many / 10
 
 
-def test_no_process_is_left_behind_by_one_that_hangs(latency: nw.Latency, mood: Path) -> None:
+def test_no_process_is_left_behind_by_one_that_hangs(
+    latency: nw.Latency, mood: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(latency.runtime), "slowest_s", IMPATIENT_S)
     mood.write_text("hang")
     with pytest.raises(MeasureError):
         latency.run(mood, FEEDS)
@@ -146,8 +160,7 @@ def test_no_process_is_left_behind_by_one_that_hangs(latency: nw.Latency, mood: 
     assert children.read_text().split() == []
 
 
-def test_memory_is_that_above_idle(latency: nw.Latency, mood: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(latency.runtime), "slowest_s", 60.0)
+def test_memory_is_that_above_idle(latency: nw.Latency, mood: Path) -> None:
     found = {}
     for how in ("well", "greedy", "well"):
         mood.write_text(how)
@@ -177,7 +190,7 @@ latency.run(Path({str(mood)!r}), {{"input": np.ones((1, 4), np.float32)}})
     time.sleep(0.5)
     driver.kill()
     driver.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -155,26 +154,29 @@ def cost(candidate: Candidate) -> dict[str, float]:
 
 OBJECTIVES = (Metric("quality", direction="max"), Metric("cost", exact=True))
 EAGER = (Random(), Nsga2(), Guided(), LocalSearch(), RegularisedEvolution(), WeakNas())
+Work = Callable[[Callable[[], object]], int]
 each_eager = pytest.mark.parametrize("strategy", EAGER, ids=lambda s: type(s).__name__)
 
 
 @each_eager
-def test_the_last_of_some_hundred_is_found_one_at_a_time(strategy: Strategy) -> None:
+def test_the_last_of_some_hundred_is_found_one_at_a_time(strategy: Strategy, work: Work) -> None:
     space = Space([Choice("a", tuple(range(30))), Choice("b", tuple(range(30)))])
     everyone = list(space.enumerate())
     missing = everyone[7]
     history = [measured(c) for c in everyone if c != missing]
-    begin = time.process_time()
-    assert strategy.ask(Problem(space, OBJECTIVES, (), cost), history, 1) == [missing]
-    assert time.process_time() - begin < 5
+    problem = Problem(space, OBJECTIVES, (), cost)
+    found: list[Candidate] = []
+    assert work(lambda: found.extend(strategy.ask(problem, history, 1))) < 6_000_000
+    assert found == [missing]
 
 
 @each_eager
-def test_a_narrow_limit_that_is_used_up_is_given_up_quickly(strategy: Strategy) -> None:
+def test_a_narrow_limit_that_is_used_up_is_given_up_quickly(strategy: Strategy, work: Work) -> None:
     space = Space([Choice(f"k{i:02}", (1, 2, 3, 4)) for i in range(30)])
     limit = Limit("cost", "<=", 30.5)  # kept by the smallest alone
     rng = np.random.default_rng(0)
     history = [measured(c) for c in (space.smallest, space.largest, *(space.sample(rng) for _ in range(48)))]
-    begin = time.process_time()
-    assert strategy.ask(Problem(space, OBJECTIVES, (limit,), cost), history, 8) == []
-    assert time.process_time() - begin < 3
+    problem = Problem(space, OBJECTIVES, (limit,), cost)
+    found: list[Candidate] = []
+    assert work(lambda: found.extend(strategy.ask(problem, history, 8))) < 6_000_000
+    assert found == []

@@ -101,8 +101,8 @@ def test_only_a_trusted_agent_is_told_the_token(away, files, monkeypatch, ca):
         monkeypatch.setenv("NETWRIGHT_CA", str(away.certificates / f"{ca}.pem"))
     begin = time.monotonic()
     with pytest.raises(MeasureError, match=r"is not trusted \(.*certificate.*\); if it is your own, let NETWRIGHT_CA"):
-        Remote(away.at, TOKEN, 20).ask(job("fine", *files))
-    assert time.monotonic() - begin < 5
+        Remote(away.at, TOKEN, 300).ask(job("fine", *files))
+    assert time.monotonic() - begin < 100  # asked again, it would say the same: its patience is not used up
 
 
 def test_certificates_that_cannot_be_read(away, tmp_path, monkeypatch):
