@@ -42,6 +42,8 @@ from .running import TINY, command, contents, done, finished, process, records
         (["fit", "mine.py"], ["'mine.py'", ".yaml", "model: mine:supernet"]),
         (["fit", "DIGITS"], ["did you mean 'digits'"]),
         (["front", "--jsn", "."], ["did you mean '--json'"]),
+        (["search", TINY, "--retry", "all"], ["--retry", "'all'", "failed"]),
+        (["fit", TINY, "--model", "x"], ["'--model'", "--help"]),
         (["records"], ["study"]),
         (["export", "somewhere", "elsewhere"], ["'elsewhere'"]),
     ],

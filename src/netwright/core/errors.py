@@ -76,12 +76,21 @@ class MissingExtra(NetwrightError, ImportError):
         super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install 'netwright[{extra}]'")
 
 
+NEAR = 0.7
+"""How alike two names must be (difflib's ratio) for one to be taken for the other, misspelt."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that helps with a misspelt ``name``: the nearest of ``known``, or all of them when none is near."""
+    """A sentence that helps with a misspelt ``name``: the nearest of ``known``, or all of them when none is near.
+
+    The dashes of flags, and capitals, make no two names alike or unlike.
+    """
     known = list(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    plain = {each.lstrip("-").lower(): each for each in known}
+    letters = str(name).lstrip("-").lower()
+    close = get_close_matches(letters, plain, n=1, cutoff=NEAR)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {plain[close[0]]!r}?"
     return f"known are: {', '.join(known)}" if known else "none are known"
 
 
