@@ -18,6 +18,7 @@ from netwright.strategies.linas import Linas
 from netwright.strategies.local import LocalSearch
 from netwright.strategies.moea import AgeMoea, CTaea, Ga, MoeaD, UNsga3
 from netwright.strategies.weaknas import WeakNas
+from netwright.study.journal import read_journal
 from netwright.study.store import MemoryStore
 
 SPACE = nw.Space([nw.Choice(f"k{i}", (1, 2, 3)) for i in range(5)] + [nw.Choice("z", (1, 4), when={"k0": 2})])
@@ -137,11 +138,13 @@ def test_a_failure_is_recorded_with_its_reason_and_the_search_goes_on(strategy: 
 
 
 @each_strategy
-def test_all_may_fail(strategy: nw.Strategy) -> None:
-    records = search(lambda c: 1 / 0, strategy=strategy)
+def test_where_all_fail_it_is_said_and_all_is_kept(strategy: nw.Strategy) -> None:
+    store = MemoryStore()
+    with pytest.raises(nw.NetwrightError, match=r"none of 20 networks could be measured: .*division by zero"):
+        search(lambda c: 1 / 0, strategy=strategy, store=store)
+    records = list(read_journal(store).records)
     assert len(records) == 20 and {r.status for r in records} == {"failed"}
-    assert "division by zero" in records[0].reason
-    assert len(nw.front(records)) == 0
+    assert all("division by zero" in r.reason for r in records)
 
 
 def test_when_all_fail_the_limits_are_not_blamed() -> None:
@@ -354,9 +357,14 @@ def test_odd_values_neither_warn_nor_stop_the_search(strategy: nw.Strategy) -> N
 @pytest.mark.parametrize("given", [None, "good", 3, [1.0], {}, {"heat": 1.0}, {"q": {}}])
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_a_function_that_never_returns_what_is_asked_for_fails_in_words(strategy: nw.Strategy, given: Any) -> None:
-    records = search(lambda c: given, strategy=strategy, evaluations=14)
-    assert len(records) == 14 and {r.status for r in records} == {"failed"}
+    store = MemoryStore()
+    with pytest.raises(nw.NetwrightError, match=r"'q'|mapping"):
+        search(lambda c: given, strategy=strategy, evaluations=14, store=store)
+    records = read_journal(store).records
+    assert {r.status for r in records} == {"failed"}
     assert all("'q'" in r.reason or "mapping" in r.reason for r in records)
+    # A mapping without what is asked for is no accident: that is said after a few networks.
+    assert len(records) == (3 if isinstance(given, dict) and "q" not in given else 14)
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,16 @@ class Fitted:
     report: Path
 
 
-def fit(job: Job) -> Fitted:
-    """From a recipe to files that run without netwright. The same job again continues where it stopped."""
+def fit(job: Job, retry: str = "") -> Fitted:
+    """From a recipe to files that run without netwright. The same job again continues where it stopped.
+
+    Args:
+        job: with its recipe and output directory.
+        retry: ``"failed"`` measures again what could not be measured.
+    """
     job.check()
     job.train()
-    study = job.search()
+    study = job.search(retry)
     front = study.front()
     picked = job.export_picked(front)
     return Fitted(study, front, picked, job.report())

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from .core.errors import CheckpointError, MeasureError, NetwrightError, RecipeError, StoreError, nearest
+from .core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, nearest
 from .core.front import Front
 from .core.limits import metric_named, parse_limit
 from .core.metric import Metric
@@ -41,6 +41,7 @@ from .strategies.local import LocalSearch
 from .strategies.moea import AgeMoea, CTaea, Ga, MoeaD, Nsga3, UNsga3
 from .strategies.random import Random
 from .strategies.weaknas import WeakNas
+from .study.failures import commonest
 from .study.journal import read_journal
 from .study.sqlite import SqliteStore
 from .study.study import Step, Study
@@ -278,15 +279,17 @@ class Job:
             key=self._study_key(),
         )
 
-    def search(self) -> Study:
-        """Measure networks until the study holds as many as the recipe asks for."""
+    def search(self, retry: str = "") -> Study:
+        """Measure networks until the study holds as many as the recipe asks for; with ``retry="failed"`` those that
+        could not be measured once more."""
         self.watch.stage("searching")
         self.check_device()
         strategy = STRATEGIES[self.recipe.search.strategy]()
-        self.study.run(strategy, self.recipe.evaluations, lambda step: self.watch.measured(step, self.study))
-        failed = [r.reason for r in self.study.records if r.status == "failed"]
-        if failed and len(failed) == len(self.study.records):
-            raise MeasureError(f"none of {len(failed)} networks could be measured: {failed[-1]}")
+        wanted = self.recipe.evaluations
+        self.study.run(strategy, wanted, lambda step: self.watch.measured(step, self.study), retry=retry)
+        if failed := [r for r in self.study.records if r.status == "failed"]:
+            which = f"{len(failed)} of {len(self.study.records)} networks could not be measured"
+            self.watch.stage(f"{which}: {commonest(failed)}; --retry failed measures them again")
         write_json(self.out / "front.json", [record.to_json() for record in self.study.front()])
         return self.study
 

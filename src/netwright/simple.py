@@ -37,6 +37,7 @@ def search(
     seed: int = 0,
     store: Store | str | Path | None = None,
     warm: Iterable[Record] = (),
+    retry: str = "",
 ) -> list[Record]:
     """Search a space with a function that measures a candidate.
 
@@ -53,6 +54,8 @@ def search(
         store: a file (SQLite) that keeps the records and that the same search continues from; none by default.
         warm: records of another search of the same space, such as one for another device: the strategy starts from
             what they say of the same metrics.
+        retry: ``"failed"`` measures again what failed before in this store; without it that is done only where all
+            failed, or ``evaluate`` or the metrics that are asked for have changed since.
 
     Returns:
         The records in the order of measuring; :func:`netwright.front` finds the best of them.
@@ -77,7 +80,7 @@ def search(
         seed=seed,
         warm=warm,
     )
-    return study.run(strategy or Guided(), evaluations)
+    return study.run(strategy or Guided(), evaluations, retry=retry)
 
 
 class _Searched:
@@ -97,6 +100,10 @@ class _Function(Measurer):
 
     def __init__(self, metrics: list[Metric], function: Callable[[Candidate], Values]) -> None:
         self.metrics, self._function = tuple(metrics), function
+
+    @property
+    def code(self) -> Any:
+        return self._function
 
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:
         values = self._function(subject.candidate)

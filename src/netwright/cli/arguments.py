@@ -12,6 +12,7 @@ import jsonargparse
 from ..core.errors import NetwrightError, nearest
 from ..job import Job, Watch
 from ..recipe import Recipe, builtin, load, parse, parser_message, parser_of
+from ..study.failures import RETRIES
 from ..study.journal import Journal, read_journal
 from ..study.sqlite import SqliteStore
 
@@ -38,6 +39,13 @@ def recipe_parser(verb: str, description: str) -> Any:
     parser.add_argument("recipe", help=f"a built-in recipe ({', '.join(builtin())}) or the path of a .yaml file")
     parser.add_argument("--out", help="output directory (default: runs/ and the name of the recipe)")
     parser.add_argument("--limit", action="append", help='a bound such as "latency <= 5 ms"; may be given again')
+    return parser
+
+
+def search_parser(verb: str, description: str) -> Any:
+    """A parser of a verb that works on a recipe and measures networks."""
+    parser = recipe_parser(verb, description)
+    parser.add_argument("--retry", choices=RETRIES, help="measure again the networks that could not be measured")
     return parser
 
 
@@ -75,7 +83,7 @@ def _first_key(parser: Any, key: str) -> str:
 
 def recipe_job(given: Mapping[str, Any], watch: Watch) -> Job:
     """The job that the arguments of :func:`recipe_parser` describe."""
-    flags = {name: value for name, value in given.items() if name not in ("recipe", "out", "limit")}
+    flags = {name: value for name, value in given.items() if name not in ("recipe", "out", "limit", "retry")}
     if "limit" in given:
         flags["limits"] = given["limit"]
     name = Path(given["recipe"]).stem

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..fit import fit
 from ..picks import roles
-from .arguments import read, recipe_job, recipe_parser
+from .arguments import read, recipe_job, search_parser
 from .display import Display
 
 TEXT = """Train a super-network, search it, export the best networks and write a report.
@@ -19,8 +19,8 @@ says nothing else.
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
-    given = read(recipe_parser("fit", TEXT), arguments)
+    given = read(search_parser("fit", TEXT), arguments)
     with Display() as display:
-        fitted = fit(recipe_job(given, display))
+        fitted = fit(recipe_job(given, display), given.get("retry", ""))
     display.front(fitted.front, fitted.study.metrics, roles(fitted.front))
     display.done(fitted)

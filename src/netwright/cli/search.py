@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..picks import roles
-from .arguments import read, recipe_job, recipe_parser
+from .arguments import read, recipe_job, search_parser
 from .display import Display
 
 TEXT = """Search a trained super-network and write the front.
@@ -16,10 +16,10 @@ Every measured network is kept in study.db. The same command again continues; 'n
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
-    given = read(recipe_parser("search", TEXT), arguments)
+    given = read(search_parser("search", TEXT), arguments)
     with Display() as display:
         job = recipe_job(given, display)
         job.check()
         job.require_trained()
-        study = job.search()
+        study = job.search(given.get("retry", ""))
     display.front(study.front(), study.metrics, roles(study.front()))

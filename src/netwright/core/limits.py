@@ -100,10 +100,12 @@ def explain(limits: Iterable[Limit], measurements: Mapping[str, Measurement]) ->
     values = {name: m.value for name, m in measurements.items()}
     said = []
     for limit in broken(limits, values):
-        value, bound = values[limit.metric], limit.bound
-        digits = next((d for d in range(3, 17) if show(value, limit.unit, d) != show(bound, limit.unit, d)), 17)
-        said.append(
-            f"{limit.metric} is {show(value, limit.unit, digits)}, "
-            f"the limit is {limit.metric} {limit.op} {show(bound, limit.unit, digits)}"
-        )
+        value, bound = apart(values[limit.metric], limit)
+        said.append(f"{limit.metric} is {value}, the limit is {limit.metric} {limit.op} {bound}")
     return "; ".join(said)
+
+
+def apart(value: float, limit: Limit) -> tuple[str, str]:
+    """A value and the bound of a limit on it as texts, with digits enough to tell them apart."""
+    digits = next((d for d in range(3, 17) if show(value, limit.unit, d) != show(limit.bound, limit.unit, d)), 17)
+    return show(value, limit.unit, digits), show(limit.bound, limit.unit, digits)

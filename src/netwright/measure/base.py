@@ -131,6 +131,11 @@ class Measurer(ABC):
     races: bool = False
     """Whether it heeds the subject's race; it is asked last then, when the other objectives are known."""
 
+    @property
+    def code(self) -> Any:
+        """What finds the figures: a function or a class. Networks that failed are measured again where it changed."""
+        return type(self)
+
     @abstractmethod
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:
         """The measurements by metric name. What could not be found is left out, or raises with the reason."""

@@ -24,12 +24,14 @@ class Journal:
         limits: the last that were set.
         found: the last record of each candidate, in the order of measuring, as it was judged then.
         asked: candidates that were asked for and not measured yet, with their provenance.
+        again: candidates whose measurement failed, and that are to be measured again.
     """
 
     header: dict[str, Any] | None = None
     limits: tuple[Limit, ...] = ()
     found: dict[Candidate, Record] = field(default_factory=dict)
     asked: dict[Candidate, dict[str, Any]] = field(default_factory=dict)
+    again: set[Candidate] = field(default_factory=set)
 
     @property
     def objectives(self) -> tuple[Metric, ...]:
@@ -51,6 +53,7 @@ class Journal:
         self.found.pop(record.candidate, None)
         self.found[record.candidate] = record
         self.asked.pop(record.candidate, None)
+        self.again.discard(record.candidate)
 
 
 def read_journal(store: Store, candidate: Callable[[Mapping[str, Any]], Candidate] = Candidate) -> Journal:
@@ -68,6 +71,8 @@ def read_journal(store: Store, candidate: Callable[[Mapping[str, Any]], Candidat
             match kind:
                 case "study":
                     journal.header = body
+                    if not journal.objectives:
+                        raise KeyError("objectives")
                 case "limits":
                     journal.limits = tuple(Limit(*entry) for entry in body["limits"])
                 case "ask":
@@ -75,6 +80,8 @@ def read_journal(store: Store, candidate: Callable[[Mapping[str, Any]], Candidat
                 case "record":
                     body = {**body, "candidate": _tuples(body["candidate"])}
                     journal.remember(Record.from_json(body, journal.objectives, candidate))
+                case "retry":
+                    journal.again.update(candidate(_tuples(c)) for c in body["candidates"])
                 case _:
                     raise KeyError(kind)
         except (AttributeError, LookupError, TypeError, ValueError, NetwrightError) as error:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import socket
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import IO, Any
 
 from ..core.errors import StoreError
 from .store import Entry, Store
 
 APPLICATION_ID = 0x6E777267  # "nwrg"
 FORMAT = 1
+
+_holders: dict[Path, int] = {}
+"""Locks that this process holds, with its number: a fork of it holds none."""
+_guard = Lock()
 
 
 class SqliteStore(Store):
@@ -41,6 +49,62 @@ class SqliteStore(Store):
         with closing(self._open()) as connection, self._told(), connection:
             connection.execute("INSERT INTO journal (kind, body) VALUES (?, ?)", (kind, text))
 
+    def begin(self, kind: str, body: Mapping[str, Any]) -> None:
+        text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+        with closing(self._open()) as connection, self._told(), connection:
+            connection.execute(
+                "INSERT INTO journal (kind, body) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM journal)", (kind, text)
+            )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        # A lock of this process on a file beside the study: its forks do not have it, so that none of them that
+        # outlives it keeps the study locked, and SQLite's own locks are not in its way.
+        place = self.path.resolve()
+        place = place.with_name(f".{place.name}.lock")
+        with _guard:
+            if _holders.get(place) == os.getpid():  # not even opened again: closing the file would give up the lock
+                raise StoreError(f"{self.path} is being searched with by this process already; wait until it is done")
+            _holders[place] = os.getpid()
+        try:
+            with self._locked(place):
+                try:
+                    yield
+                finally:
+                    place.unlink(missing_ok=True)  # a study is one file
+        finally:
+            del _holders[place]
+
+    def _locked(self, place: Path) -> IO[str]:
+        """A file at a place, locked."""
+        while True:
+            try:
+                lock = place.open("a+")
+            except OSError as error:
+                raise StoreError(f"cannot write to {place}: {error.strerror}; choose another directory") from None
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock.fileno()), place.stat()):
+                    lock.truncate(0)
+                    lock.write(f"number {os.getpid()} on {socket.gethostname()}")
+                    lock.flush()
+                    return lock
+            except FileNotFoundError:  # whoever had it removed it just now
+                pass
+            except OSError as error:
+                lock.seek(0)
+                holder = lock.read(200).strip() or "just started"
+                lock.close()
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise StoreError(
+                        f"{self.path} is being searched with by another process ({holder}), and both would measure the "
+                        "same networks; wait until it is done, or give this search a store of its own"
+                    ) from None
+                raise StoreError(
+                    f"{self.path} lies where files cannot be locked ({error.strerror}); keep the study on another disk"
+                ) from None
+            lock.close()
+
     def read(self) -> Iterator[Entry]:
         with closing(self._open()) as connection, self._told():
             rows = connection.execute("SELECT kind, body FROM journal ORDER BY seq").fetchall()
@@ -59,7 +123,8 @@ class SqliteStore(Store):
             raise self._damaged(str(error)) from None
 
     def _create(self) -> None:
-        # Made beside its place and moved there whole: killed in between, no half-made study is in the way.
+        # Made beside its place and put there whole: killed in between, no half-made study is in the way. One that
+        # another process has put there meanwhile stays.
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +135,13 @@ class SqliteStore(Store):
                 connection.execute(
                     "CREATE TABLE journal (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL)"
                 )
-            os.replace(temporary, self.path)
+            try:
+                os.link(temporary, self.path)
+                temporary.unlink()
+            except FileExistsError:
+                temporary.unlink()
+            except OSError:  # a file system without links
+                os.replace(temporary, self.path)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"cannot write a study to {self.path}: {error}; choose another directory") from None
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 Entry = tuple[str, dict[str, Any]]
-"""Kind (``study``, ``ask`` or ``record``) and body, a JSON object."""
+"""Kind (``study``, ``limits``, ``ask``, ``record`` or ``retry``) and body, a JSON object."""
 
 
 class Store(ABC):
@@ -24,6 +25,19 @@ class Store(ABC):
     @abstractmethod
     def read(self) -> Iterator[Entry]:
         """All entries in the order in which they were added."""
+
+    def begin(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Add the first entry, unless there is one already. Stores that several processes open do so in one step."""
+        if next(iter(self.read()), None) is None:
+            self.append(kind, body)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Measure for this store and no other process meanwhile: two would measure the same networks.
+
+        What is held is let go with the block, and when the process ends, however it does. Raises :class:`StoreError`
+        where another holds it. A store that only one process can reach needs nothing.
+        """
+        return nullcontext()
 
 
 class MemoryStore(Store):

@@ -5,20 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ..core.candidate import Candidate, digest
-from ..core.errors import DeviceLost, MeasureError, NetwrightError, SpaceError, StoreError, Unreachable, one_line
+from ..core.errors import (
+    DeviceLost,
+    MeasureError,
+    NetwrightError,
+    SpaceError,
+    StoreError,
+    Unreachable,
+    nearest,
+    one_line,
+)
 from ..core.front import Front, losses, nondominated
-from ..core.limits import Limit, broken, check_together, explain, parse_limit
+from ..core.limits import Limit, apart, broken, check_together, explain, parse_limit
 from ..core.metric import AT_BEST, Measurement, Metric
 from ..core.record import Record
-from ..core.units import show
 from ..measure.base import Measurer, Race, Searchable, Subject
 from ..strategies.base import Problem, Strategy, fresh
+from .failures import BY, MISSING, check_retry, commonest, failed_by, never_measured, unmeasured
+from .header import as_json, choices_of, other_study
 from .journal import read_journal
 from .sqlite import SqliteStore
 from .store import Store
@@ -104,21 +115,16 @@ class Study:
         self._header = as_json(
             {
                 "space": net.space.fingerprint,
+                "choices": choices_of(net.space),
                 "objectives": [[m.name, m.unit, m.direction, m.exact] for m in self.objectives],
                 "seed": seed,
                 **({"warm": digest([[r.candidate.key, r.values] for r in self.warm])} if self.warm else {}),
                 **(key or {}),
             }
         )
-        self.journal = read_journal(self.store, net.space.candidate)
-        if self.journal.header is None:
-            self.store.append("study", self._header)
-            self.journal.header = self._header
-        self._check_same(self.journal.header)
+        self._replay()
         self._check_reachable()
-        if self.journal.limits != self.limits:
-            self.store.append("limits", {"limits": [[x.metric, x.op, x.bound, x.unit] for x in self.limits]})
-            self.journal.limits = self.limits
+        self._note_limits()
 
     # -- what is known -----------------------------------------------------------------------------------------
 
@@ -175,26 +181,43 @@ class Study:
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    def run(self, strategy: Strategy, evaluations: int, watch: Callable[[Step], None] | None = None) -> list[Record]:
+    def run(
+        self, strategy: Strategy, evaluations: int, watch: Callable[[Step], None] | None = None, *, retry: str = ""
+    ) -> list[Record]:
         """Ask, measure and journal until the study holds ``evaluations`` records, or the space is exhausted.
 
-        Raises :class:`Unreachable` when limits were given and no record keeps them; the study keeps its records. A
-        measurer that cannot measure anything here raises before the first network.
+        What could not be measured is measured again first where the code that measures it or the metrics that are
+        asked for have changed since, and where everything failed; with ``retry="failed"`` all that failed is.
+
+        Raises :class:`Unreachable` when limits were given and no record keeps them, and :class:`MeasureError` when
+        nothing could be measured, or nothing measures what is asked for; the study keeps its records. A measurer that
+        cannot measure anything here raises before the first network, and so does a study that another process is
+        running.
         """
-        if len(self._known()) < evaluations:
-            for measurer in self.measurers:
-                measurer.require()
+        check_retry(retry)
+        with self.store.held():
+            self._replay()  # another process may have gone on with it since it was opened
+            self._note_limits()
+            if retry:
+                self._again(r for r in self.records if r.status == "failed")
+            if self._left(evaluations):
+                self._require()
+            return self._run(strategy, evaluations, watch)
+
+    def _run(self, strategy: Strategy, evaluations: int, watch: Callable[[Step], None] | None) -> list[Record]:
         lost = False
-        while (done := len(self._known())) < evaluations:
+        self._check_measured()
+        while left := self._left(evaluations):
             if not self.journal.asked:
-                self._ask(strategy, min(strategy.batch, evaluations - done))
+                self._ask(strategy, min(strategy.batch, left))
             if not self.journal.asked:
                 break
-            for candidate, provenance in list(self.journal.asked.items())[: evaluations - done]:
+            for candidate, provenance in list(self.journal.asked.items())[:left]:
                 self._tell(self._measure(candidate, provenance, strategy))
                 if watch:
                     watch(Step(self.records[-1], len(self._known()), evaluations))
                 lost = self._lost_again(lost)
+                self._check_measured()
         # What was foretold and would be on the front is measured in the end: nothing on the front is foretold.
         while unsure := self._unsure():
             self._tell(self._measure(unsure[0].candidate, unsure[0].provenance))
@@ -202,9 +225,43 @@ class Study:
                 watch(Step(self.records[-1], evaluations - len(unsure) + 1, evaluations))
             lost = self._lost_again(lost)
         records = self.records
+        if records and all(r.status == "failed" for r in records):
+            self._nothing_measured(f"none of {len(records)} networks could be measured: {commonest(records)}")
         if self.limits and not any(r.status == "ok" for r in records):
             raise Unreachable(self._unreachable())
         return records
+
+    def _left(self, evaluations: int) -> int:
+        """How many networks are to be measured."""
+        return max(evaluations - len(self._known()), len(self.journal.again), 0)
+
+    def _require(self) -> None:
+        """Raise where something cannot be measured here, or nothing measures it."""
+        for measurer in self.measurers:
+            measurer.require()
+        found = [metric.name for measurer in self.measurers for metric in measurer.metrics]
+        for kind, names in (("objective", self.objectives), ("limit", self.limits)):
+            for name in (x.name if isinstance(x, Metric) else x.metric for x in names):
+                if name not in found:
+                    raise MeasureError(f"nothing measures {name!r}, which is {kind}: {unmeasured(name, found)}")
+
+    def _check_measured(self) -> None:
+        """Raise where a metric was among the figures of no network so far: the others would all fail."""
+        known = self._known()
+        if never_measured(known):
+            self._nothing_measured(f"{known[-1].reason}, in none of {len(known)} networks")
+
+    def _nothing_measured(self, why: str) -> NoReturn:
+        """Raise the reason for which nothing was measured, after a note that all is to be measured again."""
+        self._again(self.records)
+        error = Unreachable if self.limits else MeasureError
+        raise error(f"{why}; mend it and run this again: the study is kept, and what failed is measured again")
+
+    def _again(self, records: Iterable[Record]) -> None:
+        """Journal that records are to be measured again."""
+        if candidates := [r.candidate for r in records if r.candidate not in self.journal.again]:
+            self.store.append("retry", {"candidates": [dict(c) for c in candidates]})
+            self.journal.again.update(candidates)
 
     def _known(self) -> list[Record]:
         """The records that are whole under the limits of now: what was cut short by limits that have since been
@@ -226,16 +283,25 @@ class Study:
         """Whether all that is not measured was foretold, and that is all that is asked for, or breaks a limit."""
         if record.status == "failed" or not _foretold(record):
             return False
-        needed = {m.name for m in self.objectives} | {limit.metric for limit in self.limits}
-        return bool(broken(self.limits, record.values)) or needed <= record.values.keys()
+        return bool(broken(self.limits, record.values)) or self._needed <= record.values.keys()
 
     def _settled(self, record: Record) -> bool:
         """Whether a record stands, whatever becomes of the others."""
         if record.status == "failed":
-            return not _lost_device(record)
+            changed = record.provenance.get(BY, self._failed_by) != self._failed_by
+            return not (changed or _lost_device(record) or record.candidate in self.journal.again)
         measured = {name: record.values[name] for name in record.values.keys() - _stopped(record)}
-        needed = {m.name for m in self.objectives} | {limit.metric for limit in self.limits}
-        return bool(broken(self.limits, measured)) or needed <= measured.keys()
+        return bool(broken(self.limits, measured)) or self._needed <= measured.keys()
+
+    @property
+    def _needed(self) -> set[str]:
+        """The metrics that are asked for."""
+        return {m.name for m in self.objectives} | {limit.metric for limit in self.limits}
+
+    @cached_property
+    def _failed_by(self) -> str:
+        made = getattr(self.net, "code", type(self.net))
+        return failed_by([made, *(m.code for m in self.measurers)], self._needed)
 
     def _lost(self) -> set[Candidate]:
         """Who was stopped and is dominated even with the best values that it may have."""
@@ -250,8 +316,10 @@ class Study:
         known = self._known()
         settled = {r.candidate for r in known}
         # Who was stopped and is no longer dominated may be on the front: first of all it is measured whole. So is who
-        # was on its way when the device was lost.
-        again = [r.candidate for r in self.records if (_stopped(r) or _lost_device(r)) and r.candidate not in settled]
+        # was on its way when the device was lost, and who failed and is to be measured again.
+        again = [
+            r.candidate for r in self.records if (_stopped(r) or r.status == "failed") and r.candidate not in settled
+        ]
         candidates = again[:n] or strategy.ask(self.problem, known, n)
         if not candidates:
             return
@@ -298,11 +366,13 @@ class Study:
                     break
             else:
                 missing = [m.name for m in self.objectives if m.name not in found]
-                missing += [x for x in limited if x not in found]
+                missing += sorted(limited - found.keys() - {*missing})
                 if missing:
-                    raise MeasureError(f"{missing[0]!r} was not measured")
+                    about[MISSING] = missing[0]
+                    raise MeasureError(f"{missing[0]!r} was not measured ({nearest(missing[0], found)})")
         except Exception as error:  # whatever a person's network raises: the search goes on
             about |= {"device_lost": True} if isinstance(error, DeviceLost) else {}
+            about[BY] = self._failed_by
             reason = one_line(error) or type(error).__name__
         about |= {"time": round(begin, 3), "seconds": round(time.time() - begin, 3)}
         status = "failed" if reason else "infeasible" if self._breaks(found) else "ok"
@@ -324,8 +394,7 @@ class Study:
         took = [r.provenance["device_seconds"] for r in records if "device_seconds" in r.provenance]
         if not took or float(np.median(took[-20:])) < DEAR_S:
             return {}
-        wanted = {m.name for m in self.objectives} | {limit.metric for limit in self.limits}
-        own = {m.name: m for m in measurer.metrics if m.name in wanted}
+        own = {m.name: m for m in measurer.metrics if m.name in self._needed}
         told = strategy.foretell(self.problem, records, candidate, list(own))
         found: dict[str, Measurement] = {}
         for name, metric in own.items():
@@ -381,13 +450,22 @@ class Study:
             raise NetwrightError(f"warm= holds records of another space: {error}") from None
         return record
 
-    def _check_same(self, header: Mapping[str, Any]) -> None:
-        for name in {**header, **self._header}:
-            then, now = header.get(name), self._header.get(name)
-            if then != now:
-                raise StoreError(
-                    f"{self._where()} holds another study: {difference(name, then, now)}; use another output directory"
-                )
+    def _replay(self) -> None:
+        """Read the journal, or begin it. Raises :class:`StoreError` where it is of another study."""
+        self.store.begin("study", self._header)
+        header = next((body for kind, body in self.store.read() if kind == "study"), {})
+        try:  # before its candidates are read, which another space has not
+            differs = other_study(header, self._header)
+        except (AttributeError, LookupError, TypeError):
+            differs = "its first entry cannot be read"
+        if differs:
+            raise StoreError(f"{self._where()} holds another study: {differs}; use another output directory")
+        self.journal = read_journal(self.store, self.net.space.candidate)
+
+    def _note_limits(self) -> None:
+        if self.journal.limits != self.limits:
+            self.store.append("limits", {"limits": [[x.metric, x.op, x.bound, x.unit] for x in self.limits]})
+            self.journal.limits = self.limits
 
     def _where(self) -> str:
         return str(getattr(self.store, "path", "the store"))
@@ -409,8 +487,7 @@ class Study:
     def _unreachable(self) -> str:
         record = self.nearest()
         if record is None:
-            failed = next((r.reason for r in self.records), "nothing was measured")
-            return f"no candidate could be measured: {failed}"
+            return "no candidate could be measured"
         return (
             _nearest_sentence([x for x in self.limits if x.metric in record.values], record.values)
             + f" (network {record.id}, {len(self.journal.found)} measured; the study is kept)"
@@ -433,32 +510,7 @@ def _foretold(record: Record) -> bool:
 
 
 def _nearest_sentence(limits: Sequence[Limit], values: Mapping[str, float]) -> str:
-    wanted = " and ".join(str(limit) for limit in limits)
-    found = ", ".join(f"{limit.metric} {show(values[limit.metric], limit.unit)}" for limit in limits)
+    texts = [(limit, *apart(values[limit.metric], limit)) for limit in limits]
+    wanted = " and ".join(f"{limit.metric} {limit.op} {bound}" for limit, _, bound in texts)
+    found = ", ".join(f"{limit.metric} {value}" for limit, value, _ in texts)
     return f"no candidate keeps {wanted}: the nearest has {found}"
-
-
-def as_json(value: Any) -> Any:
-    """JSON's view of a value: tuples are lists."""
-    if isinstance(value, list | tuple):
-        return [as_json(v) for v in value]
-    if isinstance(value, Mapping):
-        return {k: as_json(v) for k, v in value.items()}
-    return value
-
-
-def difference(name: str, then: Any, now: Any) -> str:
-    """In words, the first thing in which two JSON values differ."""
-    if isinstance(then, Mapping) and isinstance(now, Mapping):
-        key = next(k for k in {**then, **now} if then.get(k) != now.get(k))
-        return difference(f"{name}.{key}", then.get(key), now.get(key))
-    return f"its {name} is {_short(then)}, here it is {_short(now)}"
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "not set"
-    if isinstance(value, list):  # objectives are lists that begin with the name
-        return ", ".join(str(v[0]) if isinstance(v, list) and v else str(v) for v in value)
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,63 @@
+"""Networks that could not be measured: why, and when they are measured again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..core.candidate import digest
+from ..core.code import code_digest
+from ..core.errors import NetwrightError, nearest
+from ..core.record import Record
+
+RETRIES = ("failed",)
+"""What can be measured again."""
+
+TRIED = 3
+"""Networks, the first of a study, that must all lack a metric for it to be one that nothing measures."""
+
+BY, MISSING = "measured_by", "missing"
+"""Entries of a failed record's provenance: what failed to measure it, and the metric that was not among its figures."""
+
+MEASURERS = {
+    "accuracy": "nw.Accuracy(batches)",
+    "latency": 'nw.Latency("onnxruntime,threads=1")',
+    "throughput": 'nw.Throughput("onnxruntime,threads=1")',
+    "memory": 'nw.Memory("onnxruntime,threads=1")',
+    "energy": 'nw.Energy("onnxruntime,threads=1")',
+}
+"""What measures the metrics that recipes know; counts are ``nw.Count(name)``."""
+
+
+def check_retry(retry: str) -> None:
+    """Raise for what cannot be measured again."""
+    if retry and retry not in RETRIES:
+        raise NetwrightError(f"retry is 'failed', or empty to measure nothing again, not {retry!r}")
+
+
+def failed_by(code: Iterable[Any], needed: Iterable[str]) -> str:
+    """A digest of what decides whether a measurement fails, as far as it can be seen: the code that measures, and the
+    metrics that are asked for. Who failed is measured again where it has changed since."""
+    return digest([[code_digest(each) for each in code], sorted(needed)])
+
+
+def commonest(records: Sequence[Record]) -> str:
+    """The reason for which most of the records failed."""
+    (reason, count), *others = Counter(r.reason for r in records).most_common()
+    return f"{reason} (the reason of {count}; there are {len(others)} others)" if others else reason
+
+
+def never_measured(records: Sequence[Record]) -> bool:
+    """Whether one metric was among the figures of none of the records, though all were measured, and there are enough
+    of them to tell."""
+    lacking = {r.provenance.get(MISSING) for r in records}
+    return len(records) >= TRIED and len(lacking) == 1 and None not in lacking
+
+
+def unmeasured(name: str, known: Iterable[str]) -> str:
+    """What to do where nothing measures a metric, in words."""
+    near = nearest(name, known)
+    if near.startswith("did"):
+        return near
+    return f"give what measures it, such as {MEASURERS.get(name, f'nw.Count({name!r})')}; {near}"
