@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from .formats.bundle import Bundle, export, onnx_runner, write_json
 from .given import example_of
 from .measure.quality import proportion
 from .nets.inputs import Inputs
-from .nets.recalibrate import recalibrate
+from .nets.recalibrate import Statistics
 from .nets.state import write_atomically
 from .picks import README, read_json, whole
 from .told import git_commit
@@ -47,7 +49,8 @@ def export_network(job: Job, record: Record, role: str) -> Path:
         return folder
     job.check_device()
     job.watch.stage(f"exporting {record.id} ({role})")
-    network, tuned, accuracies = _finetuned(job, record.candidate)
+    tuned = _finetuned(job, record.candidate)
+    network = tuned.network
     example = example_of(network, job.require_networks())
     formats = list(dict.fromkeys(["onnx", *job.recipe.export.formats]))
     own_file = job.latency.file_name
@@ -55,14 +58,15 @@ def export_network(job: Job, record: Record, role: str) -> Path:
     def about(bundle: Bundle) -> Mapping[str, Any]:
         found = job.latency.of(bundle.files[own_file], example, network)
         test = {**_test_accuracy(job, bundle.files["model.onnx"]), **found}
-        judged = {"accuracy": accuracies["after" if tuned else "before"]} if accuracies else {}
+        judged = {"accuracy": tuned.accuracies["after" if tuned.kept else "before"]} if tuned.accuracies else {}
         return {
             "id": record.id,
             "role": role,
             "candidate": dict(record.candidate),
             "status": record.status,
             "measurements": {name: m.to_json() for name, m in record.measurements.items()},
-            "finetuning": {"kept": tuned, **{k: m.to_json() for k, m in accuracies.items()}},
+            "finetuning": {"kept": tuned.kept, **{k: m.to_json() for k, m in tuned.accuracies.items()}},
+            **({"statistics": tuned.statistics} if tuned.statistics else {}),
             "validation": {name: m.to_json() for name, m in judged.items()},
             "test": {name: m.to_json() for name, m in test.items()},
             "target": job.latency.target,
@@ -84,16 +88,34 @@ def _key(job: Job, record: Record) -> str:
     return f"{record.id} {job.recipe.key('model', 'data', 'train', 'seed', 'export', 'target')}"
 
 
-def _finetuned(job: Job, candidate: Candidate) -> tuple[nn.Module, bool, dict[str, Measurement]]:
-    """The network to hand back, whether it is the fine-tuned one, and validation accuracy before and after."""
-    wish, net = job.recipe.export, job.require_networks()
+@dataclass(frozen=True)
+class _Finetuned:
+    """The network to hand back.
+
+    Args:
+        network: the fine-tuned one, or the plain one where fine-tuning made it worse.
+        kept: whether it is the fine-tuned one.
+        statistics: where its running statistics come from, if it has any.
+        accuracies: validation accuracy ``before`` and ``after`` fine-tuning, as far as there are data and epochs.
+    """
+
+    network: nn.Module
+    kept: bool
+    statistics: Statistics | None
+    accuracies: Mapping[str, Measurement]
+
+
+def _finetuned(job: Job, candidate: Candidate) -> _Finetuned:
+    """Fine-tune a candidate. Its running statistics are then those that fine-tuning has set: computed from all that it
+    was trained on, as it was trained on it."""
+    wish = job.recipe.export
+    plain, statistics = job.network(candidate)
     if not job.recipe.data:
-        return net.extract(candidate).eval(), False, {}
-    plain = recalibrate(net.extract(candidate), job.calibration)
+        return _Finetuned(plain, False, statistics, {})
     found = {"before": job.validation.of(plain)}
     if wish.epochs == 0:
-        return plain, False, found
-    tuned = recalibrate(net.extract(candidate), job.calibration)
+        return _Finetuned(plain, False, statistics, found)
+    tuned = copy.deepcopy(plain)
     finetune(
         tuned,
         Batches(job.data.train, job.recipe.train.batch_size, shuffle=True, augment=job.data.augment),
@@ -102,10 +124,10 @@ def _finetuned(job: Job, candidate: Candidate) -> tuple[nn.Module, bool, dict[st
         weight_decay=job.recipe.train.weight_decay,
         seed=job.recipe.seed,
     )
-    recalibrate(tuned, job.calibration)
     found["after"] = job.validation.of(tuned)
-    kept = found["after"].value >= found["before"].value
-    return (tuned if kept else plain), kept, found
+    if found["after"].value < found["before"].value:
+        return _Finetuned(plain, False, statistics, found)
+    return _Finetuned(tuned, True, "fine-tuned" if statistics else None, found)
 
 
 def _test_accuracy(job: Job, onnx: Path) -> dict[str, Measurement]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor, nn
 
+from .core.candidate import Candidate
 from .core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, nearest
 from .core.front import Front
 from .core.limits import metric_named, parse_limit
@@ -18,13 +20,13 @@ from .core.record import Record
 from .exporting import export_network, write_test_part
 from .formats.bundle import versions, write_json
 from .given import Foreign, data_of, model_of
-from .measure.base import Measurer
+from .measure.base import Measurer, Subject
 from .measure.counts import METRICS, Count, NetworkCounts
 from .measure.latency import Energy, Latency
 from .measure.protocol import Protocol as LatencyProtocol
 from .measure.quality import Accuracy
 from .measure.targets import Target, parse_target
-from .nets.recalibrate import recalibrate
+from .nets.recalibrate import Statistics, needs_recalibration
 from .nets.state import load_state, read_tensors, sha256, state_of, write_tensors
 from .nets.supernet import SuperNet
 from .picks import RUN, RUN_ON_ZEROS, read_json, roles
@@ -47,7 +49,7 @@ from .study.sqlite import SqliteStore
 from .study.study import Step, Study
 from .table import Table
 from .told import story_of
-from .training.data import JUDGED, Batches, Data, Part
+from .training.data import JUDGED, Batches, Data, calibration_batches, drawn
 from .training.loop import Progress, train
 from .training.rules import Sandwich
 
@@ -140,11 +142,24 @@ class Job:
         return "there are no data: the super-network keeps the weights that it comes with"
 
     @cached_property
-    def calibration(self) -> Batches | tuple[()]:
-        """Training inputs for normalisation statistics: the same for every candidate; none without data."""
+    def calibration(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """Training batches for normalisation statistics, as networks are trained on them: the same for every candidate;
+        none without data."""
         if not self.recipe.data or isinstance(self.net, Table):
             return ()
-        return Batches(_drawn(self.data.train, self.recipe.search.calibration, self.recipe.seed), JUDGED)
+        return calibration_batches(self.data, self.recipe.search.calibration, self.recipe.seed)
+
+    def network(self, candidate: Candidate) -> tuple[nn.Module, Statistics | None]:
+        """A candidate's network as the search measures it, and where its running statistics come from, if it has any.
+        Without data they are inherited."""
+        subject = Subject(self.require_networks(), candidate, self.calibration, judge=self._judge)
+        network: nn.Module = subject.module
+        inherited: Statistics | None = "inherited" if needs_recalibration(network) else None
+        return network, subject.statistics or inherited
+
+    @property
+    def _judge(self) -> Measurer | None:
+        return self.validation if self.recipe.data else None
 
     @cached_property
     def target(self) -> Target:
@@ -170,7 +185,7 @@ class Job:
         part = self.data.validation
         if not self.recipe.search.racing:
             return Accuracy(Batches(part, JUDGED))
-        return Accuracy(Batches(_drawn(part, len(part), self.recipe.seed), min(JUDGED, -(-len(part) // 8))))
+        return Accuracy(Batches(drawn(part, len(part), self.recipe.seed), min(JUDGED, -(-len(part) // 8))))
 
     # -- stages ------------------------------------------------------------------------------------------------
 
@@ -213,7 +228,7 @@ class Job:
 
         def judge() -> Mapping[str, float]:
             for name in ("largest", "smallest"):
-                network = recalibrate(net.extract(getattr(net, name)), self.calibration)
+                network, _ = self.network(getattr(net, name))
                 figures[name] = self.validation.of(network).value
             return dict(figures)
 
@@ -394,7 +409,7 @@ class Job:
     def _study_key(self) -> dict[str, Any]:
         recipe = self.recipe.to_json()
         key = {name: recipe[name] for name in ("model", "data", "train", "seed", "threads")}
-        key["calibration"] = self.recipe.search.calibration
+        key["calibration"] = f"{self.recipe.search.calibration} examples as trained on"
         limited = " ".join(self.recipe.limits)
         header = read_journal(SqliteStore(self.study_path)).header if self.study_path.exists() else None
         # Limits come and go: once a study is of a target it stays so, and one that is not never becomes it.
@@ -433,9 +448,3 @@ class Job:
         except OSError:
             raise StoreError(f"another netwright is working on {self.out}; wait for it or use another --out") from None
         return lock
-
-
-def _drawn(part: Part, count: int, seed: int) -> Part:
-    """At most ``count`` examples at random, in random order: the same for the same seed."""
-    picked = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))[:count]
-    return Part(part.inputs[picked], part.labels[picked])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from netwright.core.errors import NetwrightError
+from netwright.core.errors import MeasureError, NetwrightError
 from netwright.nets.inputs import call
-from netwright.nets.recalibrate import needs_recalibration, recalibrate
+from netwright.nets.recalibrate import better_statistics, needs_recalibration, recalibrate
 
 
 class Net(nn.Module):
@@ -126,3 +129,116 @@ def test_statistics_of_an_active_candidate_reach_the_whole(make: Callable[[str],
     gone = [i for i in range(13) if i not in kept]
     torch.testing.assert_close(case.net.module.norm.running_mean[kept], extracted.norm.running_mean)
     assert torch.equal(case.net.module.norm.running_mean[gone], before[gone])
+
+
+# -- batches of any kind -----------------------------------------------------------------------------------------
+
+
+class TimeFirst(nn.Module):
+    """Takes (time, batch, features)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        return self.norm((x if scale is None else x * scale).permute(1, 2, 0))
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [lambda x: x, lambda x: (x, torch.arange(5)), lambda x: {"x": x}, lambda x: {"x": x, "labels": torch.arange(5)},
+     lambda x: ({"x": x}, 1), lambda x: [(x, None), 1]],
+)  # fmt: skip
+def test_inputs_are_found_in_batches_of_any_kind(batch: Callable[[Tensor], Any]) -> None:
+    x = torch.randn(7, 5, 3)
+    network: Any = recalibrate(TimeFirst(), [batch(x)])
+    torch.testing.assert_close(network.norm.running_mean, x.mean((0, 1)))
+
+
+def test_several_inputs_without_labels_are_told_by_the_example() -> None:
+    network, x, scale = TimeFirst(), torch.randn(7, 5, 3), torch.full((), 2.0)
+    network.example_inputs = (x, scale)  # type: ignore[assignment]
+    for batch in ((x, scale), (x, scale, torch.arange(5)), ((x, scale), torch.arange(5))):
+        recalibrate(network, [batch])
+        torch.testing.assert_close(network.norm.running_mean, 2 * x.mean((0, 1)))
+
+
+@pytest.mark.parametrize("batch", [(), {"y": torch.ones(2)}, ({"x": torch.ones(2, 2, 3), "y": 1}, 1)])
+def test_a_batch_that_the_network_does_not_take_is_told_and_changes_nothing(batch: Any) -> None:
+    network = TimeFirst()
+    network.norm.running_mean.fill_(3.0)
+    with pytest.raises(NetwrightError, match="calibration batch"):
+        recalibrate(network, [torch.randn(7, 5, 3), batch])
+    assert network.norm.running_mean.tolist() == [3.0] * 3
+
+
+class Drawing:
+    """Batches that draw from all three generators each time."""
+
+    def __iter__(self) -> Any:
+        for _ in range(2):
+            yield torch.randn(4, 1, 5, 5) + random.random() + np.random.rand()
+
+
+def test_what_batches_draw_is_the_same_for_every_network_and_disturbs_nobody() -> None:
+    network = Net()
+    twin = copy.deepcopy(network)
+    states = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    recalibrate(network, Drawing())
+    assert torch.equal(torch.random.get_rng_state(), states[0])
+    assert np.array_equal(np.random.get_state()[1], states[1]) and random.getstate() == states[2]
+    torch.rand(1), random.random(), np.random.rand()
+    recalibrate(twin, Drawing())
+    assert all(torch.equal(v, twin.state_dict()[k]) for k, v in network.state_dict().items())
+
+
+def test_norms_that_do_not_run_keep_what_they_have() -> None:
+    network = Net()
+    network.spare = nn.BatchNorm2d(2)
+    network.spare.running_mean.fill_(5.0)
+    recalibrate(network, [torch.randn(4, 1, 5, 5)])
+    assert network.spare.running_mean.tolist() == [5.0, 5.0]
+
+
+def test_a_network_that_writes_into_its_inputs_leaves_the_batches_alone() -> None:
+    class Scaling(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.mul_(10))
+
+    batch = torch.randn(4, 1, 5, 5)
+    before = batch.clone()
+    recalibrate(Scaling(), [batch])
+    assert torch.equal(batch, before)
+
+
+# -- the better of two -------------------------------------------------------------------------------------------
+
+
+def test_the_better_statistics_are_kept() -> None:
+    batch = torch.randn(16, 1, 5, 5)
+    own = recalibrate(Net(), [batch + 1])
+    given = {k: v.clone() for k, v in own.state_dict().items()}
+
+    def prefers(value: Tensor) -> Callable[[nn.Module], float]:
+        return lambda network: float((network.norm.running_mean - value).abs().max())  # type: ignore[union-attr, operator]
+
+    new = recalibrate(copy.deepcopy(own), [batch]).norm.running_mean  # type: ignore[union-attr]
+    assert better_statistics(own, [batch], prefers(given["norm.running_mean"])) == "inherited"
+    assert all(torch.equal(v, given[k]) for k, v in own.state_dict().items())
+    assert better_statistics(own, [batch], lambda network: 1.0) == "inherited", "no worse is good enough"
+    assert better_statistics(own, [batch], prefers(new)) == "recomputed"  # type: ignore[arg-type]
+    assert torch.equal(own.norm.running_mean, new)  # type: ignore[union-attr, arg-type]
+
+
+def test_statistics_that_cannot_be_judged_are_worst() -> None:
+    network = Net()
+    network.norm.running_mean.fill_(float("nan"))
+
+    def loss(network: Any) -> float:
+        if network.norm.running_mean.isnan().any():
+            raise MeasureError("not finite")
+        return 1.0
+
+    assert better_statistics(network, [torch.randn(4, 1, 5, 5)], loss) == "recomputed"
+    assert better_statistics(nn.Linear(1, 1), iter([]), loss) == "inherited"

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import netwright as nw
+from netwright.training.data import calibration_batches
 
 
 def part(n: int) -> nw.Part:
@@ -59,3 +60,20 @@ def test_a_part_must_be_whole() -> None:
     for inputs, labels in ((3, 2), (0, 0), (0, 1)):
         with pytest.raises(nw.NetwrightError, match="inputs"):
             nw.Part(torch.zeros(inputs, 1), torch.zeros(labels, dtype=torch.int64))
+
+
+def test_calibration_batches_are_drawn_once_as_networks_are_trained() -> None:
+    def moved(x: torch.Tensor) -> torch.Tensor:
+        return x + torch.rand(len(x), 1) / 2
+
+    data = nw.Data(part(300), part(2), part(2), augment=moved)
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    first, again = calibration_batches(data, 200, 0), calibration_batches(data, 200, 0)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert [len(labels) for _, labels in first] == [100, 100]
+    assert all(torch.equal(a, b) for x, y in zip(first, again, strict=True) for a, b in zip(x, y, strict=True))
+    inputs, labels = map(torch.cat, zip(*first, strict=True))
+    assert len(set(labels.tolist())) == 200 and 0 < float((inputs[:, 0] - labels).max()) < 0.5
+    assert not torch.equal(torch.cat([x for x, _ in calibration_batches(data, 200, 1)]), inputs)
+    assert len(calibration_batches(data, 1000, 0)) == 3

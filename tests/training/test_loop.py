@@ -378,3 +378,18 @@ def test_finetuning_stops_at_a_loss_that_is_no_number() -> None:
         network.classifier.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
     with pytest.raises(TrainingError, match="epoch 1"):
         nw.finetune(network, loader(), epochs=1, lr=0.1)
+
+
+# -- running statistics ------------------------------------------------------------------------------------------
+
+
+def test_the_shared_statistics_are_those_of_the_largest() -> None:
+    net, part = small(), blobs(12)
+    alone = net.extract(net.largest).train()
+    alone(part.inputs)
+    net.module.train()
+    nw.rules.Sandwich(random=2).step(net, part.inputs, part.labels, F.cross_entropy, np.random.default_rng(0))
+    found, wanted = net.module.state_dict(), alone.state_dict()
+    names = [name for name in wanted if "running" in name or "tracked" in name]
+    assert names and all(torch.equal(found[name], wanted[name]) for name in names)
+    assert all(m.track_running_stats for m in net.module.modules() if isinstance(m, nn.BatchNorm2d))

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.candidate import Candidate
 from ..core.metric import Measurement, Metric
 from ..core.space import Space
+
+if TYPE_CHECKING:
+    from ..nets.recalibrate import Statistics
 
 
 class Searchable(Protocol):
@@ -55,6 +58,8 @@ class Subject:
         calibration: batches for the normalisation statistics of the extracted network; ``()`` leaves them as they
             are, and None too, with a warning where there are any.
         race: when measuring may stop early; None measures whole.
+        judge: a measurer of how well a network does. By its first metric the largest network, which may have statistics
+            of its own, keeps them or has them recomputed, whichever is better; the others always have.
     """
 
     def __init__(
@@ -63,28 +68,42 @@ class Subject:
         candidate: Candidate,
         calibration: Iterable[Any] | None = None,
         race: Race | None = None,
+        judge: Measurer | None = None,
     ) -> None:
         self.net, self.candidate, self.calibration, self.race = net, candidate, calibration, race
+        self.statistics: Statistics | None = None
+        """Where the running statistics of :attr:`module` come from, once it was asked for and calibrated."""
+        self._judge = judge
         self._files: dict[str, Path] = {}
         self._found: dict[Hashable, Mapping[str, Measurement]] = {}
 
     @cached_property
     def module(self) -> Any:
         """The extracted network, recalibrated, in evaluation mode."""
-        from ..nets.recalibrate import needs_recalibration, recalibrate
+        from ..nets.recalibrate import better_statistics, needs_recalibration, recalibrate
 
         module = self.net.extract(self.candidate)
-        if isinstance(self.calibration, tuple) and not self.calibration:
+        if (isinstance(self.calibration, tuple) and not self.calibration) or not needs_recalibration(module):
             return module.eval()
-        if self.calibration is not None:
-            return recalibrate(module, self.calibration)
-        if needs_recalibration(module):
+        if self.calibration is None:
             warnings.warn(
                 "the network has running statistics that belong to no single sub-network; give the study "
                 "calibration=, batches of training inputs, to have them recalibrated for each candidate",
                 stacklevel=2,
             )
-        return module.eval()
+            return module.eval()
+        if self._judge and self.candidate == self.net.space.largest:
+            self.statistics = better_statistics(module, self.calibration, self._loss)
+            return module
+        self.statistics = "recomputed"
+        return recalibrate(module, self.calibration)
+
+    def _loss(self, module: Any) -> float:
+        """How well this network does by the judge's first metric; less is better."""
+        assert self._judge is not None
+        alone, metric = Subject(self.net, self.candidate, ()), self._judge.metrics[0]
+        alone.__dict__["module"] = module
+        return metric.loss(self._judge.measure(alone)[metric.name].value)
 
     @property
     def example_inputs(self) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..core.errors import MeasureError, NetError, one_line
 from ..core.metric import AT_BEST, CHANCE, Measurement, Metric
-from ..nets.inputs import call
+from ..nets.inputs import call, fresh
 from ..nets.labelled import IGNORED, answers_of, pair_of, scores_of
 from ..nets.layout import channels_last
 from .base import Measurer, Subject
@@ -90,7 +90,7 @@ class Accuracy(Measurer):
             for batch in self.loader:
                 try:
                     inputs, labels = pair_of(batch)
-                    scores = scores_of(call(network, inputs))
+                    scores = scores_of(call(network, fresh(inputs)))
                     if not torch.isfinite(scores).all():
                         raise MeasureError("the network's outputs are not finite numbers")
                     answers = answers_of(scores, labels)

@@ -1,55 +1,149 @@
-"""Normalisation statistics of a sub-network: those of the shared weights are nobody's."""
+"""Normalisation statistics of a sub-network: those of the shared weights are the largest's, at best."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from math import inf
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..core.errors import NetError
-from .inputs import call, inputs_of
+from ..core.errors import MeasureError, NetError, one_line
+from .inputs import Inputs, call, fresh, inputs_of
+from .labelled import pair_of
 from .layout import channels_last
+
+Statistics = Literal["inherited", "recomputed", "fine-tuned"]
+"""Where running statistics come from: slices of the shared ones, calibration batches, or fine-tuning."""
 
 
 def needs_recalibration(network: nn.Module) -> bool:
     """Whether the network holds running statistics."""
-    return any(isinstance(m, _BatchNorm) and m.track_running_stats for m in network.modules())
+    return bool(_norms(network))
 
 
-@torch.no_grad()
-def recalibrate(network: nn.Module, batches: Iterable[Any]) -> nn.Module:
+def recalibrate(network: nn.Module, batches: Iterable[Any], seed: int = 0) -> nn.Module:
     """Replace the running statistics of batch normalisation by the average over ``batches``, in place.
 
     Everything else (dropout among it) is in evaluation mode meanwhile. Yu and Huang, "Universally slimmable
-    networks" (2019), section 3.3, find that one pass over a thousand images is enough.
+    networks" (2019), section 3.3, find that one pass over a thousand images is enough. Give batches as the network was
+    trained on: statistics of plain images are wrong for one that was trained on augmented ones.
 
     Args:
-        network: left in evaluation mode.
-        batches: inputs, or tuples whose first entry is the input; see :func:`netwright.nets.inputs.inputs_of`.
+        network: left in evaluation mode. Its statistics are as they were where it raises.
+        batches: inputs, pairs (inputs, labels), or dicts of keyword inputs (``labels`` among them are left out).
+        seed: of what the batches draw (their order, augmentation): the same for every network.
+
+    Raises :class:`NetError` where there are no batches, or where the network cannot be called with them.
     """
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = _norms(network)
     network.eval()
     if not norms:
         return network
-    remaining = iter(batches)
-    first = next(remaining, None)
-    if first is None:
-        raise NetError("there are no batches to recalibrate with; is the loader used up?")
-    momenta = [m.momentum for m in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over the batches
-        norm.train()
-    try:
-        with channels_last(network):
+    with seeded(seed), torch.no_grad(), channels_last(network):
+        remaining = iter(batches)
+        first = next(remaining, None)
+        if first is None:
+            raise NetError("there are no batches to recalibrate with; is the loader used up?")
+        given, momenta, unused = _statistics(norms), [m.momentum for m in norms], norms
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches
+            norm.train()
+        try:
             for batch in chain([first], remaining):
-                call(network, inputs_of(batch))
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()
+                _run(network, batch)
+            unused = [norm for norm in norms if not norm.num_batches_tracked]  # a skipped block's, for one
+        finally:
+            _put_back(unused, given)
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+                norm.eval()
     return network
+
+
+def better_statistics(
+    network: nn.Module, batches: Iterable[Any], loss: Callable[[nn.Module], float], seed: int = 0
+) -> Statistics:
+    """Keep the network's own running statistics, or :func:`recalibrate` it where that makes the loss lower, in place.
+
+    Args:
+        network: one that may have statistics of its own, such as the largest of a pre-trained super-network.
+        batches, seed: see :func:`recalibrate`.
+        loss: how well a network does, less is better. What cannot be judged counts as worst.
+
+    Returns which they are.
+    """
+    norms = _norms(network)
+    network.eval()
+    if not norms:
+        return "inherited"
+
+    def judged() -> float:
+        try:
+            return loss(network)
+        except MeasureError:
+            return inf
+
+    own, given = judged(), _statistics(norms)
+    recalibrate(network, batches, seed)
+    if judged() < own:
+        return "recomputed"
+    _put_back(norms, given)
+    return "inherited"
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The random generators of PyTorch, NumPy and Python from a seed; afterwards as they were."""
+    before = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+
+
+def _norms(network: nn.Module) -> list[_BatchNorm]:
+    return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+
+
+def _statistics(norms: list[_BatchNorm]) -> dict[_BatchNorm, dict[str, Tensor]]:
+    return {norm: {k: v.clone() for k, v in norm.named_buffers(recurse=False)} for norm in norms}
+
+
+def _put_back(norms: Iterable[_BatchNorm], given: Mapping[_BatchNorm, Mapping[str, Tensor]]) -> None:
+    for norm in norms:
+        for name, buffer in norm.named_buffers(recurse=False):
+            buffer.copy_(given[norm][name])
+
+
+def _run(network: nn.Module, batch: Any) -> None:
+    inputs = _inputs(network, batch)
+    try:
+        call(network, fresh(inputs))  # the batches may be used again, and a network may write into them
+    except TypeError as error:  # of another number, or by other names
+        raise NetError(
+            f"the network cannot be called with the inputs of a calibration batch: {one_line(error)}; batches are "
+            "inputs, pairs (inputs, labels), or dicts of keyword inputs"
+        ) from error
+
+
+def _inputs(network: nn.Module, batch: Any) -> Inputs:
+    """The inputs of a batch: of several positional ones as many as the network's example has."""
+    if isinstance(batch, Mapping):
+        return pair_of(batch)[0] if "labels" in batch else batch
+    example = getattr(network, "example_inputs", None)
+    if isinstance(batch, tuple | list) and (not batch or (type(example) is tuple and isinstance(batch[0], Tensor))):
+        return tuple(batch[: len(example or ())])
+    return inputs_of(batch)

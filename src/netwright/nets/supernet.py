@@ -130,7 +130,8 @@ class SuperNet:
     def extract(self, candidate: Candidate) -> nn.Module:
         """The sub-network as a plain module of the model's own classes, with weights of its own.
 
-        Its normalisation statistics are slices of the shared ones: :func:`netwright.recalibrate` it before use.
+        Its normalisation statistics are slices of the shared ones, which are right for the largest alone, if for any:
+        :func:`netwright.recalibrate` it before use.
         The attribute ``example_inputs`` holds the super-network's, ``candidate`` the candidate's choices, and
         ``batch_dims`` the super-network's where they are known.
         """

@@ -62,7 +62,8 @@ class Study:
         limits: such as ``"latency <= 5 ms"``, on any metric of ``objectives`` or ``record``. They may differ from
             the last time: every record is judged by the limits of now.
         record: further measurers, whose metrics are stored beside the objectives.
-        calibration: batches for the normalisation statistics of each candidate.
+        calibration: batches for the normalisation statistics of each candidate, as the network was trained on
+            (augmented); what they draw is the same for all. The largest keeps its own where these are better.
         seed: of everything random.
         warm: records of another study of the same space (another device, dataset or super-network), for strategies to
             start from. They are never part of the front, and are looked at for the objectives' and limits' names.
@@ -337,7 +338,8 @@ class Study:
         begin = time.time()
         found: dict[str, Measurement] = {}
         race = self._race(found) if self.racing else None
-        subject = Subject(self.net, candidate, self.calibration, race)
+        judge = next((m for m in self.measurers if m.learned), None)
+        subject = Subject(self.net, candidate, self.calibration, race, judge)
         reason = ""
         about = dict(provenance)
         limited = {limit.metric for limit in self.limits}
@@ -374,6 +376,7 @@ class Study:
             about |= {"device_lost": True} if isinstance(error, DeviceLost) else {}
             about[BY] = self._failed_by
             reason = one_line(error) or type(error).__name__
+        about |= {"statistics": subject.statistics} if subject.statistics else {}
         about |= {"time": round(begin, 3), "seconds": round(time.time() - begin, 3)}
         status = "failed" if reason else "infeasible" if self._breaks(found) else "ok"
         reason = reason or explain(self.limits, found)

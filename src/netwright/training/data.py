@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import NetwrightError
+from ..nets.recalibrate import seeded
 
 JUDGED = 128
 """Examples of a batch where networks only run: more of them do not stay in a processor's caches, and take memory."""
@@ -89,3 +90,23 @@ class Batches:
             picked = order[i * self.size : (i + 1) * self.size]
             inputs = self.part.inputs[picked]
             yield self.augment(inputs) if self.augment else inputs, self.part.labels[picked]
+
+
+def drawn(part: Part, count: int, seed: int) -> Part:
+    """At most ``count`` examples at random, in random order: the same for the same seed."""
+    picked = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))[:count]
+    return Part(part.inputs[picked], part.labels[picked])
+
+
+def calibration_batches(data: Data, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Batches for normalisation statistics: training examples as networks are trained on them, drawn once.
+
+    Args:
+        data: of which the training part and ``augment`` are used.
+        count: of examples, at most.
+        seed: of what is drawn, augmentation included.
+    """
+    part = drawn(data.train, count, seed)
+    size = -(-len(part) // -(-len(part) // JUDGED))  # even batches: each counts the same
+    with seeded(seed):
+        return list(Batches(part, size, augment=data.augment))
