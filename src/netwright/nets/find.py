@@ -14,6 +14,7 @@ from .axes import Depth, Kernel, Slot, Width, fractions
 from .cut import Anatomy, Gives
 from .labels import RIGID
 from .layers import CONVOLUTIONS, is_transposed_linear
+from .makers import made_by_constants
 from .ties import Ties
 from .trace import Trace
 
@@ -37,6 +38,7 @@ def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str, str])
         if not np.all(row == RIGID)
     }
     taken: set[str] = set()
+    constant = made_by_constants(anatomy, ties)
     for key, members in _groups(labels):
         name = _name(anatomy, key, taken)
         whole = len(members)
@@ -45,13 +47,17 @@ def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str, str])
             for owner in owners:
                 reasons.setdefault(owner, "its channels are tied to one another: they stay or go together")
             continue
+        if constant[members].all():
+            for owner in owners:
+                reasons.setdefault(owner, f"its {whole} channels are those of a constant, each with its own meaning")
+            continue
         slots = _slots(members, {k: labels[k] for k in key})
         if slots is None:
             for owner in owners:
                 reasons.setdefault(owner, f"its {whole} channels do not lie one behind the other")
             continue
-        made = [s.block for s in slots if _is_made(anatomy, s)]
-        step = gcd(*(made or [s.block for s in slots]))
+        blocks = [s.block for s in slots if _is_made(anatomy, s)]
+        step = gcd(*(blocks or [s.block for s in slots]))
         # A channel may stand for a block of indices (a head, a group), which counts towards the multiple.
         options = fractions(whole, SHARES, max(1, round_to // step))
         if len(options) > 1:

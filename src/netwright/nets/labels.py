@@ -35,6 +35,10 @@ class Labels:
         self._cause[labels] = self.now
         return labels
 
+    def none(self) -> np.ndarray:
+        """Marks for all labels that there are: none is set."""
+        return np.zeros(self._used, dtype=bool)
+
     def find(self, labels: np.ndarray) -> np.ndarray:
         """The representative of each label's set."""
         found = self._root[labels]

@@ -13,6 +13,7 @@ it in the weights and found the network's output unchanged, and has run the netw
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -27,6 +28,10 @@ class Ties:
 
     Args:
         trace: of the whole network.
+
+    Attributes:
+        ops: the operators that the outputs depend on.
+        known: labels of the tensors that these read and write, by position.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -45,6 +50,9 @@ class Ties:
         for position, buffer in enumerate(trace.buffers):
             if buffer in trace.outputs and position in self.known:
                 self.labels.rigid(*self.known[position])
+        self.labels.now += 1
+        self.ops = [trace.ops[at] for at in sorted(live)]
+        self._keep_unread()
 
     def of(self, position: int) -> Rows:
         """The labels of a tensor, resolved: equal labels stay or go together; 0 stays."""
@@ -56,6 +64,8 @@ class Ties:
         if not len(causes) or not np.all(causes):
             return None
         cause = int(causes[0])
+        if cause > len(self.trace.ops) + 1:
+            return "the example inputs do not reach all of its indices: they count positions or rows, not channels"
         if cause > len(self.trace.ops):
             return "its channels are an output of the network"
         op = self.trace.ops[cause - 1]
@@ -110,14 +120,51 @@ class Ties:
         for position in op.writes:
             self.known.setdefault(position, [self.labels.fixed(n) for n in self.trace.shapes[position]])
 
+    def _keep_unread(self) -> None:
+        """Where an index meets no operator, its whole dimension cannot shrink: what the network takes of it is decided
+        by place (positions up to the example's length), and nothing that is not read can be proved."""
+        for position in (*self.trace.names.values(), *(p for op in self.ops for p in op.reads)):
+            self.read(position)
+        read = self.labels.none()
+        for op in self.ops:
+            rows = [row for position in op.reads for row in self.read(position)]
+            if not self._is_view(op):  # which hands all on that it does not cut off, and reads nothing
+                passed = self.labels.none()
+                for position in op.writes:
+                    for row in self.known[position]:
+                        passed[self.labels.find(row)] = True
+                for row in rows:
+                    found = self.labels.find(row)
+                    read[found[~passed[found]]] = True
+        for rows in self.known.values():
+            for row in rows:
+                if not np.all(read[self.labels.find(row)] | (self.labels.causes(row) > 0)):
+                    self.labels.rigid(row)
+
+    def _is_view(self, op: Op) -> bool:
+        """Whether an operator gives a part of what it is given, in another arrangement, and computes nothing."""
+        buffers = self.trace.buffers
+        return bool(op.writes) and {buffers[p] for p in op.writes} == {buffers[p] for p in op.reads}
+
     def argument(self, op: Op, at: int) -> Rows | None:
         """The labels of an operator's argument; None where that is no tensor."""
         value = op.args[at] if at < len(op.args) else None
         return self.read(value.position) if isinstance(value, Ref) else None
 
-    def shape(self, op: Op, at: int) -> tuple[int, ...]:
-        """The shape of an operator's argument, a tensor."""
-        return self.trace.shapes[op.args[at].position]
+    def broadcast(self, positions: Sequence[int], out: tuple[int, ...]) -> Rows:
+        """The labels of what tensors give index by index, broadcast to the shape ``out``."""
+        result: list[np.ndarray | None] = [None] * len(out)
+        for position in positions:
+            labels = self.read(position)
+            for dim in range(1, min(len(labels), len(out)) + 1):
+                if len(labels[-dim]) == 1 and out[-dim] != 1:
+                    continue  # broadcast: says nothing about the result's indices
+                known = result[-dim]
+                if known is None:
+                    result[-dim] = labels[-dim]
+                else:
+                    self.labels.unite(known, labels[-dim])
+        return [x if x is not None else self.labels.fixed(n) for x, n in zip(result, out, strict=True)]
 
     # -- reshapes ----------------------------------------------------------------------------------------------
 

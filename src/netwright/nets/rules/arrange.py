@@ -68,11 +68,11 @@ def index_(ties: Ties, op: Op) -> Rows | None:
     at = [d for d, index in enumerate(which) if index is not None]
     if labels is None or not at or at != list(range(at[0], at[-1] + 1)):
         return None
-    shapes = [ties.trace.shapes[which[d].position] for d in at]
     for d in at:
         ties.labels.rigid(labels[d])
-    new = np.broadcast_shapes(*shapes)
-    return [*labels[: at[0]], *(ties.labels.fixed(n) for n in new), *labels[at[-1] + 1 :]]
+    numbers = [which[d].position for d in at]
+    new = ties.broadcast(numbers, np.broadcast_shapes(*(ties.trace.shapes[p] for p in numbers)))
+    return [*labels[: at[0]], *new, *labels[at[-1] + 1 :]]
 
 
 @rule("index_select", "index_add", "scatter_add", "gather")
@@ -168,8 +168,9 @@ def split(ties: Ties, op: Op) -> Rows | None:
     sizes = [ties.trace.shapes[p][at] for p in op.writes]
     _pieces(ties, op, sizes, at)
     if len(set(sizes)) == 1:  # a split in equal parts stays one only if they shrink together
-        for position in op.writes[1:]:
-            ties.labels.unite(ties.known[op.writes[0]][at], ties.known[position][at])
+        used = [position for position in op.writes if ties.is_used(position)]
+        for position in used[1:]:
+            ties.labels.unite(ties.known[used[0]][at], ties.known[position][at])
     return ties.known[op.writes[0]]
 
 
@@ -226,7 +227,9 @@ def constant_pad_nd(ties: Ties, op: Op) -> Rows | None:
     for i in range(len(pads) // 2):
         before, after = pads[2 * i], pads[2 * i + 1]
         own = result[-1 - i]
-        own = own[max(0, -before) : len(own) + min(0, after)]
+        start, stop = max(0, -before), len(own) + min(0, after)
+        ties.labels.rigid(own[:start], own[stop:])  # cut off by number
+        own = own[start:stop]
         zeros = ties.labels.fixed(max(0, before)), ties.labels.fixed(max(0, after))
         result[-1 - i] = np.concatenate([zeros[0], own, zeros[1]])
     return result

@@ -45,19 +45,7 @@ def _constant(ties: Ties, op: Op) -> Rows | None:
 
 @rule(*ELEMENTWISE)
 def _elementwise(ties: Ties, op: Op) -> Rows | None:
-    out = ties.trace.shapes[op.writes[0]]
-    result: list[np.ndarray | None] = [None] * len(out)
-    for position in op.reads:
-        labels = ties.read(position)
-        shape = ties.trace.shapes[position]
-        for dim in range(1, len(shape) + 1):
-            if dim > len(out) or (shape[-dim] == 1 and out[-dim] != 1):
-                continue  # broadcast: says nothing about the result's indices
-            if result[-dim] is None:
-                result[-dim] = labels[-dim]
-            else:
-                ties.labels.unite(result[-dim], labels[-dim])  # type: ignore[arg-type]
-    return [x if x is not None else ties.labels.fixed(n) for x, n in zip(result, out, strict=True)]
+    return ties.broadcast(op.reads, ties.trace.shapes[op.writes[0]])
 
 
 @rule(*REDUCTIONS)
@@ -274,8 +262,7 @@ def embedding(ties: Ties, op: Op) -> Rows | None:
     if weight is None:
         return None
     ties.labels.rigid(weight[0])
-    shape = ties.shape(op, 1)
-    return [*(ties.labels.fixed(n) for n in shape), weight[1]]
+    return [*(ties.argument(op, 1) or []), weight[1]]
 
 
 @rule("_fft_r2c", "_fft_c2c", "_fft_c2r")
