@@ -15,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import CheckpointError, TrainingError, one_line
-from ..nets.inputs import call
+from ..nets.inputs import call, tensors_in
+from ..nets.labelled import pair_of
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
-from .losses import Loss, cross_entropy
+from .losses import Loss, cross_entropy, scalar
 from .rules import Rule, Sandwich
 
 
 class Loader(Protocol):
-    """(inputs, labels) batches, anew at each iteration; a torch DataLoader is one."""
+    """Batches of inputs and labels, anew at each iteration; a torch DataLoader is one."""
 
     def __iter__(self) -> Any: ...
     def __len__(self) -> int: ...
@@ -72,12 +73,13 @@ def train(
 
     Args:
         net: the super-network; left in evaluation mode.
-        loader: batches of (inputs, labels).
+        loader: batches of (inputs, labels), or dicts with ``labels`` among the inputs.
         epochs: passes over the loader.
         lr: the highest learning rate.
         weight_decay: for tensors of two or more dimensions.
         rule: who is sampled each step; :class:`Sandwich` by default.
-        loss: of outputs and labels.
+        loss: of outputs and labels, a scalar; by default :func:`~netwright.training.losses.cross_entropy` of class
+            scores of any shape. What sub-networks learn from the largest follows from it.
         seed: of everything random.
         checkpoint: a file that holds the state after each epoch; training goes on from it where it exists.
         key: names what is trained; a checkpoint with another key is refused.
@@ -117,7 +119,7 @@ def finetune(
     """Train a stand-alone network, in place, as :func:`train` does; left in evaluation mode."""
 
     def step(inputs: Any, labels: Any) -> float:
-        value = loss(call(network, inputs), labels)
+        value = scalar(loss(call(network, inputs), labels))
         value.backward()
         return float(value.detach())
 
@@ -188,7 +190,8 @@ class _Run:
         """One pass over the loader; saves the state at its end."""
         self.module.train()
         total, seen, began = 0.0, 0, time.perf_counter()
-        for i, (inputs, labels) in enumerate(self.loader):
+        for i, batch in enumerate(self.loader):
+            inputs, labels = pair_of(batch)
             at = epoch * len(self.loader) + i
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr * _schedule(at, self.steps)
@@ -201,7 +204,7 @@ class _Run:
                     f"high, or the data hold values that are not finite{kept}"
                 )
             self.optimizer.step()
-            total, seen = total + value, seen + len(labels)
+            total, seen = total + value, seen + _examples(labels)
             self._progress = Progress(
                 epoch + 1,
                 self.epochs,
@@ -227,6 +230,12 @@ class _Run:
         last = self._progress
         assert last is not None
         return Progress(last.epoch, last.epochs, last.step, last.steps, last.loss, last.images_per_s, figures)
+
+
+def _examples(labels: Any) -> int:
+    """How many examples a batch with these labels has, as far as they say."""
+    first = next(tensors_in(labels), None)
+    return len(first) if first is not None and first.dim() else 1
 
 
 def _schedule(step: int, steps: int) -> float:

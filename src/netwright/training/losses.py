@@ -3,21 +3,194 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..core.errors import NetError, TrainingError, one_line
+from ..nets.inputs import each_tensor
+from ..nets.labelled import IGNORED, class_dimension, scores_of
 
 Loss = Callable[[Any, Any], Tensor]
 """(output, labels) -> a scalar."""
 
-
-def cross_entropy(output: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of class scores (batch, classes) with labels (batch,)."""
-    return F.cross_entropy(output, labels)
+SAME = 1e-4
+"""How far two losses of the same thing may be apart by rounding, relative to 1 and themselves."""
 
 
-def distillation(output: Tensor, teacher: Tensor) -> Tensor:
+def cross_entropy(output: Any, labels: Tensor) -> Tensor:
+    """Cross-entropy of scores with labels, for scores and labels of any shape that go together.
+
+    Scores (n, classes) have labels (n,); (n, classes, h, w) labels (n, h, w); (n, tokens, classes) labels (n, tokens):
+    class indices, where -100 (padding) does not count. Single scores, (n, 1) or of the labels' shape, are those of yes
+    and no (logits), with labels 0 and 1. Labels may also be probabilities of the classes, (n, classes).
+
+    Raises :class:`TrainingError` for others, such as the values of a regression: these need a loss of their own.
+    """
+    scores = scores_of(output)
+    if not isinstance(labels, Tensor):
+        raise TrainingError(f"cross-entropy needs labels in a tensor, not a {type(labels).__name__}; {_OWN}")
+    if labels.is_floating_point():
+        if labels.shape == scores.shape and scores.dim() > 1 and scores.shape[1] > 1:
+            sums = labels.sum(1)
+            if bool((labels >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+                return F.cross_entropy(scores, labels)
+        raise TrainingError(
+            f"labels of {labels.dtype} and shape {tuple(labels.shape)} are neither class indices nor probabilities of "
+            f"the classes, which cross-entropy is made for; {_OWN}"
+        )
+    if _yes_or_no(scores, labels):
+        if bool(((labels != 0) & (labels != 1)).any()):
+            raise TrainingError(
+                f"scores of shape {tuple(scores.shape)} answer yes or no, with labels 0 and 1, but one is "
+                f"{int(labels[(labels != 0) & (labels != 1)].flatten()[0])}; {_OWN}"
+            )
+        return _binary(scores, labels)
+    try:
+        dim = class_dimension(scores, labels)
+    except NetError as error:
+        raise TrainingError(f"{one_line(error)}; {_OWN}") from None
+    return F.cross_entropy(scores.movedim(dim, 1), labels.long(), ignore_index=IGNORED)
+
+
+_OWN = (
+    "give loss=, a function of outputs and labels: torch.nn.functional.mse_loss for values, "
+    "binary_cross_entropy_with_logits for several labels at once, or "
+    "lambda scores, labels: F.cross_entropy(scores.transpose(1, 2), labels)"
+)
+
+
+@dataclass(frozen=True)
+class Softened:
     """Cross-entropy of class scores with a teacher's softened by nothing: the in-place distillation of Yu and Huang,
-    "Universally slimmable networks" (2019), section 3.4. Both of shape (batch, classes)."""
-    return F.cross_entropy(output, teacher.softmax(dim=-1))
+    "Universally slimmable networks" (2019), section 3.4; the mean over all that is classified.
+
+    Args:
+        dim: of the scores, that holds the classes.
+    """
+
+    dim: int
+
+    def __call__(self, output: Any, teacher: Any, labels: Any) -> Tensor:
+        scores, beliefs = scores_of(output), scores_of(teacher).softmax(self.dim)
+        each = -(beliefs * scores.log_softmax(self.dim)).sum(self.dim)
+        indices = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == each.shape
+        return each[labels != IGNORED].mean() if indices else each.mean()
+
+
+@dataclass(frozen=True)
+class Imitated:
+    """The loss itself, with what the teacher gives in place of the labels.
+
+    Args:
+        loss: of outputs and labels.
+        link: makes labels of a teacher's outputs.
+    """
+
+    loss: Loss
+    link: Callable[[Tensor], Tensor]
+
+    def __call__(self, output: Any, teacher: Any, labels: Any) -> Tensor:
+        return self.loss(output, self.link(scores_of(teacher)).reshape(labels.shape))
+
+
+def distillation(loss: Loss, output: Any, labels: Any) -> Softened | Imitated:
+    """How a student learns from a teacher's outputs where others learn from labels: found by trying the loss.
+
+    A loss that does not change when the same number is added to all scores along a dimension has its classes there.
+    One that is least at its labels (regression), or at their logits (yes and no), takes the teacher's in their place.
+
+    Args:
+        loss: what the teacher learns by.
+        output: of a network, for a batch.
+        labels: of the batch.
+
+    Raises :class:`TrainingError` where nothing of this holds.
+    """
+    try:
+        given = scores_of(output)
+    except NetError as error:
+        raise TrainingError(f"{one_line(error)}; {_TEACH}") from None
+    scores = given.detach().to(torch.promote_types(given.dtype, torch.float32))
+    if loss is cross_entropy and isinstance(labels, Tensor) and _yes_or_no(scores, labels):
+        return Imitated(_binary, torch.sigmoid)
+
+    def at(values: Tensor, goal: Any) -> Tensor:
+        return loss(each_tensor(output, lambda t: values if t is given else t.detach()), goal)
+
+    dim = _class_dimension(lambda values: float(at(values, labels)), scores)
+    if dim is not None:
+        return Softened(dim)
+    if isinstance(labels, Tensor) and labels.numel() == scores.numel():
+        for link in (_itself, torch.sigmoid):
+            if _least(at, scores, labels, link):
+                return Imitated(loss, link)
+    raise TrainingError(
+        f"the loss does not say how one network learns from another's outputs of shape {tuple(scores.shape)}; {_TEACH}"
+    )
+
+
+_TEACH = (
+    "give rule=nw.rules.Sandwich(distillation=...), a function of a student's and a teacher's outputs, such as "
+    "torch.nn.functional.mse_loss"
+)
+
+
+def scalar(value: Any) -> Tensor:
+    """What a loss gave, if that is one number. Raises :class:`TrainingError` for anything else."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.reshape(())
+    what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    raise TrainingError(f"a loss must give one number, a tensor without dimensions, not {what}; try its mean()")
+
+
+@torch.no_grad()
+def _class_dimension(loss: Callable[[Tensor], float], scores: Tensor) -> int | None:
+    """The dimension along which the loss depends on nothing but differences, or else the one along which the scores
+    are logarithms of probabilities, as log_softmax gives them; None where there is none or several."""
+    generator, here = torch.Generator().manual_seed(0), loss(scores)
+
+    def ignores(*shape: int) -> bool:
+        """Whether noise of this shape, the same along dimensions of size 1, leaves the loss as it is, three times."""
+        noise = (torch.randn(shape, generator=generator).to(scores) for _ in range(3))
+        return all(abs(loss(scores + x) - here) <= SAME * (1 + abs(here)) for x in noise)
+
+    dims = [d for d in range(1, scores.dim()) if scores.shape[d] > 1]
+    free = [d for d in dims if ignores(*scores.shape[:d], 1, *scores.shape[d + 1 :])]
+    if not free:
+        free = [d for d in dims if bool((scores.logsumexp(d).abs() < SAME).all())]
+    return free[0] if len(free) == 1 and not ignores(*scores.shape) else None
+
+
+def _least(at: Callable[[Tensor, Tensor], Tensor], scores: Tensor, labels: Tensor, link: Callable[..., Tensor]) -> bool:
+    """Whether the loss of the scores is least where the labels are what the link makes of them."""
+
+    def slope(goal: Tensor) -> float:
+        values = scores.clone().requires_grad_()
+        with torch.enable_grad():
+            (found,) = torch.autograd.grad(at(values, link(goal).reshape(labels.shape)), values)
+        return float(found.abs().max())
+
+    try:
+        return slope(scores) <= SAME * slope(scores / 2)
+    except (RuntimeError, TypeError, ValueError, NetError, TrainingError):  # a loss that takes no such labels
+        return False
+
+
+def _itself(values: Tensor) -> Tensor:
+    return values
+
+
+def _yes_or_no(scores: Tensor, labels: Tensor) -> bool:
+    """Whether there is one score for each label of 0 or 1."""
+    shape = scores.shape
+    single = [(*shape[:d], *shape[d + 1 :]) for d in range(1, len(shape)) if shape[d] == 1]
+    return not labels.is_floating_point() and tuple(labels.shape) in [tuple(shape), *single]
+
+
+def _binary(output: Any, labels: Tensor) -> Tensor:
+    scores = scores_of(output)
+    return F.binary_cross_entropy_with_logits(scores.reshape(labels.shape), labels.to(scores.dtype))

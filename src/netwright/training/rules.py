@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..nets.inputs import call
+from ..nets.inputs import call, each_tensor, fresh, tensors_in
 from ..nets.supernet import SuperNet
-from .losses import Loss, distillation
+from .losses import Loss, distillation, scalar
 
 
 class Rule(ABC):
@@ -37,20 +37,36 @@ class Sandwich(Rule):
 
     Args:
         random: how many random sub-networks learn from each batch.
+        distillation: of a student's and a teacher's outputs; by default found by trying the loss, see
+            :func:`netwright.training.losses.distillation`.
     """
 
     random: int = 2
+    distillation: Loss | None = None
+    _found: dict[tuple[int, int], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def step(self, net: SuperNet, inputs: Any, labels: Any, loss: Loss, rng: np.random.Generator) -> float:
         with net.active(net.largest) as module:
-            teacher = call(module, inputs)
-            value = loss(teacher, labels)
+            output = call(module, fresh(inputs))
+            value = scalar(loss(output, labels))
             value.backward()
-        teacher = teacher.detach()
+        teacher = each_tensor(output, Tensor.detach)
+        teach = self._teaching(loss, teacher, labels)
         for candidate in (net.smallest, *(net.space.sample(rng) for _ in range(self.random))):
             with net.active(candidate) as module, _untracked(module):
-                distillation(call(module, inputs), teacher).backward()
+                teach(call(module, fresh(inputs)), teacher, labels).backward()
         return float(value.detach())
+
+    def _teaching(self, loss: Loss, teacher: Any, labels: Any) -> Callable[[Any, Any, Any], Tensor]:
+        """What a student learns by; found once for a loss and as many dimensions."""
+        own = self.distillation
+        if own is not None:
+            return lambda output, teacher, labels: scalar(own(output, teacher))
+        key = id(loss), next((t.dim() for t in tensors_in(teacher)), 0)
+        if key not in self._found:
+            self._found[key] = loss, distillation(loss, teacher, labels)  # the loss is kept: its id stays its own
+        teach: Callable[[Any, Any, Any], Tensor] = self._found[key][1]
+        return teach
 
 
 @contextmanager
