@@ -327,9 +327,9 @@ def weight_norm() -> Made:
     ), torch.randn(2, 4, 12)  # fmt: skip
 
 
-@plain(1, "3.weight:0", rigid={"0*": "*"})
+@plain(3, "0.parametrizations.weight.original:0", "0.parametrizations.weight.0._u:0", "2.weight:0", "3.weight:0")
 def spectral_norm() -> Made:
-    """A weight divided by its norm, whose vectors are buffers; other layers stay elastic."""
+    """A weight divided by its norm, whose vectors are buffers."""
     return nn.Sequential(
         parametrizations.spectral_norm(nn.Linear(6, 32)), nn.ReLU(), nn.Linear(32, 24), nn.Linear(24, 32), nn.ReLU(),
         nn.Linear(32, 4),

@@ -57,8 +57,12 @@ def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str, str])
                 reasons.setdefault(owner, f"its {whole} channels do not lie one behind the other")
             continue
         blocks = [s.block for s in slots if _is_made(anatomy, s)]
-        step = gcd(*(blocks or [s.block for s in slots]))
-        # A channel may stand for a block of indices (a head, a group), which counts towards the multiple.
+        each = Counter[Dimension]()
+        for s in slots:
+            each[s.tensor, s.dim] += s.block
+        # A channel may stand for a block of indices (a head, a group), or for one in each of several (a shuffle), which
+        # counts towards the multiple.
+        step = max(gcd(*(blocks or [s.block for s in slots])), gcd(*each.values()))
         options = fractions(whole, SHARES, max(1, round_to // step))
         if len(options) > 1:
             taken.add(name)

@@ -13,13 +13,16 @@ it in the weights and found the network's output unchanged, and has run the netw
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from .labels import Labels
-from .rules import RULES, Rows
+from .rules import FIXES, REASONS, RULES, Rows
+from .rules.probe import Call, Passed, Place, call_of, probe
 from .trace import Op, Ref, Trace
 
 
@@ -38,11 +41,16 @@ class Ties:
         self.trace = trace
         self.labels = Labels()
         self.known: dict[int, Rows] = {}
+        self._tried: dict[Any, Passed] = {}
+        self._reasons: dict[tuple[int, str], int] = {}  # by the number of an operator, counted from 1, and the reason
         self._readers: dict[int, list[Op]] = defaultdict(list)
         for op in trace.ops:
             for position in dict.fromkeys(op.reads):
                 self._readers[position].append(op)
         live = trace.live()
+        self.labels.now = len(trace.ops) + 3
+        for buffer in trace.inputs:
+            self.read(trace.owners[buffer])
         for self.labels.now, op in enumerate(trace.ops, start=1):
             if self.labels.now - 1 in live:  # of others, only shapes were looked at
                 self._follow(op)
@@ -64,13 +72,17 @@ class Ties:
         if not len(causes) or not np.all(causes):
             return None
         cause = int(causes[0])
-        if cause > len(self.trace.ops) + 1:
-            return "the example inputs do not reach all of its indices: they count positions or rows, not channels"
-        if cause > len(self.trace.ops):
+        if cause == len(self.trace.ops) + 1:
             return "its channels are an output of the network"
+        if cause == len(self.trace.ops) + 2:
+            return "the example inputs do not reach all of its indices: they count positions or rows, not channels"
+        if cause == len(self.trace.ops) + 3:
+            return "its channels are an input of the network"
+        given = {number: key for key, number in self._reasons.items()}
+        cause, reason = given.get(cause, (cause, None))
         op = self.trace.ops[cause - 1]
         place = f" in {op.module}" if op.module else ""
-        return f"its channels meet the operator {op.name}{place}, which fixes their number or mixes them"
+        return f"its channels meet the operator {op.name}{place}, {reason or REASONS.get(_plain(op), FIXES)}"
 
     def is_used(self, position: int) -> bool:
         """Whether an operator reads a tensor, or the network gives it."""
@@ -90,11 +102,10 @@ class Ties:
     # -- operators ---------------------------------------------------------------------------------------------
 
     def _follow(self, op: Op) -> None:
-        name = op.name if op.name.startswith("__") else op.name.removesuffix("_")  # in place or not
-        rule = RULES.get(name)
+        rule = RULES.get(_plain(op))
         result = rule(self, op) if rule else None
         if result is None:
-            self._stop(op)
+            self._try(op)
             return
         self.write(op.writes[0], result)
         for extra in op.writes[1:]:  # what a rule has not written
@@ -113,12 +124,56 @@ class Ties:
         else:
             self.known[position] = labels
 
-    def _stop(self, op: Op) -> None:
-        """Nothing that such an operator reads can shrink."""
-        for position in op.reads:
-            self.labels.rigid(*self.read(position))
-        for position in op.writes:
-            self.known.setdefault(position, [self.labels.fixed(n) for n in self.trace.shapes[position]])
+    def _try(self, op: Op) -> None:
+        """What an operator without a rule passes on is found by running it; the rest of what it reads cannot shrink."""
+        call, reads, writes = call_of(op, self.trace, self.is_used)
+        rows = [self.read(position) for position in reads]
+        # Numbers on which nothing depends that could shrink: whatever is rigid is so for the reason that it was.
+        causes = [self.labels.causes(x) for row in rows for x in row if len(x)]
+        wanted = tuple((i, d) for i, row in enumerate(rows) for d, x in enumerate(row) if self._may_shrink(x))
+        if not wanted:
+            was, self.labels.now = self.labels.now, int(causes[0][0]) if causes else self.labels.now
+            for position in writes:
+                self.known.setdefault(position, [self.labels.fixed(n) for n in self.trace.shapes[position]])
+            self.labels.now = was
+            return
+        passed = self._probed(call, wanted)
+        channels = self.labels.new(passed.channels + 1)
+        for i, row in enumerate(rows):
+            for d, x in enumerate(row):
+                found = passed.arguments.get((i, d), np.zeros(len(x), dtype=np.int64))
+                with self._because(passed.why.get((i, d))):
+                    self.labels.rigid(x[found == 0])
+                self.labels.unite(x[found > 0], channels[found[found > 0]])
+        with self._because(next(iter(passed.why.values()), None)):
+            for i, position in enumerate(writes):
+                made = [self.labels.fixed(n) for n in self.trace.shapes[position]]
+                for d, x in enumerate(made):
+                    if (i, d) in passed.results:
+                        found = passed.results[i, d]
+                        made[d] = np.where(found > 0, channels[found], x)
+                self.write(position, made)
+
+    def _may_shrink(self, labels: np.ndarray) -> bool:
+        return len(labels) > 1 and not self.labels.causes(labels).all()
+
+    def _probed(self, call: Call, wanted: tuple[Place, ...]) -> Passed:
+        """See :func:`probe`; what was found for the same call before."""
+        key = call.key(), wanted
+        if key not in self._tried:
+            self._tried[key] = probe(call, wanted)
+        return self._tried[key]
+
+    @contextmanager
+    def _because(self, reason: str | None) -> Iterator[None]:
+        """What becomes rigid in the block does for a reason of its own; that of the operator, if None."""
+        was = self.labels.now
+        if reason is not None:
+            self.labels.now = self._reasons.setdefault((was, reason), len(self.trace.ops) + 4 + len(self._reasons))
+        try:
+            yield
+        finally:
+            self.labels.now = was
 
     def _keep_unread(self) -> None:
         """Where an index meets no operator, its whole dimension cannot shrink: what the network takes of it is decided
@@ -264,3 +319,8 @@ class Ties:
             gone = {d % rank for d in ((named,) if isinstance(named, int) else named)}
             order = [d for d in order if not (d in gone and self.trace.shapes[op.args[0].position][d] == 1)]
         return order.index(dim) if dim in order else None
+
+
+def _plain(op: Op) -> str:
+    """An operator's name without the mark of the in-place variant."""
+    return op.name if op.name.startswith("__") else op.name.removesuffix("_")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,8 @@ class Op:
         writes: the same of its results (an argument again, for in-place operators).
         args: its positional arguments; a :class:`Ref` stands for a tensor.
         kwargs: its keyword arguments, likewise.
+        func: the operator itself, to be called again.
+        changes: positions of the arguments that it changes in place without giving them.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Op:
     writes: tuple[int, ...]
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    func: Callable[..., Any] | None = None
+    changes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Trace:
     """The operators in the order in which they ran, and the tensors between them.
 
     Args:
-        shapes: of every distinct tensor seen.
+        shapes, dtypes: of every distinct tensor seen.
+        values: of those tensors of whole numbers or truth values that have data.
         buffers: for each tensor, which storage holds it; views and in-place results share one.
         itemsize: for each storage, bytes of an element.
         owners: for each storage, the position of a tensor that spans it.
@@ -72,6 +77,8 @@ class Trace:
 
     ops: list[Op] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
+    dtypes: list[torch.dtype] = field(default_factory=list)
+    values: dict[int, Tensor] = field(default_factory=dict)
     buffers: list[int] = field(default_factory=list)
     itemsize: list[int] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
@@ -88,7 +95,9 @@ class Trace:
         live = set()
         for at in range(len(self.ops) - 1, -1, -1):
             op = self.ops[at]
-            if op.name.endswith("_") or wanted & set(op.writes):  # what changes a tensor in place changes its views
+            if (
+                op.changes or op.name.endswith("_") or wanted & set(op.writes)
+            ):  # what changes a tensor in place changes its views
                 live.add(at)
                 wanted |= set(op.reads)
         return live
@@ -230,7 +239,8 @@ class _Recorder(TorchDispatchMode):
         if name in RESHAPED_IN_PLACE:  # the same tensor is another from now on
             del self._tensors[id(args[0])]
         writes = tuple(self._see(t) for t in tensors_in(result))
-        self.trace.ops.append(Op(name, self._stack[-1], reads, writes, *refer))
+        changes = tuple(self._see(t) for t in tensors_in(changed_beside(func, args, kwargs)))
+        self.trace.ops.append(Op(name, self._stack[-1], reads, writes, *refer, func, changes))
         return result
 
     def _refer(self, value: Any) -> Any:
@@ -248,6 +258,9 @@ class _Recorder(TorchDispatchMode):
         self._alive.append(tensor)
         self._tensors[id(tensor)] = position
         trace.shapes.append(tuple(tensor.shape))
+        trace.dtypes.append(tensor.dtype)
+        if not (tensor.is_meta or tensor.is_floating_point() or tensor.is_complex()):
+            trace.values[position] = tensor
         storage = self._storages.setdefault(tensor.untyped_storage()._cdata, len(self._storages))
         trace.buffers.append(storage)
         if storage == len(trace.owners):
@@ -291,6 +304,21 @@ class _Recorder(TorchDispatchMode):
         for path in ran_twice:
             del self.trace.around[path]
             self.trace.gives.pop(path, None)
+
+
+def changed_beside(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments that an operator changes in place without giving them as results."""
+    schema = func._schema
+    if not schema.is_mutable:
+        return []
+    given = {name for result in schema.returns if result.alias_info for name in result.alias_info.before_set}
+    changed: list[Any] = []
+    for i, argument in enumerate(schema.arguments):
+        alias = argument.alias_info
+        if alias is not None and alias.is_write and not given & set(alias.before_set):
+            value = args[i] if i < len(args) else kwargs.get(argument.name)
+            changed += value if isinstance(value, list | tuple) else [] if value is None else [value]
+    return changed
 
 
 class _NotGiven(Exception):

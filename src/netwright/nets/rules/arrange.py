@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..trace import Op
-from .base import Rows, rule
+from .base import MIXES, PLACES, Rows, rule
 
 if TYPE_CHECKING:
     from ..ties import Ties
@@ -39,7 +39,7 @@ def as_strided(ties: Ties, op: Op) -> Rows | None:
     return labels if same else None
 
 
-@rule("roll")
+@rule("roll", because=PLACES)
 def roll(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     if labels is None or len(op.args) < 3 or not op.args[2]:
@@ -49,7 +49,7 @@ def roll(ties: Ties, op: Op) -> Rows | None:
     return labels
 
 
-@rule("pixel_shuffle")
+@rule("pixel_shuffle", because=MIXES)
 def pixel_shuffle(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     if labels is None:
@@ -61,7 +61,7 @@ def pixel_shuffle(ties: Ties, op: Op) -> Rows | None:
     return [*labels[:-3], first, *(ties.labels.fixed(n) for n in ties.trace.shapes[op.writes[0]][-2:])]
 
 
-@rule("index")
+@rule("index", because=PLACES)
 def index_(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     which = op.args[1]
@@ -75,7 +75,7 @@ def index_(ties: Ties, op: Op) -> Rows | None:
     return [*labels[: at[0]], *new, *labels[at[-1] + 1 :]]
 
 
-@rule("index_select", "index_add", "scatter_add", "gather")
+@rule("index_select", "index_add", "scatter_add", "gather", because=PLACES)
 def _along(ties: Ties, op: Op) -> Rows | None:
     """Operators that pick or add along one dimension by an index: the other dimensions pass."""
     labels = ties.argument(op, 0)
@@ -174,7 +174,7 @@ def split(ties: Ties, op: Op) -> Rows | None:
     return ties.known[op.writes[0]]
 
 
-@rule("unbind")
+@rule("unbind", because=PLACES)
 def unbind(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     if labels is None:
@@ -207,7 +207,7 @@ def slice_(ties: Ties, op: Op) -> Rows | None:
     return [x[slice(start, stop, step)] if d == at % len(labels) else x for d, x in enumerate(labels)]
 
 
-@rule("select")
+@rule("select", because=PLACES)
 def select(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     if labels is None:

@@ -21,12 +21,25 @@ Rule = Callable[["Ties", Op], Rows | None]
 RULES: dict[str, Rule] = {}
 """By the operator's name in ATen, without the mark of the in-place variant."""
 
+FIXES = "which fixes their number"
+MIXES = "which mixes them"
+PLACES = "which treats each by its place"
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Make a function the rule of some operators."""
+REASONS: dict[str, str] = {}
+"""Why what such an operator makes rigid is so, by its name: one of the above."""
+
+
+def rule(*names: str, because: str = FIXES) -> Callable[[Rule], Rule]:
+    """Make a function the rule of some operators.
+
+    Args:
+        names: of the operators.
+        because: why what the rule makes rigid is so.
+    """
 
     def register(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(names, function))
+        REASONS.update(dict.fromkeys(names, because))
         return function
 
     return register

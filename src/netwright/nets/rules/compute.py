@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..trace import Op
-from .base import Rows, rule
+from .base import MIXES, PLACES, Rows, rule
 
 if TYPE_CHECKING:
     from ..ties import Ties
@@ -48,7 +48,7 @@ def _elementwise(ties: Ties, op: Op) -> Rows | None:
     return ties.broadcast(op.reads, ties.trace.shapes[op.writes[0]])
 
 
-@rule(*REDUCTIONS)
+@rule(*REDUCTIONS, because=PLACES)
 def _reduction(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     out = ties.trace.shapes[op.writes[0]]
@@ -68,17 +68,20 @@ def _reduction(ties: Ties, op: Op) -> Rows | None:
     return [x for d, x in enumerate(labels) if d not in gone]
 
 
-@rule(*POOLS)
+@rule(*POOLS, because=MIXES)
 def _pool(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     out = ties.trace.shapes[op.writes[0]]
     if labels is None or len(out) != len(labels) or len(out) < 3:
         return None
     ties.labels.rigid(*labels[2:])
-    return [labels[0], labels[1], *(ties.labels.fixed(n) for n in out[2:])]
+    result = [labels[0], labels[1], *(ties.labels.fixed(n) for n in out[2:])]
+    for position in op.writes[1:]:  # where the largest are
+        ties.write(position, list(result))
+    return result
 
 
-@rule("convolution")
+@rule("convolution", because=MIXES)
 def convolution(ties: Ties, op: Op) -> Rows | None:
     data, weight, bias = ties.argument(op, 0), ties.argument(op, 1), ties.argument(op, 2)
     if data is None or weight is None:
@@ -151,7 +154,7 @@ def native_layer_norm(ties: Ties, op: Op) -> Rows | None:
     return labels
 
 
-@rule("native_group_norm")
+@rule("native_group_norm", because=MIXES)
 def native_group_norm(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     if labels is None:
@@ -173,6 +176,7 @@ def native_group_norm(ties: Ties, op: Op) -> Rows | None:
     "_scaled_dot_product_flash_attention",
     "_scaled_dot_product_efficient_attention",
     "_scaled_dot_product_fused_attention_overrideable",
+    because=MIXES,
 )
 def _attention(ties: Ties, op: Op) -> Rows | None:
     """Scaled dot-product attention of (batch, heads, positions, size): heads pass, the rest is rigid."""
@@ -200,7 +204,7 @@ def glu(ties: Ties, op: Op) -> Rows | None:
     return [x[:half] if d == at else x for d, x in enumerate(labels)]
 
 
-@rule("max", "min")
+@rule("max", "min", because=PLACES)
 def _extreme(ties: Ties, op: Op) -> Rows | None:
     """max and min: of all, of a dimension with its indices, or of two tensors."""
     if len(op.reads) > 1:
@@ -238,7 +242,7 @@ def weight_norm_interface(ties: Ties, op: Op) -> Rows | None:
     return direction
 
 
-@rule("_embedding_bag")
+@rule("_embedding_bag", because=PLACES)
 def embedding_bag(ties: Ties, op: Op) -> Rows | None:
     weight = ties.argument(op, 0)
     if weight is None:
@@ -256,7 +260,7 @@ def mv(ties: Ties, op: Op) -> Rows | None:
     return left[:1]
 
 
-@rule("embedding")
+@rule("embedding", because=PLACES)
 def embedding(ties: Ties, op: Op) -> Rows | None:
     weight = ties.argument(op, 0)
     if weight is None:
@@ -265,7 +269,7 @@ def embedding(ties: Ties, op: Op) -> Rows | None:
     return [*(ties.argument(op, 1) or []), weight[1]]
 
 
-@rule("_fft_r2c", "_fft_c2c", "_fft_c2r")
+@rule("_fft_r2c", "_fft_c2c", "_fft_c2r", because=MIXES)
 def fft(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     if labels is None:
@@ -299,7 +303,7 @@ def trilinear(ties: Ties, op: Op) -> Rows | None:
     return [x if x is not None else ties.labels.fixed(1) for d, x in enumerate(result) if d not in gone]
 
 
-@rule("_grouped_mm")
+@rule("_grouped_mm", because=PLACES)
 def grouped_mm(ties: Ties, op: Op) -> Rows | None:
     """Rows sorted by expert, each times its expert's matrix: (rows, inputs) and (experts, inputs, outputs)."""
     left, right = ties.argument(op, 0), ties.argument(op, 1)
