@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -55,10 +56,25 @@ class Closure(Plain):
     def __init__(self) -> None:
         super().__init__()
         self.middle = nn.Linear(32, 32)
-        self.call = lambda x: self.middle(x)
+        self.call: Callable[[Tensor], Tensor] = lambda x: self.middle(x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.second(F.relu(self.call(self.first(x))))
+
+
+class Weak(Closure):
+    """Calls a layer by a function that knows this very module by a weak reference, which no copy can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        middle = weakref.ref(self.middle)
+        self.call = lambda x: middle()(x)  # type: ignore[misc]
+
+
+def test_functions_are_copied_with_the_modules_that_they_hold() -> None:
+    net = nw.wrap(Closure(), INPUTS)
+    assert {"first.width", "middle.width"} <= net.report.elastic.keys()
+    nw.testing.check_supernet(net)
 
 
 def test_activations_that_a_network_keeps_do_not_hinder() -> None:
@@ -84,7 +100,7 @@ def test_weight_norm_of_the_old_form() -> None:
         (Anew, "the network makes weight anew when it is copied|first makes weight anew|__deepcopy__"),
         (lambda: nn.Sequential(nn.Linear(8, 8), Anew()), "__deepcopy__"),
         (Locked, "cannot be copied: TypeError: cannot pickle"),
-        (Closure, "uses middle.weight|uses middle.bias"),
+        (Weak, "uses middle.weight|uses middle.bias"),
         (lambda: torch.jit.script(Plain()), "TorchScript"),
         (lambda: nn.Sequential(nn.Linear(8, 8), torch.jit.script(Plain())), "1 is compiled by TorchScript"),
         (lambda: nn.Sequential(nn.LazyLinear(32), nn.ReLU(), nn.Linear(32, 4)), "0 is lazy and weight has no shape"),

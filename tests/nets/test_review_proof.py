@@ -70,18 +70,25 @@ def test_masks_take_no_noise(blocked: float) -> None:
 
 
 class Particular(nn.Module):
-    """Refuses large numbers."""
+    """Takes only numbers between two."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: float) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(8, 32), nn.Linear(32, 4)
+        self.first, self.second, self.most = nn.Linear(8, 32), nn.Linear(32, 4), most
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.abs().max() > 1:
-            raise ValueError("x must lie between -1 and 1")
+        if x.abs().max() > self.most:
+            raise ValueError(f"x must lie between -{self.most} and {self.most}")
         return self.second(F.relu(self.first(x)))
 
 
 def test_a_network_that_cannot_run_on_noise_is_rigid_and_says_why() -> None:
-    net = nw.wrap(Particular(), torch.zeros(4, 8))
-    assert "x must lie between -1 and 1" in net.report.rigid["first"]
+    net = nw.wrap(Particular(0.0), torch.zeros(4, 8))
+    assert "x must lie between -0.0 and 0.0" in net.report.rigid["first"]
+
+
+@pytest.mark.parametrize("inputs", [torch.zeros(4, 8), torch.rand(4, 8, generator=torch.Generator().manual_seed(0))])
+def test_inputs_of_a_range_stay_in_it(inputs: Tensor) -> None:
+    net = nw.wrap(Particular(1.0), inputs)
+    assert "first.width" in net.report.elastic
+    nw.testing.check_supernet(net)

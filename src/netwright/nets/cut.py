@@ -249,11 +249,23 @@ class Skip(nn.Module):
         return given(self.gives)
 
 
+HOOKS = tuple(
+    f"_forward_{kind}"
+    for kind in ("hooks", "hooks_with_kwargs", "hooks_always_called", "pre_hooks", "pre_hooks_with_kwargs")
+)
+"""The tables of a module's hooks."""
+
+
 def stand_in(module: nn.Module, gives: Gives) -> nn.Module:
-    """What runs instead of a skipped module: ``nn.Identity`` where it takes one argument and gives it."""
+    """What runs instead of a skipped module: ``nn.Identity`` where it takes one argument and gives it.
+
+    The module's hooks are called for it, so that whoever watches the module sees what takes its place.
+    """
     parameters = list(inspect.signature(module.forward).parameters.values())
     alone = len(parameters) == 1 and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL
-    return (nn.Identity() if alone and gives == 0 else Skip(gives)).train(module.training)
+    other = (nn.Identity() if alone and gives == 0 else Skip(gives)).train(module.training)
+    vars(other).update((name, vars(module)[name]) for name in HOOKS)
+    return other
 
 
 @contextmanager

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import NetError, one_line
-from .cut import Anatomy, Cut, stand_in
+from .closures import Copier
+from .cut import HOOKS, Anatomy, Cut, stand_in
 
 
 def copied(name: str, piece: Tensor) -> Tensor:
     """A slice as a tensor of its own, in torch's default layout (exporters write slower graphs for others)."""
-    return piece.detach().clone(memory_format=torch.contiguous_format)
+    dense = piece.layout is torch.strided and not piece.is_nested
+    return piece.detach().clone(memory_format=torch.contiguous_format if dense else torch.preserve_format)
 
 
+def _like(whole: Tensor, piece: Tensor) -> Tensor:
+    """A piece as what the whole tensor is: a parameter, perhaps of a class of its own, with the same attributes."""
+    if not isinstance(whole, nn.Parameter):
+        return piece
+    if type(whole) is nn.Parameter or not issubclass(type(whole), nn.Parameter):
+        parameter = nn.Parameter(piece, whole.requires_grad)
+    else:
+        parameter = torch.Tensor._make_subclass(type(whole), piece, whole.requires_grad)
+    parameter.__dict__.update(copy.deepcopy(vars(whole)))
+    return parameter
+
+
+@torch.inference_mode(False)  # in which copies could not be trained
 def extract(anatomy: Anatomy, cut: Cut, part: Callable[[str, Tensor], Tensor] = copied) -> nn.Module:
     """A copy of the network that holds only what the cut keeps.
 
@@ -29,15 +44,24 @@ def extract(anatomy: Anatomy, cut: Cut, part: Callable[[str, Tensor], Tensor] = 
     # deepcopy looks up what it was already told: the slices stand in for the whole tensors, which are never copied,
     # and tied tensors and shared modules stay tied and shared.
     modules = anatomy.modules
-    memo: dict[int, Any] = {id(modules[path]): stand_in(modules[path], gives) for path, gives in cut.skip.items()}
+    skipped = {path: stand_in(modules[path], gives) for path, gives in cut.skip.items()}
+    memo: dict[int, Any] = {id(modules[path]): other for path, other in skipped.items()}
     for name in anatomy.shapes:
         whole = anatomy.tensor(name)
         if name in cut.absent:
             memo[id(whole)] = None
         elif not all(cut.skips(owner) for owner in anatomy.owners[name]):
             piece = part(name, cut.part(name, anatomy.tensor))
-            memo[id(whole)] = nn.Parameter(piece, whole.requires_grad) if isinstance(whole, nn.Parameter) else piece
-    network = _deepcopied(anatomy, memo)
+            memo[id(whole)] = _like(whole, piece)
+    try:
+        network = Copier(anatomy.root, memo).copy()
+        for other in skipped.values():
+            vars(other).update((name, copy.deepcopy(vars(other)[name], memo)) for name in HOOKS)
+    except Exception as error:
+        raise NetError(
+            f"the network cannot be copied: {one_line(error)}; keep what cannot be copied (locks, files) out of the "
+            "module's attributes"
+        ) from error
     _check_pieces(anatomy, cut, memo, network)
     for name in cut.absent:
         for path in anatomy.owners[name]:
@@ -48,29 +72,6 @@ def extract(anatomy: Anatomy, cut: Cut, part: Callable[[str, Tensor], Tensor] = 
         if not cut.skips(path):
             network.get_submodule(path).__dict__.update(copy.deepcopy(dict(values)))
     return network
-
-
-def _deepcopied(anatomy: Anatomy, memo: dict[int, Any]) -> nn.Module:
-    """A copy of the network in which the memo's values stand for what it names."""
-    try:
-        return copy.deepcopy(anatomy.root, dict(memo))
-    except Exception:  # deepcopy refuses tensors that hang on a graph: old-style weight_norm, kept activations
-        held = (value for module in anatomy.modules.values() for value in _values(vars(module)))
-        memo = memo | {id(t): copied("", t) for t in held if isinstance(t, Tensor) and not t.is_leaf}
-    try:
-        return copy.deepcopy(anatomy.root, memo)
-    except Exception as error:
-        raise NetError(
-            f"the network cannot be copied: {one_line(error)}; keep what cannot be copied (locks, files, tensors that "
-            "hang on a graph) out of the module's attributes"
-        ) from error
-
-
-def _values(attributes: dict[str, Any]) -> Iterator[Any]:
-    """A module's attributes, and what lists, tuples and dicts among them hold."""
-    for value in attributes.values():
-        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-        yield from (value, *inner)
 
 
 def _check_pieces(anatomy: Anatomy, cut: Cut, memo: dict[int, Any], network: nn.Module) -> None:

@@ -176,13 +176,13 @@ def _held(value: Any, seen: set[int]) -> Iterator[Tensor]:
     else:
         parts = list(value) if isinstance(value, tuple | list | set | frozenset) else []
     parts += list(getattr(value, "__dict__", {}).values())
-    names = (slot for kind in type(value).__mro__ for slot in _slots(kind))
-    parts += [getattr(value, name) for name in names if hasattr(value, name)]
+    parts += [getattr(value, name) for name in slots_of(value) if hasattr(value, name)]
     for part in parts:
         yield from _held(part, seen)
 
 
-def _slots(kind: type) -> tuple[str, ...]:
-    slots = kind.__dict__.get("__slots__", ())
-    names = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(name for name in names if not name.startswith("__"))
+def slots_of(value: Any) -> Iterator[str]:
+    """The names of an object's attributes that its classes have slots for."""
+    for kind in type(value).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        yield from (name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__"))

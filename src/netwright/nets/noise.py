@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,13 @@ from .cut import Anatomy, Cut
 from .extract import extract
 from .importance import permute
 from .inputs import Inputs, call, each_tensor, entries, fresh, tensors_in, with_entries
+from .isolation import State, seed_all
+from .layers import follows as known
+
+SIZES = (1.0, 0.05)
+"""Of noise on inputs, the first that the network accepts."""
+
+DTYPES = (torch.float64, torch.float32)
 
 
 def untied(anatomy: Anatomy, widths: Sequence[Width], example_inputs: Inputs) -> dict[str, float]:
@@ -24,69 +31,136 @@ def untied(anatomy: Anatomy, widths: Sequence[Width], example_inputs: Inputs) ->
     All tensors have noise added. A network that does not run with it, or whose output is not finite then, tells
     nothing.
     """
-    for dtype in (torch.float64, torch.float32):
-        noise = Noise(dtype, ())
-        excerpt = Excerpt(extract(anatomy, Cut(), noise), noise.inputs(example_inputs), noise.tolerance, (False,))
-        try:
-            reference = excerpt.run()
-        except Exception:  # the model's own code may look at values, or know one precision
-            continue
-        if all(bool(torch.isfinite(t).all()) for t in reference if t.is_floating_point()):
-            return {width.name: change for width, change in excerpt.untied(widths, reference)}
-    return {}
+    try:
+        excerpt = next(excerpts(anatomy, example_inputs, [Cut()]))
+    except DoesNotRun:
+        return {}
+    return {width.name: change for width, change in excerpt.untied(widths)}
 
 
-def other_inputs(network: nn.Module, inputs: Inputs, seed: int = 1) -> Inputs:
-    """Inputs of the same structure and sizes with other values, which the network accepts.
+def excerpts(
+    anatomy: Anatomy,
+    example_inputs: Inputs,
+    cuts: Sequence[Cut],
+    modes: tuple[bool, ...] = (False,),
+    blocks: Iterable[str] = (),
+    large: bool = False,
+) -> Iterator[Excerpt]:
+    """The network, or parts of it in turn, with noise for weights and inputs, in the best precision that it takes.
 
-    Floating-point tensors get noise added. Where the network raises then, or no longer gives finite numbers (it looks
-    rows up, takes a logarithm, asserts a range), each tensor in turn gets noise, or, where that is not accepted, its
-    own values in another order, or stays as it is. Tensors of other types never get noise.
+    Buffers that are not statistics take no noise where the network does not run with it.
 
     Args:
-        network: which is asked, in the mode that it is in; it runs on copies of the inputs.
+        anatomy: of the network.
+        example_inputs: which it is called with.
+        cuts: what is left out of it, each time.
+        modes: see :class:`Excerpt`.
+        blocks: see :class:`Noise`.
+        large: whether double precision is not to be tried.
+
+    Raises :class:`DoesNotRun` where the network runs with no kind of noise.
+    """
+    blocks = tuple(blocks)
+    noises = [Noise(anatomy, dtype, blocks, buffers) for buffers in (True, False) for dtype in DTYPES[large:]]
+    for cut in cuts:
+        failed: list[DoesNotRun] = []
+        for noise in noises:
+            try:
+                excerpt = Excerpt(extract(anatomy, cut, noise), noise.inputs(example_inputs), noise.tolerance, modes)
+            except DoesNotRun as error:
+                failed.append(error)
+            else:
+                noises = [noise]
+                yield excerpt
+                break
+        else:
+            raise failed[0]
+
+
+def other_inputs(network: nn.Module, inputs: Inputs, seed: int = 1, state: State | None = None) -> Inputs:
+    """Inputs of the same structure and sizes with other values, which the network accepts.
+
+    Floating-point tensors get noise added, others their own values in another order. Where the network raises then,
+    or no longer gives finite numbers (it looks rows up, takes a logarithm, asserts a range), each tensor in turn gets
+    the first that is accepted of noise, its own values in another order, and its own values.
+
+    Args:
+        network: which is asked, in the mode that it is in; neither it nor the inputs change.
         inputs: which it accepts.
         seed: of the noise.
+        state: of the network, where it is known.
     """
+    state = state or State(network)
     given = list(tensors_in(inputs))
-    generator = torch.Generator().manual_seed(seed)
-    changed = [_with_noise(t, generator) if t.is_floating_point() else _reversed(t) for t in given]
+    noisy = [list(tensors_in(with_noise(inputs, size, seed))) for size in SIZES]
 
     def filled(tensors: Sequence[Tensor]) -> Inputs:
         following = iter(tensors)
         return each_tensor(inputs, lambda _: next(following))
 
-    if _accepts(network, filled(changed)):
-        return filled(changed)
+    for changed in noisy:
+        if _accepts(network, filled(changed), state):
+            return filled(changed)
+    finite = _accepts(network, inputs, state)
     now = list(given)
     for at, tensor in enumerate(given):
-        for other in (changed[at], *_reorderings(tensor)):
-            if _accepts(network, filled([*now[:at], other, *now[at + 1 :]])):
+        for other in (*(changed[at] for changed in noisy), *_reorderings(tensor)):
+            if _accepts(network, filled([*now[:at], other, *now[at + 1 :]]), state, finite):
                 now[at] = other
                 break
     return filled(now)
 
 
-def _accepts(network: nn.Module, inputs: Inputs) -> bool:
-    """Whether the network runs, and gives finite numbers."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+def with_noise(inputs: Inputs, size: float = 1.0, seed: int = 1) -> Inputs:
+    """The inputs with noise added to floating-point tensors; others have their own values in another order.
+
+    Args:
+        inputs: of any structure.
+        size: of the noise, relative to the standard deviation of a tensor (1 at least). Where it is less than that,
+            whole numbers take none, since they may be categories.
+        seed: of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def change(tensor: Tensor) -> Tensor:
+        own = entries(tensor)
+        gently = size < 1 and not _is_constant(own)
+        whole = own == own.round() if tensor.is_floating_point() else None
+        if whole is None or (gently and bool(whole.all())):
+            return with_entries(tensor, own.flip(tuple(range(own.dim()))))
+        spread = float(own.float().std()) if own.numel() > 1 else 0.0
+        noise = torch.randn(own.shape, generator=generator) * size * max(1.0, spread)
+        if gently:
+            noise = noise.masked_fill(whole.cpu(), 0.0)
+        return with_entries(tensor, own + noise.to(own))
+
+    return each_tensor(inputs, change)
+
+
+def _accepts(network: nn.Module, inputs: Inputs, state: State, finite: bool = True) -> bool:
+    """Whether the network runs, and gives finite numbers (or, if they need not be, numbers)."""
+    with state.kept(), torch.no_grad():
         try:
-            outputs = list(tensors_in(call(network, fresh(inputs))))
+            outputs = [entries(t) for t in tensors_in(call(network, fresh(inputs)))]
+            return all(bool((t.isfinite() if finite else ~t.isnan()).all()) for t in outputs)
         except Exception:  # the model's own code meets numbers that it did not expect
             return False
-    return all(bool(torch.isfinite(entries(t)).all()) for t in outputs)
 
 
-def _with_noise(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    own = entries(tensor)
-    scale = float(own.float().std()) if own.numel() > 1 else 0.0
-    noise = torch.randn(own.shape, generator=generator) * max(1.0, scale)
-    return with_entries(tensor, own + noise.to(own))
+def follows(network: nn.Module, inputs: Inputs) -> bool:
+    """Whether the network gives something else for other inputs, where there are any that it accepts."""
+    state = State(network)
+    others = other_inputs(network, inputs, state=state)
+    found: list[list[Tensor]] = []
+    for each in (inputs, others):
+        with state.kept(), torch.no_grad():
+            seed_all(0)
+            found.append([t.clone() for t in tensors_in(call(network, fresh(each)))])
+    return apart(*found) > 0 or apart(list(tensors_in(inputs)), list(tensors_in(others))) == 0
 
 
-def _reversed(tensor: Tensor) -> Tensor:
-    own = entries(tensor)
-    return with_entries(tensor, own.flip(tuple(range(own.dim()))))
+def _is_constant(values: Tensor) -> bool:
+    return values.numel() > 1 and bool((values == values.flatten()[0]).all())
 
 
 def _reorderings(tensor: Tensor) -> Iterator[Tensor]:
@@ -98,61 +172,67 @@ def _reorderings(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def repeats(anatomy: Anatomy, example_inputs: Inputs) -> bool:
-    """Whether the network in training mode gives the same outputs twice, with PyTorch's generator set back."""
-    noise = Noise(torch.float32, ())
-    excerpt = Excerpt(extract(anatomy, Cut(), noise), noise.inputs(example_inputs), 0.0, (True,))
+    """Whether the network in training mode gives the same outputs twice, with all generators set back."""
     try:
-        return _change(excerpt.run(), excerpt.run()) == 0
+        excerpt = next(excerpts(anatomy, example_inputs, [Cut()], (True,), large=True))
     except DoesNotRun:
         return False
+    return apart(excerpt.reference, excerpt.run()) == 0
 
 
 class DoesNotRun(Exception):
-    """The network raises; the message is what it raises."""
+    """The network does not run on numbers of ours; the message says why."""
 
 
-@dataclass
 class Excerpt:
     """A stand-alone copy of the network, or of a part of it, with noise for weights.
 
     Args:
         network: the copy; its tensors are permuted and put back.
-        inputs: what it is called with.
+        inputs: in whose place it gets others that it accepts.
         tolerance: the largest change of the output, relative to its size, that is rounding.
         modes: whether it runs in training mode: no, or no and yes.
+
+    Raises :class:`DoesNotRun` where it raises, or gives something that is not finite, or always gives the same.
     """
 
-    network: nn.Module
-    inputs: Inputs
-    tolerance: float
-    modes: tuple[bool, ...]
-
-    def __post_init__(self) -> None:
-        self.anatomy = Anatomy(self.network)
-        for module in self.network.modules():
+    def __init__(self, network: nn.Module, inputs: Inputs, tolerance: float, modes: tuple[bool, ...]) -> None:
+        self.network, self.tolerance, self.modes = network, tolerance, modes
+        self.anatomy = Anatomy(network)
+        for module in network.modules():
             if isinstance(module, _DropoutNd):  # in training mode it would draw anew for channels that changed places
                 module.p = 0.0
+        self._state = State(network)
+        self.inputs = other_inputs(network.eval(), inputs, state=self._state)
+        alike = apart(list(tensors_in(inputs)), list(tensors_in(self.inputs))) == 0
+        if alike and any(_is_constant(entries(t)) for t in tensors_in(inputs) if t.is_floating_point()):
+            self.run(with_noise(inputs))  # raises; the example alone would prove nothing
+        self.reference = self.run()
+        if not all(bool(entries(t).isfinite().any()) and not entries(t).isnan().any() for t in self.reference):
+            raise DoesNotRun("its output is not finite with noise for weights")
+        self.follows = alike or apart(self.reference, self.run(inputs)) > 0
+        """Whether it gives something else for other inputs, where there are any that it accepts."""
 
-    def run(self) -> list[Tensor]:
+    def run(self, inputs: Inputs = None) -> list[Tensor]:
         """The outputs. Raises :class:`DoesNotRun` where the network raises."""
         found: list[Tensor] = []
-        buffers = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
         for mode in self.modes:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
+            with self._state.kept(), torch.no_grad():
+                seed_all(0)
                 try:
-                    found += tensors_in(call(self.network.train(mode), fresh(self.inputs)))
+                    outputs = call(self.network.train(mode), fresh(self.inputs if inputs is None else inputs))
                 except Exception as error:  # the model's own code meets numbers that it did not expect
-                    raise DoesNotRun(one_line(error)[:160]) from error
-                for name, tensor in self.network.named_buffers():  # training moves statistics
-                    tensor.copy_(buffers[name])
+                    raise DoesNotRun(
+                        f"the network does not run with noise for weights ({one_line(error)[:160]})"
+                    ) from error
+                found += [t.clone() for t in tensors_in(outputs)]
         return found
 
     def share(self, width: Width) -> Width:
         """The width as far as its tensors are here."""
         return replace(width, slots=tuple(s for s in width.slots if s.tensor in self.anatomy.shapes))
 
-    def untied(self, widths: Sequence[Width], reference: list[Tensor]) -> Iterator[tuple[Width, float]]:
+    def untied(self, widths: Sequence[Width]) -> Iterator[tuple[Width, float]]:
         """The widths that cannot be permuted without a change, and the change; the others stay permuted."""
         if not widths:
             return
@@ -162,7 +242,7 @@ class Excerpt:
         ]
         for width, order in zip(widths, orders, strict=True):
             permute(self.anatomy, width, order)
-        change = _change(reference, self.run())
+        change = apart(self.reference, self.run())
         if change <= self.tolerance:
             return
         for width, order in zip(widths, orders, strict=True):
@@ -170,28 +250,35 @@ class Excerpt:
         if len(widths) == 1:
             yield widths[0], change
             return
-        yield from self.untied(widths[: len(widths) // 2], reference)
-        yield from self.untied(widths[len(widths) // 2 :], reference)
+        yield from self.untied(widths[: len(widths) // 2])
+        yield from self.untied(widths[len(widths) // 2 :])
 
 
-def _change(before: Sequence[Tensor], now: Sequence[Tensor]) -> float:
-    """The largest change of an output, relative to its size."""
-    worst = 0.0
-    for a, b in zip(before, now, strict=True):
-        if not a.is_floating_point():
-            change = 0.0 if torch.equal(a, b) else float("inf")
-        else:
-            change = float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) if a.numel() else 0.0
-        worst = max(worst, change if change == change else float("inf"))
-    return worst
+def apart(before: Sequence[Tensor], now: Sequence[Tensor]) -> float:
+    """The largest change of an output, relative to its size; infinity where outputs are not comparable."""
+    if len(before) != len(now):
+        return float("inf")
+    return max((_change(entries(a), entries(b)) for a, b in zip(before, now, strict=True)), default=0.0)
+
+
+def _change(before: Tensor, now: Tensor) -> float:
+    if before.shape != now.shape:
+        return float("inf")
+    if not before.is_floating_point() or not before.numel():
+        return 0.0 if torch.equal(before, now) else float("inf")
+    change = (before - now).abs().masked_fill(before == now, 0.0).max()  # infinities are no distance apart
+    size = before.abs().where(before.isfinite(), 0.0).max().clamp_min(1e-12)
+    return float(change / size) if bool(change.isfinite()) else float("inf")
 
 
 class Noise:
     """Numbers for a proof: a fresh network's zeros and ones would hide a wrong tie.
 
     Args:
+        anatomy: of the network.
         dtype: of the floating-point numbers.
         blocks: modules that are copied once; other tensors are made once for all copies.
+        buffers: whether buffers other than statistics take noise.
     """
 
     PERIOD = 1_000_003
@@ -200,12 +287,17 @@ class Noise:
     HUGE = 1e4
     """Numbers from here on stand for minus infinity in a mask, whose zeros mean something too: it takes no noise."""
 
-    def __init__(self, dtype: torch.dtype, blocks: Iterable[str]) -> None:
+    def __init__(self, anatomy: Anatomy, dtype: torch.dtype, blocks: Iterable[str] = (), buffers: bool = True) -> None:
         self.dtype = dtype
         self.tolerance = 1e-6 if dtype == torch.float64 else 1e-4
         self._blocks = tuple(path + "." for path in blocks)
         self._made: dict[str, Tensor] = {}
         self._base = torch.rand(self.PERIOD, generator=torch.Generator().manual_seed(0), dtype=dtype)
+        self._plain = {
+            name
+            for name, owners in anatomy.owners.items()
+            if not buffers and name not in anatomy.parameters and not known(anatomy.modules[owners[0]])
+        }
 
     def __call__(self, name: str, piece: Tensor) -> Tensor:
         """A tensor's value: its own with noise added, and noise alone where it has no data."""
@@ -218,27 +310,29 @@ class Noise:
 
     def _value(self, name: str, piece: Tensor) -> Tensor:
         if not piece.is_floating_point():
-            return torch.ones_like(piece, device="cpu") if piece.is_meta else piece.cpu().clone()
+            return torch.ones_like(piece, device="cpu") if piece.is_meta else piece.to("cpu", copy=True)
+        stored = entries(piece)
         start = zlib.crc32(name.encode()) % self.PERIOD
-        count = piece.numel()
-        noise = self._base.repeat((start + count) // self.PERIOD + 1)[start : start + count].reshape(piece.shape)
+        count = stored.numel()
+        noise = self._base.repeat((start + count) // self.PERIOD + 1)[start : start + count].reshape(stored.shape)
         if piece.is_meta:
             fan = piece[0].numel() if piece.dim() > 1 else 0
             return (noise - 0.5) * (3 / fan**0.5) if fan else noise * 0.2 + 0.9
-        value = piece.to("cpu", self.dtype, copy=True)
-        if count and float(value.abs().max()) >= self.HUGE:
-            return value
-        scale = float(value.std()) if count > 1 else 0.0
-        return value * (1 + 0.2 * noise) + 0.1 * max(scale, 0.1) * noise
+        value = stored.to("cpu", self.dtype, copy=True)
+        if name not in self._plain and not (count and float(value.abs().max()) >= self.HUGE):
+            scale = float(value.std()) if count > 1 else 0.0
+            value = value * (1 + 0.2 * noise) + 0.1 * max(scale, 0.1) * noise
+        return with_entries(piece.cpu(), value)
 
     def inputs(self, inputs: Inputs) -> Inputs:
-        """The network's inputs in the same precision, with noise added."""
+        """The network's inputs in the same precision; noise and ones for those that have no data."""
         generator = torch.Generator().manual_seed(1)
 
-        def noisy(tensor: Tensor) -> Tensor:
+        def own(tensor: Tensor) -> Tensor:
             if not tensor.is_floating_point():
                 return torch.ones_like(tensor, device="cpu") if tensor.is_meta else tensor.cpu()
-            noise = torch.randn(tensor.shape, generator=generator, dtype=self.dtype)
-            return noise if tensor.is_meta else tensor.to("cpu", self.dtype) + noise
+            if tensor.is_meta:
+                return torch.randn(tensor.shape, generator=generator, dtype=self.dtype)
+            return tensor.to("cpu", self.dtype)
 
-        return each_tensor(inputs, noisy)
+        return each_tensor(inputs, own)

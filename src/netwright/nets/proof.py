@@ -14,16 +14,14 @@ from fnmatch import fnmatch
 from itertools import combinations
 from typing import TypeVar
 
-import torch
-
 from ..core.candidate import Option
 from ..core.errors import NetError, one_line
 from .axes import Axis, Depth, Joint, Width
 from .cut import Anatomy, Cut, Draft
-from .extract import extract
-from .inputs import Inputs
+from .inputs import Inputs, evaluating
 from .layers import follows
-from .noise import DoesNotRun, Excerpt, Noise
+from .noise import DoesNotRun, Excerpt, excerpts
+from .noise import follows as follows_inputs
 from .trace import Tracer
 
 COUNTING = (
@@ -188,7 +186,10 @@ class Proof:
             for axis, option in chosen:
                 read = tuple(taken[name] for name in axis.reads)
                 axis.write((option, *read) if read else option, draft, self.anatomy)
-            now = self._form(draft.finish(self.anatomy))
+            cut = draft.finish(self.anatomy)
+            now = self._form(cut)
+            if cut.skip and self._tracer.is_stale(cut):
+                return "it would read what an earlier call has left, which the skipped module makes anew"
         except Exception as error:  # the model's own code meets sizes that it did not expect
             return one_line(error)[:160]
         if now != self._whole:
@@ -222,28 +223,30 @@ class Proof:
     def _tied(self, widths: Sequence[Width]) -> list[Width]:
         """Those whose channels can change places without a change of the output."""
         refused: set[str] = set()
-        for excerpt in self._excerpts():
-            own = [w for w in (excerpt.share(w) for w in widths if w.name not in refused) if w.slots]
-            try:
-                reference = excerpt.run()
-            except DoesNotRun as error:
-                for width in own:
+        try:
+            for excerpt in self._excerpts():
+                own = [w for w in (excerpt.share(w) for w in widths if w.name not in refused) if w.slots]
+                if not excerpt.follows and self._follows():
+                    raise DoesNotRun("its output is the same for all inputs, with noise for weights")
+                for width, change in excerpt.untied(own):
                     refused.add(width.name)
-                    self._refuse(width, f"the network does not run with noise for weights ({error}): no tie is proved")
-                continue
-            if not all(bool(torch.isfinite(t).all()) for t in reference if t.is_floating_point()):
-                for width in own:
-                    refused.add(width.name)
-                    self._refuse(width, "its output is not finite with noise for weights: no tie can be proved")
-                continue
-            for width, change in excerpt.untied(own, reference):
-                refused.add(width.name)
-                self._refuse(
-                    width,
-                    f"the tie of {width.name} is incomplete: permuting its channels changes the output "
-                    f"by {change:.1g} of its size",
-                )
+                    self._refuse(
+                        width,
+                        f"the tie of {width.name} is incomplete: permuting its channels changes the output "
+                        f"by {change:.1g} of its size",
+                    )
+        except DoesNotRun as error:
+            for width in widths:
+                self._refuse(width, f"{error}: no tie is proved")
+            return []
         return [w for w in widths if w.name not in refused]
+
+    def _follows(self) -> bool:
+        """Whether the network itself gives something else for other inputs; taken for granted where it has no data."""
+        with evaluating(self.anatomy.root):
+            return any(t.is_meta for t in self.anatomy.root.parameters()) or follows_inputs(
+                self.anatomy.root, self.example_inputs
+            )
 
     def _excerpts(self) -> Iterator[Excerpt]:
         """The network, or, where it is large, the network with some of the blocks of its stages at a time."""
@@ -253,8 +256,6 @@ class Proof:
             path: s.gives[i] if s.gives else 0 for s in stages for i, path in enumerate(s.blocks) if path in s.hides()
         }
         large = sum(sizes.values()) > LARGE
-        noise = Noise(torch.float32 if large or not self._takes_doubles() else torch.float64, gives)
-        inputs = noise.inputs(self.example_inputs)
         parts: list[set[str]] = [set()]
         room = PART
         for path in gives:
@@ -264,21 +265,13 @@ class Proof:
                 room = PART
             parts[-1].add(path)
             room -= block
+        cuts = []
         for part in parts:
             draft = Draft()
             for path in gives.keys() - part:
                 draft.skip(path, gives[path])
-            network = extract(self.anatomy, draft.finish(self.anatomy), noise)
-            yield Excerpt(network, inputs, noise.tolerance, self._modes)
-
-    def _takes_doubles(self) -> bool:
-        """Whether the network runs in double precision; some operators do not."""
-        noise = Noise(torch.float64, ())
-        try:
-            Excerpt(extract(self.anatomy, Cut(), noise), noise.inputs(self.example_inputs), 0.0, self._modes).run()
-        except DoesNotRun:
-            return False
-        return True
+            cuts.append(draft.finish(self.anatomy))
+        return excerpts(self.anatomy, self.example_inputs, cuts, self._modes, gives, large)
 
     # -- whether it is wanted ----------------------------------------------------------------------------------
 

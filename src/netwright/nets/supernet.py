@@ -20,7 +20,8 @@ from .count import Counter, Counts
 from .cut import Anatomy, Cut, Draft, applied
 from .extract import extract
 from .inputs import Inputs, call, evaluating, fresh
-from .trace import Tracer, check_devices
+from .isolation import isolated
+from .trace import Tracer, check_tensors
 
 
 @dataclass(frozen=True)
@@ -291,9 +292,9 @@ class SuperNet:
         return homes or None
 
     def _check_runs(self) -> None:
-        without_data = check_devices(self.anatomy, self.example_inputs)
+        without_data = check_tensors(self.anatomy, self.example_inputs)
         try:
-            with evaluating(self.module), torch.no_grad():
+            with isolated(self.module), evaluating(self.module), torch.no_grad():
                 if without_data:
                     self.tracer.form(self.cut(self.smallest))
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from .cut import Anatomy, Cut, Gives, applied
 from .dataless import Dataless
 from .extract import copied, extract
 from .inputs import Inputs, call, each_tensor, fresh, tensors_in
+from .isolation import State
+from .reach import Reach
 
 OWN = frozenset({"aten", "prim", "prims"})
 """Where PyTorch's own operators are. Others have the name of their library before theirs."""
@@ -112,8 +115,23 @@ class Trace:
         return [(op.name, op.module, op.reads, op.writes) for op in self.ops]
 
 
-def check_devices(anatomy: Anatomy, example_inputs: Inputs) -> bool:
-    """Whether the network lies on the meta device; :class:`NetError` where its inputs lie on another one than it."""
+def check_tensors(anatomy: Anatomy, example_inputs: Inputs) -> bool:
+    """Whether the network lies on the meta device.
+
+    Raises :class:`NetError` for parameters that cannot be cut or trained, and for inputs on another device.
+    """
+    for name in anatomy.parameters:
+        tensor = anatomy.tensor(name)
+        if tensor.is_inference():
+            raise NetError(
+                f"{name} was made in inference mode, so that it can be neither trained nor changed; make the network "
+                "outside of torch.inference_mode(), or give copy.deepcopy(network) made there"
+            )
+        if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            raise NetError(
+                f"{name} is a {type(tensor).__name__}, a tensor with operators of its own (quantised, distributed), "
+                "which cannot be cut; give the network as it was before its weights were converted"
+            )
     own = {anatomy.tensor(name).device for name in anatomy.parameters}
     given = {tensor.device for tensor in tensors_in(example_inputs)}
     without_data = own == {torch.device("meta")}  # what is given may then have data
@@ -135,8 +153,8 @@ class Tracer:
 
     def __init__(self, anatomy: Anatomy, example_inputs: Inputs) -> None:
         weights = anatomy.parameters
-        self._originals = {id(anatomy.tensor(name)): name for name in weights}
-        check_devices(anatomy, example_inputs)
+        self._originals = _own_tensors(anatomy)
+        check_tensors(anatomy, example_inputs)
 
         def empty(_: str, tensor: Tensor) -> Tensor:
             return torch.empty_like(tensor, device="meta")
@@ -163,6 +181,7 @@ class Tracer:
             with torch.inference_mode(False):
                 self._twin = extract(anatomy, Cut(), part)
                 self._anatomy, self._inputs, self._mode = Anatomy(self._twin), inputs, mode
+                self._state = State(self._twin)
                 try:
                     self.run(Cut())
                     return
@@ -174,7 +193,7 @@ class Tracer:
         """The shapes of the sub-network's outputs. Whatever its own code raises is raised."""
         self._twin.train(training)
         inputs = fresh(self._inputs)
-        with torch.no_grad(), applied(self._anatomy, cut), self._mode or contextlib.nullcontext():
+        with self._state.kept(), torch.no_grad(), applied(self._anatomy, cut), self._mode or contextlib.nullcontext():
             return [tuple(t.shape) for t in tensors_in(call(self._twin, inputs))]
 
     def run(self, cut: Cut, training: bool = False) -> Trace:
@@ -182,18 +201,36 @@ class Tracer:
         self._twin.train(training)
         inputs = fresh(self._inputs)
         # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
-        with torch.no_grad(), torch.inference_mode(False), applied(self._anatomy, cut):
+        with self._state.kept(), torch.no_grad(), torch.inference_mode(False), applied(self._anatomy, cut):
             recorder = _Recorder(self._twin, self._mode)
             with recorder:
                 trace = recorder.record(inputs)
-        beyond = recorder.seen & self._originals.keys()
+        self._read = recorder.seen
+        beyond = next((name for tensor, name in self._originals if id(tensor()) in self._read), None)
         if beyond:
             raise NetError(
-                f"a function in the network (a lambda, a closure, a hook) uses {self._originals[beyond.pop()]} by "
-                "itself, so that every copy of the network would use it too; make it a method, or look the module up "
-                "in its arguments"
+                f"a function in the network (a lambda, a closure, a hook) uses {beyond} by itself, so that every copy "
+                "of the network would use it too; make it a method, or look the module up in its arguments"
             )
         return trace
+
+    def is_stale(self, cut: Cut) -> bool:
+        """Whether the sub-network reads tensors that an earlier call has left, which the whole network does not."""
+        kept = self._state.kept_tensors() - {id(self._anatomy.tensor(name)) for name in self._anatomy.shapes}
+        if not kept:
+            return False
+        self.run(cut)
+        now = self._read & kept
+        self.run(Cut())
+        return not now <= self._read
+
+
+def _own_tensors(anatomy: Anatomy) -> list[tuple[weakref.ref[Tensor], str]]:
+    """The tensors that no copy of the network may use, and what they are called."""
+    reach = Reach(anatomy.root)
+    named = {id(anatomy.tensor(name)): name for name in anatomy.shapes}
+    kept = [t for at, t in (reach.own | reach.held).items() if isinstance(t, Tensor) and at not in reach.shared]
+    return [(weakref.ref(t), named.get(id(t), "a tensor that it keeps")) for t in kept]
 
 
 class _Recorder(TorchDispatchMode):
