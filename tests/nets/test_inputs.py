@@ -109,14 +109,14 @@ def test_what_cannot_be_copied_is_told() -> None:
         fresh(layer)
 
 
-def test_only_a_plain_tuple_is_spread() -> None:
+def test_tuples_are_spread_but_for_packed_sequences() -> None:
     class Takes(nn.Module):
         def forward(self, *given: Any, **named: Any) -> tuple[int, list[str]]:
             return len(given), list(named)
 
     network = Takes()
     assert call(network, (A, B)) == (2, [])
-    assert call(network, Pair(A, B)) == (1, [])
+    assert call(network, Pair(A, B)) == (2, [])
     assert call(network, [A, B]) == (1, [])
     assert call(network, pack_sequence([A])) == (1, [])
     assert call(network, {"x": A}) == (0, ["x"])

@@ -6,7 +6,7 @@ import copy
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,16 @@ from torch import nn
 
 from ..core.errors import BundleError, SpaceError, nearest, one_line
 from ..core.space import Space
-from ..nets.inputs import Inputs, call, each_tensor, tensors_in
+from ..nets.batch import Given, batch_dims_of, find_batch_dims
+from ..nets.inputs import Inputs, call, fresh, tensors_in
+from ..nets.noise import other_inputs
 from ..nets.state import sha256, state_of, write_atomically
-from .onnx import feed, write_onnx
-from .pt2 import load_pt2, write_pt2
+from .compare import arrays_of, difference
+from .onnx import feed, parts_of, write_onnx
+from .plain import Plain
+from .pt2 import write_pt2
+from .readback import read_back
+from .sizes import BATCH, Sizes, find_sizes
 from .weights import load_weights, write_weights
 
 TOLERANCE = 1e-4
@@ -29,11 +35,18 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: how it is written, and what the file computes when it is read back."""
+    """A file format.
+
+    Args:
+        file: its name in a bundle.
+        write: writes a network for an example and its free sizes; what it returns is told in the manifest.
+        run: all outputs of the network, with what is in the file, for inputs; None: the file is a network itself, and
+            is run in a fresh process.
+    """
 
     file: str
-    write: Callable[[nn.Module, Inputs, Path], None]
-    run: Callable[[nn.Module, Path, Inputs], np.ndarray]
+    write: Callable[[nn.Module, Inputs, Path, Sizes, bool], Mapping[str, Any]]
+    run: Callable[[nn.Module, Path, Inputs], list[np.ndarray]] | None = None
 
 
 def run_onnx(path: Path, inputs: Inputs) -> np.ndarray:
@@ -51,19 +64,32 @@ def onnx_runner(path: Path) -> Callable[[Inputs], np.ndarray]:
     return lambda inputs: np.asarray(session.run(None, feed(session, inputs))[0])
 
 
-def _run_weights(network: nn.Module, path: Path, inputs: Inputs) -> np.ndarray:
-    fresh = copy.deepcopy(network)
+def _write_onnx(network: nn.Module, inputs: Inputs, path: Path, sizes: Sizes, apart: bool) -> Mapping[str, Any]:
+    return write_onnx(network, inputs, path, external_data=apart, sizes=sizes)
+
+
+def _write_pt2(network: nn.Module, inputs: Inputs, path: Path, sizes: Sizes, _: bool) -> Mapping[str, Any]:
+    return write_pt2(network, inputs, path, sizes=sizes)
+
+
+def _write_weights(network: nn.Module, _: Inputs, path: Path, __: Sizes, ___: bool) -> Mapping[str, Any]:
+    write_weights(network, path)
+    return {}
+
+
+def _run_weights(network: nn.Module, path: Path, inputs: Inputs) -> list[np.ndarray]:
+    again = copy.deepcopy(network)
     with torch.no_grad():
-        for tensor in state_of(fresh).values():
+        for tensor in state_of(again).values():
             tensor.zero_()
-    load_weights(fresh, path)
-    return _first(fresh, inputs)
+    load_weights(again, path)
+    return _outputs(again, inputs)
 
 
 FORMATS: Mapping[str, Format] = {
-    "onnx": Format("model.onnx", write_onnx, lambda _, path, inputs: run_onnx(path, inputs)),
-    "pt2": Format("model.pt2", write_pt2, lambda _, path, inputs: _first(load_pt2(path), inputs)),
-    "safetensors": Format("weights.safetensors", lambda net, _, path: write_weights(net, path), _run_weights),
+    "onnx": Format("model.onnx", _write_onnx),
+    "pt2": Format("model.pt2", _write_pt2),
+    "safetensors": Format("weights.safetensors", _write_weights, _run_weights),
 }
 
 
@@ -90,53 +116,49 @@ def export(
     *,
     example_inputs: Inputs | None = None,
     check_inputs: Inputs | None = None,
+    batch_dims: Given | None = None,
+    external_data: bool = False,
     about: Callable[[Bundle], Mapping[str, Any]] = lambda bundle: {},
     further: Mapping[str, Callable[[nn.Module, Inputs, Path], object]] | None = None,
 ) -> Bundle:
-    """Write a network to a directory, read every file back, and compare what it computes.
+    """Write a network to a directory, read every file back in a fresh process, and compare all that it computes.
+
+    Files take tensors and give tensors, whatever structures the network has. Sizes that may be others (batch, length,
+    height and width) are found by trying, kept free where the format can, and checked at a second value.
 
     Args:
         network: a stand-alone module; put into evaluation mode.
         out: the directory.
         formats: of ``onnx``, ``pt2``, ``safetensors``.
         example_inputs: by default the network's own attribute ``example_inputs``, which extraction sets.
-        check_inputs: what the outputs are compared on; by default the example and noise of the same shapes.
+        check_inputs: what the outputs are compared on; by default other values that the network accepts.
+        batch_dims: which dimension of the inputs is the batch, where that is not to be found by trying: see
+            :data:`netwright.nets.batch.Given`.
+        external_data: put the weights of an ONNX file into one of their own, ``model.onnx.data``, as is done in any
+            case beyond 2 GB.
         about: called when the files are written and checked; what it returns goes into ``manifest.json``, which is
             written last: a directory without one is not done.
         further: files beside the formats: name to what writes it. They are not read back here: ``about`` may.
 
-    Raises :class:`BundleError` when a file cannot be written or computes something else.
+    Raises :class:`BundleError` when a file cannot be written or computes something else, and :class:`NetError` for a
+    network that does not run on its example.
     """
     out = Path(out)
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise BundleError(f"there is no format {unknown[0]!r}; {nearest(unknown[0], FORMATS)}")
-    example = example_inputs if example_inputs is not None else getattr(network, "example_inputs", None)
-    if example is None:
-        raise BundleError("export needs example_inputs=: what the network is called with")
-    check = check_inputs if check_inputs is not None else _noise(example)
+    example = _checked(network, formats, example_inputs)
+    network.eval()
+    if batch_dims is not None:
+        network.batch_dims = find_batch_dims(network, example, batch_dims)  # type: ignore[assignment]
+    batch = batch_dims_of(network, example)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "manifest.json").unlink(missing_ok=True)
     except OSError as error:
         raise BundleError(f"cannot write to {out}: {one_line(error)}; choose another directory") from None
-    network.eval()
-    reference = _first(network, check)
-    files: dict[str, Path] = {}
-    differences: dict[str, float] = {}
-    for name in formats:
-        form = FORMATS[name]
-        path = out / form.file
-        form.write(network, example, path)
-        got = form.run(network, path, check)
-        if got.shape != reference.shape:
-            raise BundleError(f"{path} computes an output of shape {got.shape}, PyTorch one of {reference.shape}")
-        difference = float(np.abs(got - reference).max() / max(float(np.abs(reference).max()), 1e-12))
-        if not difference <= TOLERANCE:
-            raise BundleError(
-                f"{path} differs from PyTorch by {difference:.2g} of the largest output; allowed {TOLERANCE}"
-            )
-        files[form.file], differences[name] = path, difference
+    sizes = find_sizes(network, example)
+    paths = {name: out / FORMATS[name].file for name in formats}
+    written = {name: FORMATS[name].write(network, example, paths[name], sizes, external_data) for name in formats}
+    differences = _differences(network, paths, sizes, written, check_inputs)
+    files = {part.name: part for path in paths.values() for part in parts_of(path)}
     for name, write in (further or {}).items():
         write(network, example, out / name)
         files[name] = out / name
@@ -146,11 +168,68 @@ def export(
         **({"candidate": network.candidate} if hasattr(network, "candidate") else {}),
         **about(bundle),
         "differences": differences,
+        "batch": str(batch),
+        "written": {name: dict(how) for name, how in written.items() if how},
         "versions": versions(),
         "files": {name: {"sha256": sha256(path), "bytes": path.stat().st_size} for name, path in files.items()},
     }
     write_json(out / "manifest.json", manifest)
     return bundle
+
+
+def _checked(network: Any, formats: Any, example_inputs: Inputs | None) -> Inputs:
+    """The example. Raises :class:`BundleError` for what cannot be exported."""
+    if callable(getattr(network, "extract", None)) and isinstance(getattr(network, "space", None), Space):
+        raise BundleError(
+            "export takes one network, not a super-network: extract one first, as in "
+            "export(net.extract(net.smallest), out)"
+        )
+    if not isinstance(network, nn.Module):
+        raise BundleError(f"export takes a torch.nn.Module, not a {type(network).__name__}")
+    if isinstance(formats, str):
+        raise BundleError(f"formats is a list, such as [{formats!r}], not {formats!r}")
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise BundleError(f"there is no format {unknown[0]!r}; {nearest(str(unknown[0]), FORMATS)}")
+    example = example_inputs if example_inputs is not None else getattr(network, "example_inputs", None)
+    if example is None:
+        raise BundleError("export needs example_inputs=: what the network is called with")
+    return example
+
+
+def _differences(
+    network: nn.Module,
+    paths: Mapping[str, Path],
+    sizes: Sizes,
+    written: Mapping[str, Mapping[str, Any]],
+    check_inputs: Inputs | None,
+) -> dict[str, float]:
+    """How far each file's outputs are from PyTorch's. Raises :class:`BundleError` where it is too far."""
+    several = {name: list(_checks(network, sizes, how.get("free", ()), check_inputs)) for name, how in written.items()}
+    files = {name: path for name, path in paths.items() if FORMATS[name].run is None}
+    found = read_back(files, Plain(network, sizes.inputs), several) if files else {}
+    differences = {}
+    for name, path in paths.items():
+        run = FORMATS[name].run
+        got = found[name] if run is None else [run(network, path, inputs) for inputs in several[name]]
+        try:
+            worst = max(
+                difference(each, _outputs(network, inputs)) for each, inputs in zip(got, several[name], strict=True)
+            )
+        except BundleError as error:
+            raise BundleError(f"{path}: {error}") from None
+        if not worst <= TOLERANCE:
+            raise BundleError(f"{path} differs from PyTorch by {worst:.2g} of the largest output; allowed {TOLERANCE}")
+        differences[name] = worst
+    return differences
+
+
+def _checks(network: nn.Module, sizes: Sizes, free: Sequence[str], given: Inputs | None) -> Iterator[Inputs]:
+    """What a file is run on: inputs that were given, where it takes their batch, else others; and other sizes."""
+    fits = given is not None and (BATCH in free or not sizes.batch)
+    yield given if fits else other_inputs(network, sizes.example(free))
+    if free:
+        yield other_inputs(network, sizes.changed(free))
 
 
 def load(folder: str | Path, net: Any) -> nn.Module:
@@ -201,22 +280,7 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def _first(network: Callable[..., Any], inputs: Inputs) -> np.ndarray:
+def _outputs(network: nn.Module, inputs: Inputs) -> list[np.ndarray]:
+    """All outputs of a network."""
     with torch.no_grad():
-        output = call(network, inputs)
-    first = next(tensors_in(output))
-    return (first.float() if first.dtype == torch.bfloat16 else first).numpy(force=True)  # NumPy has no bfloat16
-
-
-def _noise(example: Inputs) -> Inputs:
-    generator = torch.Generator().manual_seed(0)
-
-    def beside(tensor: torch.Tensor) -> torch.Tensor:
-        if not tensor.dim():  # a number, of which a batch has one
-            return tensor
-        if not tensor.is_floating_point():
-            return torch.cat([tensor, tensor])
-        noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
-        return torch.cat([tensor, noise.to(tensor.device)])
-
-    return each_tensor(example, beside)
+        return arrays_of(tensors_in(call(network, fresh(inputs))))

@@ -2,54 +2,175 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from ..core.errors import BundleError, one_line
 from ..core.quiet import quiet
-from ..nets.inputs import Inputs, each_tensor
+from ..nets.inputs import Inputs, tensors_in
+from .compare import arrays_of, difference
+from .plain import Plain, input_names, output_names
+from .sizes import BATCH, Sizes, find_sizes
+
+LARGEST = 2 * 10**9
+"""Bytes of weights from which they lie in a file of their own: the format ends at 2 GiB."""
+BAKED = 1e-3
+"""How far outputs may be from PyTorch's, relative to the largest, before another exporter is tried."""
 
 
-def write_onnx(network: nn.Module, example_inputs: Inputs, path: Path, *, quick: bool = False) -> None:
-    """Write a network with a free batch dimension (the first of every input and output).
+def write_onnx(
+    network: nn.Module, example_inputs: Inputs, path: Path, *, external_data: bool = False, sizes: Sizes | None = None
+) -> dict[str, Any]:
+    """Write a network, with every size free that can be: batch, length, height and width.
+
+    torch has two exporters. The older one takes a tenth of the time and writes loops where the newer unrolls them, but
+    may take a size of the example for a constant, and does not have some operators: its file is run at other sizes,
+    and where it fails or differs the newer one's is tried; then both with the batch alone free. Names, texts and traces
+    that they leave in the file are taken out.
 
     Args:
         network: put into evaluation mode.
         example_inputs: see :class:`netwright.SuperNet`.
         path: of the ``.onnx`` file.
-        quick: use torch's older exporter, which takes a tenth of the time and gives the same operators for plain
-            networks; for files that only the search sees.
+        external_data: put the weights into a file of their own beside it, ``path`` with ``.data`` behind; done in any
+            case where they are more than 2 GB.
+        sizes: which are free, where that is known.
+
+    Returns:
+        ``exporter``, and ``free``: the names of the sizes that are free in the file.
+
+    Raises :class:`BundleError` with the reason where neither can.
     """
-    example_inputs = _in_order(network, example_inputs)
-    names = input_names(example_inputs)
-    args, kwargs = as_call(example_inputs)
-    network.eval()
+    import onnx
+
+    plain = Plain(network, example_inputs)
+    sizes = sizes or find_sizes(network, example_inputs)
+    first: Exception | None = None
+    for free in dict.fromkeys((tuple(sizes.names), tuple(n for n in sizes.names if n == BATCH), ())):
+        for name, exporter in EXPORTERS.items():
+            with TemporaryDirectory(prefix="netwright-") as folder, _as_exporters_need():
+                file = Path(folder) / "model.onnx"
+                try:
+                    exporter(plain, sizes, free, file)
+                    model = _stripped(onnx.load(file))
+                    _check(plain, sizes, free, file)
+                except Exception as error:  # the exporters and ONNX Runtime raise many types
+                    first = first or error
+                    continue
+            _save(model, path, external_data)
+            return {"exporter": name, "free": list(free)}
+    assert first is not None
+    raise BundleError(f"torch cannot export this network to ONNX: {one_line(_root(first))[:500]}") from first
+
+
+def parts_of(path: Path) -> list[Path]:
+    """An ONNX file, and the files beside it that hold its weights."""
+    beside = _data_of(path)
+    return [path, *([beside] if beside.exists() else [])]
+
+
+def feed(session: Any, inputs: Inputs) -> dict[str, np.ndarray]:
+    """An ONNX Runtime session's inputs, by its own names."""
+    named = dict(zip(input_names(inputs), arrays_of(tensors_in(inputs)), strict=True))
+    return {i.name: named[i.name] for i in session.get_inputs()}
+
+
+def _older(plain: Plain, sizes: Sizes, free: Collection[str], path: Path) -> None:
+    tensors = plain.tensors(sizes.example(free))
+    outputs = plain(*tensors)
+    names = output_names(outputs, plain.names)
+    axes = {name: sizes.of(i, free) for i, name in enumerate(plain.names)}
+    axes |= dict(zip(names, _free_outputs(plain, sizes, free, list(tensors_in(outputs))), strict=True))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        torch.onnx.export(
+            plain, tensors, str(path), input_names=plain.names, output_names=names, dynamic_axes=axes, dynamo=False
+        )
+    if any(issubclass(each.category, torch.jit.TracerWarning) for each in said) and _looks_at_values(plain, tensors):
+        raise BundleError("the network decides by the values of its inputs, of which a file would hold one case alone")
+
+
+def _looks_at_values(plain: Plain, tensors: tuple[Tensor, ...]) -> bool:
+    """Whether a network makes a number or a truth value of a tensor's values, as for an ``if``: tensors without data
+    tell."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        try:
+            plain(*(mode.from_tensor(tensor) for tensor in tensors))
+        except DataDependentOutputException:
+            return True
+        except Exception:  # operators that know no tensors without data
+            return False
+    return False
+
+
+def _newer(plain: Plain, sizes: Sizes, free: Collection[str], path: Path) -> None:
+    tensors = plain.tensors(sizes.example(free))
+    torch.onnx.export(
+        plain, tensors, str(path), input_names=plain.names, output_names=output_names(plain(*tensors), plain.names),
+        dynamic_shapes=tuple(sizes.of(i, free) for i in range(len(tensors))),
+        dynamo=True, external_data=True, verbose=False,
+    )  # fmt: skip
+
+
+EXPORTERS: Mapping[str, Callable[[Plain, Sizes, Collection[str], Path], None]] = {
+    "torch.onnx, dynamo=False": _older,
+    "torch.onnx, dynamo=True": _newer,
+}
+
+
+def _free_outputs(plain: Plain, sizes: Sizes, free: Collection[str], outputs: list[Tensor]) -> list[dict[int, str]]:
+    """The dimensions of every output that change with the free sizes, and their names."""
+    found: list[dict[int, str]] = [{} for _ in outputs]
+    for name in free:
+        size = sizes.size(name, sizes.example(free))
+        changed = tensors_in(plain(*plain.tensors(sizes.changed(free, only=name))))
+        for i, (before, after) in enumerate(zip(outputs, changed, strict=True)):
+            for dim, (a, b) in enumerate(zip(before.shape, after.shape, strict=True)):
+                if a != b:
+                    same = a == size and name not in found[i].values()
+                    found[i][dim] = name if same else f"output{i}_{dim}"
+    return found
+
+
+def _check(plain: Plain, sizes: Sizes, free: Collection[str], path: Path) -> None:
+    """Raise where the file does not compute what the network does, at these sizes or at others."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    taken = [i.name for i in session.get_inputs()]
+    for inputs in (sizes.example(free), *([sizes.changed(free)] if free else [])):
+        tensors = plain.tensors(inputs)
+        named = dict(zip(plain.names, arrays_of(tensors), strict=True))
+        got = [np.asarray(each) for each in session.run(None, {name: named[name] for name in taken})]
+        found = difference(got, arrays_of(tensors_in(plain(*tensors))))
+        if not found <= BAKED:
+            raise BundleError(f"the file differs from PyTorch by {found:.2g} of the largest output")
+
+
+@contextmanager
+def _as_exporters_need() -> Iterator[None]:
+    """Quiet, without gradients, and without the fused attention that the older exporter has no operator for."""
     log = torch._C._jit_onnx_log
     torch._C._jit_onnx_log = lambda *_: None  # prints the graph of what cannot be exported, whatever verbose= says
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with quiet():
-            if quick:
-                if kwargs:
-                    network, args = _ByPosition(network, kwargs).eval(), tuple(filter(_is_tensor, kwargs.values()))
-                axes = {name: {0: "batch"} for name in (*names, "output")}
-                torch.onnx.export(
-                    network, args, str(path), input_names=names, output_names=["output"],
-                    dynamic_axes=axes, dynamo=False,
-                )  # fmt: skip
-            else:
-                torch.onnx.export(
-                    network, args, str(path), kwargs=kwargs, input_names=names, output_names=["output"],
-                    dynamic_shapes=free_batch(example_inputs), dynamo=True, external_data=False, verbose=False,
-                )  # fmt: skip
-    except Exception as error:  # the exporters raise many types
-        raise BundleError(f"torch cannot export this network to ONNX: {one_line(_root(error))[:500]}") from error
+        with quiet(), torch.no_grad():
+            yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         torch._C._jit_onnx_log = log
 
 
@@ -60,63 +181,32 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def feed(session: Any, inputs: Inputs) -> dict[str, np.ndarray]:
-    """An ONNX Runtime session's inputs, by its own names."""
-    names = [i.name for i in session.get_inputs()]
-    if isinstance(inputs, Mapping):
-        return {name: inputs[name].numpy(force=True) for name in names}
-    values = inputs if isinstance(inputs, tuple) else (inputs,)
-    return {name: value.numpy(force=True) for name, value in zip(names, values, strict=True)}
+def _stripped(model: Any) -> Any:
+    """The model without what only its exporter wrote for people: texts, traces, shapes that any runtime finds."""
+    for holder in (model, model.graph, *model.functions):
+        holder.doc_string = ""
+        del holder.metadata_props[:]
+    del model.graph.value_info[:]
+    for each in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        each.doc_string = ""
+        del each.metadata_props[:]
+    for function in model.functions:
+        for node in function.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+    return model
 
 
-def input_names(inputs: Inputs) -> list[str]:
-    """``input``; ``input0``, ``input1``, ...; or the keys of tensors."""
-    if isinstance(inputs, Mapping):
-        return [name for name, value in inputs.items() if _is_tensor(value)]
-    return [f"input{i}" for i in range(len(inputs))] if isinstance(inputs, tuple) else ["input"]
+def _save(model: Any, path: Path, external_data: bool) -> None:
+    import onnx
+
+    beside = _data_of(path)
+    beside.unlink(missing_ok=True)
+    if external_data or sum(len(each.raw_data) for each in model.graph.initializer) > LARGEST:
+        onnx.save_model(model, path, save_as_external_data=True, location=beside.name, size_threshold=0)
+    else:
+        onnx.save_model(model, path)
 
 
-def _in_order(network: nn.Module, inputs: Inputs) -> Inputs:
-    """Keyword inputs in the order of the network's parameters: exporters name them by position."""
-    if not isinstance(inputs, Mapping):
-        return inputs
-    known = [name for name in inspect.signature(network.forward).parameters if name in inputs]
-    return {name: inputs[name] for name in [*known, *(n for n in inputs if n not in known)]}
-
-
-class _ByPosition(nn.Module):
-    """A network that takes the tensors among its keyword inputs by position: the older exporter knows no others."""
-
-    def __init__(self, network: nn.Module, inputs: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.network, self._inputs = network, dict(inputs)
-
-    def forward(self, *tensors: Tensor) -> Any:
-        given = iter(tensors)
-        return self.network(**{name: next(given) if _is_tensor(v) else v for name, v in self._inputs.items()})
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)
-
-
-def as_call(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments. The batch is doubled: exporters take a batch of one for a constant."""
-    inputs = each_tensor(inputs, lambda t: torch.cat([t, t]) if t.dim() and len(t) == 1 else t)
-    if isinstance(inputs, Mapping):
-        return (), dict(inputs)
-    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
-
-
-def free_batch(inputs: Inputs) -> Any:
-    """torch.export's description of inputs whose first dimension may vary together."""
-    batch = torch.export.Dim("batch", min=1)
-
-    def free(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: free(part) for name, part in value.items()}
-        if isinstance(value, tuple | list):
-            return type(value)(free(part) for part in value)
-        return {0: batch} if isinstance(value, Tensor) and value.dim() else None
-
-    return free(inputs) if isinstance(inputs, tuple | Mapping) else (free(inputs),)
+def _data_of(path: Path) -> Path:
+    return path.with_name(path.name + ".data")

@@ -2,31 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.errors import BundleError, one_line
 from ..core.quiet import quiet
-from ..nets.inputs import Inputs
-from .onnx import as_call, free_batch
+from ..nets.inputs import Inputs, tensors_in
+from .compare import arrays_of, difference
+from .plain import Plain
+from .sizes import BATCH, Sizes, find_sizes
 
 
-def write_pt2(network: nn.Module, example_inputs: Inputs, path: Path) -> None:
-    """Write a network with a free batch dimension; it is put into evaluation mode."""
-    args, kwargs = as_call(example_inputs)
-    network.eval()
-    try:
-        with quiet():
-            program = torch.export.export(network, args, kwargs, dynamic_shapes=free_batch(example_inputs))
+def write_pt2(network: nn.Module, example_inputs: Inputs, path: Path, *, sizes: Sizes | None = None) -> dict[str, Any]:
+    """Write a network, with every size free that can be: batch, length, height and width.
+
+    It takes tensors as the network does, by position or by name, and gives a tensor, a tuple or a dict of tensors.
+
+    Args:
+        network: put into evaluation mode.
+        example_inputs: see :class:`netwright.SuperNet`.
+        path: of the ``.pt2`` file.
+        sizes: which are free, where that is known.
+
+    Returns:
+        ``free``: the names of the sizes that are free in the file.
+
+    Raises :class:`BundleError` with the reason where torch cannot export it.
+    """
+    plain = Plain(network, example_inputs)
+    sizes = sizes or find_sizes(network, example_inputs)
+    with quiet(), torch.no_grad():
+        try:
+            program, free = _program(plain, sizes)
             torch.export.save(program, path)
-    except Exception as error:  # torch.export raises many types
-        raise BundleError(f"torch.export cannot take this network: {one_line(error)[:500]}") from error
+        except Exception as error:  # torch.export raises many types
+            raise BundleError(f"torch.export cannot take this network: {one_line(error)[:500]}") from error
+    return {"free": list(free)}
 
 
 def load_pt2(path: Path) -> Any:
     """The network as a callable."""
     with quiet():
         return torch.export.load(path).module()
+
+
+def _program(plain: Plain, sizes: Sizes) -> tuple[Any, Collection[str]]:
+    """The exported program, and the sizes that are free in it: it is run at others, since torch may fix some."""
+    wanted = tuple(sizes.names)
+    batch = tuple(name for name in wanted if name == BATCH)
+    first: Exception | None = None
+    for free in dict.fromkeys((wanted, batch, ())):
+        tensors = plain.tensors(sizes.example(free))
+        dims = [dict.fromkeys(sizes.of(i, free), torch.export.Dim.AUTO) for i in range(len(tensors))]
+        try:
+            args, kwargs = _given(plain, tensors)
+            shapes: Any = dict(zip(plain.names, dims, strict=True)) if kwargs else tuple(dims)
+            program = torch.export.export(plain, args, kwargs, dynamic_shapes=shapes)
+        except Exception as error:
+            first = first or error
+            continue
+        held = [each for each in dict.fromkeys((free, batch, ())) if _holds(program, plain, sizes, each)]
+        if held:
+            return program, held[0]
+    raise first or BundleError("its program computes something else than the network")
+
+
+def _holds(program: Any, plain: Plain, sizes: Sizes, free: Collection[str]) -> bool:
+    """Whether the program computes what the network does when these sizes are others."""
+    tensors = plain.tensors(sizes.changed(free))
+    try:
+        args, kwargs = _given(plain, tensors)
+        got = program.module()(*args, **kwargs)
+        return difference(arrays_of(tensors_in(got)), arrays_of(tensors_in(plain(*tensors)))) <= 1e-3
+    except Exception:  # a guard of the program, or an operator that has one size in it
+        return False
+
+
+def _given(plain: Plain, tensors: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """The arguments of a call."""
+    return ((), dict(zip(plain.names, tensors, strict=True))) if plain.by_name else (tensors, {})

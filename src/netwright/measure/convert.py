@@ -53,7 +53,7 @@ def example(inputs: Any, batch: int) -> Any:
 
 def feeds_of(inputs: Any) -> Feeds:
     """Inputs as arrays, by the names that they have in exported files."""
-    from ..formats.onnx import input_names
+    from ..formats.plain import input_names
     from ..nets.inputs import tensors_in
 
     return {

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice, product
 
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import NetError, one_line
-from .inputs import Inputs, call, each_tensor, evaluating, tensors_in
+from .inputs import Inputs, call, each_tensor, entries, evaluating, fresh, tensors_in
 
 TRIALS = 128
 """Assignments of dimensions that are tried at most."""
@@ -71,6 +72,16 @@ class BatchDims:
             return tensor if dim is None else torch.cat([tensor, *rest], dim)
 
         return each_tensor(several[0], joined)
+
+    def chosen(self, several: Inputs, inputs: Inputs) -> Inputs:
+        """The inputs, with what has a batch taken from others."""
+        others, dims = tensors_in(several), iter(self.inputs)
+
+        def of_either(tensor: Tensor) -> Tensor:
+            other = next(others)
+            return tensor if next(dims) is None else other
+
+        return each_tensor(inputs, of_either)
 
     def repeat(self, inputs: Inputs, size: int) -> Inputs:
         """The first of the examples, repeated to a batch of ``size``.
@@ -202,14 +213,14 @@ class _Trials:
     def _refused(self) -> list[Tensor]:
         """The outputs for the example itself. Raises :class:`NetError` where the network raises."""
         try:
-            return list(tensors_in(call(self.network, self._fresh(self.given))))
+            return list(tensors_in(call(self.network, fresh(self.given))))
         except Exception as error:
             raise NetError(f"the network raises on its example inputs: {one_line(error)}") from error
 
     def _first_taken(self, several: Iterable[Inputs]) -> tuple[Inputs, list[Tensor]] | None:
         """The first inputs that the network takes and makes numbers of, with its outputs."""
         for inputs in several:
-            outputs = self._run(inputs)
+            outputs = self._run(lambda inputs=inputs: inputs)  # type: ignore[misc]
             if outputs is not None and not any(_has_nan(t) for t in outputs):
                 return inputs, outputs
         return None
@@ -217,20 +228,23 @@ class _Trials:
     def _none(self) -> BatchDims:
         return BatchDims((None,) * len(self.tensors), (None,) * len(self.outputs))
 
-    def _run(self, inputs: Inputs) -> list[Tensor] | None:
-        """All outputs; None where the network raises."""
+    def _run(self, inputs: Callable[[], Inputs]) -> list[Tensor] | None:
+        """All outputs; None where the network raises, or the inputs cannot be made."""
         try:
-            return list(tensors_in(call(self.network, self._fresh(inputs))))
+            return list(tensors_in(call(self.network, fresh(inputs()))))
         except Exception:  # a person's own code
             return None
 
-    @staticmethod
-    def _fresh(inputs: Inputs) -> Inputs:
-        return each_tensor(inputs, torch.clone)
+    @cached_property
+    def others(self) -> Inputs:
+        """Another example."""
+        from .noise import other_inputs  # which knows super-networks, and they know batches
+
+        return other_inputs(self.network, self.inputs)
 
     def _assignments(self) -> Iterator[tuple[int | None, ...]]:
         """Dimensions of one size, for every tensor or for some; tensors of one shape first alike, then each alone."""
-        shapes = [tuple(t.shape) for t in self.tensors]
+        shapes = [tuple(t.shape) if is_plain(t) else () for t in self.tensors]
         deepest = max(map(len, shapes), default=0)
         sizes = dict.fromkeys(shape[d] for d in range(deepest) for shape in shapes if d < len(shape))
         kinds = list(dict.fromkeys(shapes))
@@ -251,12 +265,11 @@ class _Trials:
         size = batch.size(self.inputs)
         if size > 1:
             together: list[Tensor] | None = self.outputs
-            first = self._run(batch.part(self.inputs, 0, size // 2))
-            second = None if first is None else self._run(batch.part(self.inputs, size // 2, size))
+            first = self._run(lambda: batch.part(self.inputs, 0, size // 2))
+            second = None if first is None else self._run(lambda: batch.part(self.inputs, size // 2, size))
         else:
-            others = (batch.change(self.inputs, change) for change in (_permuted, _nudged))
-            another, second = self._first_taken(others) or (self.inputs, self.outputs)
-            first, together = self.outputs, self._run(batch.join(self.inputs, another))
+            another, second = self._first_taken([batch.chosen(self.others, self.inputs)]) or (self.inputs, self.outputs)
+            first, together = self.outputs, self._run(lambda: batch.join(self.inputs, another))
         if together is None or first is None or second is None or not len(together) == len(first) == len(second):
             return None
         found = []
@@ -270,6 +283,8 @@ class _Trials:
 
 def _followed(whole: Tensor, first: Tensor, second: Tensor) -> int | bool | None:
     """The dimension along which two outputs make up that of both together; None where it is one for all; else False."""
+    if not is_plain(whole):
+        return False
     if first.dim() == second.dim() == whole.dim():
         for dim in range(whole.dim()):
             fits = all(
@@ -285,6 +300,11 @@ def _followed(whole: Tensor, first: Tensor, second: Tensor) -> int | bool | None
     return False
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is neither sparse nor nested: whether it has dimensions that can be divided."""
+    return tensor.layout is torch.strided and not tensor.is_nested
+
+
 def _alike(one: Tensor, other: Tensor) -> bool:
     if one.is_meta:
         return True
@@ -296,7 +316,7 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 
 def _has_nan(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and not tensor.is_meta and bool(tensor.isnan().any())
+    return tensor.is_floating_point() and not tensor.is_meta and bool(entries(tensor).isnan().any())
 
 
 def _varied(inputs: Inputs) -> Iterator[Inputs]:
@@ -304,7 +324,9 @@ def _varied(inputs: Inputs) -> Iterator[Inputs]:
     generator = torch.Generator().manual_seed(0)
 
     def constant(tensor: Tensor) -> bool:
-        return tensor.numel() > 1 and not tensor.is_meta and bool((tensor == tensor.flatten()[0]).all())
+        if not is_plain(tensor) or tensor.is_meta or tensor.numel() < 2:
+            return False
+        return bool((tensor == tensor.flatten()[0]).all())
 
     def noise(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point() or not constant(tensor):
@@ -319,20 +341,6 @@ def _varied(inputs: Inputs) -> Iterator[Inputs]:
 
     for change in (counts, noise, lambda tensor: tensor):
         yield each_tensor(inputs, change)
-
-
-def _permuted(tensor: Tensor, _: int) -> Tensor:
-    """The tensor's own values in another order."""
-    order = torch.randperm(tensor.numel(), generator=torch.Generator().manual_seed(1)).to(tensor.device)
-    return tensor.flatten()[order].reshape(tensor.shape)
-
-
-def _nudged(tensor: Tensor, _: int) -> Tensor:
-    """Floating-point numbers a little off, for networks that take no others (categories in a table)."""
-    if not tensor.is_floating_point():
-        return tensor
-    noise = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(1)).to(tensor)
-    return tensor * (1 + 0.01 * noise)
 
 
 def _ordered(options: Sequence[Sequence[int | None]]) -> list[tuple[int | None, ...]]:

@@ -22,7 +22,7 @@ from ..core.errors import NetError, one_line
 Inputs = Any
 """A tuple of positional arguments, a mapping of keyword arguments, or one argument of any other kind.
 
-A named tuple (a packed sequence) is one argument.
+A packed sequence, though a tuple, is one argument.
 """
 
 ATOMS = frozenset(
@@ -39,7 +39,8 @@ def arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The positional and the keyword arguments of the call."""
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
-    return (inputs if type(inputs) is tuple else (inputs,)), {}
+    several = isinstance(inputs, tuple) and not isinstance(inputs, PackedSequence)
+    return (tuple(inputs) if several else (inputs,)), {}
 
 
 def call(network: nn.Module | Callable[..., Any], inputs: Inputs) -> Any:

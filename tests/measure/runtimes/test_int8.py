@@ -14,6 +14,7 @@ from cases import NETWORKS, difference, network
 from torch import nn
 
 from netwright.core.errors import MeasureError
+from netwright.formats import onnx as onnx_format
 from netwright.formats.onnx import write_onnx
 from netwright.formats.quantised import SAMPLES, calibration, quantise_onnx
 from netwright.measure.convert import feeds_of, outputs_of
@@ -21,8 +22,8 @@ from netwright.measure.runtimes.onnxruntime import OnnxRuntime
 from netwright.measure.worker import TOLERANCE
 
 
-def written(module: nn.Module, inputs: Any, path: Path, quick: bool = True) -> str:
-    write_onnx(module.eval(), inputs, path, quick=quick)
+def written(module: nn.Module, inputs: Any, path: Path) -> str:
+    write_onnx(module.eval(), inputs, path)
     return quantise_onnx(path, inputs)
 
 
@@ -55,10 +56,11 @@ def test_convolutions_are_static_with_unsigned_activations_and_signed_weights(tm
     assert weights == sum(n.op_type in ("Conv", "Gemm") for n in graph.node)
 
 
-@pytest.mark.parametrize("quick", [True, False])
-def test_products_are_dynamic(quick: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("exporter", onnx_format.EXPORTERS)
+def test_products_are_dynamic(exporter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_format, "EXPORTERS", {exporter: onnx_format.EXPORTERS[exporter]})
     module, inputs = network("vit")  # with one convolution
-    assert written(module, inputs, tmp_path / "n.onnx", quick).startswith("dynamic, 13 products")
+    assert written(module, inputs, tmp_path / "n.onnx").startswith("dynamic, 13 products")
     kinds = Counter(n.op_type for n in onnx.load(tmp_path / "n.onnx").graph.node)
     assert kinds["MatMulInteger"] == 13 and kinds["Conv"] == 1 and "ConvInteger" not in kinds
 
@@ -79,7 +81,7 @@ def test_the_batch_stays_free(tmp_path: Path) -> None:
 
 
 def test_nothing_to_quantise_is_an_error_and_the_file_is_kept(tmp_path: Path) -> None:
-    write_onnx(nn.Sequential(nn.ReLU(), nn.Softmax(-1)), torch.randn(1, 4), tmp_path / "n.onnx", quick=True)
+    write_onnx(nn.Sequential(nn.ReLU(), nn.Softmax(-1)), torch.randn(1, 4), tmp_path / "n.onnx")
     before = (tmp_path / "n.onnx").read_bytes()
     with pytest.raises(MeasureError, match="nothing to quantise"):
         quantise_onnx(tmp_path / "n.onnx", torch.randn(1, 4))

@@ -77,7 +77,7 @@ def test_bfloat16_is_refused_where_the_cpu_has_none() -> None:
 
 def test_opens_onnx_and_its_own_pair_of_files(tmp_path: Path) -> None:
     module, inputs = nn.Linear(8, 4).eval(), torch.randn(2, 8)
-    write_onnx(module, inputs, tmp_path / "n.onnx", quick=True)
+    write_onnx(module, inputs, tmp_path / "n.onnx")
     OpenVino().convert(module, inputs, tmp_path / "n.ovir")
     with zipfile.ZipFile(tmp_path / "n.ovir") as archive:
         archive.extractall(tmp_path)

@@ -19,7 +19,7 @@ from zoo.packages import torchvision
 from netwright.core.candidate import Candidate
 from netwright.core.errors import NetError
 from netwright.formats.bundle import export, run_onnx
-from netwright.formats.onnx import free_batch, write_onnx
+from netwright.formats.onnx import write_onnx
 from netwright.nets.families.bert import bert
 from netwright.nets.families.decoder import decoder
 from netwright.nets.families.pretrained import Pretrained
@@ -52,8 +52,6 @@ CASES: dict[str, tuple[Any, str, str, dict[str, Any]]] = {
     "qwen3, tied": (decoder, "Qwen3Config", "Qwen3ForCausalLM", {**GROUPS, "tie_word_embeddings": True}),
 }
 COUNTS = {"num_attention_heads", "all_head_size", "num_key_value_groups", "hidden_size", "intermediate_size"}
-CONSTANTS = free_batch({"use_cache": False}) == {"use_cache": None}
-NO_CONSTANTS = "the exporters take no constants among the inputs yet"
 EACH_FAMILY = ("vit classifier", "bert classifier", "llama", "qwen2", "qwen3, tied")
 
 
@@ -280,7 +278,7 @@ def test_a_model_without_data_has_a_space_and_counts() -> None:
     assert net.count(net.largest).macs == 128 * linear + attention["macs"]
 
 
-@pytest.mark.parametrize("case", ["vit classifier", "bert classifier", *(["bert"] if CONSTANTS else [])])
+@pytest.mark.parametrize("case", ["vit classifier", "bert classifier", "bert"])
 def test_the_files_of_the_search_compute_the_same(case: str, tmp_path: Path) -> None:
     net = shared(case)
     for candidate in (net.smallest, net.largest, net.space.sample(np.random.default_rng(0))):
@@ -289,7 +287,7 @@ def test_the_files_of_the_search_compute_the_same(case: str, tmp_path: Path) -> 
 
 def assert_quick_file(net: Pretrained, candidate: Candidate, folder: Path) -> None:
     network = net.extract(candidate)
-    write_onnx(network, net.example_inputs, folder / "quick.onnx", quick=True)
+    write_onnx(network, net.example_inputs, folder / "quick.onnx")
     found = run_onnx(folder / "quick.onnx", net.example_inputs)
     np.testing.assert_allclose(found, outputs(network, net.example_inputs)[0].numpy(), rtol=1e-4, atol=1e-5)
 
@@ -297,16 +295,12 @@ def assert_quick_file(net: Pretrained, candidate: Candidate, folder: Path) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("case", EACH_FAMILY)
 def test_exported_to_onnx_it_computes_the_same(case: str, tmp_path: Path) -> None:
-    if case not in ("vit classifier", "bert classifier") and not CONSTANTS:
-        pytest.skip(NO_CONSTANTS)
     net = shared(case)
     assert export(net.extract(net.smallest), tmp_path, ["onnx"]).differences["onnx"] < 1e-5
 
 
 @pytest.mark.parametrize("case", ["llama", "qwen3, tied"])
 def test_decoders_are_exported(case: str, tmp_path: Path) -> None:
-    if not CONSTANTS:
-        pytest.skip(NO_CONSTANTS)
     net = shared(case)
     assert export(net.extract(net.smallest), tmp_path, ["pt2"]).differences["pt2"] < 1e-5
     assert_quick_file(net, net.largest, tmp_path)

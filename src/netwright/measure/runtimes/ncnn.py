@@ -54,7 +54,7 @@ class Ncnn(Runtime):
             raise MeasureError(f"ncnn runs one input at a time, not {self.batch}; measure with batch=1")
 
     def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
-        from ...formats.onnx import input_names
+        from ...formats.plain import input_names
 
         module, tensors = positional(network, inputs)
         with TemporaryDirectory(prefix="netwright-") as place:

@@ -45,9 +45,7 @@ class OnnxRuntime(Runtime):
     def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
         from ...formats.onnx import write_onnx
 
-        # The search's exporter takes a tenth of the final one's time; the exported file is measured again.
-        write_onnx(network, inputs, path, quick=True)
-        how = {"exporter": "torch.onnx, dynamo=False"}
+        how = write_onnx(network, inputs, path)
         if self.precision == "int8":
             from ...formats.quantised import quantise_onnx
 

@@ -152,18 +152,18 @@ def _converted(network: Any, inputs: Any, folder: Path) -> tuple[Any, str]:
     import openvino as ov
     import torch
 
-    from ...formats.onnx import as_call, write_onnx
+    from ...formats.onnx import write_onnx
+    from .exported import positional
 
     try:
         file = folder / "network.onnx"
-        write_onnx(network, inputs, file, quick=True)
-        return ov.Core().read_model(file), "torch.onnx, dynamo=False"
+        how = write_onnx(network, inputs, file)
+        return ov.Core().read_model(file), how["exporter"]
     except (BundleError, RuntimeError) as error:
         first = error
-    args, kwargs = as_call(inputs)
     try:
         with torch.no_grad():
-            return ov.convert_model(torch.export.export(network, args, kwargs)), "torch.export"
+            return ov.convert_model(torch.export.export(*positional(network, inputs))), "torch.export"
     except Exception as error:  # torch.export and OpenVINO raise many types
         raise BundleError(
             f"openvino can take this network neither by ONNX ({one_line(first)[:300]}) nor by torch.export "

@@ -1,0 +1,87 @@
+"""Exported files, opened and run in a fresh process that has nothing but what a bundle's README names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..core.errors import BundleError
+from ..nets.inputs import Inputs
+from .compare import arrays_of
+from .plain import Plain
+
+TIMEOUT_S = 600
+
+
+def read_back(
+    files: Mapping[str, Path], plain: Plain, several: Mapping[str, Sequence[Inputs]]
+) -> dict[str, list[list[np.ndarray]]]:
+    """All outputs of files for several inputs each, computed in one fresh process.
+
+    Args:
+        files: ``onnx`` and ``pt2``: the files.
+        plain: how they are called.
+        several: the inputs that each of them is run on.
+
+    Raises :class:`BundleError` for a file that does not open or run there.
+    """
+    with TemporaryDirectory(prefix="netwright-") as folder:
+        calls = {kind: _calls(Path(folder) / kind, plain, several[kind]) for kind in files}
+        types = {
+            name: "bfloat16"
+            for name, tensor in zip(plain.names, plain.tensors(several[next(iter(files))][0]), strict=True)
+            if tensor.dtype == torch.bfloat16
+        }
+        job = [
+            {
+                "path": str(path.resolve()), "kind": kind, "calls": calls[kind], "names": plain.names, "types": types,
+                "by_name": plain.by_name,
+            }
+            for kind, path in files.items()
+        ]  # fmt: skip
+        for path, failed in zip(files.values(), _answer(job, Path(folder)), strict=True):
+            if failed:
+                raise BundleError(f"{path} does not run in a process that has imported nothing else: {failed}")
+        return {kind: [_outputs(Path(made)) for _, made in calls[kind]] for kind in files}
+
+
+def _calls(folder: Path, plain: Plain, several: Sequence[Inputs]) -> list[tuple[str, str]]:
+    """Files with inputs, and those that the outputs come into."""
+    folder.mkdir()
+    calls = []
+    for i, inputs in enumerate(several):
+        given = folder / f"{i}.npz"
+        arrays: dict[str, Any] = {f"input{j}": each for j, each in enumerate(arrays_of(plain.tensors(inputs)))}
+        np.savez(given, **arrays)
+        calls.append((str(given), str(folder / f"{i}-outputs.npz")))
+    return calls
+
+
+def _answer(job: list[dict[str, Any]], place: Path) -> list[str | None]:
+    (place / "job.json").write_text(json.dumps(job))
+    command = [sys.executable, "-P", str(Path(__file__).with_name("reader.py")), str(place / "job.json")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=place, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise BundleError(f"exported files take more than {TIMEOUT_S} s to be read back") from None
+    try:
+        answers: list[str | None] = json.loads(done.stdout.splitlines()[-1])
+        return answers
+    except (ValueError, IndexError):
+        said = " ".join(done.stderr.split())[-300:]
+        raise BundleError(
+            f"the process that reads exported files back ended with code {done.returncode}: {said}"
+        ) from None
+
+
+def _outputs(path: Path) -> list[np.ndarray]:
+    with np.load(path, allow_pickle=False) as held:
+        return [held[f"output{i}"] for i in range(len(held.files))]
