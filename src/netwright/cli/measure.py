@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ..core.errors import NetwrightError
+from ..core.errors import MeasureError, NetwrightError
 from ..core.metric import Measurement
 from ..core.units import show
 from ..measure.comparison import compare
@@ -39,7 +40,9 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--inputs", help="an .npz file of the arrays that a file is fed with (default: noise)")
     parser.add_argument(
-        "--shape", action="append", help="of an input that a file leaves open, such as input=3x224x224, without batch"
+        "--shape",
+        action="append",
+        help="of an input that a file leaves open, such as input=3x224x224; the batch may be left out",
     )
     parser.add_argument(
         "--width", type=float, default=0.02, help="half the 95 %% interval that is narrow enough, relative"
@@ -71,8 +74,10 @@ def run(arguments: Sequence[str]) -> None:
                 _named(what, networks.get(what), target, given, Path(folder) / f"{i}") for i, what in enumerate(wanted)
             ]
             for what, named in zip(wanted, ready, strict=True):
-                found = measurer(target, protocol).run(named.path, named.feeds, named.expected)
+                found = _measured(measurer(target, protocol), named)
                 rows.append((what, target, found))
+                for note in named.notes:
+                    print(f"{what}: {note}", file=sys.stderr)
                 if given.get("json"):
                     print(json.dumps(_as_json(what, target, found)), flush=True)
             if len(wanted) == 2:
@@ -83,6 +88,19 @@ def run(arguments: Sequence[str]) -> None:
                     out.print(f"on {target}: {pair.sentence(*wanted)}")
     if not given.get("json"):
         _show(out, rows)
+
+
+def _measured(measurer: Latency | Energy, named: Named) -> Mapping[str, Measurement]:
+    try:
+        return measurer.run(named.path, named.feeds, named.expected)
+    except MeasureError as error:
+        if not named.noise:
+            raise
+        shapes = ", ".join(f"{name} {list(value.shape)} {value.dtype}" for name, value in named.feeds.items())
+        raise MeasureError(
+            f"{error}; it was fed with noise: if it cannot take that, give its inputs with --inputs, an .npz file of "
+            f"the arrays {shapes}"
+        ) from error
 
 
 WHOLE = 20

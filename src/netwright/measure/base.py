@@ -111,6 +111,12 @@ class Subject:
         own = getattr(self.module, "example_inputs", None)
         return own if own is not None else getattr(self.net, "example_inputs", None)
 
+    def know_batch(self) -> None:
+        """Give the module the batch dimensions of its super-network, so that they are found once for all candidates."""
+        known = getattr(self.net, "batch_dims", None)
+        if known is not None:
+            self.module.batch_dims = known
+
     def file(self, key: str, suffix: str, write: Callable[[Path], None]) -> Path:
         """The network as a file of some kind, written on first use and removed with the subject.
 

@@ -11,8 +11,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
+from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -27,28 +28,60 @@ KEPT_BYTES = 2 * 10**9
 """Of converted files; those that were used longest ago go first."""
 
 
-def example(inputs: Any, batch: int) -> Any:
-    """The first of a network's example inputs, repeated to a batch size.
+def example(inputs: Any, batch: int, network: Any = None) -> Any:
+    """The first of a network's example inputs, repeated to a batch size, on the CPU.
 
-    Floating-point inputs that are all alike, such as zeros, become noise: what a network computes of them would hide
-    whether a runtime computes the same.
+    Floating-point inputs that are all alike, such as zeros, become noise where the network takes it: what it computes
+    of them would hide whether a runtime computes the same.
+
+    Args:
+        inputs: what the network is called with.
+        batch: how many at once.
+        network: which is asked what its batch is, and whether it takes noise (masks and ranges may not be any); None:
+            the batch is the first dimension of every tensor.
+
+    Raises :class:`netwright.core.errors.NetError` where there is no batch and ``batch`` is more than 1.
     """
+    from ..nets.batch import BatchDims, batch_dims_of
+    from ..nets.inputs import each_tensor, tensors_in
+
+    if network is None:
+        dims = BatchDims(tuple(0 if t.dim() else None for t in tensors_in(inputs)), ())
+    else:
+        dims = batch_dims_of(network, inputs)
+    inputs = each_tensor(dims.repeat(inputs, batch), lambda t: t.detach().cpu().contiguous())
+    uniform = [i for i, t in enumerate(tensors_in(inputs)) if _is_uniform(t)]
+    noised: set[int] = set()
+    for more in (uniform, *([i] for i in uniform if len(uniform) > 1)):
+        if not noised.issuperset(more) and (network is None or _takes(network, _with_noise(inputs, {*noised, *more}))):
+            noised.update(more)
+    return _with_noise(inputs, noised)
+
+
+def _is_uniform(tensor: Any) -> bool:
+    return tensor.is_floating_point() and tensor.numel() > 0 and bool((tensor == tensor.flatten()[0]).all())
+
+
+def _with_noise(inputs: Any, which: Collection[int]) -> Any:
+    """The inputs with noise for some of their tensors."""
     import torch
 
     from ..nets.inputs import each_tensor
 
-    generator = torch.Generator().manual_seed(0)
+    generator, numbers = torch.Generator().manual_seed(0), count()
 
     def one(tensor: Any) -> Any:
-        if not tensor.dim():
-            return tensor
-        tensor = tensor.detach().cpu()[:1]
-        shape = (batch, *tensor.shape[1:])
-        if tensor.is_floating_point() and bool((tensor == tensor.flatten()[0]).all()):
-            return torch.randn(shape, generator=generator).to(tensor.dtype)
-        return tensor.expand(shape).contiguous()
+        return torch.randn(tensor.shape, generator=generator).to(tensor) if next(numbers) in which else tensor
 
     return each_tensor(inputs, one)
+
+
+def _takes(network: Any, inputs: Any) -> bool:
+    """Whether the network runs and gives finite numbers."""
+    try:
+        return all(bool(np.isfinite(output).all()) for output in outputs_of(network, inputs))
+    except Exception:  # a person's own code
+        return False
 
 
 def feeds_of(inputs: Any) -> Feeds:
@@ -65,11 +98,11 @@ def outputs_of(network: Any, inputs: Any) -> list[np.ndarray]:
     """What PyTorch computes."""
     import torch
 
-    from ..nets.inputs import call, each_tensor, tensors_in
+    from ..nets.inputs import call, each_tensor, fresh, tensors_in
 
     place = next((t.device for t in network.parameters()), torch.device("cpu"))
     with torch.inference_mode():
-        output = call(network, each_tensor(inputs, lambda t: t.to(place)))
+        output = call(network, each_tensor(fresh(inputs), lambda t: t.to(place)))
     return [t.float().numpy(force=True) for t in tensors_in(output)]
 
 

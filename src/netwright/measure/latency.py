@@ -50,6 +50,7 @@ class OnTarget(Measurer):
 
     def _measured(self, subject: Subject) -> dict[str, Measurement]:
         how: dict[str, Any] = {}
+        subject.know_batch()
 
         def write(path: Path) -> None:
             how.update(self.write(subject.module, subject.example_inputs, path))
@@ -70,17 +71,17 @@ class OnTarget(Measurer):
 
     def write(self, network: Any, inputs: Any, path: Path) -> dict[str, Any]:
         """Write a network as the runtime's file; returns how it was done."""
-        return converted(self.runtime, network, example(inputs, self.runtime.batch), path)
+        return converted(self.runtime, network, example(inputs, self.runtime.batch, network), path)
 
     def of(self, path: Path, inputs: Any, network: Any = None) -> dict[str, Measurement]:
         """The figures of any file that the runtime reads.
 
         Args:
             path: of the file.
-            inputs: one example.
+            inputs: one example; as the file is run with them where there is no network.
             network: a module whose outputs the file's must be; None: they are not compared.
         """
-        inputs = example(inputs, self.runtime.batch)
+        inputs = inputs if network is None else example(inputs, self.runtime.batch, network)
         return self.run(path, feeds_of(inputs), None if network is None else outputs_of(network, inputs))
 
     def run(self, path: Path, feeds: Feeds, expected: list[np.ndarray] | None = None) -> dict[str, Measurement]:

@@ -73,7 +73,7 @@ class LookupTable:
 
         Raises :class:`MeasureError` where a block cannot be run by itself on the target.
         """
-        parts = blocks(network, example(inputs, self.latency.runtime.batch))
+        parts = blocks(network, example(inputs, self.latency.runtime.batch, network))
         for block in parts:
             if block.key not in self.rows:
                 self.rows[block.key] = self._row(block)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import MeasureError
 from .convert import converted, example, feeds_of, outputs_of
+from .feeds import write_feeds
 from .runtimes import names, runtime_class
 from .runtimes.base import Feeds
 from .targets import Target
@@ -30,11 +33,15 @@ class Named:
         path: of the target's file.
         feeds: its inputs.
         expected: what PyTorch computes of them, where that is known.
+        notes: what a person should know of the inputs, in words.
+        noise: whether the inputs were made up, so that they may be what the network cannot take.
     """
 
     path: Path
     feeds: Feeds
     expected: list[np.ndarray] | None = None
+    notes: tuple[str, ...] = ()
+    noise: bool = False
 
 
 def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[str, Sequence[int]]) -> Named:
@@ -43,8 +50,8 @@ def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[s
     Args:
         path: of the file.
         target: that reads such files.
-        feeds: its inputs, of the target's batch size; None: noise in the shapes that the file names.
-        shapes: of inputs that the file leaves open, without the batch, by their names.
+        feeds: its inputs, which are run as they are; None: noise in the shapes that the file names.
+        shapes: of inputs that the file leaves open, whole or without the batch, by their names.
 
     Raises :class:`MeasureError` where the file or its inputs cannot be used.
     """
@@ -55,20 +62,19 @@ def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[s
         those = f"it is read by {' and '.join(readers)}" if readers else "no runtime here reads it"
         raise MeasureError(f"{target.runtime.name} reads {' and '.join(target.runtime.reads)}, not {path}; {those}")
     if feeds is None:
-        feeds = _noise(path, target, shapes)
-    wrong = {len(value) for value in feeds.values() if value.ndim} - {target.runtime.batch}
-    if wrong:
-        raise MeasureError(
-            f"the inputs have a batch of {wrong.pop()}, the target one of {target.runtime.batch}; give the target "
-            "batch=..., or other inputs"
-        )
+        return _with_noise(_signature(path, target), path, target, shapes)
+    try:
+        signature = _signature(path, target)
+    except MeasureError:  # a file that does not say what it takes
+        return Named(path, feeds)
+    signature.check(feeds, target.runtime.batch)
     return Named(path, feeds)
 
 
 def from_network(network: Any, inputs: Any, target: Target, folder: Path) -> Named:
     """A ``torch.nn.Module``, converted for the target into a folder, with what PyTorch computes."""
     network = network.eval()
-    inputs = example(inputs, target.runtime.batch)
+    inputs = example(inputs, target.runtime.batch, network)
     path = folder / f"network{target.runtime.suffix}"
     converted(target.runtime, network, inputs, path)
     return Named(path, feeds_of(inputs), outputs_of(network, inputs))
@@ -82,21 +88,149 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise MeasureError(f"a shape is written as 3x224x224 or input=3x224x224, without the batch, not {text!r}")
+        raise MeasureError(
+            f"a shape is written as 3x224x224 or input=3x224x224, with or without the batch, not {text!r}"
+        )
     return name, shape
 
 
-def _noise(path: Path, target: Target, shapes: Mapping[str, Sequence[int]]) -> Feeds:
-    """Noise in the shapes that a file names; ones where it wants whole numbers."""
-    rng = np.random.default_rng(0)
-    found = target.ask({"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]})["inputs"]
-    unknown = [name for name in shapes if name and name not in found]
+@dataclass(frozen=True)
+class _Signature:
+    """What a file says of its inputs.
+
+    Args:
+        inputs: name to shape, in which open dimensions are 1, and NumPy type.
+        free: name to the open dimensions and their names.
+    """
+
+    inputs: Mapping[str, tuple[Sequence[int], str]]
+    free: Mapping[str, Mapping[int, str]]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every size is that of the file."""
+        return not any(self.free.values())
+
+    @property
+    def batch(self) -> dict[str, int]:
+        """The open dimension of each input that is the batch.
+
+        That is the name that most inputs have, of equally frequent ones the one that comes first in a shape. Where
+        the file gives dimensions no names: the first open one of each input.
+        """
+        places = [(name, d) for dims in self.free.values() for d, name in dims.items()]
+        inputs = Counter(name for dims in self.free.values() for name in set(dims.values()))
+        batch = min(places, key=lambda place: (-inputs[place[0]], place[1]), default=("", 0))[0]
+        return {
+            name: next(d for d, n in dims.items() if n == batch)
+            for name, dims in self.free.items()
+            if batch in dims.values()
+        }
+
+    def check(self, feeds: Feeds, batch: int) -> None:
+        """Raise :class:`MeasureError` where inputs have another batch than the target."""
+        values = feeds if set(self.inputs) <= set(feeds) else dict(zip(self.inputs, feeds.values(), strict=False))
+        for name, dim in self.batch.items():
+            value = values.get(name)
+            if value is not None and dim < value.ndim and value.shape[dim] != batch:
+                raise MeasureError(
+                    f"the inputs have a batch of {value.shape[dim]}, the target one of {batch}; give the target "
+                    "batch=..., or other inputs"
+                )
+
+    def sized(self, batch: int, shapes: Mapping[str, Sequence[int]]) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+        """The shape of every input at a batch size, and notes: what was assumed.
+
+        Raises :class:`MeasureError` where the file has another batch.
+        """
+        found, notes, dims = {}, [], self.batch
+        if any(dims.values()):
+            those = ", ".join(f"dimension {d} of {name}" for name, d in dims.items())
+            notes.append(f"the batch is {those}: the dimension that the file leaves open")
+        for name, (shape, _) in self.inputs.items():
+            given = shapes.get(name) or (shapes.get("") if len(self.inputs) == 1 else None)
+            size = list(shape)
+            if name in dims:
+                size[dims[name]] = batch
+            if given is not None and len(given) == len(size):
+                size = list(given)
+            elif given is not None:
+                at = dims.get(name, 0)
+                size = [*given[:at], size[at] if size else batch, *given[at:]]
+            else:
+                for dim, label in self.free.get(name, {}).items():
+                    if dim != dims.get(name):
+                        called = f" ({label})" if label else ""
+                        notes.append(
+                            f"the file leaves dimension {dim}{called} of {name} open, which is taken to be 1; --shape "
+                            f"{name}=... says another size"
+                        )
+            found[name] = tuple(size)
+        if self.fixed and not shapes:
+            notes += self._fixed(batch)
+        return found, notes
+
+    def _fixed(self, batch: int) -> list[str]:
+        """What to know of a file that runs at one size only, and perhaps at another batch than the target's."""
+        first = {shape[0] for shape, _ in self.inputs.values() if len(shape)}
+        those = ", ".join(f"{name} {_by(shape)}" for name, (shape, _) in self.inputs.items())
+        if batch > 1 and first != {batch}:
+            raise MeasureError(
+                f"the target has batch={batch}, but all sizes are fixed in the file ({those}); measure it with "
+                "batch=1, which runs it as it is"
+                + "".join(f", or with batch={n}" for n in first if len(first) == 1 and n > 1)
+            )
+        if batch == 1 and len(first) == 1 and first != {1}:
+            return [
+                f"all sizes are fixed in the file ({those}): it is run as it is, and one run counts as one input; "
+                f"where the first dimension is the batch, a target with batch={first.pop()} counts them"
+            ]
+        return []
+
+
+def _signature(path: Path, target: Target) -> _Signature:
+    told = target.ask({"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]})
+    free = {name: {int(dim): str(label) for dim, label in dims} for name, dims in told["free"].items()}
+    return _Signature(told["inputs"], free)
+
+
+def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mapping[str, Sequence[int]]) -> Named:
+    """A file with noise for inputs, and where it wants whole numbers, those of one and nought that it takes."""
+    unknown = [name for name in shapes if name and name not in signature.inputs]
     if unknown:
-        raise MeasureError(f"{path} has no input {unknown[0]!r}, it has {', '.join(found)}")
-    feeds = {}
-    for name, (shape, kind) in found.items():
-        given = shapes.get(name) or (shapes.get("") if len(found) == 1 else None)
-        sizes = (target.runtime.batch, *(given if given is not None else shape[1:])) if shape else ()
-        whole = not np.issubdtype(np.dtype(kind), np.floating)
-        feeds[name] = (np.ones(sizes) if whole else rng.standard_normal(sizes)).astype(kind)
-    return feeds
+        raise MeasureError(f"{path} has no input {unknown[0]!r}, it has {', '.join(signature.inputs)}")
+    rng = np.random.default_rng(0)
+    sizes, notes = signature.sized(target.runtime.batch, shapes)
+    kinds = {name: np.dtype(kind) for name, (_, kind) in signature.inputs.items()}
+    whole = [name for name, kind in kinds.items() if not np.issubdtype(kind, np.floating)]
+    feeds = {name: rng.standard_normal(size).astype(kinds[name]) for name, size in sizes.items()}
+    reasons = []
+    for noughts in ([], whole, *([name] for name in whole if len(whole) > 1)) if whole else ():
+        feeds |= {name: np.full(sizes[name], int(name not in noughts), kinds[name]) for name in whole}
+        try:
+            _try(path, target, feeds)
+        except MeasureError as error:
+            reasons.append(str(error))
+            continue
+        values = ", ".join(f"{name}: {'zeros' if name in noughts else 'ones'}" for name in whole)
+        return Named(
+            path, feeds, notes=(*notes, f"whole numbers are fed as {values}; --inputs gives others"), noise=True
+        )
+    if whole:
+        those = ", ".join(f"{name} ({_by(sizes[name]) or 'a number'}, {kinds[name]})" for name in sizes)
+        raise MeasureError(
+            f"{path} runs neither with ones nor with zeros for {', '.join(whole)}: {reasons[1]}; give its inputs with "
+            f"--inputs, an .npz file of the arrays {those}"
+        )
+    return Named(path, feeds, notes=tuple(notes), noise=True)
+
+
+def _try(path: Path, target: Target, feeds: Feeds) -> None:
+    """Run a file once. Raises :class:`MeasureError` where it does not."""
+    with TemporaryDirectory(prefix="netwright-") as folder:
+        job = {"job": "runs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]}
+        target.ask({**job, "feeds": write_feeds(Path(folder) / "feeds.npz", feeds)})
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))

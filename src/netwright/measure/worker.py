@@ -141,8 +141,16 @@ def describe(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def inputs(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs that a file names."""
-    return {"inputs": {name: list(what) for name, what in runtime.signature(Path(job["files"][0])).items()}}
+    """The inputs that a file names, and the dimensions of each that it leaves open."""
+    path = Path(job["files"][0])
+    shapes = {name: list(what) for name, what in runtime.signature(path).items()}
+    return {"inputs": shapes, "free": {name: list(dims.items()) for name, dims in runtime.free(path).items()}}
+
+
+def runs(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Nothing, if a file runs with some inputs."""
+    runtime.open(Path(job["files"][0]), read_feeds(Path(job["feeds"]))).run()
+    return {}
 
 
 def measure(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,6 +194,7 @@ def compare(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
 JOBS: Mapping[str, Callable[[Runtime, Mapping[str, Any]], dict[str, Any]]] = {
     "describe": describe,
     "inputs": inputs,
+    "runs": runs,
     "measure": measure,
     "compare": compare,
 }

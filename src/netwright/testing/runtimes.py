@@ -45,7 +45,7 @@ def check_runtime(runtime: Runtime, network: nn.Module, inputs: Inputs) -> dict[
     json.dumps(target.described)
     latency = Latency(target, QUICK)
     network = network.eval()
-    inputs = example(inputs, runtime.batch)
+    inputs = example(inputs, runtime.batch, network)
     with TemporaryDirectory(prefix="netwright-") as folder:
         path = Path(folder) / f"network{runtime.suffix}"
         json.dumps(dict(runtime.convert(network, inputs, path)))

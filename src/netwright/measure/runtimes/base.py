@@ -15,7 +15,7 @@ import numpy as np
 from ...core.errors import MeasureError, MissingExtra, nearest
 
 Feeds = Mapping[str, np.ndarray]
-"""What a network is fed with, by the names of its inputs, in their order; the batch is the first dimension."""
+"""What a network is fed with, by the names of its inputs, in their order."""
 
 
 class Session(ABC):
@@ -118,6 +118,13 @@ class Runtime(ABC):
         Raises :class:`MeasureError` where the file does not say.
         """
         raise MeasureError(f"{path} does not say what it is called with; give inputs, an .npz file of arrays")
+
+    def free(self, path: Path) -> Mapping[str, Mapping[int, str]]:
+        """The dimensions that a file leaves open, by input; those of one name have one size. None where all are fixed.
+
+        Names that the file does not tell are empty.
+        """
+        return {}
 
     def preload(self) -> None:
         """Import what every session needs, before its memory is counted."""

@@ -66,6 +66,14 @@ class OnnxRuntime(Runtime):
             for i in self.session(path).get_inputs()
         }
 
+    def free(self, path: Path) -> Mapping[str, Mapping[int, str]]:
+        return {
+            i.name: {
+                d: n if isinstance(n, str) else "" for d, n in enumerate(i.shape) if not isinstance(n, int) or n < 1
+            }
+            for i in self.session(path).get_inputs()
+        }
+
     def session(self, path: Path) -> Any:
         """An inference session of the file with this runtime's settings."""
         import onnxruntime as ort

@@ -97,6 +97,13 @@ class OpenVino(Runtime):
             for i in model.inputs
         }
 
+    def free(self, path: Path) -> Mapping[str, Mapping[int, str]]:
+        import openvino as ov
+
+        with _unpacked(path) as file:
+            model = _read(ov.Core(), file)
+        return {i.any_name: {d: "" for d, n in enumerate(i.partial_shape) if not n.is_static} for i in model.inputs}
+
     def _check(self, core: Any) -> None:
         """Raise :class:`MeasureError` where the CPU does not compute in the precision that is asked for."""
         has = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -128,6 +128,17 @@ class Torch(Runtime):
             f"input{i}": (tuple(shape), "float32" if "float" in kind else kind) for i, (shape, kind) in enumerate(about)
         }
 
+    def free(self, path: Path) -> Mapping[str, Mapping[int, str]]:
+        if _is_compiled(path):
+            return {}
+        program = self._program(path)
+        names, _ = _inputs_of(program)
+        taken = [n.meta["val"] for n in program.graph.nodes if n.name in program.graph_signature.user_inputs]
+        return {
+            name: {d: str(n) for d, n in enumerate(value.shape) if not isinstance(n, int)}
+            for name, value in zip(names, (v for v in taken if hasattr(v, "shape")), strict=False)
+        }
+
     def describe(self) -> dict[str, Any]:
         found = {**super().describe(), "device": self.device}
         if self.device == "cuda":
