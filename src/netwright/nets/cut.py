@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from ..core.errors import NetError
 from .layers import Shape, attributes, echoes
+from .places import PlaceError, number, replaced
 
 Ranges = tuple[tuple[int, int], ...]
 """Half-open, ascending, disjoint ranges of indices that stay."""
@@ -47,7 +48,7 @@ class Cut:
     Args:
         keep: per tensor (its name in the state dict) and dimension, the ranges of indices that stay.
         skip: modules that give their arguments on, and what each gives.
-        set: per module, attributes that take another value.
+        set: per module, places (an attribute, or what a config in one holds: :mod:`.places`) that take another value.
         make: per tensor, what is made of the indices that stay.
         absent: tensors that serve only to make others: no sub-network holds them.
     """
@@ -93,6 +94,7 @@ class Draft:
         self._gone: dict[tuple[str, int], list[tuple[int, int]]] = {}
         self._skip: dict[str, Gives] = {}
         self._set: dict[str, dict[str, Any]] = {}
+        self._less: dict[tuple[str, str], int] = {}
         self._make: dict[str, Transform] = {}
         self._absent: set[str] = set()
 
@@ -111,9 +113,13 @@ class Draft:
         """The module gives on what it is given: its first argument, or what ``gives`` says."""
         self._skip[module] = gives
 
-    def set(self, module: str, name: str, value: Any) -> None:
-        """The module's attribute takes another value."""
-        self._set.setdefault(module, {})[name] = value
+    def set(self, module: str, place: str, value: Any) -> None:
+        """The module's attribute, or another place (:mod:`.places`), takes another value."""
+        self._set.setdefault(module, {})[place] = value
+
+    def less(self, module: str, place: str, by: int) -> None:
+        """The number at a place of the module becomes smaller; what several axes take off adds up."""
+        self._less[module, place] = self._less.get((module, place), 0) + by
 
     def make(self, tensor: str, transform: Transform) -> None:
         """The tensor is what the transform makes of the indices that stay."""
@@ -143,10 +149,12 @@ class Draft:
             if found:
                 changes[path] = found
         for path, values in self._set.items():
-            missing = [name for name in values if name not in vars(anatomy.module(path))]
-            if missing:
-                raise NetError(f"{path or 'the network'} has no attribute {missing[0]!r} that a cut could change")
+            for place in values:
+                anatomy.number(path, place)
             changes.setdefault(path, {}).update(values)
+        for (path, place), by in self._less.items():
+            whole = anatomy.number(path, place)
+            changes.setdefault(path, {})[place] = type(whole)(whole - by)
         return replace(cut, set=changes)
 
 
@@ -210,6 +218,13 @@ class Anatomy:
             if same:
                 found[name] = same
         return found
+
+    def number(self, path: str, place: str) -> Any:
+        """What stands at a place of a module; see :mod:`.places`."""
+        try:
+            return number(self.module(path), place)
+        except PlaceError as error:
+            raise NetError(f"{path or 'the network'} has no attribute {place!r} that a cut could change") from error
 
     def parent(self, path: str) -> tuple[nn.Module, str]:
         """The module that holds the one at ``path``, and its name there."""
@@ -276,12 +291,13 @@ def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
     updated in place; others, and those that the module replaced, are written back when the block is left.
     """
     undo: list[tuple[dict[str, Any], str, Any]] = []
+    absent = object()
     buffers: list[tuple[str, Tensor, Tensor]] = []
     changed = dict.fromkeys((*cut.keep, *cut.make))
     parts = {name: cut.part(name, anatomy.tensor) for name in changed}
 
     def put(table: dict[str, Any], own: str, value: Any) -> None:
-        undo.append((table, own, table[own]))
+        undo.append((table, own, table.get(own, absent)))  # a number of the class is not the module's own
         table[own] = value
 
     try:
@@ -294,7 +310,7 @@ def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
             parent, own = anatomy.parent(path)
             put(parent._modules, own, stand_in(anatomy.modules[path], gives))
         for path, values in cut.set.items():
-            for own, value in values.items():
+            for own, value in replaced(anatomy.modules[path], values).items():
                 put(anatomy.modules[path].__dict__, own, value)
         for path in dict.fromkeys(owner for name in changed for owner in anatomy.owners[name]):
             for own, value in echoes(anatomy.modules[path]).items():
@@ -303,7 +319,10 @@ def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
     finally:
         now = {name: anatomy.tensor(name) for name, *_ in buffers}
         for table, own, before in reversed(undo):
-            table[own] = before
+            if before is absent:
+                del table[own]
+            else:
+                table[own] = before
         for name, whole, part in buffers:
             copied = any(len(ranges) > 1 for ranges in cut.keep[name].values())
             if (copied or now[name] is not part) and now[name] is not None and now[name].shape == part.shape:

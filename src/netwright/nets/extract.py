@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..core.errors import NetError, one_line
 from .closures import Copier
 from .cut import HOOKS, Anatomy, Cut, stand_in
+from .places import replaced
 
 
 def copied(name: str, piece: Tensor) -> Tensor:
@@ -70,7 +71,8 @@ def extract(anatomy: Anatomy, cut: Cut, part: Callable[[str, Tensor], Tensor] = 
                 network.get_submodule(path)._parameters.pop(own, None)
     for path, values in cut.set.items():
         if not cut.skips(path):
-            network.get_submodule(path).__dict__.update(copy.deepcopy(dict(values)))
+            module = network.get_submodule(path)
+            module.__dict__.update(replaced(module, copy.deepcopy(dict(values))))
     return network
 
 

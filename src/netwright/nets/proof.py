@@ -11,24 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
-from itertools import combinations
 from typing import TypeVar
 
 from ..core.candidate import Option
 from ..core.errors import NetError, one_line
 from .axes import Axis, Depth, Joint, Width
 from .cut import Anatomy, Cut, Draft
+from .expected import Expected, Watcher
 from .inputs import Inputs, evaluating
-from .layers import follows
 from .noise import DoesNotRun, Excerpt, excerpts
 from .noise import follows as follows_inputs
+from .sizes import ENDS, Outcome, Sizes
+from .ties import Ties
 from .trace import Tracer
-
-COUNTING = (
-    *("head", "group", "chan", "dim", "size", "shape", "embed", "feature", "hidden", "model", "unit", "filter"),
-    *("plane", "width", "inner", "ffn", "nf", "nx", "nz", "rank", "state"),
-)
-"""What the names of attributes that count channels contain. Whether one does is found out by running the network."""
 
 A = TypeVar("A", bound=Axis)
 
@@ -47,7 +42,8 @@ class Proof:
         tracer: of the model.
         example_inputs: of the model.
         only, except_: patterns of module paths.
-        learning: whether parts of the model run in training mode only: then all is tried in that mode too.
+        ties: of the model; in training mode, where parts of it run in that mode only.
+        learning: whether that is so: then all is tried in training mode too.
     """
 
     def __init__(
@@ -57,10 +53,13 @@ class Proof:
         example_inputs: Inputs,
         only: Iterable[str],
         except_: Iterable[str],
+        ties: Ties,
         learning: bool = False,
     ) -> None:
         self.anatomy, self.example_inputs = anatomy, example_inputs
         self._modes = (False, True) if learning else (False,)
+        self._expected = Expected(ties)
+        self._sizes = Sizes(anatomy, self._expected)
         self.only, self.except_ = tuple(only), tuple(except_)
         self.kept: list[Axis] = []
         self.reasons: dict[str, str] = {}
@@ -73,8 +72,12 @@ class Proof:
                 "the network's output holds no tensor; give one, or a tuple, list, dict or dataclass of them"
             )
 
-    def _form(self, cut: Cut) -> list[tuple[int, ...]]:
-        return [shape for mode in self._modes for shape in self._tracer.form(cut, mode)]
+    def _form(self, cut: Cut, watcher: Watcher | None = None) -> list[tuple[int, ...]]:
+        first, *others = reversed(self._modes)  # the ties are those of the first
+        return [
+            *self._tracer.form(cut, first, watcher),
+            *(shape for mode in others for shape in self._tracer.form(cut, mode)),
+        ]
 
     def keep(self, axis: Axis) -> None:
         """Take an axis in without proof."""
@@ -91,11 +94,12 @@ class Proof:
     def take(self, axes: Iterable[Axis]) -> None:
         """Take in those of the axes that are wanted, contradict none that is kept, and with which the network runs."""
         candidates = [axis for axis in map(self._named_apart, axes) if self._admits(axis)]
-        if self._all_run(candidates):
-            for axis in candidates:
-                self.keep(axis)
-            return
-        refused = [axis for axis in candidates if not self._take_alone(axis)]
+        fitting, refused = self._fitting(candidates)
+        if self._all_run(fitting):
+            for axis in fitting:
+                self._taken(axis)
+        else:
+            refused += [axis for axis in fitting if not self._take_alone(axis)]
         for axis in refused:
             if isinstance(axis, Width) and axis.name not in self._names:
                 self._take_together(axis, [a for a in refused if isinstance(a, Width) and a.name not in self._names])
@@ -107,116 +111,119 @@ class Proof:
 
     # -- whether it runs ---------------------------------------------------------------------------------------
 
+    def _fitting(self, axes: list[Axis]) -> tuple[list[Axis], list[Axis]]:
+        """Axes with all that must count their channels, and those with which the network does not run by themselves.
+
+        All are cut at once, and where the network stops, those that are cut there are looked at one by one.
+        """
+        refused: list[Axis] = []
+        looked_at: set[str] = set()
+        while True:
+            outcome = self._run([(a, _middle(a)) for a in axes])
+            if outcome.why is None:
+                break
+            new = [a for a in axes if a.name not in looked_at]
+            there = [a for a in new if isinstance(a, Width) and outcome.place in self._sizes.modules(a)] or new
+            if not there:
+                break
+            for axis in there:
+                looked_at.add(axis.name)
+                fitted = self._fit(axis)
+                at = axes.index(axis)
+                if isinstance(fitted, Outcome):
+                    self._refuse_run(axis, fitted.why)
+                    refused.append(axes.pop(at))
+                else:
+                    axes[at] = fitted
+        return axes, refused
+
+    def _fit(self, axis: Axis) -> Axis | Outcome:
+        def attempt(tried: Axis) -> Outcome:
+            return self._run([(tried, _middle(tried))])
+
+        if isinstance(axis, Width | Joint):
+            return self._sizes.fit(axis, attempt)
+        outcome = attempt(axis)
+        return axis if outcome.why is None else outcome
+
     def _take_alone(self, axis: Axis) -> bool:
-        if not isinstance(axis, Width):
-            return self._take_first([axis], axis)
-        return self._take_first((replace(axis, counts=counts) for counts in self._counts(axis)), axis)
+        fitted = self._fit(axis)
+        why = fitted.why if isinstance(fitted, Outcome) else self._fails(fitted)
+        if isinstance(fitted, Outcome) or why:
+            return self._refuse_run(axis, why)
+        self._taken(fitted)
+        return True
 
     def _take_together(self, width: Width, others: Sequence[Width]) -> None:
         """Widths that a layer wants in proportion: the channels of a model, and the heads of its attention; or of one
         size: what a layer takes, and what it makes, where that is reshaped by the number of what was taken."""
         near = [o for o in others if o is not width and o.places(self.anatomy) & width.places(self.anatomy)]
         alike = [o for o in near if o.options == width.options]
-        joined = (
-            Joint(width.name, width.options, tuple((a, width.options) for a in (replace(width, counts=counts), *alike)))
-            for counts in self._counts(width)
-        )
-        if alike and self._take_first(joined, width):
-            self._names |= {o.name for o in alike}
+        if alike and self._take_joined(width, width.options, alike):
             return
         inner = [o for o in near if o.channels < width.channels]
-        if not inner or len({o.options for o in inner}) > 1 or width.channels % inner[0].channels:
-            return
-        size, options = width.channels // inner[0].channels, inner[0].options
-        outer = replace(width, options=tuple(size * option for option in options))
+        if inner and len({o.options for o in inner}) == 1 and width.channels % inner[0].channels == 0:
+            size = width.channels // inner[0].channels
+            self._take_joined(width, tuple(size * option for option in inner[0].options), inner)
 
-        def attempts() -> Iterator[Axis]:
-            for counts in self._counts(outer):
-                for own in self._counts(inner[0]):
-                    names = {name for _, name in own}
-                    heads = [replace(o, counts=self._named(o, names)) for o in inner]
-                    axes = [(replace(outer, counts=counts), outer.options), *((o, options) for o in heads)]
-                    yield Joint(width.name, outer.options, tuple(axes))
+    def _take_joined(self, width: Width, options: tuple[int, ...], others: Sequence[Width]) -> bool:
+        outer = replace(width, options=options)
+        joined = Joint(width.name, options, ((outer, options), *((o, o.options) for o in others)))
+        if not self._take_alone(joined):
+            return False
+        self._names |= {o.name for o in others}
+        return True
 
-        if self._take_first(attempts(), width):
-            self._names |= {o.name for o in inner}
+    def _taken(self, axis: Axis) -> None:
+        for place in axis.places(self.anatomy):
+            self.reasons.pop(place, None)
+        self.keep(axis)
 
-    def _named(self, width: Width, names: set[str]) -> tuple[tuple[str, str], ...]:
-        return next((counts for counts in self._counts(width) if {name for _, name in counts} == names), ())
-
-    def _take_first(self, attempts: Iterable[Axis], axis: Axis) -> bool:
-        """Take in the first of several forms of an axis with which the network runs."""
-        first = ""
-        for attempt in attempts:
-            why = self._fails(attempt)
-            if why is None:
-                for place in attempt.places(self.anatomy):
-                    self.reasons.pop(place, None)
-                self.keep(attempt)
-                return True
-            first = first or why
-        return self._refuse(axis, f"the network does not run when {axis.name} is cut: {first}")
+    def _refuse_run(self, axis: Axis, why: str | None) -> bool:
+        return self._refuse(axis, f"the network does not run when {axis.name} is cut: {why}")
 
     def _fails(self, axis: Axis) -> str | None:
         """Why the network does not run with the axis cut, alone or with all that is kept."""
-        for option in dict.fromkeys((axis.options[0], axis.options[len(axis.options) // 2])):
-            why = self._does_not_run([(axis, option)])
+        for option in dict.fromkeys((axis.options[0], _middle(axis))):
+            why = self._run([(axis, option)]).why
             if why:
                 return why
-        return self._does_not_run([(a, a.options[0]) for a in (*self.kept, axis)])
+        return self._run([(a, a.options[0]) for a in (*self.kept, axis)]).why
 
     def _all_run(self, axes: Sequence[Axis]) -> bool:
         """Whether the network runs with each of the axes cut and the others not, as far as combinations tell."""
-        for middle in (0, 2):
-            if self._does_not_run(
-                [(a, a.options[len(a.options) // middle if middle else 0]) for a in (*self.kept, *axes)]
-            ):
-                return False
+        together = (*self.kept, *axes)
+        tried = [[(a, a.options[0]) for a in together], [(a, _middle(a)) for a in together]]
         for bit in range(max(len(axes) - 1, 0).bit_length()):
-            for side in (0, 1):
-                half = [a for i, a in enumerate(axes) if i >> bit & 1 == side]
-                if self._does_not_run([(a, a.options[0]) for a in half]):
-                    return False
-        return True
+            tried += [[(a, a.options[0]) for i, a in enumerate(axes) if i >> bit & 1 == side] for side in (0, 1)]
+        return all(self._run(chosen).why is None for chosen in tried)
 
-    def _does_not_run(self, chosen: Sequence[tuple[Axis, Option]]) -> str | None:
+    def _run(self, chosen: Sequence[tuple[Axis, Option]]) -> Outcome:
+        """The network with some axes cut: whether it runs, and does to the sizes of all tensors what it should."""
         draft = Draft()
         taken = {a.name: a.options[-1] for a in self.kept} | {a.name: option for a, option in chosen}
+        watcher = None
         try:
             for axis, option in chosen:
                 read = tuple(taken[name] for name in axis.reads)
                 axis.write((option, *read) if read else option, draft, self.anatomy)
             cut = draft.finish(self.anatomy)
-            now = self._form(cut)
+            watcher = self._expected.watcher(cut)
+            now = self._form(cut, watcher)
             if cut.skip and self._tracer.is_stale(cut):
-                return "it would read what an earlier call has left, which the skipped module makes anew"
+                return Outcome(0, "it would read what an earlier call has left, which the skipped module makes anew")
         except Exception as error:  # the model's own code meets sizes that it did not expect
-            return one_line(error)[:160]
+            deviation = watcher.deviation if watcher else None
+            why = str(deviation) if deviation else one_line(error)[:160]
+            return Outcome(watcher.seen, why, watcher.place) if watcher else Outcome(0, why)
+        if watcher.deviation:  # the model's own code went on
+            return Outcome(watcher.seen, str(watcher.deviation), watcher.place)
         if now != self._whole:
             a, b = next(
                 ((a, b) for a, b in zip(self._whole, now, strict=False) if a != b), (len(self._whole), len(now))
             )
-            return f"the output's shape becomes {b}, it was {a}"
-        return None
-
-    def _counts(self, width: Width) -> list[tuple[tuple[str, str], ...]]:
-        """Which attributes of the modules around may count the channels: none, then all that have their number, then
-        those of fewer names."""
-        around = {path for place in width.places(self.anatomy) for path in _upwards(place)}
-        sizes = {width.channels * block for block in (1, *(s.block for s in width.slots))}
-        found = [
-            (path, name)
-            for path in sorted(around, key=lambda path: (not path, -path.count("."), path))  # inner first
-            if not follows(self.anatomy.modules[path])
-            for name, value in vars(self.anatomy.modules[path]).items()
-            if any(type(v) is int and v in sizes for v in (value if isinstance(value, tuple) else (value,)))
-            and not name.startswith("_")
-            and any(word in name for word in COUNTING)
-        ]
-        names = list(dict.fromkeys(name for _, name in found))[:4]
-        some = [set(found)] if len({name for _, name in found}) > 4 else []
-        some += [{c for c in found if c[1] in few} for n in range(len(names), 0, -1) for few in combinations(names, n)]
-        return [(), *(tuple(c for c in found if c in own) for own in some)]
+            return Outcome(watcher.seen, f"the output's shape becomes {b}, it was {a}")
+        return Outcome(ENDS)
 
     # -- whether it is tied ------------------------------------------------------------------------------------
 
@@ -309,9 +316,6 @@ class Proof:
         return False
 
 
-def _upwards(path: str) -> Iterator[str]:
-    while True:
-        yield path
-        if not path:
-            return
-        path = path.rpartition(".")[0]
+def _middle(axis: Axis) -> Option:
+    """An option between the least and the whole, where there is one; else the least."""
+    return axis.options[(len(axis.options) - 1) // 2]

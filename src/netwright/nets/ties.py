@@ -43,6 +43,7 @@ class Ties:
         self.known: dict[int, Rows] = {}
         self._tried: dict[Any, Passed] = {}
         self._reasons: dict[tuple[int, str], int] = {}  # by the number of an operator, counted from 1, and the reason
+        self.unsaid: set[int] = set()  # results that no rule speaks of: they are taken for rigid, whatever they are
         self._readers: dict[int, list[Op]] = defaultdict(list)
         for op in trace.ops:
             for position in dict.fromkeys(op.reads):
@@ -109,7 +110,9 @@ class Ties:
             return
         self.write(op.writes[0], result)
         for extra in op.writes[1:]:  # what a rule has not written
-            self.known.setdefault(extra, [self.labels.fixed(n) for n in self.trace.shapes[extra]])
+            if extra not in self.known:
+                self.known[extra] = [self.labels.fixed(n) for n in self.trace.shapes[extra]]
+                self.unsaid.add(extra)
 
     def write(self, position: int, labels: Rows) -> None:
         """Give a tensor its labels; one that has labels is changed in place, which unites old and new."""

@@ -28,6 +28,12 @@ RESHAPED_IN_PLACE = frozenset(
 )
 
 
+def op_name(func: Any) -> str:
+    """The name of an operator, as :class:`Op` has it."""
+    name: str = func.overloadpacket.__name__
+    return name if func.namespace in OWN else f"{func.namespace}.{name}"
+
+
 @dataclass(frozen=True)
 class Op:
     """One operator call.
@@ -189,18 +195,23 @@ class Tracer:
                     failed.append(error)
         raise failed[-1 if has_data else 0]
 
-    def form(self, cut: Cut, training: bool = False) -> list[tuple[int, ...]]:
-        """The shapes of the sub-network's outputs. Whatever its own code raises is raised."""
+    def form(self, cut: Cut, training: bool = False, watcher: TorchDispatchMode | None = None) -> list[tuple[int, ...]]:
+        """The shapes of the sub-network's outputs. Whatever its own code raises, or the watcher, is raised."""
         self._twin.train(training)
         inputs = fresh(self._inputs)
-        with self._state.kept(), torch.no_grad(), applied(self._anatomy, cut), self._mode or contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
+            kept, off = self._state.kept(), torch.inference_mode(False)
+            for context in (kept, torch.no_grad(), off, applied(self._anatomy, cut), self._mode, watcher):
+                if context is not None:
+                    stack.enter_context(context)
             return [tuple(t.shape) for t in tensors_in(call(self._twin, inputs))]
 
     def run(self, cut: Cut, training: bool = False) -> Trace:
         """The trace of the sub-network. Raises :class:`NetError` where the network raises."""
         self._twin.train(training)
         inputs = fresh(self._inputs)
-        # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
+        # See :meth:`form`.
         with self._state.kept(), torch.no_grad(), torch.inference_mode(False), applied(self._anatomy, cut):
             recorder = _Recorder(self._twin, self._mode)
             with recorder:
@@ -269,9 +280,7 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         result = self._mode.compute(func, args, kwargs) if self._mode else func(*args, **kwargs)
         reads = tuple(self._see(t) for t in tensors_in((args, kwargs)))
-        name = func.overloadpacket.__name__
-        if func.namespace not in OWN:
-            name = f"{func.namespace}.{name}"
+        name = op_name(func)
         refer = self._refer(args), self._refer(kwargs)
         if name in RESHAPED_IN_PLACE:  # the same tensor is another from now on
             del self._tensors[id(args[0])]

@@ -71,7 +71,7 @@ def wrap(
     if learning and not repeats(anatomy, example_inputs):
         learning = None
     ties = Ties(learning or trace)
-    proof = Proof(anatomy, tracer, example_inputs, wanted, unwanted, learning is not None)
+    proof = Proof(anatomy, tracer, example_inputs, wanted, unwanted, ties, learning is not None)
     extra = tuple(extra)
     for axis in extra:
         proof.keep(axis)

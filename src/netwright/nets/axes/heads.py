@@ -8,7 +8,7 @@ from torch import nn
 
 from ...core.errors import NetError
 from ..cut import Anatomy
-from .width import Slot, Width
+from .width import Count, Slot, Width
 
 
 class Heads(Width):
@@ -30,7 +30,7 @@ class Heads(Width):
         key: str,
         value: str,
         out: str,
-        counts: Iterable[tuple[str, str]] = (),
+        counts: Iterable[Count] = (),
     ) -> Heads:
         """The heads of one attention block with a linear layer each for queries, keys, values and output.
 

@@ -33,7 +33,11 @@ class Setting(Axis):
 
     def places(self, anatomy: Anatomy) -> set[str]:
         for path, attribute in self.places_:
-            now = vars(anatomy.module(path)).get(attribute)
+            anatomy.module(path)
+            try:
+                now = anatomy.number(path, attribute)
+            except NetError:
+                now = None
             if now != self.options[-1]:
                 raise NetError(
                     f"axis {self.name!r}: {path}.{attribute} is {now!r}; the last option must be what it is, "

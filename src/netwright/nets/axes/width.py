@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
@@ -29,6 +28,10 @@ class Slot:
     block: int = 1
 
 
+Count = tuple[str, str] | tuple[str, str, int]
+"""A module and an attribute that counts channels; see :class:`Width`."""
+
+
 @dataclass(frozen=True)
 class Width(Axis):
     """The number of channels of a tied group: the first ``option`` channels stay, in every tensor of the group.
@@ -38,13 +41,15 @@ class Width(Axis):
         slots: every place where the group's channels lie.
         options: numbers of channels; the last is the whole.
         counts: (module, attribute) pairs that hold the number of channels, such as a number of heads, or a number in
-            proportion to it, such as the channels of all heads; in a tuple, the numbers that are either.
+            proportion to it, such as the channels of all heads; in a tuple, the numbers that are either. What a config
+            or a dict in an attribute holds is named with dots: ``config.n_head``. A third entry says by how much the
+            number falls with each channel, for numbers that are a total of several widths.
     """
 
     name: str
     slots: tuple[Slot, ...]
     options: tuple[int, ...]
-    counts: tuple[tuple[str, str], ...] = ()
+    counts: tuple[Count, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "slots", tuple(self.slots))
@@ -124,26 +129,33 @@ class Width(Axis):
         return [(s.tensor, s.dim, s.offset, s.offset + self.channels * s.block) for s in self.slots]
 
     def places(self, anatomy: Anatomy) -> set[str]:
-        for path, attribute in self.counts:
-            now = vars(anatomy.module(path)).get(attribute)
-            if self._scaled(now, 0) == now:
-                raise NetError(
-                    f"axis {self.name!r}: {path}.{attribute} is {now!r}; what counts= names must hold the number of "
-                    f"channels, {self.channels}, or of all their indices"
-                )
+        self._counted(anatomy)
         return super().places(anatomy)
 
     def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
-        if option != self.channels:
-            for path, attribute in self.counts:
-                whole = vars(anatomy.modules[path])[attribute]
-                draft.set(path, attribute, self._scaled(whole, int(option)))  # type: ignore[arg-type]
+        gone = self.channels - int(option)  # type: ignore[arg-type]
+        if gone:
+            for path, place, times in self._counted(anatomy):
+                draft.less(path, place, gone * times)
         for s in self.slots:
             draft.drop(s.tensor, s.dim, s.offset + int(option) * s.block, s.offset + self.channels * s.block)  # type: ignore[arg-type]
 
-    def _scaled(self, whole: Any, option: int) -> Any:
-        """A number, or those in a tuple, that counts the channels or all their indices, for fewer channels."""
-        if isinstance(whole, tuple | list):
-            return type(whole)(self._scaled(part, option) for part in whole)
+    def _counted(self, anatomy: Anatomy) -> list[tuple[str, str, int]]:
+        """Module, place of a number, and by how much it falls with each channel."""
         sizes = {self.channels * block for block in (1, *(s.block for s in self.slots))}
-        return whole * option // self.channels if type(whole) is int and whole in sizes else whole
+        found: list[tuple[str, str, int]] = []
+        for path, place, *times in self.counts:
+            now = anatomy.number(path, place)
+            several = isinstance(now, tuple | list)
+            own = [
+                (path, f"{place}.{at}" if several else place, times[0] if times else value // self.channels)
+                for at, value in enumerate(now if several else (now,))
+                if type(value) is int and (value >= times[0] * self.channels if times else value in sizes)
+            ]
+            if not own:
+                raise NetError(
+                    f"axis {self.name!r}: {path}.{place} is {now!r}; what counts= names must hold the number of "
+                    f"channels, {self.channels}, or of all their indices"
+                )
+            found += own
+        return found
