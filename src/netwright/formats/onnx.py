@@ -95,7 +95,8 @@ def _older(plain: Plain, sizes: Sizes, free: Collection[str], path: Path) -> Non
         torch.onnx.export(
             plain, tensors, str(path), input_names=plain.names, output_names=names, dynamic_axes=axes, dynamo=False
         )
-    if any(issubclass(each.category, torch.jit.TracerWarning) for each in said) and _looks_at_values(plain, tensors):
+    traced = torch.jit.TracerWarning  # type: ignore[attr-defined]
+    if any(issubclass(each.category, traced) for each in said) and _looks_at_values(plain, tensors):
         raise BundleError("the network decides by the values of its inputs, of which a file would hold one case alone")
 
 
