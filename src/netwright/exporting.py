@@ -6,6 +6,7 @@ import copy
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from .core.record import Record
 from .formats.bundle import Bundle, export, onnx_runner, write_json
 from .given import example_of
 from .measure.quality import proportion
+from .measure.target_quality import TargetAccuracy, job_size
 from .nets.inputs import Inputs
 from .nets.recalibrate import Statistics
 from .nets.state import write_atomically
@@ -29,6 +31,9 @@ from .training.loop import finetune
 
 if TYPE_CHECKING:
     from .job import Job
+
+FLOAT32 = "accuracy_float32"
+"""The accuracy of ``model.onnx``, beside that of the file of lower precision that the target runs."""
 
 
 def export_network(job: Job, record: Record, role: str) -> Path:
@@ -56,9 +61,12 @@ def export_network(job: Job, record: Record, role: str) -> Path:
     own_file = job.latency.file_name
 
     def about(bundle: Bundle) -> Mapping[str, Any]:
-        found = job.latency.of(bundle.files[own_file], example, network)
-        test = {**_test_accuracy(job, bundle.files["model.onnx"]), **found}
+        file = bundle.files[own_file]
+        found = job.latency.of(file, example, network, job.calibration)
+        test = {**_test_accuracy(job, bundle, file, network, example), **found}
         judged = {"accuracy": tuned.accuracies["after" if tuned.kept else "before"]} if tuned.accuracies else {}
+        if judged and isinstance(job.quality, TargetAccuracy):
+            judged = {"accuracy": job.quality.of_file(file, network, example), FLOAT32: judged["accuracy"]}
         return {
             "id": record.id,
             "role": role,
@@ -79,7 +87,7 @@ def export_network(job: Job, record: Record, role: str) -> Path:
 
     write_atomically(folder / "README.md", readme)  # before the manifest, which says that all is there
     check = job.data.validation.inputs[:64] if job.recipe.data else None
-    further = {} if own_file == "model.onnx" else {own_file: job.latency.write}
+    further = {} if own_file == "model.onnx" else {own_file: partial(job.latency.write, calibration=job.calibration)}
     bundle = export(network, folder, formats, example_inputs=example, check_inputs=check, about=about, further=further)
     return bundle.path
 
@@ -130,13 +138,20 @@ def _finetuned(job: Job, candidate: Candidate) -> _Finetuned:
     return _Finetuned(tuned, True, "fine-tuned" if statistics else None, found)
 
 
-def _test_accuracy(job: Job, onnx: Path) -> dict[str, Measurement]:
+def _test_accuracy(job: Job, bundle: Bundle, file: Path, network: nn.Module, example: Inputs) -> dict[str, Measurement]:
+    """Accuracy on the test part: that of ``model.onnx``, and before it, on a target of low precision, that of the
+    target's own file as it runs there."""
     if not job.recipe.data:
         return {}
-    run, right = onnx_runner(onnx), 0
-    for inputs, labels in Batches(job.data.test, JUDGED):
+    test, right = job.data.test, 0
+    run = onnx_runner(bundle.files["model.onnx"])
+    for inputs, labels in Batches(test, JUDGED):
         right += int((run(inputs).argmax(axis=1) == labels.numpy()).sum())
-    return {"accuracy": proportion(right, len(job.data.test))}
+    whole = proportion(right, len(test))
+    if not job.latency.lossy:
+        return {"accuracy": whole}
+    own = TargetAccuracy(Batches(test, job_size(test.inputs)), job.latency)
+    return {"accuracy": own.of_file(file, network, example), FLOAT32: whole}
 
 
 def write_test_part(job: Job) -> None:

@@ -25,6 +25,7 @@ from .measure.counts import METRICS, Count, NetworkCounts
 from .measure.latency import Energy, Latency
 from .measure.protocol import Protocol as LatencyProtocol
 from .measure.quality import Accuracy
+from .measure.target_quality import TargetAccuracy, job_size
 from .measure.targets import Target, parse_target
 from .nets.recalibrate import Statistics, needs_recalibration
 from .nets.state import load_state, read_tensors, sha256, state_of, write_tensors
@@ -159,7 +160,7 @@ class Job:
 
     @property
     def _judge(self) -> Measurer | None:
-        return self.validation if self.recipe.data else None
+        return self.quality if self.recipe.data else None
 
     @cached_property
     def target(self) -> Target:
@@ -186,6 +187,19 @@ class Job:
         if not self.recipe.search.racing:
             return Accuracy(Batches(part, JUDGED))
         return Accuracy(Batches(drawn(part, len(part), self.recipe.seed), min(JUDGED, -(-len(part) // 8))))
+
+    @cached_property
+    def quality(self) -> Accuracy:
+        """What the search says of how well a network does: :attr:`validation`, or on a target of low precision that of
+        the target's own file there."""
+        validation = self.validation
+        if not self.latency.lossy:
+            return validation
+        loader = validation.loader
+        assert isinstance(loader, Batches)
+        # A job for each batch: few large ones, but no larger than a look of a race.
+        size = loader.size if self.recipe.search.racing else job_size(loader.part.inputs)
+        return TargetAccuracy(Batches(loader.part, size), self.latency)
 
     # -- stages ------------------------------------------------------------------------------------------------
 
@@ -371,7 +385,7 @@ class Job:
         if isinstance(net, Table):
             return net.measurers
         counts = [Count(name) for name in METRICS] if isinstance(net, SuperNet) else [NetworkCounts()]
-        ours = [*counts, *self._on_target, *([self.validation] if self.recipe.data else [])]
+        ours = [*counts, *self._on_target, *([self.quality] if self.recipe.data else [])]
         own = () if isinstance(net, SuperNet) else net.measurers
         theirs = {metric.name for measurer in own for metric in measurer.metrics}
         return (*own, *(m for m in ours if not any(metric.name in theirs for metric in m.metrics)))
@@ -413,7 +427,8 @@ class Job:
         limited = " ".join(self.recipe.limits)
         header = read_journal(SqliteStore(self.study_path)).header if self.study_path.exists() else None
         # Limits come and go: once a study is of a target it stays so, and one that is not never becomes it.
-        ours = [x.name for m in self._on_target if m in self._measurers for x in m.metrics]
+        there = (*self._on_target, *([self.quality] if self.recipe.data and self.latency.lossy else []))
+        ours = [x.name for m in there if m in self._measurers for x in m.metrics]
         measured = any(x in self.recipe.objectives or x in limited for x in ours)
         if "target" in header if header is not None else measured:
             wish = {"target": recipe["target"], **recipe["latency"]}

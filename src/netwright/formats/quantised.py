@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,46 +12,54 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import BundleError, MeasureError, one_line
+from ..core.precision import FORMS, SATURATES
 from ..core.quiet import quiet
-from ..nets.inputs import Inputs
 
-SAMPLES = 4
+Feeds = Mapping[str, np.ndarray]
+
+METADATA = "netwright.quantisation"
+"""Key of a file's metadata, with the form and what it means, as JSON."""
+
+NOISY = 4
 NOISE = 0.05
 PRODUCTS = ("MatMul", "Gemm")
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
-def calibration(feeds: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """Inputs from which ranges of activations are taken: those given, and the same with some noise.
+def noisy(feeds: Feeds) -> list[Feeds]:
+    """Inputs from which ranges of activations are taken where there are no real ones: those given, and with noise.
 
     Enough to find out how fast an 8-bit network is; how good it is takes inputs of the task.
     """
     rng = np.random.default_rng(0)
 
-    def noisy(value: np.ndarray) -> np.ndarray:
+    def beside(value: np.ndarray) -> np.ndarray:
         if value.dtype.kind != "f":
             return value
         return (value + NOISE * value.std() * rng.standard_normal(value.shape)).astype(value.dtype)
 
-    return [dict(feeds), *({name: noisy(value) for name, value in feeds.items()} for _ in range(SAMPLES - 1))]
+    return [dict(feeds), *({name: beside(value) for name, value in feeds.items()} for _ in range(NOISY - 1))]
 
 
-def quantise_onnx(path: Path, inputs: Inputs) -> str:
-    """Quantise an ONNX file in place: weights with a sign, a scale per channel, activations without a sign.
+def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str) -> str:
+    """Quantise an ONNX file in place, weights with a scale per channel.
 
-    Networks with more convolutions than products of matrices get constant ranges of activations, from
-    :func:`calibration`, and all operators that ONNX Runtime has in 8 bits; others, such as transformers, ranges
-    that are found for each input, and only their products are quantised. Activations with a sign, or the other kind of
-    ranges, run slower than float32 on x86.
+    Networks with more convolutions than products of matrices get constant ranges of activations, the least and the
+    greatest value that the samples show, and all operators that ONNX Runtime has in 8 bits; others, such as
+    transformers, ranges that are found for each input, and their products and tables of embeddings are quantised. The
+    other kind of ranges runs slower than float32 on x86.
+
+    Args:
+        path: of the file.
+        samples: inputs by the file's own names.
+        form: one of :data:`netwright.core.precision.FORMS`. Ranges that are found for each input have no
+            sign: ``s8s8`` becomes ``u8u8`` there.
 
     Returns what was done, in words. Raises :class:`MeasureError` where there is nothing to quantise, and
     :class:`BundleError` where the file cannot be.
     """
     import onnx
-    import onnxruntime as ort
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
-
-    from .onnx import feed
 
     model = onnx.load(path)
     constants = {each.name for each in model.graph.initializer}
@@ -59,30 +68,141 @@ def quantise_onnx(path: Path, inputs: Inputs) -> str:
     convolutions, products = (sum(kinds[each] for each in group) for group in (CONVOLUTIONS, PRODUCTS))
     if not convolutions and not products:
         raise MeasureError("there is nothing to quantise: the network has no convolution and no product with weights")
+    static = convolutions > products
+    form = "u8u8" if form == "s8s8" and not static else form
+    activations, weights, reduced = FORMS[form]
+    tables = 0
     with TemporaryDirectory(prefix="netwright-") as folder, quiet():
         ready, done = Path(folder) / "ready.onnx", Path(folder) / "done.onnx"
         try:
             _prepared(model, ready)
-            if convolutions > products:
-                session = ort.InferenceSession(str(ready), _few_threads(ort), providers=["CPUExecutionProvider"])
+            if static:
                 quantize_static(
-                    ready, done, _reader(calibration(feed(session, inputs))), quant_format=QuantFormat.QDQ,
-                    per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                    ready, done, _reader(samples[:1]), quant_format=QuantFormat.QDQ, per_channel=True,
+                    activation_type=QuantType[activations], weight_type=QuantType[weights], reduce_range=reduced,
+                    extra_options={"TensorQuantOverrides": _ranges(onnx.load(ready), samples)},
                 )  # fmt: skip
             else:
                 quantize_dynamic(
-                    ready, done, op_types_to_quantize=list(PRODUCTS), per_channel=True, weight_type=QuantType.QInt8
-                )
+                    ready, done, op_types_to_quantize=list(PRODUCTS), per_channel=True,
+                    weight_type=QuantType[weights], reduce_range=reduced,
+                )  # fmt: skip
+            model = onnx.load(done)
+            if not static:
+                tables = _quantise_tables(model.graph)
+            onnx.helper.set_model_props(model, {METADATA: json.dumps({"form": form, "note": note(form)})})
+            onnx.save(model, done)
         except Exception as error:  # ONNX, protobuf and ONNX Runtime raise many types
             raise BundleError(f"onnxruntime cannot quantise this network: {one_line(error)[:500]}") from error
-        found = Counter(node.op_type for node in onnx.load(done).graph.node)
+        found = Counter(node.op_type for node in model.graph.node)
         path.write_bytes(done.read_bytes())
-    count = found["QuantizeLinear"] if convolutions > products else found["MatMulInteger"]
+    count = found["QuantizeLinear"] if static else found["MatMulInteger"]
     if not count:
         raise MeasureError("onnxruntime found nothing in this network that it can quantise")
-    if convolutions > products:
-        return f"static QDQ, {count} activations U8, weights S8 per channel, ranges of {SAMPLES} inputs"
-    return f"dynamic, {count} products, activations U8, weights S8 per channel"
+    if static:
+        return f"{form}, static QDQ, {count} activations, weights per channel, ranges of {len(samples)} inputs"
+    also = f" and {tables} tables" if tables else ""
+    return f"{form}, dynamic, {count} products{also}, weights per channel, ranges of each input"
+
+
+def note(form: str) -> str:
+    """What a form means for the CPUs that a file is run on."""
+    if form == "u8s8":
+        return "saturates on x86 CPUs without VNNI: its outputs are wrong there"
+    return "exact on every CPU"
+
+
+def may_saturate(path: Path) -> bool:
+    """Whether an ONNX file has products that saturate on x86 CPUs without VNNI: activations without a sign times
+    weights with one that use more than 7 bits. Whoever made it; False for what is no ONNX file."""
+    import onnx
+
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception:  # whoever opens it says what is wrong with it
+        return False
+    signed = {
+        each.name
+        for each in graph.initializer
+        if each.data_type == onnx.TensorProto.INT8 and not each.external_data and _largest(each) > SATURATES
+    }
+    unsigned = {each.name for each in graph.initializer if each.data_type == onnx.TensorProto.UINT8}
+    weights = signed | {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in signed}
+    places = [n for n in graph.node if n.op_type == "DynamicQuantizeLinear" or set(n.input[2:]) & unsigned]
+    integer = ("MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul", "QGemm", *PRODUCTS, *CONVOLUTIONS)
+    return bool(places) and any(n.op_type in integer and weights & set(n.input) for n in graph.node)
+
+
+def _largest(tensor: Any) -> int:
+    from onnx import numpy_helper
+
+    return int(np.abs(numpy_helper.to_array(tensor).astype(np.int32)).max(initial=0))
+
+
+def _ranges(model: Any, samples: Sequence[Feeds]) -> dict[str, list[dict[str, Any]]]:
+    """The least and the greatest value of each activation, as ONNX Runtime's quantiser takes them.
+
+    Its own search for them adds two reductions to the graph for each tensor, which take five times as long.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    known = {each.name for each in model.graph.output}
+    for name in (name for node in model.graph.node for name in node.output if name and name not in known):
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+    session = ort.InferenceSession(model.SerializeToString(), _few_threads(ort), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_outputs()]
+    least: dict[str, np.ndarray] = {}
+    greatest: dict[str, np.ndarray] = {}
+    for feeds in samples:
+        values = {**feeds, **dict(zip(names, session.run(None, dict(feeds)), strict=True))}
+        for name, value in values.items():
+            if isinstance(value, np.ndarray) and value.dtype == np.float32 and value.size:
+                least[name] = np.minimum(least.get(name, value.min()), value.min())
+                greatest[name] = np.maximum(greatest.get(name, value.max()), value.max())
+    return {name: [{"rmin": least[name], "rmax": greatest[name]}] for name in least}
+
+
+def _quantise_tables(graph: Any) -> int:
+    """Tables of embeddings in 8 bits, a scale for each row: returns how many.
+
+    ONNX Runtime's own way has one scale for a whole table, and rows of words differ by an order of magnitude.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    tables = {each.name: each for each in graph.initializer if each.data_type == TensorProto.FLOAT}
+    users: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    done = 0
+    for name, table in tables.items():
+        gathers = users.get(name, [])
+        looked_up = all(n.op_type == "Gather" and n.input[0] == name and _axis(n) == 0 for n in gathers)
+        if not gathers or not looked_up or len(table.dims) != 2 or table.dims[1] < 8:
+            continue
+        values = numpy_helper.to_array(table)
+        scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny)
+        numbers = np.rint(values / scales).astype(np.int8)
+        graph.initializer.remove(table)
+        graph.initializer.append(numpy_helper.from_array(numbers, f"{name}_quantized"))
+        graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), f"{name}_scales"))
+        for gather in gathers:
+            at, out, index = list(graph.node).index(gather), gather.output[0], gather.input[1]
+            graph.node.remove(gather)
+            for step, node in enumerate((
+                helper.make_node("Gather", [f"{name}_quantized", index], [f"{out}_rows"]),
+                helper.make_node("Cast", [f"{out}_rows"], [f"{out}_float"], to=TensorProto.FLOAT),
+                helper.make_node("Gather", [f"{name}_scales", index], [f"{out}_scales"]),
+                helper.make_node("Mul", [f"{out}_float", f"{out}_scales"], [out]),
+            )):  # fmt: skip
+                graph.node.insert(at + step, node)
+        done += 1
+    return done
+
+
+def _axis(node: Any) -> int:
+    return next((each.i for each in node.attribute if each.name == "axis"), 0)
 
 
 def _prepared(model: Any, path: Path) -> None:
@@ -116,7 +236,7 @@ def _unshare(graph: Any) -> None:
             node.input[1] = own.name
 
 
-def _reader(samples: list[dict[str, np.ndarray]]) -> Any:
+def _reader(samples: Sequence[Feeds]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # its package has no types
@@ -124,7 +244,8 @@ def _reader(samples: list[dict[str, np.ndarray]]) -> Any:
             self._left = iter(samples)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self._left, None)
+            found = next(self._left, None)
+            return None if found is None else dict(found)
 
     return Reader()
 

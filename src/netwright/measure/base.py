@@ -101,7 +101,7 @@ class Subject:
     def _loss(self, module: Any) -> float:
         """How well this network does by the judge's first metric; less is better."""
         assert self._judge is not None
-        alone, metric = Subject(self.net, self.candidate, ()), self._judge.metrics[0]
+        alone, metric = Subject(self.net, self.candidate, self.calibration), self._judge.metrics[0]
         alone.__dict__["module"] = module
         return metric.loss(self._judge.measure(alone)[metric.name].value)
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -106,20 +106,30 @@ def outputs_of(network: Any, inputs: Any) -> list[np.ndarray]:
     return [t.float().numpy(force=True) for t in tensors_in(output)]
 
 
-def converted(runtime: Runtime, network: Any, inputs: Any, path: Path) -> dict[str, Any]:
+def converted(
+    runtime: Runtime, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] = ()
+) -> dict[str, Any]:
     """Write a network as a runtime's file, or copy the one that was written of the same network before.
+
+    Args:
+        runtime: with its settings, none of them left open.
+        network: in evaluation mode.
+        inputs: what it is called with, of the runtime's batch size.
+        path: of the file.
+        calibration: real inputs, see :meth:`Runtime.convert`.
 
     Returns what :meth:`Runtime.convert` says, and ``cached`` where the file was there.
     """
     network = _on_cpu(network)
-    kept = folder() / "converted" / f"{_key(runtime, network, inputs)}{runtime.suffix}"
+    kept = folder() / "converted" / f"{_key(runtime, network, inputs, calibration)}{runtime.suffix}"
     about = kept.with_suffix(".json")
     with contextlib.suppress(OSError, ValueError):
         how = json.loads(about.read_text())
         shutil.copyfile(kept, path)
         os.utime(kept)
         return {**how, "cached": True}
-    how = dict(runtime.convert(network, inputs, path))
+    given = {"calibration": calibration} if calibration else {}
+    how = dict(runtime.convert(network, inputs, path, **given))
     with contextlib.suppress(OSError):  # a cache that cannot be written is none
         _keep(path, kept)
         about.write_text(json.dumps(how))
@@ -165,8 +175,9 @@ def _prune(place: Path) -> None:
         total -= size
 
 
-def _key(runtime: Runtime, network: Any, inputs: Any) -> str:
-    """A digest of all that the file depends on: weights, classes with their code, attributes, shapes, versions."""
+def _key(runtime: Runtime, network: Any, inputs: Any, calibration: Sequence[Any]) -> str:
+    """A digest of all that the file depends on: weights, classes with their code, attributes, shapes, real inputs,
+    versions."""
     import torch
 
     from .. import __version__
@@ -178,6 +189,9 @@ def _key(runtime: Runtime, network: Any, inputs: Any) -> str:
     for name, buffer in network.named_buffers():  # those that are not kept with the weights too
         weights.update(f"{name} {buffer.dtype} {tuple(buffer.shape)}".encode())
         weights.update(buffer.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    for real in calibration:
+        for value in feeds_of(real).values():
+            weights.update(np.ascontiguousarray(value).tobytes())
     shapes = [(name, str(value.dtype), value.shape) for name, value in feeds_of(inputs).items()]
     others = repr(each_tensor(inputs, lambda t: t.new_empty(0)))
     settings = {k: v for k, v in runtime.to_json().items() if k != "threads"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from ..core.errors import MeasureError, one_line
 from .runtimes.base import Feeds
 
 
-def write_feeds(path: Path, feeds: Feeds) -> str:
-    """Write arrays as an ``.npz`` file, by name; its path."""
+def write_feeds(path: Path | BinaryIO, feeds: Feeds) -> str:
+    """Write arrays as an ``.npz`` file, or into one that is open, by name; its path."""
     np.savez(path, **dict(feeds))  # type: ignore[arg-type]  # its stub takes the names for allow_pickle=
     return str(path)
 

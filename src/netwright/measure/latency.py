@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,10 +14,12 @@ import numpy as np
 
 from ..core.errors import MeasureError
 from ..core.metric import Measurement, Metric
+from .agreement import check, differences
 from .base import Measurer, Subject
 from .convert import converted, example, feeds_of, outputs_of
 from .energy import LONGEST_S
-from .feeds import write_feeds
+from .examples import CALIBRATION, CHECKED, real_inputs, stacked
+from .feeds import read_feeds, write_feeds
 from .protocol import Protocol
 from .runtimes.base import Feeds, Runtime
 from .targets import Target
@@ -25,6 +29,9 @@ THROUGHPUT = Metric("throughput", "/s", "max")
 MEMORY = Metric("memory", "B", "min")
 ENERGY = Metric("energy", "mJ", "min")
 FILE_BYTES = Metric("file_bytes", "B", "min")
+
+OUTPUTS_S = 300.0
+"""Seconds of a job that computes outputs; what half of them do not suffice for is asked for again."""
 
 
 class OnTarget(Measurer):
@@ -52,14 +59,21 @@ class OnTarget(Measurer):
         how: dict[str, Any] = {}
         subject.know_batch()
 
-        def write(path: Path) -> None:
-            how.update(self.write(subject.module, subject.example_inputs, path))
-
-        path = subject.file(self.runtime.text, self.runtime.suffix, write)
-        found = self.of(path, subject.example_inputs, subject.module)
+        path = self.file(subject, how)
+        found = self.of(path, subject.example_inputs, subject.module, subject.calibration)
         if how:
-            found["latency"] = replace(found["latency"], how={**found["latency"].how, "conversion": how})
+            found["latency"] = _with(found["latency"], conversion=how)
         return found
+
+    def file(self, subject: Subject, how: dict[str, Any] | None = None) -> Path:
+        """The runtime's file of a candidate, written once; ``how`` is filled when it is."""
+
+        def write(path: Path) -> None:
+            done = self.write(subject.module, subject.example_inputs, path, subject.calibration)
+            if how is not None:
+                how.update(done)
+
+        return subject.file(str(self._target), self.runtime.suffix, write)
 
     @property
     def file_name(self) -> str:
@@ -69,20 +83,80 @@ class OnTarget(Measurer):
         kind = "" if self.runtime.precision == "float32" else f"-{self.runtime.precision}"
         return f"{self.runtime.name}{kind}{self.runtime.suffix}"
 
-    def write(self, network: Any, inputs: Any, path: Path) -> dict[str, Any]:
-        """Write a network as the runtime's file; returns how it was done."""
-        return converted(self.runtime, network, example(inputs, self.runtime.batch, network), path)
+    @property
+    def lossy(self) -> bool:
+        """Whether the runtime's file computes less precisely than the network: its quality is its own then."""
+        return self.runtime.precision != "float32"
 
-    def of(self, path: Path, inputs: Any, network: Any = None) -> dict[str, Measurement]:
+    @property
+    def suited(self) -> Runtime:
+        """The runtime with what it leaves to the device; see :attr:`Target.suited`."""
+        return self._target.suited[0]
+
+    def write(self, network: Any, inputs: Any, path: Path, calibration: Iterable[Any] | None = None) -> dict[str, Any]:
+        """Write a network as the runtime's file; returns how it was done.
+
+        Args:
+            network: in evaluation mode.
+            inputs: one example.
+            path: of the file.
+            calibration: batches of real inputs, from which an 8-bit file gets its ranges; None: from noise.
+        """
+        given = example(inputs, self.runtime.batch, network)
+        return converted(self.suited, network, given, path, self._real(network, inputs, calibration)[0])
+
+    def of(
+        self, path: Path, inputs: Any, network: Any = None, calibration: Iterable[Any] | None = None
+    ) -> dict[str, Measurement]:
         """The figures of any file that the runtime reads.
 
         Args:
             path: of the file.
             inputs: one example; as the file is run with them where there is no network.
             network: a module whose outputs the file's must be; None: they are not compared.
+            calibration: as in :meth:`write`; a file of low precision is compared on some of them.
         """
-        inputs = inputs if network is None else example(inputs, self.runtime.batch, network)
-        return self.run(path, feeds_of(inputs), None if network is None else outputs_of(network, inputs))
+        _, real = self._real(network, inputs, calibration)
+        if network is None or not real:
+            inputs = inputs if network is None else example(inputs, self.runtime.batch, network)
+            return self.run(path, feeds_of(inputs), None if network is None else outputs_of(network, inputs))
+        got = self.outputs(path, real)
+        wanted = [np.stack(each) for each in zip(*(outputs_of(network, one) for one in real), strict=True)]
+        worst = differences(got, wanted, self.runtime.name)
+        check(worst, self.runtime.precision, self.runtime.name, real=True)
+        found = self.run(path, feeds_of(real[0]))
+        number = len(real) * self.runtime.batch
+        found["latency"] = _with(found["latency"], difference=worst, compared_on=f"{number} real inputs")
+        return found
+
+    def _real(self, network: Any, inputs: Any, batches: Iterable[Any] | None) -> tuple[list[Any], list[Any]]:
+        """Real inputs for ranges, and others (as far as there are more) for comparing; none where the file is as
+        precise as the network."""
+        if network is None or batches is None or not self.lossy:
+            return [], []
+        from ..nets.batch import batch_dims_of
+
+        batch = self.runtime.batch
+        some = real_inputs(network, batches, batch_dims_of(network, inputs), batch, CALIBRATION + CHECKED)
+        return some[: ceil(CALIBRATION / batch)], some[-ceil(CHECKED / batch) :]
+
+    def outputs(self, path: Path, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """What a file computes on the target, each output of all inputs along a new first dimension.
+
+        Args:
+            path: of the file.
+            inputs: each of the target's batch size.
+        """
+        feeds, count, parts = stacked(inputs), 0, []
+        while count < len(inputs):
+            with TemporaryDirectory(prefix="netwright-") as folder:
+                rest = write_feeds(Path(folder) / "feeds.npz", {name: value[count:] for name, value in feeds.items()})
+                job = {"job": "outputs", "seconds": OUTPUTS_S, "files": [str(path.resolve())], "feeds": rest}
+                answer = base64.b64decode(self._target.ask(job)["outputs"])
+                (Path(folder) / "outputs.npz").write_bytes(answer)
+                parts.append(list(read_feeds(Path(folder) / "outputs.npz").values()))
+            count += len(parts[-1][0])
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
     def run(self, path: Path, feeds: Feeds, expected: list[np.ndarray] | None = None) -> dict[str, Measurement]:
         """The figures of any file that the runtime reads.
@@ -110,6 +184,8 @@ class OnTarget(Measurer):
                 )
             answer = self._target.ask(job)
         found = {name: Measurement.from_json(value) for name, value in answer["measurements"].items()}
+        if warning := self._target.warning(path):
+            found["latency"] = _with(found["latency"], warning=warning)
         parts = {path, *(path.with_suffix(s) for s in self.runtime.beside if path.suffix != self.runtime.suffix)}
         found["file_bytes"] = Measurement(sum(p.stat().st_size for p in parts if p.is_file()), "B")
         return found
@@ -130,6 +206,13 @@ class OnTarget(Measurer):
 
     def provenance(self) -> Mapping[str, Any]:
         return {"target": self.target}
+
+
+def _with(found: Measurement, **more: Any) -> Measurement:
+    """The measurement with more said of how it was made; a second warning follows the first."""
+    if "warning" in found.how and "warning" in more:
+        more["warning"] = f"{found.how['warning']}; {more['warning']}"
+    return replace(found, how={**found.how, **more})
 
 
 class Latency(OnTarget):

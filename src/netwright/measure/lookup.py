@@ -86,7 +86,7 @@ class LookupTable:
         try:
             with TemporaryDirectory(prefix="netwright-") as folder:
                 path = Path(folder) / f"block{self.latency.runtime.suffix}"
-                converted(self.latency.runtime, block.network, block.inputs, path)
+                converted(self.latency.suited, block.network, block.inputs, path)
                 found = self.latency.run(path, feeds_of(block.inputs))["latency"]
         except NetwrightError as error:
             raise MeasureError(f"the block {block.name} cannot be measured by itself: {one_line(error)}") from error

@@ -155,6 +155,13 @@ def ratios(first: Run, second: Run, protocol: Protocol, clock: Clock) -> list[fl
     return found
 
 
+def least_ms(runs: list[Run], clock: Clock, rounds: int = 15) -> list[float]:
+    """The least time of one call of each, in ms, of samples in turn: what hardly depends on the neighbours."""
+    calls = [_warm_up(run, 0.001, clock, 0.05) for run in runs]
+    found = [[timed(run, n)[clock] for run, n in zip(runs, calls, strict=True)] for _ in range(rounds)]
+    return [min(times) for times in zip(*found, strict=True)]
+
+
 def _sample(
     run: Run, protocol: Protocol, clock: Clock, device_ms: Callable[[int], float | None] = lambda calls: None
 ) -> list[Round]:

@@ -49,13 +49,14 @@ class Accuracy(Measurer):
 
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:
         race = subject.race
+        network = self.network(subject)
         if race is None or "accuracy" not in race.totals:
-            return {"accuracy": self.of(subject.module)}
+            return {"accuracy": self.of(network)}
         tally = _Tally()
         total = race.totals["accuracy"]
         looks = [share * total for share in LOOKS]
         chance = (1 - race.confidence) / len(looks)  # Bonferroni: each look has its share of what may go wrong
-        for _ in self._judged(subject.module, tally):
+        for _ in self._judged(network, tally):
             right, seen = tally.right, tally.seen
             if not looks or not looks[0] <= seen < total:
                 continue
@@ -74,6 +75,11 @@ class Accuracy(Measurer):
             how = {"of": total, AT_BEST: best, "confidence": race.confidence}
             return {"accuracy": replace(proportion(right, seen), how=how)}
         return {"accuracy": tally.measurement()}
+
+    def network(self, subject: Subject) -> nn.Module:
+        """What is judged of a candidate."""
+        module: nn.Module = subject.module
+        return module
 
     def of(self, network: nn.Module) -> Measurement:
         """The accuracy of any network that gives class scores, (batch, classes) or see :class:`Accuracy`."""

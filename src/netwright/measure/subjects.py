@@ -76,7 +76,7 @@ def from_network(network: Any, inputs: Any, target: Target, folder: Path) -> Nam
     network = network.eval()
     inputs = example(inputs, target.runtime.batch, network)
     path = folder / f"network{target.runtime.suffix}"
-    converted(target.runtime, network, inputs, path)
+    converted(target.suited[0], network, inputs, path)
     return Named(path, feeds_of(inputs), outputs_of(network, inputs))
 
 

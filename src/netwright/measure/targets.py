@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from ..core.candidate import digest
 from ..core.errors import MeasureError, nearest
+from .convert import folder
+from .feeds import write_feeds
 from .process import worker
 from .remote.client import Remote
-from .runtimes import names, runtime_class
-from .runtimes.base import Runtime
+from .runtimes import from_json, names, runtime_class
+from .runtimes.base import Feeds, Runtime
 from .runtimes.executorch import ExecuTorch
 from .runtimes.litert import LiteRt
 from .runtimes.ncnn import Ncnn
@@ -58,8 +67,43 @@ class Target:
         """Runtime, versions, settings and machine, as the place itself tells, a ``fingerprint`` of all of it, and the
         version of netwright there."""
         found: dict[str, Any] = self._told["target"]
-        beside = {"fingerprint": digest(found), "netwright": self._told["netwright"]}
-        return {**found, **beside, **({"at": self.at} if self.at else {})}
+        runtime, how = self.suited
+        settings = {**found, **runtime.to_json()}
+        beside = {"fingerprint": digest(settings), "netwright": self._told["netwright"]}
+        return {**settings, **beside, **({"suited": how} if how else {}), **({"at": self.at} if self.at else {})}
+
+    @cached_property
+    def suited(self) -> tuple[Runtime, Mapping[str, Any]]:
+        """The runtime with what it leaves to the device, found out once for each device and kept, and what was found
+        (see :meth:`netwright.measure.runtimes.base.Runtime.suited`)."""
+        kept = folder() / "suited" / f"{digest(self._told)}.json"
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            known = json.loads(kept.read_text())
+            return from_json(known["runtime"]), known["found"]
+        runtime, found = self.runtime.suited(self._trial)
+        if found:
+            with contextlib.suppress(OSError):
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                scratch = kept.with_suffix(f".{os.getpid()}")
+                scratch.write_text(json.dumps({"runtime": runtime.to_json(), "found": found}))
+                os.replace(scratch, kept)
+        return runtime, found
+
+    def warning(self, path: Path) -> str:
+        """What a person should know of a file before he trusts it there; see :meth:`Runtime.warning`."""
+        return self.runtime.warning(path, self.suited[1], self._trial)
+
+    def _trial(self, files: Sequence[Path], feeds: Feeds, expected: Sequence[np.ndarray]) -> dict[str, Any]:
+        with TemporaryDirectory(prefix="netwright-") as place:
+            outputs = {f"output{i}": each for i, each in enumerate(expected)}
+            job = {
+                "job": "probe",
+                "seconds": self.runtime.slowest_s,
+                "files": [str(file) for file in files],
+                "feeds": write_feeds(Path(place) / "feeds.npz", feeds),
+                "expected": write_feeds(Path(place) / "expected.npz", outputs),
+            }
+            return self.ask(job)
 
     @property
     def no_energy(self) -> str:

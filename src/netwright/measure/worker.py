@@ -7,7 +7,9 @@ one that crashes, hangs or is killed takes nothing with it. Nothing here needs t
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import json
 import os
 import select
@@ -25,10 +27,10 @@ import numpy as np
 from .. import __version__
 from ..core.errors import MeasureError, NetwrightError, one_line
 from ..core.metric import Measurement
-from . import protocol
+from . import agreement, protocol
 from .clocks import Clock
 from .energy import energy, unavailable
-from .feeds import read_feeds
+from .feeds import read_feeds, write_feeds
 from .machine import clock_mhz, machine, memory, pin, pinned, reset_peak
 from .protocol import Protocol
 from .reference import Readings, baseline
@@ -36,8 +38,8 @@ from .runtimes import from_json
 from .runtimes.base import Runtime
 from .usual import Usual
 
-TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1, "int8": 0.5}
-"""How far outputs may be from PyTorch's: root of the mean square, relative to that of PyTorch's."""
+MOST_BYTES = 16 << 20
+"""Of outputs in one answer; whoever wants more asks again for the rest."""
 
 
 def main() -> None:
@@ -191,12 +193,47 @@ def compare(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     return {"ratios": protocol.ratios(runs[0], runs[1], Protocol(**job["protocol"]), _clock(runtime))}
 
 
+def outputs(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file computes of inputs that stand one after the other along a first dimension: of as many as half of the
+    job's time allows, as the bytes of an ``.npz`` file."""
+    begin = time.monotonic()
+    pin(runtime.threads)
+    feeds = read_feeds(Path(job["feeds"]))
+    session = runtime.open(Path(job["files"][0]), {name: value[0] for name, value in feeds.items()})
+    found = [session.outputs()]
+    size = sum(each.nbytes for each in found[0])
+    for i in range(1, min(len(value) for value in feeds.values())):
+        if time.monotonic() - begin > float(job["seconds"]) / 2 or (len(found) + 1) * size > MOST_BYTES:
+            break
+        session.feed({name: value[i] for name, value in feeds.items()})
+        found.append(session.outputs())
+    content = io.BytesIO()
+    write_feeds(content, {f"output{i}": np.stack(each) for i, each in enumerate(zip(*found, strict=True))})
+    return {"outputs": base64.b64encode(content.getvalue()).decode()}
+
+
+def probe(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Small files on the same inputs: the least time of one inference of each, and how far each of its outputs is from
+    the one that is expected."""
+    pin(runtime.threads)
+    feeds = read_feeds(Path(job["feeds"]))
+    expected = list(read_feeds(Path(job["expected"])).values())
+    sessions = [runtime.open(Path(file), feeds) for file in job["files"]]
+    errors = [
+        [float(np.abs(got.astype(np.float64) - want).max()) for got, want in zip(s.outputs(), expected, strict=False)]
+        for s in sessions
+    ]
+    return {"ms": protocol.least_ms([s.run for s in sessions], _clock(runtime)), "errors": errors}
+
+
 JOBS: Mapping[str, Callable[[Runtime, Mapping[str, Any]], dict[str, Any]]] = {
     "describe": describe,
     "inputs": inputs,
     "runs": runs,
     "measure": measure,
     "compare": compare,
+    "outputs": outputs,
+    "probe": probe,
 }
 
 
@@ -210,21 +247,8 @@ def _compare(outputs: list[np.ndarray], job: Mapping[str, Any], runtime: Runtime
     if not job.get("expected"):
         return {}
     wanted = list(read_feeds(Path(job["expected"])).values())
-    if len(wanted) > len(outputs):
-        raise MeasureError(f"{runtime.name} gives {len(outputs)} outputs, PyTorch {len(wanted)}")
-    worst = 0.0
-    for got, want in zip(outputs, wanted, strict=False):
-        if got.shape != want.shape:
-            raise MeasureError(f"{runtime.name} gives an output of shape {got.shape}, PyTorch one of {want.shape}")
-        got, want = got.astype(np.float64), want.astype(np.float64)
-        scale = max(float(np.sqrt(np.mean(want**2))), 1e-12) if want.size else 1.0
-        worst = max(worst, float(np.sqrt(np.mean((got - want) ** 2))) / scale if want.size else 0.0)
-    allowed = TOLERANCE.get(runtime.precision, 0.1)
-    if not worst <= allowed:
-        raise MeasureError(
-            f"{runtime.name} computes something else than PyTorch: its outputs differ by {worst:.2g} of their size, "
-            f"allowed for {runtime.precision} are {allowed}"
-        )
+    worst = agreement.differences(outputs, wanted, runtime.name)
+    agreement.check(worst, runtime.precision, runtime.name, real=False)
     return {"difference": worst}
 
 

@@ -129,7 +129,7 @@ def _put_back(norms: Iterable[_BatchNorm], given: Mapping[_BatchNorm, Mapping[st
 
 
 def _run(network: nn.Module, batch: Any) -> None:
-    inputs = _inputs(network, batch)
+    inputs = calibration_inputs(network, batch)
     try:
         call(network, fresh(inputs))  # the batches may be used again, and a network may write into them
     except TypeError as error:  # of another number, or by other names
@@ -139,7 +139,7 @@ def _run(network: nn.Module, batch: Any) -> None:
         ) from error
 
 
-def _inputs(network: nn.Module, batch: Any) -> Inputs:
+def calibration_inputs(network: nn.Module, batch: Any) -> Inputs:
     """The inputs of a batch: of several positional ones as many as the network's example has."""
     if isinstance(batch, Mapping):
         return pair_of(batch)[0] if "labels" in batch else batch

@@ -11,13 +11,14 @@ import numpy as np
 from torch import nn
 
 from ..core.errors import MeasureError, NetwrightError
+from ..measure.agreement import allowed, differences
 from ..measure.convert import example, feeds_of, outputs_of
 from ..measure.latency import Latency
 from ..measure.protocol import Protocol
 from ..measure.runtimes import from_json
 from ..measure.runtimes.base import Runtime
 from ..measure.targets import Target, parse_target
-from ..nets.inputs import Inputs
+from ..nets.inputs import Inputs, each_tensor
 
 QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
 
@@ -53,6 +54,10 @@ def check_runtime(runtime: Runtime, network: nn.Module, inputs: Inputs) -> dict[
         feeds, expected = feeds_of(inputs), outputs_of(network, inputs)
         found = latency.run(path, feeds, expected)
         assert found["latency"].value > 0 and found["file_bytes"].value == path.stat().st_size
+        others = each_tensor(inputs, lambda t: t.flip(-1) if t.is_floating_point() else t)
+        several = zip(*(outputs_of(network, one) for one in (inputs, others)), strict=True)
+        apart = differences(latency.outputs(path, [inputs, others]), [np.stack(each) for each in several], kind.name)
+        assert apart <= allowed(runtime.precision, real=False), "it computes something else of the second of two inputs"
         assert found["throughput"].value * found["latency"].value <= 1001 * runtime.batch
         wrong = [e + 10 * max(float(np.abs(e).max()), 1.0) for e in expected]
         assert "something else" in _reason(latency, path, feeds, wrong), "a wrong answer is measured"

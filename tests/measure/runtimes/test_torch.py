@@ -12,13 +12,16 @@ from cases import NETWORKS, difference, network
 from torch import nn
 
 from netwright.core.errors import BundleError, MeasureError
+from netwright.measure.agreement import TOLERANCE
 from netwright.measure.convert import feeds_of
 from netwright.measure.latency import Latency
 from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.torch import Torch, gpu_state
-from netwright.measure.worker import TOLERANCE
 
 QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
+bfloat16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="PyTorch has no fast bfloat16 on this CPU"
+)
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
@@ -41,7 +44,11 @@ def plain() -> tuple[nn.Module, dict[str, torch.Tensor]]:
 
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [*((name, "float32") for name in NETWORKS), ("inverted residual", "bfloat16"), ("bert", "bfloat16")],
+    [
+        *((name, "float32") for name in NETWORKS),
+        pytest.param("inverted residual", "bfloat16", marks=bfloat16),
+        pytest.param("bert", "bfloat16", marks=bfloat16),
+    ],
 )
 def test_computes_what_the_network_computes(name: str, precision: str, tmp_path: Path) -> None:
     found = difference(Torch(precision=precision, batch=2), *network(name, 2), tmp_path / "n.pt2")
@@ -146,7 +153,7 @@ def test_measured_in_its_own_process(plain: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=bfloat16)])
 def test_compiled_beforehand(precision: str, plain: Any, tmp_path: Path) -> None:
     runtime, path = Torch(compile="aot", precision=precision), tmp_path / "n.pt2"
     module, inputs = plain

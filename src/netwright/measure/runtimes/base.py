@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from ...core.errors import MeasureError, MissingExtra, nearest
 
 Feeds = Mapping[str, np.ndarray]
 """What a network is fed with, by the names of its inputs, in their order."""
+
+Trial = Callable[[Sequence[Path], Feeds, Sequence[np.ndarray]], Mapping[str, Any]]
+"""Runs files where networks are measured, all on the same inputs: ``ms``, the least time of one inference of each,
+and ``errors``, the largest difference from each of the outputs that are expected (none: empty), of each."""
 
 
 class Session(ABC):
@@ -34,6 +38,10 @@ class Session(ABC):
     @abstractmethod
     def outputs(self) -> list[np.ndarray]:
         """All outputs of an inference."""
+
+    def feed(self, feeds: Feeds) -> None:
+        """Bind other inputs, of the same names, shapes and types."""
+        raise MeasureError(f"{type(self).__module__} cannot be given other inputs: its Session has no feed()")
 
     def device_ms(self, calls: int) -> float | None:
         """The time of one of ``calls`` inferences by the device's own clock, in ms; None where it has none."""
@@ -90,14 +98,34 @@ class Runtime(ABC):
             if find_spec(module) is None:
                 raise MissingExtra(package, cls.extra, f"the runtime {cls.name}")
 
+    def suited(self, trial: Trial) -> tuple[Self, Mapping[str, Any]]:
+        """The runtime with the settings that a person leaves to the device, found out there before anything is
+        converted for it; and what was found, which of them were chosen and why: JSON values."""
+        return self, {}
+
+    def warning(self, path: Path, found: Mapping[str, Any], trial: Trial) -> str:
+        """What a person should know of a file before he trusts it there: empty where there is nothing.
+
+        Args:
+            path: of the file.
+            found: by :meth:`suited`.
+            trial: runs files there.
+        """
+        return ""
+
     @abstractmethod
-    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+    def convert(
+        self, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] | None = None
+    ) -> Mapping[str, Any]:
         """Write a network as the runtime's own file.
 
         Args:
             network: a ``torch.nn.Module`` in evaluation mode.
             inputs: what it is called with, already of this batch size.
             path: of the file.
+            calibration: real inputs, each as ``inputs``, from which constant ranges of 8-bit activations are taken;
+                None: there are none, and noise around ``inputs`` must do, which tells how fast a network is, and not
+                how good.
 
         Returns:
             How it was done (exporter, what was not taken); JSON values.

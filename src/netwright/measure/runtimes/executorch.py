@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ class ExecuTorch(Runtime):
     reads = (".pte",)
     precisions = ("float32", "int8")
 
-    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+    def convert(
+        self, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] | None = None
+    ) -> Mapping[str, Any]:
         module, tensors = positional(network, inputs)
         with quiet():
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -53,7 +55,8 @@ class ExecuTorch(Runtime):
             how: dict[str, Any] = {"exporter": "torch.export, to_edge_transform_and_lower, XNNPACK"}
             program = export(module, tensors)
             if self.precision == "int8":
-                program, how["quantised"] = _quantised(program, tensors)
+                samples = [positional(network, each)[1] for each in calibration or [inputs]]
+                program, how["quantised"] = _quantised(program, samples)
             try:
                 edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
                 taken, left = _operators(edge.exported_program().graph_module)
@@ -96,7 +99,7 @@ class _Session(Session):
         meta = self._method.method_meta()
         if (count := meta.num_inputs()) != len(feeds):
             raise MeasureError(f"{path} takes {count} inputs, but {len(feeds)} were given")
-        self._inputs = [torch.from_numpy(np.ascontiguousarray(value)) for value in feeds.values()]
+        self.feed(feeds)
         for i, given in enumerate(self._inputs):
             info = meta.input_tensor_meta(i)
             if tuple(info.sizes()) != tuple(given.shape) or _dtype(info) != str(given.dtype).removeprefix("torch."):
@@ -104,6 +107,11 @@ class _Session(Session):
                     f"{path} takes {_dtype(info)} {tuple(info.sizes())} as input {i}, not {given.dtype} "
                     f"{tuple(given.shape)}"
                 )
+
+    def feed(self, feeds: Feeds) -> None:
+        import torch
+
+        self._inputs = [torch.from_numpy(np.ascontiguousarray(value)) for value in feeds.values()]
 
     def run(self) -> object:
         # Inputs are given each time: their memory is reused for what comes after them.
@@ -164,7 +172,7 @@ def _listed(left: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in left.most_common(5)) or "it has none"
 
 
-def _quantised(program: Any, tensors: tuple[Any, ...]) -> tuple[Any, str]:
+def _quantised(program: Any, samples: Sequence[tuple[Any, ...]]) -> tuple[Any, str]:
     """The program in 8 bits, and how it was done."""
     import torch
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -178,11 +186,12 @@ def _quantised(program: Any, tensors: tuple[Any, ...]) -> tuple[Any, str]:
     try:
         prepared = prepare_pt2e(program.module(), XNNPACKQuantizer().set_global(config))
         with torch.no_grad():
-            prepared(*tensors)
+            for tensors in samples:
+                prepared(*tensors)
         quantised = convert_pt2e(prepared)
     except Exception as error:  # torchao raises many types
         raise MeasureError(f"executorch: this network cannot be quantised: {one_line(error)[:500]}") from error
     count = sum("dequantize" in str(node.target) for node in quantised.graph.nodes)
     if not count:
         raise MeasureError("executorch: nothing in this network can be quantised")
-    return export(quantised, tensors), "dynamic" if dynamic else "static"
+    return export(quantised, samples[0]), "dynamic" if dynamic else "static"

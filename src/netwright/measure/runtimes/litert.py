@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from ...core.errors import MeasureError, one_line
 from ...core.quiet import quiet
-from .base import Feeds, Runtime, Session
+from .base import Feeds, Runtime, Session, in_order
 from .exported import export, positional
 
 PYTHON = "NETWRIGHT_LITERT_PYTHON"
@@ -57,7 +57,9 @@ class LiteRt(Runtime):
     reads = (".tflite",)
     precisions = ("float32", "int8")
 
-    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+    def convert(
+        self, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] | None = None
+    ) -> Mapping[str, Any]:
         import torch
 
         python = _python(torch.__version__)
@@ -72,7 +74,9 @@ class LiteRt(Runtime):
             }
             with quiet():
                 torch.export.save(export(module, tensors), job["program"])
-            np.savez(job["inputs"], **{str(i): tensor.numpy(force=True) for i, tensor in enumerate(tensors)})
+            samples = [positional(network, each)[1] for each in calibration or [inputs]]
+            stacked = [np.stack([tensor.numpy(force=True) for tensor in each]) for each in zip(*samples, strict=True)]
+            np.savez(job["inputs"], **{str(i): array for i, array in enumerate(stacked)})  # type: ignore[arg-type]
             answer = _asked(python, job, place)
         if "failed" in answer:
             raise MeasureError(f"litert-torch ({python}) cannot convert this network: {answer['failed']}")
@@ -116,15 +120,15 @@ class _Session(Session):
 
     def __init__(self, interpreter: Any, path: Path, feeds: Feeds, notes: Mapping[str, Any]) -> None:
         self._interpreter, self.notes = interpreter, notes
-        wanted = _inputs(interpreter)
-        if len(wanted) != len(feeds):
-            raise MeasureError(f"{path} takes {len(wanted)} inputs ({', '.join(wanted)}), but {len(feeds)} were given")
-        by_name = set(wanted) <= set(feeds)
-        for (name, about), given in zip(wanted.items(), feeds.values(), strict=True):
-            value = feeds[name] if by_name else given
+        self._path, self._wanted = path, _inputs(interpreter)
+        self.feed(feeds)
+
+    def feed(self, feeds: Feeds) -> None:
+        for name, value in in_order(list(self._wanted), feeds, self._path).items():
+            about = self._wanted[name]
             if tuple(about["shape"]) != value.shape:
-                raise MeasureError(f"{path} takes {name} of shape {tuple(about['shape'])}, not {value.shape}")
-            interpreter.set_tensor(about["index"], _as_stored(value, about))
+                raise MeasureError(f"{self._path} takes {name} of shape {tuple(about['shape'])}, not {value.shape}")
+            self._interpreter.set_tensor(about["index"], _as_stored(value, about))
 
     def run(self) -> object:
         return self._interpreter.invoke()

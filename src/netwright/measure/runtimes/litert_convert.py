@@ -34,26 +34,27 @@ def convert(job: dict[str, str]) -> dict[str, Any]:
         return {"failed": f"it has torch {torch.__version__}, and the network comes from torch {job['torch']}"}
     program = torch.export.load(job["program"])
     with np.load(job["inputs"], allow_pickle=False) as held:
-        arrays = [held[name] for name in held.files]
-    edge = litert_torch.convert(program.module(), tuple(torch.from_numpy(a) for a in arrays))
+        samples = list(zip(*(held[name] for name in held.files), strict=True))
+    edge = litert_torch.convert(program.module(), tuple(torch.from_numpy(a) for a in samples[0]))
     edge.export(job["path"])
     how = {"exporter": f"litert-torch {litert_torch.__version__}"}
     if job["precision"] == "int8":
         convolves = any("conv" in str(node.target) for node in program.graph.nodes if node.op == "call_function")
-        quantise(job["path"], arrays, static=convolves)
+        quantise(job["path"], samples, static=convolves)
         how["quantised"] = "static" if convolves else "dynamic"
     return how
 
 
-def quantise(path: str, arrays: list[Any], static: bool) -> None:
-    """Rewrite the file in 8 bits, weights per channel; activations with constant ranges or those of each input."""
+def quantise(path: str, samples: list[tuple[Any, ...]], static: bool) -> None:
+    """Rewrite the file in 8 bits, weights per channel; activations with the ranges that samples of the inputs show, or
+    those of each input."""
     from ai_edge_quantizer import quantizer, recipe
 
     rule = quantizer.Quantizer(path, recipe.static_wi8_ai8() if static else recipe.dynamic_wi8_afp32())
     ranges = None
     if static:
-        feeds = {f"args_{i}": array for i, array in enumerate(arrays)}
-        ranges = rule.calibrate({"serving_default": [feeds]})
+        feeds = [{f"args_{i}": array for i, array in enumerate(each)} for each in samples]
+        ranges = rule.calibrate({"serving_default": feeds})
     rule.quantize(ranges).export_model(path, overwrite=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -53,7 +53,9 @@ class Ncnn(Runtime):
         if self.batch != 1:
             raise MeasureError(f"ncnn runs one input at a time, not {self.batch}; measure with batch=1")
 
-    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+    def convert(
+        self, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] | None = None
+    ) -> Mapping[str, Any]:
         from ...formats.plain import input_names
 
         module, tensors = positional(network, inputs)
@@ -103,25 +105,29 @@ class _Session(Session):
     """Inputs become ncnn's own once; each inference needs an extractor of its own."""
 
     def __init__(self, net: Any, runtime: Ncnn, path: Path, feeds: Feeds) -> None:
-        import ncnn
-
         self._net = net
         self._names = net.output_names()
         self._shapes = _about(path)["outputs"] if path.suffix == runtime.suffix else None
-        self._inputs = []
-        for name, value in in_order(net.input_names(), feeds, path).items():
-            if not value.ndim or len(value) != 1:
-                raise MeasureError(f"ncnn runs one input at a time, not one of shape {value.shape}")
-            if value.dtype.kind in "iub":
-                value = value.astype(np.int32)
-            # A copy: what is made of an array points into it.
-            self._inputs.append((name, ncnn.Mat(np.ascontiguousarray(value), batch_index=0).clone()))
+        self._path = path
+        self.feed(feeds)
         if runtime.precision == "bfloat16":
             layers = [layer for layer in net.layers() if layer.type not in ("Input", "Split")]
             left = sorted({layer.type for layer in layers if not layer.support_bf16_storage})
             if all(layer.type in left for layer in layers):
                 raise MeasureError(f"ncnn computes nothing of {path} in bfloat16 on this machine")
             self.notes = {"not_bfloat16": left}
+
+    def feed(self, feeds: Feeds) -> None:
+        import ncnn
+
+        self._inputs = []
+        for name, value in in_order(self._net.input_names(), feeds, self._path).items():
+            if not value.ndim or len(value) != 1:
+                raise MeasureError(f"ncnn runs one input at a time, not one of shape {value.shape}")
+            if value.dtype.kind in "iub":
+                value = value.astype(np.int32)
+            # A copy: what is made of an array points into it.
+            self._inputs.append((name, ncnn.Mat(np.ascontiguousarray(value), batch_index=0).clone()))
 
     def run(self) -> object:
         return self._extracted()

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import numpy as np
 
 from ...core.errors import MeasureError, nearest, one_line
-from .base import Feeds, Runtime, Session, in_order
+from ...core.precision import FORMS
+from .base import Feeds, Runtime, Session, Trial, in_order
+
+UNKNOWN = "u8u8"
+"""The form for a device that nobody asked: exact on every CPU."""
+
+ALIKE = 0.1
+"""Forms whose times differ by no more than this are as fast as one another: the more precise one is taken."""
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
@@ -22,13 +30,17 @@ class OnnxRuntime(Runtime):
     Args:
         threads: that one inference may use.
         batch: how many inputs are run at once.
-        precision: ``float32``, or ``int8``: weights of 8 bits with a sign, per channel, and activations of 8 bits
-            without (with a sign they run slower than float32 on x86). Convolutions are quantised with constant
-            ranges; networks without any, such as transformers, with the ranges of each input.
+        precision: ``float32``, or ``int8``: weights of 8 bits, per channel, and activations of 8 bits. Convolutions
+            are quantised with constant ranges; networks without any, such as transformers, with the ranges of each
+            input, and their embeddings too.
         provider: ``cpu``, ``cuda`` or ``tensorrt``. One that cannot take the network is an error, never another one.
+        form: of the 8-bit products: ``u8s8`` (activations without a sign, weights with one), ``u8s7`` (the same, the
+            range of weights reduced to 7 bits), ``u8u8`` or ``s8s8``. Empty: the fastest of those that the device
+            computes exactly; x86 CPUs without VNNI saturate in ``u8s8``.
     """
 
     provider: str = "cpu"
+    form: str = ""
 
     name = "onnxruntime"
     packages = ("onnxruntime",)
@@ -41,15 +53,50 @@ class OnnxRuntime(Runtime):
         super().__post_init__()
         if self.provider not in PROVIDERS:
             raise MeasureError(f"onnxruntime has no provider {self.provider!r}; {nearest(self.provider, PROVIDERS)}")
+        if self.form not in ("", *FORMS):
+            raise MeasureError(f"onnxruntime has no form {self.form!r}; {nearest(self.form, FORMS)}")
+        if self.form and self.precision != "int8":
+            raise MeasureError("onnxruntime: form is of 8-bit products; it needs precision=int8")
 
-    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+    def suited(self, trial: Trial) -> tuple[Self, Mapping[str, Any]]:
+        if self.precision != "int8" or self.provider != "cpu":
+            return self, {}
+        from ...formats.forms import write_workloads
+
+        exact = _exact(trial)
+        with TemporaryDirectory(prefix="netwright-") as folder:
+            files, inputs = write_workloads(Path(folder))
+            times = dict(zip(("float32", *FORMS), trial(files, inputs, ())["ms"], strict=True))
+        form = self.form or chosen(exact, times)
+        found = {"form": form, "why": _why(self.form, form, exact, times), "exact": exact, "ms": times}
+        return replace(self, form=form), found
+
+    def warning(self, path: Path, found: Mapping[str, Any], trial: Trial) -> str:
+        from ...formats.quantised import may_saturate
+
+        if self.provider != "cpu" or path.suffix != ".onnx" or not may_saturate(path):
+            return ""
+        exact = found.get("exact") or _exact(trial)
+        if exact["u8s8"]:
+            return ""
+        return (
+            f"the file's 8-bit products (u8s8) saturate on this CPU, which has no VNNI: its outputs are wrong here; "
+            f"quantise it for this CPU (form={', '.join(form for form in FORMS if exact[form])})"
+        )
+
+    def convert(
+        self, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] | None = None
+    ) -> Mapping[str, Any]:
         from ...formats.onnx import write_onnx
 
         how = write_onnx(network, inputs, path)
         if self.precision == "int8":
-            from ...formats.quantised import quantise_onnx
+            from ...formats.onnx import feed
+            from ...formats.quantised import noisy, quantise_onnx
 
-            how["quantised"] = quantise_onnx(path, inputs)
+            session = replace(self, provider="cpu").session(path)
+            samples = [feed(session, each) for each in calibration] if calibration else noisy(feed(session, inputs))
+            how["quantised"] = quantise_onnx(path, samples, self.form or UNKNOWN)
         return how
 
     def open(self, path: Path, feeds: Feeds) -> Session:
@@ -104,15 +151,45 @@ class OnnxRuntime(Runtime):
         return {**super().describe(), "device": "cpu" if self.provider == "cpu" else "cuda"}
 
 
+def _exact(trial: Trial) -> dict[str, bool]:
+    """Which forms a device computes exactly, tried with the largest numbers that there are."""
+    from ...formats.forms import write_extremes
+
+    with TemporaryDirectory(prefix="netwright-") as folder:
+        feeds, expected = write_extremes(Path(folder) / "extremes.onnx")
+        errors = trial([Path(folder) / "extremes.onnx"], feeds, expected)["errors"][0]
+    return {form: error == 0 for form, error in zip(FORMS, errors, strict=True)}
+
+
+def chosen(exact: Mapping[str, bool], times: Mapping[str, float]) -> str:
+    """The form for a device: the most precise of those that are as good as the fastest among the exact ones."""
+    known = [form for form in FORMS if exact[form]] or [UNKNOWN]
+    fastest = min(times[form] for form in known)
+    return next(form for form in known if times[form] <= (1 + ALIKE) * fastest)
+
+
+def _why(asked: str, form: str, exact: Mapping[str, bool], times: Mapping[str, float]) -> str:
+    """The choice in words."""
+    wrong = [each for each in FORMS if not exact[each]]
+    said = f"{', '.join(wrong)} saturates on this CPU" if wrong else "every form is exact on this CPU"
+    if asked:
+        return f"{form} as asked for; {said}"
+    others = ", ".join(f"{each} {times[each] / times[form]:.2f}" for each in times if each != form)
+    return f"{said}; {form} is the fastest of the exact ones, or as good (time relative to its own: {others})"
+
+
 class _Session(Session):
     """Inputs and outputs are bound once: copies of them are not timed."""
 
     def __init__(self, session: Any, path: Path, feeds: Feeds) -> None:
-        self._session, self._binding = session, session.io_binding()
-        for name, value in in_order([i.name for i in session.get_inputs()], feeds, path).items():
-            self._binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        self._session, self._binding, self._path = session, session.io_binding(), path
+        self.feed(feeds)
         for output in session.get_outputs():
             self._binding.bind_output(output.name, "cpu")
+
+    def feed(self, feeds: Feeds) -> None:
+        for name, value in in_order([i.name for i in self._session.get_inputs()], feeds, self._path).items():
+            self._binding.bind_cpu_input(name, np.ascontiguousarray(value))
 
     def run(self) -> object:
         return self._session.run_with_iobinding(self._binding)

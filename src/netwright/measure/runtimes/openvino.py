@@ -6,7 +6,7 @@ import contextlib
 import logging
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,8 +35,7 @@ class OpenVino(Runtime):
     Args:
         threads: that one inference may use.
         batch: how many inputs are run at once.
-        precision: ``float32``, ``bfloat16`` on CPUs that compute it, or ``int8``: quantised by nncf with the ranges
-            of the example inputs and some noise.
+        precision: ``float32``, ``bfloat16`` on CPUs that compute it, or ``int8``: quantised by nncf.
     """
 
     name = "openvino"
@@ -48,10 +47,13 @@ class OpenVino(Runtime):
     beside = (".bin",)
     precisions = ("float32", "bfloat16", "int8")
 
-    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+    def convert(
+        self, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] | None = None
+    ) -> Mapping[str, Any]:
         self.require()
         import openvino as ov
 
+        from ...formats.quantised import noisy
         from ..convert import feeds_of
 
         feeds = feeds_of(inputs)
@@ -62,7 +64,8 @@ class OpenVino(Runtime):
             mine = in_order(names, feeds, path)
             model.reshape({name: list(value.shape) for name, value in mine.items()})
             if self.precision == "int8":
-                model, how["quantised"] = _quantised(model, mine)
+                samples = [in_order(names, feeds_of(each), path) for each in calibration or ()] or noisy(mine)
+                model, how["quantised"] = _quantised(model, samples)
             ov.save_model(model, Path(folder) / MODEL, compress_to_fp16=False)
             with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
                 for name in (MODEL, WEIGHTS):
@@ -82,7 +85,7 @@ class OpenVino(Runtime):
                 compiled = core.compile_model(model, "CPU", self._options())
             except RuntimeError as error:
                 raise MeasureError(f"openvino cannot take {path} with these inputs: {one_line(error)[:500]}") from error
-        return _Session(compiled, mine, self._checked(compiled))
+        return _Session(compiled, path, mine, self._checked(compiled))
 
     def signature(self, path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
         import openvino as ov
@@ -137,14 +140,17 @@ class OpenVino(Runtime):
 class _Session(Session):
     """Inputs are bound once; outputs stay where they are computed."""
 
-    def __init__(self, compiled: Any, feeds: Feeds, notes: Mapping[str, Any]) -> None:
+    def __init__(self, compiled: Any, path: Path, feeds: Feeds, notes: Mapping[str, Any]) -> None:
+        self.notes, self._path, self._names = notes, path, list(feeds)
+        self._request = compiled.create_infer_request()
+        self.feed(feeds)
+        self._outputs = range(len(compiled.outputs))
+
+    def feed(self, feeds: Feeds) -> None:
         import openvino as ov
 
-        self.notes = notes
-        self._request = compiled.create_infer_request()
-        for name, value in feeds.items():
+        for name, value in in_order(self._names, feeds, self._path).items():
             self._request.set_tensor(name, ov.Tensor(np.ascontiguousarray(value)))
-        self._outputs = range(len(compiled.outputs))
 
     def run(self) -> object:
         return self._request.infer(share_outputs=True)
@@ -178,17 +184,14 @@ def _converted(network: Any, inputs: Any, folder: Path) -> tuple[Any, str]:
         ) from error
 
 
-def _quantised(model: Any, feeds: Feeds) -> tuple[Any, str]:
+def _quantised(model: Any, samples: Sequence[Feeds]) -> tuple[Any, str]:
     """The model with 8-bit weights and activations, and what was done in words."""
     if find_spec("nncf") is None:
         raise MissingExtra("nncf", "openvino", "the runtime openvino with precision=int8")
     import nncf
 
-    from ...formats.quantised import calibration
-
     kinds = {node.get_type_name() for node in model.get_ops()}
     attends = bool(kinds & {"Softmax", "ScaledDotProductAttention"})
-    samples = calibration(feeds)
     nncf.set_log_level(logging.ERROR)
     try:
         model = nncf.quantize(

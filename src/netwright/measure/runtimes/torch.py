@@ -66,7 +66,9 @@ class Torch(Runtime):
         if self.graphs and self.device != "cuda":
             raise MeasureError("torch: graphs=true needs device=cuda; a CPU has no CUDA graphs")
 
-    def convert(self, network: Any, inputs: Any, path: Path) -> Mapping[str, Any]:
+    def convert(
+        self, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] | None = None
+    ) -> Mapping[str, Any]:
         import torch
 
         how: dict[str, Any] = {"exporter": "torch.export"}
@@ -108,9 +110,9 @@ class Torch(Runtime):
             torch.backends.cudnn.allow_tf32 = False  # on by default: float32 would not be float32
         elif self.precision == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             raise MeasureError("torch has no fast bfloat16 on this CPU, which lacks AVX-512; measure float32 or int8")
-        run = self._compiled(path, feeds) if _is_compiled(path) else self._exported(path, feeds)
+        run, bound = self._compiled(path, feeds) if _is_compiled(path) else self._exported(path, feeds)
         try:
-            return _OnCuda(run, self.graphs) if self.device == "cuda" else _Session(run)
+            return _OnCuda(run, bound, path, self.graphs) if self.device == "cuda" else _Session(run, bound, path)
         except Exception as error:  # the first inference: torch.compile compiles, operators may be missing
             raise MeasureError(f"torch cannot run {path}: {one_line(error)[:500]}") from error
 
@@ -159,8 +161,8 @@ class Torch(Runtime):
             build = "this torch is built without CUDA" if torch.version.cuda is None else "no CUDA device is found"
             raise MeasureError(f"torch: device=cuda cannot be had here, {build}; measure with device=cpu")
 
-    def _exported(self, path: Path, feeds: Feeds) -> Callable[[], Any]:
-        """An archive of torch.export, on its inputs."""
+    def _exported(self, path: Path, feeds: Feeds) -> tuple[Callable[[], Any], dict[str, Any]]:
+        """An archive of torch.export, on its inputs, and these by name."""
         import torch
 
         from ...nets.inputs import each_tensor
@@ -171,18 +173,19 @@ class Torch(Runtime):
             from torch.export.passes import move_to_device_pass
 
             program = move_to_device_pass(program, "cuda")
-        given = in_order(names, feeds, path).values()
-        tensors = iter([self._tensor(v, e.dtype) for v, e in zip(given, examples, strict=True)])
+        given = in_order(names, feeds, path)
+        bound = {n: self._tensor(v, e.dtype) for (n, v), e in zip(given.items(), examples, strict=True)}
+        tensors = iter(bound.values())
         args, kwargs = each_tensor(program.example_inputs, lambda _: next(tensors))
         network = program.module()
         if self.compile == "inductor":
             network = torch.compile(network, dynamic=False, options={"freezing": True, "compile_threads": 1})
         elif self.compile == "aot":
             raise MeasureError(f"{path} is not compiled by AOTInductor; measure with compile=inductor, or without")
-        return lambda: network(*args, **kwargs)
+        return lambda: network(*args, **kwargs), bound
 
-    def _compiled(self, path: Path, feeds: Feeds) -> Callable[[], Any]:
-        """A package of AOTInductor, on its inputs, which it takes in order."""
+    def _compiled(self, path: Path, feeds: Feeds) -> tuple[Callable[[], Any], dict[str, Any]]:
+        """A package of AOTInductor, on its inputs, which it takes in order, and these by name."""
         import torch
 
         if self.compile != "aot":
@@ -195,14 +198,14 @@ class Torch(Runtime):
         kinds = [None] * len(feeds) if about is None else [getattr(torch, kind) for _, kind in about]
         if len(kinds) != len(feeds):
             raise MeasureError(f"{path} takes {len(kinds)} inputs, but {len(feeds)} were given")
-        tensors = [self._tensor(v, kind) for v, kind in zip(feeds.values(), kinds, strict=True)]
+        bound = {name: self._tensor(v, kind) for (name, v), kind in zip(feeds.items(), kinds, strict=True)}
         inference = package.loader.boxed_run
-        return lambda: inference(list(tensors))
+        return lambda: inference(list(bound.values())), bound
 
     def _tensor(self, value: np.ndarray, kind: Any) -> Any:
         import torch
 
-        return torch.from_numpy(np.ascontiguousarray(value)).to(self.device, kind)
+        return torch.from_numpy(np.ascontiguousarray(value)).to(self.device, kind, copy=True)
 
     def _program(self, path: Path) -> Any:
         import torch
@@ -227,18 +230,30 @@ class Torch(Runtime):
 
 
 class _Session(Session):
-    """On the CPU. The first inference is run at once: it is then that torch.compile compiles."""
+    """On the CPU. The first inference is run at once: it is then that torch.compile compiles.
 
-    def __init__(self, run: Callable[[], Any]) -> None:
+    Args:
+        run: one inference of the inputs that are bound.
+        bound: the tensors that it reads, by name.
+        path: of the file.
+    """
+
+    def __init__(self, run: Callable[[], Any], bound: Mapping[str, Any], path: Path) -> None:
         import torch
 
-        self._run, self._mode = run, torch.inference_mode
+        self._run, self._bound, self._path, self._mode = run, bound, path, torch.inference_mode
         with quiet():
             self.run()
 
     def run(self) -> object:
         with self._mode():
             return self._run()
+
+    def feed(self, feeds: Feeds) -> None:
+        import torch
+
+        for name, value in in_order(list(self._bound), feeds, self._path).items():
+            self._bound[name].copy_(torch.from_numpy(np.ascontiguousarray(value)))
 
     def outputs(self) -> list[np.ndarray]:
         from ...nets.inputs import tensors_in
@@ -249,11 +264,11 @@ class _Session(Session):
 class _OnCuda(_Session):
     """On a CUDA device, whose events tell the time; clocks and temperature at the beginning are in the notes."""
 
-    def __init__(self, run: Callable[[], Any], graphs: bool) -> None:
+    def __init__(self, run: Callable[[], Any], bound: Mapping[str, Any], path: Path, graphs: bool) -> None:
         import torch
 
         self._cuda = torch.cuda
-        super().__init__(_recorded(run) if graphs else run)
+        super().__init__(_recorded(run) if graphs else run, bound, path)
         self.notes = {"gpu": gpu_state(), "graphs": graphs}
 
     def run(self) -> object:
