@@ -26,7 +26,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "training": ("core", "nets"),
     "formats": ("core", "nets"),
     "measure": ("core", "nets", "formats", "__init__"),
-    "study": ("core", "strategies.base", "measure.base"),
+    "study": ("core", "strategies.base", "strategies.named", "measure.base"),
     "report": ("core", "study", "strategies.predict.scores"),
     "recipes": ("core", "nets", "training"),
     "recipe": ("core",),

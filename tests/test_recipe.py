@@ -53,7 +53,7 @@ def test_defaults():
 
 
 def test_the_strategies_that_may_be_named_are_those_that_there_are():
-    from netwright.job import STRATEGIES
+    from netwright.strategies.named import STRATEGIES
 
     assert set(get_args(get_type_hints(Search)["strategy"])) == set(STRATEGIES)
 

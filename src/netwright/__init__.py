@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -95,10 +96,23 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         value: Any = import_module(f"{__name__}.{_MODULES[name]}")
     elif name in _HOME:
-        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        value = _told(import_module(f"{__name__}.{_HOME[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
+    return value
+
+
+def _told(home: ModuleType, name: str) -> Any:
+    """A function or class from where it lives, which tells of wrong arguments from now on."""
+    from .core.calls import tell, told
+
+    value = getattr(home, name)
+    if isinstance(value, FunctionType) and not hasattr(value, "__wrapped__"):
+        value = told(value, name)
+        setattr(home, name, value)  # one function, whichever way it is reached
+    elif isinstance(value, type):
+        tell(value, name)
     return value
 
 

@@ -32,18 +32,7 @@ from .nets.state import load_state, read_tensors, sha256, state_of, write_tensor
 from .nets.supernet import SuperNet
 from .picks import RUN, RUN_ON_ZEROS, read_json, roles
 from .recipe import NO_DATA, Recipe, Train
-from .strategies.ageing import RegularisedEvolution
-from .strategies.base import Strategy
-from .strategies.botorch import BoTorch
-from .strategies.cmaes import CmaEs
-from .strategies.coarse import CoarseToFine
-from .strategies.evolution import Nsga2
-from .strategies.guided import Guided
-from .strategies.linas import ConcurrentNas, Linas
-from .strategies.local import LocalSearch
-from .strategies.moea import AgeMoea, CTaea, Ga, MoeaD, Nsga3, UNsga3
-from .strategies.random import Random
-from .strategies.weaknas import WeakNas
+from .strategies.named import strategy_of
 from .study.failures import commonest
 from .study.journal import read_journal
 from .study.sqlite import SqliteStore
@@ -53,12 +42,6 @@ from .told import story_of
 from .training.data import JUDGED, Batches, Data, calibration_batches, drawn
 from .training.loop import Progress, train
 from .training.rules import Sandwich
-
-STRATEGIES: Mapping[str, type[Strategy]] = {
-    "guided": Guided, "random": Random, "nsga2": Nsga2, "nsga3": Nsga3, "unsga3": UNsga3, "agemoea": AgeMoea,
-    "moead": MoeaD, "ctaea": CTaea, "ga": Ga, "cmaes": CmaEs, "ageing": RegularisedEvolution, "local": LocalSearch,
-    "coarse": CoarseToFine, "linas": Linas, "concurrentnas": ConcurrentNas, "weaknas": WeakNas, "botorch": BoTorch,
-}  # fmt: skip
 
 
 class Watch(Protocol):
@@ -313,7 +296,7 @@ class Job:
         could not be measured once more."""
         self.watch.stage("searching")
         self.check_device()
-        strategy = STRATEGIES[self.recipe.search.strategy]()
+        strategy = strategy_of(self.recipe.search.strategy)
         wanted = self.recipe.evaluations
         self.study.run(strategy, wanted, lambda step: self.watch.measured(step, self.study), retry=retry)
         if failed := [r for r in self.study.records if r.status == "failed"]:

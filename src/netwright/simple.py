@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from .core.candidate import Candidate
-from .core.errors import MeasureError, NetwrightError
+from .core.errors import CallError, MeasureError, NetwrightError
 from .core.limits import metric_named
 from .core.metric import Direction, Measurement, Metric
 from .core.record import Record
 from .core.space import Space
-from .measure.base import Measurer, Subject
+from .measure.base import Measurer, Searchable, Subject
 from .strategies.base import Strategy
 from .strategies.guided import Guided
+from .study.asked import listed
 from .study.store import MemoryStore, Store
 from .study.study import Study
 
@@ -26,13 +27,13 @@ LARGEST = 1e150
 
 
 def search(
-    space: Space,
+    space: Space | Searchable,
     evaluate: Callable[[Candidate], Values],
     objectives: Mapping[str, Direction],
     *,
     exact: Callable[[Candidate], Values] | None = None,
     limits: Iterable[str] = (),
-    strategy: Strategy | None = None,
+    strategy: Strategy | str | None = None,
     evaluations: int = 100,
     seed: int = 0,
     store: Store | str | Path | None = None,
@@ -42,13 +43,13 @@ def search(
     """Search a space with a function that measures a candidate.
 
     Args:
-        space: of the candidates.
+        space: of the candidates; or what has one, such as a :class:`netwright.SuperNet`.
         evaluate: measures a candidate; returns a number for every objective that ``exact`` does not give, and any
             others to be stored. What it raises makes the candidate ``failed``, and the search goes on.
         objectives: name to ``"max"`` or ``"min"``, in order.
         exact: cheap metrics of a candidate; computed for every proposal and never predicted.
         limits: such as ``"macs <= 300e6"``, on any metric.
-        strategy: who is measured next; :class:`Guided` by default.
+        strategy: who is measured next, also by its name in recipes; :class:`Guided` by default.
         evaluations: how many candidates are measured.
         seed: of everything random.
         store: a file (SQLite) that keeps the records and that the same search continues from; none by default.
@@ -60,9 +61,17 @@ def search(
     Returns:
         The records in the order of measuring; :func:`netwright.front` finds the best of them.
     """
+    space = _space_of(space)
+    for what, function in (("evaluate", evaluate), ("exact", exact)):
+        if not callable(function) and (function is not None or what == "evaluate"):
+            raise CallError(f"search: {what} is a function of a candidate, not {function!r}")
+    if not isinstance(objectives, Mapping):
+        raise CallError(
+            f'search takes its objectives with what is better of each, such as {{"top1": "max"}}, not {objectives!r}'
+        )
     if not objectives:
         raise NetwrightError('search needs an objective, for example objectives={"top1": "max"}')
-    limits = list(limits)
+    limits = listed(limits)
     computed = [Metric(n, "", objectives.get(n, "min"), exact=True) for n in (exact(space.smallest) if exact else ())]
     given = {m.name for m in computed}
     wanted = [Metric(name, direction=direction) for name, direction in objectives.items()]
@@ -80,7 +89,17 @@ def search(
         seed=seed,
         warm=warm,
     )
-    return study.run(strategy or Guided(), evaluations, retry=retry)
+    return study.run(Guided() if strategy is None else strategy, evaluations, retry=retry)
+
+
+def _space_of(what: Any) -> Space:
+    found = what if isinstance(what, Space) else getattr(what, "space", None)
+    if not isinstance(found, Space):
+        raise CallError(
+            f"search takes a nw.Space or what has one, not a {type(what).__name__}; of a torch module nw.wrap(module, "
+            "example_inputs) makes a super-network"
+        )
+    return found
 
 
 class _Searched:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from netwright.measure.runtimes import OURS
+from netwright.core.errors import MissingExtra
+from netwright.measure.runtimes import OURS, runtime_class
 
 from .running import command, done
 
@@ -129,6 +130,16 @@ def test_targets_are_listed() -> None:
     assert found["runtimes"]["onnxruntime"]["works"] and found["machine"]["cores"] >= 1
     for name, state in found["runtimes"].items():
         assert state["works"] or "pip install 'netwright[" in state["why"], name
+
+
+def test_what_to_install_is_told_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brackets are no markup."""
+
+    def lacking() -> None:
+        raise MissingExtra("ncnn", "ncnn", "the runtime ncnn")
+
+    monkeypatch.setattr(runtime_class("ncnn"), "require", lacking)
+    assert "pip install 'netwright[ncnn]'" in " ".join(done("targets").out.split())
 
 
 @pytest.mark.parametrize(

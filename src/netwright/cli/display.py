@@ -39,14 +39,14 @@ class Display:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._out = Console(highlight=False)
+        self._out = Console(highlight=False, markup=False)
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(compact=True),
-            console=Console(stderr=True, highlight=False),
+            console=Console(stderr=True, highlight=False, markup=False),
         )
         self._task: TaskID | None = None
         self._last = ""

@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> None:
         _fill(wanted[0], targets[0], protocol, Path(given["table"]))
         return
     rows, networks = [], _networks(wanted)
-    out = Console(highlight=False, soft_wrap=True)
+    out = Console(highlight=False, markup=False, soft_wrap=True)
     with TemporaryDirectory(prefix="netwright-") as folder:
         for target in targets:
             ready = [
@@ -122,12 +122,12 @@ def _fill(reference: str, target: Target, protocol: Protocol, path: Path) -> Non
     if isinstance(net, Figures):
         raise NetwrightError(f"{reference} gives a table of figures, which holds no networks")
     table = LookupTable(Latency(target, protocol), path)
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    with Progress(console=Console(stderr=True, markup=False), transient=True) as bars:
         task = bars.add_task("blocks", total=None)
         for _ in build(table, net, WHOLE, np.random.default_rng(0)):
             bars.update(task, description=f"{len(table.rows)} blocks, {len(table.whole)} whole networks")
     _, error = table.overhead()
-    out = Console(highlight=False, soft_wrap=True)
+    out = Console(highlight=False, markup=False, soft_wrap=True)
     out.print(f"{path}: {len(table.rows)} blocks, {len(table.whole)} whole networks, on {target}")
     out.print(f"a network's latency is foretold within ±{error:.1%} (95 %, each left out in turn)")
 

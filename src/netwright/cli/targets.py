@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
     if given.get("json"):
         print(json.dumps(here, indent=2))
         return
-    out = Console(highlight=False, soft_wrap=True)
+    out = Console(highlight=False, markup=False, soft_wrap=True)
     about = here["machine"]
     out.print(f"{about['cpu']}, {about['cores']} cores, {about['system']}; fingerprint {about['fingerprint']}")
     table = Table(box=None, header_style="bold")

@@ -1,6 +1,7 @@
 """What can go wrong, as a tree.
 
 * NetwrightError                 a mistake that its reader can mend; the CLI prints it in one line, exit code 2
+  + CallError                    a call with arguments that there are not
   + SpaceError                   a choice, a space or a candidate that is not legal
   + LimitError                   a limit that cannot be read
   + Unreachable                  a limit that no candidate meets
@@ -23,6 +24,10 @@ from difflib import get_close_matches
 
 class NetwrightError(Exception):
     """Base of all errors that a person can mend. The message says what was given, what is allowed, and the fix."""
+
+
+class CallError(NetwrightError, TypeError):
+    """A call with arguments that there are not, or of a type that cannot be used."""
 
 
 class SpaceError(NetwrightError, ValueError):
@@ -73,7 +78,8 @@ class MissingExtra(NetwrightError, ImportError):
     """An optional package is needed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install 'netwright[{extra}]'")
+        what = f"'netwright[{extra}]'" if extra else package
+        super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install {what}")
 
 
 NEAR = 0.7

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import MeasureError
+from ..core.errors import CallError, MeasureError
 from ..core.metric import Measurement, Metric
 from .agreement import check, differences
 from .base import Measurer, Subject
@@ -22,7 +22,7 @@ from .examples import CALIBRATION, CHECKED, real_inputs, stacked
 from .feeds import read_feeds, write_feeds
 from .protocol import Protocol
 from .runtimes.base import Feeds, Runtime
-from .targets import Target
+from .targets import Target, parse_target
 
 LATENCY = Metric("latency", "ms", "min")
 THROUGHPUT = Metric("throughput", "/s", "max")
@@ -38,7 +38,7 @@ class OnTarget(Measurer):
     """What one run of a network on a target finds. Measurers of one target and protocol share that run.
 
     Args:
-        target: where; a runtime alone is one of this machine.
+        target: where, also as a person writes it: ``"onnxruntime,threads=1"``; a runtime alone is one of this machine.
         protocol: when to stop measuring.
     """
 
@@ -46,8 +46,15 @@ class OnTarget(Measurer):
     wanted: tuple[str, ...] = ()
     """What is measured beyond those, at a cost of its own."""
 
-    def __init__(self, target: Target | Runtime, protocol: Protocol | None = None) -> None:
+    def __init__(self, target: Target | Runtime | str, protocol: Protocol | None = None) -> None:
+        if isinstance(target, str):
+            target = parse_target(target)
         self._target = Target(target) if isinstance(target, Runtime) else target
+        if not isinstance(self._target, Target):
+            raise CallError(
+                f"{type(self).__name__} is measured on a target, such as 'onnxruntime,threads=1' or "
+                f"nw.targets.OnnxRuntime(threads=1), not on a {type(target).__name__}"
+            )
         self.runtime, self.protocol = self._target.runtime, protocol or Protocol()
 
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..core.candidate import Candidate, digest
 from ..core.errors import (
+    CallError,
     DeviceLost,
     MeasureError,
     NetwrightError,
@@ -28,6 +30,8 @@ from ..core.metric import AT_BEST, Measurement, Metric
 from ..core.record import Record
 from ..measure.base import Measurer, Race, Searchable, Subject
 from ..strategies.base import Problem, Strategy, fresh
+from ..strategies.named import strategy_of
+from .asked import asked_for, listed
 from .failures import BY, MISSING, check_retry, commonest, failed_by, never_measured, unmeasured
 from .header import as_json, choices_of, other_study
 from .journal import read_journal
@@ -58,7 +62,8 @@ class Study:
     Args:
         store: a :class:`Store`, or the path of a SQLite file.
         net: what is searched: anything with ``space`` and ``extract``.
-        objectives: measurers, each an objective by its first metric; or metrics that one in ``record`` finds.
+        objectives: measurers, each an objective by its first metric; or metrics that one in ``record`` finds, also by
+            their names alone.
         limits: such as ``"latency <= 5 ms"``, on any metric of ``objectives`` or ``record``. They may differ from
             the last time: every record is judged by the limits of now.
         record: further measurers, whose metrics are stored beside the objectives.
@@ -80,7 +85,7 @@ class Study:
         store: Store | str | Path,
         net: Searchable,
         *,
-        objectives: Sequence[Measurer | Metric],
+        objectives: Sequence[Measurer | Metric | str],
         limits: Iterable[str | Limit] = (),
         record: Sequence[Measurer] = (),
         calibration: Iterable[Any] | None = None,
@@ -95,6 +100,7 @@ class Study:
             raise NetwrightError(f"a seed is a whole number of 0 or more, not {seed}")
         if not 0 <= racing < 1:
             raise NetwrightError(f"racing is a confidence below 1, such as 0.95, or 0 for none, not {racing}")
+        objectives = asked_for(objectives, record)
         self.store = store if isinstance(store, Store) else SqliteStore(store)
         self.net, self.calibration = net, calibration
         asked = [m for m in objectives if isinstance(m, Measurer)]
@@ -107,7 +113,7 @@ class Study:
         self.metrics: tuple[Metric, ...] = tuple(
             {m.name: m for m in (*self.objectives, *(x for ms in self.measurers for x in ms.metrics))}.values()
         )
-        self.limits = tuple(x if isinstance(x, Limit) else parse_limit(x, self.metrics) for x in limits)
+        self.limits = tuple(x if isinstance(x, Limit) else parse_limit(x, self.metrics) for x in listed(limits))
         check_together(self.limits)
         self._exact = [m for m in self.measurers if m.metrics and all(metric.exact for metric in m.metrics)]
         self._exact_values: dict[Candidate, dict[str, float]] = {}
@@ -183,7 +189,12 @@ class Study:
     # -- running -----------------------------------------------------------------------------------------------
 
     def run(
-        self, strategy: Strategy, evaluations: int, watch: Callable[[Step], None] | None = None, *, retry: str = ""
+        self,
+        strategy: Strategy | str,
+        evaluations: int,
+        watch: Callable[[Step], None] | None = None,
+        *,
+        retry: str = "",
     ) -> list[Record]:
         """Ask, measure and journal until the study holds ``evaluations`` records, or the space is exhausted.
 
@@ -196,6 +207,9 @@ class Study:
         running.
         """
         check_retry(retry)
+        strategy = strategy_of(strategy)
+        if isinstance(evaluations, bool) or not isinstance(evaluations, Integral):
+            raise CallError(f"evaluations is a whole number of networks, not {evaluations!r}")
         with self.store.held():
             self._replay()  # another process may have gone on with it since it was opened
             self._note_limits()
