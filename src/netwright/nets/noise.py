@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from .importance import permute
 from .inputs import Inputs, call, each_tensor, entries, fresh, tensors_in, with_entries
 from .isolation import State, seed_all
 from .layers import follows as known
+from .lengths import Lengths, resized
 
 SIZES = (1.0, 0.05)
 """Of noise on inputs, the first that the network accepts."""
@@ -207,9 +209,7 @@ class Excerpt:
         alike = apart(list(tensors_in(inputs)), list(tensors_in(self.inputs))) == 0
         if alike and any(_is_constant(entries(t)) for t in tensors_in(inputs) if t.is_floating_point()):
             self.run(with_noise(inputs))  # raises; the example alone would prove nothing
-        self.reference = self.run()
-        if not all(bool(entries(t).isfinite().any()) and not entries(t).isnan().any() for t in self.reference):
-            raise DoesNotRun("its output is not finite with noise for weights")
+        self.reference = self._finite()
         self.follows = alike or apart(self.reference, self.run(inputs)) > 0
         """Whether it gives something else for other inputs, where there are any that it accepts."""
 
@@ -227,6 +227,20 @@ class Excerpt:
                     ) from error
                 found += [t.clone() for t in tensors_in(outputs)]
         return found
+
+    def _finite(self) -> list[Tensor]:
+        """The outputs. Raises :class:`DoesNotRun` also where they are not finite."""
+        outputs = self.run()
+        if not all(bool(entries(t).isfinite().any()) and not entries(t).isnan().any() for t in outputs):
+            raise DoesNotRun("its output is not finite with noise for weights")
+        return outputs
+
+    def resized(self, lengths: Lengths) -> Excerpt:
+        """The same, as it is now, on inputs of other sizes. Raises :class:`DoesNotRun` where it does not take them."""
+        other = copy.copy(self)
+        other.inputs = resized(self.inputs, lengths)
+        other.reference = other._finite()
+        return other
 
     def share(self, width: Width) -> Width:
         """The width as far as its tensors are here."""

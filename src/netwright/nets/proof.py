@@ -9,8 +9,10 @@ two axes there is one with only the first and one with only the second.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import cached_property
 from typing import TypeVar
 
 from ..core.candidate import Option
@@ -18,7 +20,8 @@ from ..core.errors import NetError, one_line
 from .axes import Axis, Depth, Joint, Width
 from .cut import Anatomy, Cut, Draft
 from .expected import Expected, Watcher
-from .inputs import Inputs, evaluating
+from .inputs import Inputs, evaluating, tensors_in
+from .lengths import Lengths, larger, other_lengths, resized, smaller, told
 from .noise import DoesNotRun, Excerpt, excerpts
 from .noise import follows as follows_inputs
 from .sizes import ENDS, Outcome, Sizes
@@ -58,6 +61,7 @@ class Proof:
     ) -> None:
         self.anatomy, self.example_inputs = anatomy, example_inputs
         self._modes = (False, True) if learning else (False,)
+        self._beyond = ties.beyond
         self._expected = Expected(ties)
         self._sizes = Sizes(anatomy, self._expected)
         self.only, self.except_ = tuple(only), tuple(except_)
@@ -78,6 +82,19 @@ class Proof:
             *self._tracer.form(cut, first, watcher),
             *(shape for mode in others for shape in self._tracer.form(cut, mode)),
         ]
+
+    @cached_property
+    def _elsewhere(self) -> tuple[Lengths, list[tuple[int, ...]]]:
+        """Smaller sizes of the inputs that the network takes, if any, and the form of its outputs there."""
+        forms: list[list[tuple[int, ...]]] = [[]]
+
+        def runs(lengths: Lengths) -> bool:
+            with suppress(Exception):  # the model's own code meets sizes that it does not take
+                forms.append(self._tracer.form(Cut(), lengths=lengths))
+                return True
+            return False
+
+        return other_lengths(self.example_inputs, smaller, runs), forms[-1]
 
     def keep(self, axis: Axis) -> None:
         """Take an axis in without proof."""
@@ -188,6 +205,8 @@ class Proof:
             why = self._run([(axis, option)]).why
             if why:
                 return why
+        if why := self._stops_elsewhere([(axis, axis.options[0])]):
+            return why
         return self._run([(a, a.options[0]) for a in (*self.kept, axis)]).why
 
     def _all_run(self, axes: Sequence[Axis]) -> bool:
@@ -196,18 +215,13 @@ class Proof:
         tried = [[(a, a.options[0]) for a in together], [(a, _middle(a)) for a in together]]
         for bit in range(max(len(axes) - 1, 0).bit_length()):
             tried += [[(a, a.options[0]) for i, a in enumerate(axes) if i >> bit & 1 == side] for side in (0, 1)]
-        return all(self._run(chosen).why is None for chosen in tried)
+        return all(self._run(chosen).why is None for chosen in tried) and not (axes and self._stops_elsewhere(tried[0]))
 
     def _run(self, chosen: Sequence[tuple[Axis, Option]]) -> Outcome:
         """The network with some axes cut: whether it runs, and does to the sizes of all tensors what it should."""
-        draft = Draft()
-        taken = {a.name: a.options[-1] for a in self.kept} | {a.name: option for a, option in chosen}
         watcher = None
         try:
-            for axis, option in chosen:
-                read = tuple(taken[name] for name in axis.reads)
-                axis.write((option, *read) if read else option, draft, self.anatomy)
-            cut = draft.finish(self.anatomy)
+            cut = self._cut(chosen)
             watcher = self._expected.watcher(cut)
             now = self._form(cut, watcher)
             if cut.skip and self._tracer.is_stale(cut):
@@ -218,12 +232,27 @@ class Proof:
             return Outcome(watcher.seen, why, watcher.place) if watcher else Outcome(0, why)
         if watcher.deviation:  # the model's own code went on
             return Outcome(watcher.seen, str(watcher.deviation), watcher.place)
-        if now != self._whole:
-            a, b = next(
-                ((a, b) for a, b in zip(self._whole, now, strict=False) if a != b), (len(self._whole), len(now))
-            )
-            return Outcome(watcher.seen, f"the output's shape becomes {b}, it was {a}")
-        return Outcome(ENDS)
+        differs = _differ(self._whole, now)
+        return Outcome(watcher.seen if differs else ENDS, differs)
+
+    def _stops_elsewhere(self, chosen: Sequence[tuple[Axis, Option]]) -> str | None:
+        """Why the network with some axes cut does not run on smaller inputs, which the whole one takes."""
+        lengths, whole = self._elsewhere
+        if not lengths:
+            return None
+        try:
+            why = _differ(whole, self._tracer.form(self._cut(chosen), lengths=lengths))
+        except Exception as error:  # as above
+            why = one_line(error)[:160]
+        return why and f"{why}, {told(self.example_inputs, lengths)}"
+
+    def _cut(self, chosen: Sequence[tuple[Axis, Option]]) -> Cut:
+        draft = Draft()
+        taken = {a.name: a.options[-1] for a in self.kept} | {a.name: option for a, option in chosen}
+        for axis, option in chosen:
+            read = tuple(taken[name] for name in axis.reads)
+            axis.write((option, *read) if read else option, draft, self.anatomy)
+        return draft.finish(self.anatomy)
 
     # -- whether it is tied ------------------------------------------------------------------------------------
 
@@ -235,18 +264,49 @@ class Proof:
                 own = [w for w in (excerpt.share(w) for w in widths if w.name not in refused) if w.slots]
                 if not excerpt.follows and self._follows():
                     raise DoesNotRun("its output is the same for all inputs, with noise for weights")
-                for width, change in excerpt.untied(own):
+                for width, change, at in self._untied(excerpt, own):
                     refused.add(width.name)
                     self._refuse(
                         width,
                         f"the tie of {width.name} is incomplete: permuting its channels changes the output "
-                        f"by {change:.1g} of its size",
+                        f"by {change:.1g} of its size{at}",
                     )
         except DoesNotRun as error:
             for width in widths:
                 self._refuse(width, f"{error}: no tie is proved")
             return []
         return [w for w in widths if w.name not in refused]
+
+    def _untied(self, excerpt: Excerpt, widths: Sequence[Width]) -> Iterator[tuple[Width, float, str]]:
+        """The widths that cannot be permuted, the change, and for which inputs, in words."""
+        bad: set[str] = set()
+        for width, change in excerpt.untied(widths):
+            bad.add(width.name)
+            yield width, change, ""
+        for lengths, other in self._resized(excerpt):
+            for width, change in other.untied([w for w in widths if w.name not in bad]):
+                bad.add(width.name)
+                yield width, change, f", {told(self.example_inputs, lengths)}"
+
+    def _resized(self, excerpt: Excerpt) -> Iterator[tuple[Lengths, Excerpt]]:
+        """The excerpt on inputs of other sizes that it takes: smaller ones, and, where the example leaves a part of a
+        tensor out, larger ones."""
+        most = 2 * sum(t.numel() for t in tensors_in(excerpt.inputs))  # larger images would cost too much
+        found: list[Excerpt] = []
+
+        def runs(lengths: Lengths) -> bool:
+            if sum(t.numel() for t in tensors_in(resized(excerpt.inputs, lengths))) > most:
+                return False
+            with suppress(DoesNotRun):  # its numbers may not be what it takes, and then tell nothing
+                found.append(excerpt.resized(lengths))
+                return True
+            return False
+
+        lengths, _ = self._elsewhere
+        if lengths and runs(lengths):
+            yield lengths, found.pop()
+        if self._beyond and (lengths := other_lengths(excerpt.inputs, larger, runs)):
+            yield lengths, found.pop()
 
     def _follows(self) -> bool:
         """Whether the network itself gives something else for other inputs; taken for granted where it has no data."""
@@ -314,6 +374,14 @@ class Proof:
         for place in axis.places(self.anatomy):
             self.reasons.setdefault(place, reason)
         return False
+
+
+def _differ(before: list[tuple[int, ...]], now: list[tuple[int, ...]]) -> str | None:
+    """How the shapes of outputs differ, in words; None where they do not."""
+    if before == now:
+        return None
+    a, b = next(((a, b) for a, b in zip(before, now, strict=False) if a != b), (len(before), len(now)))
+    return f"the output's shape becomes {b}, it was {a}"
 
 
 def _middle(axis: Axis) -> Option:

@@ -35,6 +35,7 @@ class Ties:
     Attributes:
         ops: the operators that the outputs depend on.
         known: labels of the tensors that these read and write, by position.
+        beyond: whether they leave a part of a tensor out.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -61,7 +62,7 @@ class Ties:
                 self.labels.rigid(*self.known[position])
         self.labels.now += 1
         self.ops = [trace.ops[at] for at in sorted(live)]
-        self._keep_unread()
+        self.beyond = self._keep_unread()
 
     def of(self, position: int) -> Rows:
         """The labels of a tensor, resolved: equal labels stay or go together; 0 stays."""
@@ -178,9 +179,10 @@ class Ties:
         finally:
             self.labels.now = was
 
-    def _keep_unread(self) -> None:
+    def _keep_unread(self) -> bool:
         """Where an index meets no operator, its whole dimension cannot shrink: what the network takes of it is decided
-        by place (positions up to the example's length), and nothing that is not read can be proved."""
+        by place (positions up to the example's length), and nothing that is not read can be proved. Whether there
+        are such."""
         for position in (*self.trace.names.values(), *(p for op in self.ops for p in op.reads)):
             self.read(position)
         read = self.labels.none()
@@ -194,10 +196,10 @@ class Ties:
                 for row in rows:
                     found = self.labels.find(row)
                     read[found[~passed[found]]] = True
-        for rows in self.known.values():
-            for row in rows:
-                if not np.all(read[self.labels.find(row)] | (self.labels.causes(row) > 0)):
-                    self.labels.rigid(row)
+        rows = [row for rows in self.known.values() for row in rows]
+        unread = [row for row in rows if not np.all(read[self.labels.find(row)] | (self.labels.causes(row) > 0))]
+        self.labels.rigid(*unread)
+        return bool(unread)
 
     def _is_view(self, op: Op) -> bool:
         """Whether an operator gives a part of what it is given, in another arrangement, and computes nothing."""

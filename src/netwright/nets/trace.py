@@ -18,6 +18,7 @@ from .dataless import Dataless
 from .extract import copied, extract
 from .inputs import Inputs, call, each_tensor, fresh, tensors_in
 from .isolation import State
+from .lengths import Lengths, resized
 from .reach import Reach
 
 OWN = frozenset({"aten", "prim", "prims"})
@@ -195,10 +196,17 @@ class Tracer:
                     failed.append(error)
         raise failed[-1 if has_data else 0]
 
-    def form(self, cut: Cut, training: bool = False, watcher: TorchDispatchMode | None = None) -> list[tuple[int, ...]]:
-        """The shapes of the sub-network's outputs. Whatever its own code raises, or the watcher, is raised."""
+    def form(
+        self,
+        cut: Cut,
+        training: bool = False,
+        watcher: TorchDispatchMode | None = None,
+        lengths: Lengths | None = None,
+    ) -> list[tuple[int, ...]]:
+        """The shapes of the sub-network's outputs; ``lengths``: for inputs of other sizes. Whatever its own code
+        raises, or the watcher, is raised."""
         self._twin.train(training)
-        inputs = fresh(self._inputs)
+        inputs = resized(fresh(self._inputs), lengths or {})
         with contextlib.ExitStack() as stack:
             # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
             kept, off = self._state.kept(), torch.inference_mode(False)

@@ -38,8 +38,9 @@ def wrap(
     The model is traced on its example inputs. Sizes that several tensors share become :class:`Width` axes (attention
     heads among them, where a reshape makes them), runs of residual blocks :class:`Depth` axes, large windows
     :class:`Kernel` axes. An axis is kept only if the numbers bear it out: permuting a width's channels in all its
-    tensors must leave the model's output unchanged, and the model must run with the axis at its smallest. What is
-    left rigid stands in ``net.report``, with the reason.
+    tensors must leave the model's output unchanged, and the model must run with the axis at its smallest; both also
+    for smaller and larger inputs (shorter sequences, other images), where the model takes such. What is left rigid
+    stands in ``net.report``, with the reason.
 
     Args:
         module: the model; shared, not copied, and left as it is. It may lie on the meta device: then ties are proved
