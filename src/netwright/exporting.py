@@ -24,7 +24,7 @@ from .measure.target_quality import TargetAccuracy, job_size
 from .nets.inputs import Inputs
 from .nets.recalibrate import Statistics
 from .nets.state import write_atomically
-from .picks import README, read_json, whole
+from .picks import OWN_ACCURACY, OWN_FILE, README, read_json, whole
 from .told import git_commit
 from .training.data import JUDGED, Batches
 from .training.loop import finetune
@@ -43,7 +43,7 @@ def export_network(job: Job, record: Record, role: str) -> Path:
     """
     folder, key = job.out / "networks" / record.id, _key(job, record)
     manifest = folder / "manifest.json"
-    readme = README.format(role=role, id=record.id, run=job.run_snippet).encode()
+    readme = README.format(role=role, id=record.id, run=job.run_snippet, own=_own_file(job)).encode()
     done = read_json(manifest) if manifest.exists() else {}
     if job.recipe.data and not (job.out / "test.npz").exists():
         write_test_part(job)
@@ -136,6 +136,18 @@ def _finetuned(job: Job, candidate: Candidate) -> _Finetuned:
     if found["after"].value < found["before"].value:
         return _Finetuned(plain, False, statistics, found)
     return _Finetuned(tuned, True, "fine-tuned" if statistics else None, found)
+
+
+def _own_file(job: Job) -> str:
+    """What the README says of the target's own file: how it is run, where it is another than ``model.onnx``."""
+    file, runtime = job.latency.file_name, job.target.runtime
+    if file == "model.onnx":
+        return ""
+    said = OWN_FILE.format(file=file, target=job.target)
+    if job.recipe.data and job.latency.lossy:
+        said += OWN_ACCURACY
+    usage = runtime.usage(file)
+    return f"{said}\nWith {runtime.packages[0]}:\n\n```python\n{usage}```\n" if usage else said
 
 
 def _test_accuracy(job: Job, bundle: Bundle, file: Path, network: nn.Module, example: Inputs) -> dict[str, Measurement]:

@@ -30,7 +30,7 @@ from .measure.targets import Target, parse_target
 from .nets.recalibrate import Statistics, needs_recalibration
 from .nets.state import load_state, read_tensors, sha256, state_of, write_tensors
 from .nets.supernet import SuperNet
-from .picks import RUN, RUN_ON_ZEROS, read_json, roles
+from .picks import RUN, RUN_IN_BATCHES, RUN_ON_ZEROS, read_json, roles
 from .recipe import NO_DATA, Recipe, Train
 from .strategies.named import strategy_of
 from .study.failures import commonest
@@ -400,8 +400,13 @@ class Job:
 
     @property
     def run_snippet(self) -> str:
-        """How an exported network is run without netwright."""
-        return RUN if self.recipe.data else RUN_ON_ZEROS
+        """How an exported network is run without netwright: the target's own file where ONNX Runtime runs that."""
+        own = self.latency.file_name
+        if not own.endswith(".onnx"):
+            return RUN if self.recipe.data else RUN_ON_ZEROS
+        lossy = self.recipe.data and self.latency.lossy
+        code = RUN_IN_BATCHES.format(batch=self.target.runtime.batch) if lossy else RUN
+        return (code if self.recipe.data else RUN_ON_ZEROS).replace("model.onnx", own)
 
     def _study_key(self) -> dict[str, Any]:
         recipe = self.recipe.to_json()

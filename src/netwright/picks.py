@@ -96,6 +96,17 @@ scores = session.run(None, {"input": test["inputs"]})[0]
 print("test accuracy:", (scores.argmax(1) == test["labels"]).mean())
 """
 
+RUN_IN_BATCHES = """\
+import numpy as np, onnxruntime as ort
+
+session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+test, batch = np.load("../../test.npz"), {batch}
+parts = np.split(test["inputs"], range(batch, len(test["inputs"]), batch))
+scores = np.concatenate([session.run(None, {{"input": part}})[0] for part in parts])
+print("test accuracy:", (scores.argmax(1) == test["labels"]).mean())
+"""
+"""As a target of low precision runs it: where a file finds ranges for each input, they are those of a whole batch."""
+
 RUN_ON_ZEROS = """\
 import numpy as np, onnxruntime as ort
 
@@ -113,7 +124,7 @@ README = """\
 
 A stand-alone network; it needs onnxruntime or torch, and not netwright. `manifest.json` says which network it is,
 what was measured of it, where, and with which versions.
-
+{own}
 With ONNX Runtime, from this directory:
 
 ```python
@@ -126,4 +137,12 @@ import torch
 
 network = torch.export.load("model.pt2").module()
 ```
+"""
+
+OWN_FILE = """
+`{file}` is what the target `{target}` runs, and what latency and size under `test` in `manifest.json` are of.
+"""
+
+OWN_ACCURACY = """\
+So is the accuracy there: `accuracy_float32` is that of `model.onnx`, which computes more precisely.
 """

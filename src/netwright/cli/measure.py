@@ -168,6 +168,9 @@ def _show(out: Console, rows: Sequence[tuple[str, Target, Mapping[str, Measureme
     for what, target, found in rows:
         table.add_row(what, str(target), *(_cell(found.get(name)) for name in names))
     out.print(table)
+    for target in dict.fromkeys(target for _, target, _ in rows):
+        if why := target.described.get("suited", {}).get("why"):
+            out.print(f"{target}: {why}")
     for what, target, found in rows:
         how = found["latency"].how
         beside = f"wall {how['wall']['median']:.4g} ms (p90 {how['wall']['p90']:.4g}, p99 {how['wall']['p99']:.4g})"

@@ -154,6 +154,10 @@ class Runtime(ABC):
         """
         return {}
 
+    def usage(self, file: str) -> str:
+        """Python code that opens one of its files without netwright; empty where the file's own format says it all."""
+        return ""
+
     def preload(self) -> None:
         """Import what every session needs, before its memory is counted."""
         import importlib

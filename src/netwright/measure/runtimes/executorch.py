@@ -83,6 +83,13 @@ class ExecuTorch(Runtime):
         infos = [meta.input_tensor_meta(i) for i in range(meta.num_inputs())]
         return {f"input{i}": (tuple(info.sizes()), _dtype(info)) for i, info in enumerate(infos)}
 
+    def usage(self, file: str) -> str:
+        return (
+            "from executorch.runtime import Runtime\n"
+            "\n"
+            f'network = Runtime.get().load_program("{file}").load_method("forward")\n'
+        )
+
     def preload(self) -> None:
         _library()
 

@@ -100,6 +100,9 @@ class LiteRt(Runtime):
             for name, about in _inputs(interpreter).items()
         }
 
+    def usage(self, file: str) -> str:
+        return f'from ai_edge_litert.interpreter import Interpreter\n\nnetwork = Interpreter(model_path="{file}")\n'
+
     def preload(self) -> None:
         import ai_edge_litert.interpreter  # noqa: F401
 

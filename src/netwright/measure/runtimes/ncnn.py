@@ -80,6 +80,16 @@ class Ncnn(Runtime):
             return super().signature(path)
         return {name: (tuple(shape), dtype) for name, (shape, dtype) in _about(path)["inputs"].items()}
 
+    def usage(self, file: str) -> str:
+        return (
+            "import zipfile, ncnn\n"
+            "\n"
+            f'zipfile.ZipFile("{file}").extractall("ncnn_files")\n'
+            "network = ncnn.Net()\n"
+            'network.load_param("ncnn_files/net.param")\n'
+            'network.load_model("ncnn_files/net.bin")\n'
+        )
+
     def _net(self, path: Path) -> Any:
         """The network, loaded with this runtime's settings."""
         import ncnn

@@ -107,6 +107,14 @@ class OpenVino(Runtime):
             model = _read(ov.Core(), file)
         return {i.any_name: {d: "" for d, n in enumerate(i.partial_shape) if not n.is_static} for i in model.inputs}
 
+    def usage(self, file: str) -> str:
+        return (
+            "import zipfile, openvino\n"
+            "\n"
+            f'zipfile.ZipFile("{file}").extractall("openvino")\n'
+            'network = openvino.compile_model("openvino/model.xml", "CPU")\n'
+        )
+
     def _check(self, core: Any) -> None:
         """Raise :class:`MeasureError` where the CPU does not compute in the precision that is asked for."""
         has = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

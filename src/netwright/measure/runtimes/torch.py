@@ -141,6 +141,12 @@ class Torch(Runtime):
             for name, value in zip(names, (v for v in taken if hasattr(v, "shape")), strict=False)
         }
 
+    def usage(self, file: str) -> str:
+        if self.compile == "aot":
+            return f'import torch\n\nnetwork = torch._inductor.aoti_load_package("{file}")\n'
+        also = ", torchao" if self.precision == "int8" else ""
+        return f'import torch{also}\n\nnetwork = torch.export.load("{file}").module()\n'
+
     def describe(self) -> dict[str, Any]:
         found = {**super().describe(), "device": self.device}
         if self.device == "cuda":
