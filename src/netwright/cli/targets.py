@@ -40,9 +40,12 @@ def run(arguments: Sequence[str]) -> None:
         table.add_column(title, overflow="fold")
     for name, state in found.items():
         settings = " ".join(f"{k}={v}" for k, v in state["settings"].items() if k not in ("batch", "precision"))
-        works = " ".join(state["versions"].values()) if state["works"] else state["why"]
+        works = " ".join(state["versions"].values()) if state["works"] else "no"
         table.add_row(name, works, " ".join(state["reads"]), " ".join(state["precisions"]), settings)
     out.print(table)
+    for name, state in found.items():
+        if not state["works"]:  # in a column it would be cut into pieces that nobody can copy
+            out.print(f"{name}: {state['why']}")
     out.print(f"energy: {here['energy']}")
 
 
