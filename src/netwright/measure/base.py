@@ -126,7 +126,8 @@ class Subject:
             write: writes it to a path.
         """
         if key not in self._files:
-            path = Path(self._folder.name) / f"network{len(self._files)}{suffix}"
+            path = Path(self._folder.name) / f"{len(self._files)}" / f"network{suffix}"
+            path.parent.mkdir()  # of its own: what it consists of is not in the way of another's
             write(path)
             self._files[key] = path
         return self._files[key]

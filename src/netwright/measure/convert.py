@@ -22,10 +22,14 @@ import numpy as np
 
 from ..core.candidate import digest
 from .machine import machine
+from .parts import parts_of
 from .runtimes.base import Feeds, Runtime
 
 KEPT_BYTES = 2 * 10**9
 """Of converted files; those that were used longest ago go first."""
+
+ABOUT = "about.json"
+"""In the directory of a converted file: how it was converted, and its parts."""
 
 
 def example(inputs: Any, batch: int, network: Any = None) -> Any:
@@ -121,18 +125,17 @@ def converted(
     Returns what :meth:`Runtime.convert` says, and ``cached`` where the file was there.
     """
     network = _on_cpu(network)
-    kept = folder() / "converted" / f"{_key(runtime, network, inputs, calibration)}{runtime.suffix}"
-    about = kept.with_suffix(".json")
-    with contextlib.suppress(OSError, ValueError):
-        how = json.loads(about.read_text())
-        shutil.copyfile(kept, path)
+    kept = folder() / "converted" / _key(runtime, network, inputs, calibration)
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        about = json.loads((kept / ABOUT).read_text())
+        for name in about["parts"]:
+            _copy(kept / _kept_as(name, path), path if name == path.suffix else path.parent / name)
         os.utime(kept)
-        return {**how, "cached": True}
+        return {**about["how"], "cached": True}
     given = {"calibration": calibration} if calibration else {}
     how = dict(runtime.convert(network, inputs, path, **given))
     with contextlib.suppress(OSError):  # a cache that cannot be written is none
-        _keep(path, kept)
-        about.write_text(json.dumps(how))
+        _keep(path, how, kept)
         _prune(kept.parent)
     return how
 
@@ -150,29 +153,46 @@ def folder() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "netwright"
 
 
-def _keep(path: Path, kept: Path) -> None:
+def _keep(path: Path, how: Mapping[str, Any], kept: Path) -> None:
+    """Keep a file, with all that belongs to it, as a directory."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(mkdtemp(dir=kept.parent))
     try:
-        shutil.copyfile(path, scratch / kept.name)
-        os.replace(scratch / kept.name, kept)
+        parts = parts_of(path)
+        for name, part in parts.items():
+            _copy(part, scratch / _kept_as(name, path))
+        (scratch / ABOUT).write_text(json.dumps({"how": how, "parts": list(parts)}))
+        os.replace(scratch, kept)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _kept_as(name: str, path: Path) -> str:
+    """The file itself may be called otherwise each time, its parts have the names that stand in it."""
+    return f"file{name}" if name == path.suffix else name
+
+
+def _copy(file: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, place)
 
 
 def _prune(place: Path) -> None:
     for scratch in place.glob("tmp*"):  # of one that was killed
         if time.time() - scratch.stat().st_mtime > 3600:
             shutil.rmtree(scratch, ignore_errors=True)
-    kept = (f for f in place.iterdir() if f.is_file() and f.suffix != ".json")
-    files = sorted(((s := f.stat()).st_mtime, s.st_size, f) for f in kept)
-    total = sum(size for _, size, _ in files)
-    for _, size, file in files:
+    kept = [each for each in place.iterdir() if (each / ABOUT).is_file()]
+    sizes = sorted((each.stat().st_mtime, _bytes(each), each) for each in kept)
+    total = sum(size for _, size, _ in sizes)
+    for _, size, each in sizes:
         if total <= KEPT_BYTES:
             return
-        file.unlink(missing_ok=True)
-        file.with_suffix(".json").unlink(missing_ok=True)
+        shutil.rmtree(each, ignore_errors=True)
         total -= size
+
+
+def _bytes(place: Path) -> int:
+    return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
 
 
 def _key(runtime: Runtime, network: Any, inputs: Any, calibration: Sequence[Any]) -> str:

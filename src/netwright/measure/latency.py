@@ -20,6 +20,7 @@ from .convert import converted, example, feeds_of, outputs_of
 from .energy import LONGEST_S
 from .examples import CALIBRATION, CHECKED, real_inputs, stacked
 from .feeds import read_feeds, write_feeds
+from .parts import bytes_of, parts_of
 from .protocol import Protocol
 from .runtimes.base import Feeds, Runtime
 from .targets import Target, parse_target
@@ -193,8 +194,8 @@ class OnTarget(Measurer):
         found = {name: Measurement.from_json(value) for name, value in answer["measurements"].items()}
         if warning := self._target.warning(path):
             found["latency"] = _with(found["latency"], warning=warning)
-        parts = {path, *(path.with_suffix(s) for s in self.runtime.beside if path.suffix != self.runtime.suffix)}
-        found["file_bytes"] = Measurement(sum(p.stat().st_size for p in parts if p.is_file()), "B")
+        parts = parts_of(path, () if path.suffix == self.runtime.suffix else self.runtime.beside)
+        found["file_bytes"] = Measurement(bytes_of(parts), "B")
         return found
 
     @property

@@ -345,6 +345,11 @@ REF = {".onnx": "0" * 64}
         ({"feeds": {"..npz": "0" * 64}}, "'..npz' is no suffix"),
         ({"feeds": {".npz": "../x"}}, "named by their SHA-256"),
         ({"expected": {".npz": 3}}, "is no suffix"),
+        *(
+            ({"feeds": {".npz": "0" * 64, name: "1" * 64}}, "is no suffix of a file or name of one beside it")
+            for name in ("../x", "a/../../x", "/etc/x", "a//b", "a/.", "", "a\\b", "a\0b", "x" * 300, "/".join("a" * 9))
+        ),
+        ({"feeds": {"x.npz": "0" * 64}}, "'x.npz' is no suffix"),
         ({"protocol": {"budget": 1}}, "a protocol has width, budget_s"),
         ({"protocol": {"budget_s": 10**400}}, "numbers of at most a million"),
         ({"protocol": {"budget_s": "1"}}, "a protocol holds numbers"),

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from serving import TOKEN, job
@@ -65,6 +66,26 @@ def test_what_lies_beside_a_file_is_sent_along(shared, files):
     files[0].with_suffix(".side").unlink()
     remote(shared.at).ask(job("fine", *files))
     assert shared.runs[before:] == ["fine b'a network' True", "fine b'a network' False"]
+
+
+def test_weights_in_files_of_any_name_are_sent_along(shared, tmp_path):
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [onnx.helper.make_node("Add", ["x", "one"], ["y"])], "g",
+            [onnx.helper.make_tensor_value_info("x", 1, [1, 300])],
+            [onnx.helper.make_tensor_value_info("y", 1, [1, 300])],
+            [onnx.numpy_helper.from_array(np.ones((1, 300), np.float32), "one")],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8,
+    )  # fmt: skip
+    onnx.save(model, tmp_path / "n.onnx", save_as_external_data=True, location="All weights.v2.bin", size_threshold=100)
+    measurer = Latency(Target(OnnxRuntime(), shared.at, TOKEN), Protocol(budget_s=0.05))
+    x = np.zeros((1, 300), np.float32)
+    found = measurer.run(tmp_path / "n.onnx", {"x": x}, [x + 1])
+    assert found["file_bytes"].value == sum(p.stat().st_size for p in tmp_path.iterdir())
+    (tmp_path / "All weights.v2.bin").unlink()
+    with pytest.raises(MeasureError, match="which is not there"):
+        measurer.run(tmp_path / "n.onnx", {"x": x}, [x + 1])
 
 
 def test_crashes_and_hangs_are_said_and_the_next_job_runs(shared, files):

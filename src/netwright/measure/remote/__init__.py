@@ -12,7 +12,8 @@ What they speak, over HTTP, JSON both ways, with ``Authorization: Bearer TOKEN``
 =============================== =====================================================================================
 
 What is refused comes with ``{"error"}`` in words. A job is one of :mod:`netwright.measure.worker`; where that has the
-path of a file, here stands the file as hashes by suffix, ``{".onnx": HASH}``: several where files lie beside it.
+path of a file, here stands the file as hashes by suffix, ``{".onnx": HASH}``: several where files lie beside it, those
+of other names by the name that the file knows them by, ``"weights/all.bin"``.
 """
 
 from __future__ import annotations

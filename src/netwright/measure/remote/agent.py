@@ -37,6 +37,8 @@ KEPT = 256
 """Answers at most, of jobs that are done."""
 POLL_S = 30.0
 """The longest that a question for a job is kept waiting."""
+PARTS = 4096
+"""Files at most that one file consists of."""
 DRAINED_BYTES = 1 << 20
 """Read of what is refused, so that its sender comes to read why."""
 
@@ -268,15 +270,21 @@ class Agent(ThreadingHTTPServer):
             if isinstance(file, list):
                 return [placed(each) for each in file]
             count += 1
-            for suffix, name in file.items():
-                self.files.link(name, folder / f"file{count}{suffix}")
-            return str(folder / f"file{count}{next(iter(file))}")
+            own = folder / str(count)  # names of one file are not in the way of those of another
+            for part, name in file.items():
+                place = own / (f"file{count}{part}" if part.startswith(".") else part)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self.files.link(name, place)
+            return str(own / f"file{count}{next(iter(file))}")
 
         try:
             return _Job(what, runtime, {k: placed(v) if k in FILES else v for k, v in body.items()}, folder)
         except FileNotFoundError:
             shutil.rmtree(folder, ignore_errors=True)
             raise Refused(409, "a file of the job had to go", missing=[]) from None
+        except (FileExistsError, NotADirectoryError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise Refused(400, f"two parts of a file are in each other's way: {one_line(error)}") from None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -399,11 +407,12 @@ def checked(job: Mapping[str, Any], most_s: float) -> tuple[Runtime, dict[str, A
     except Exception as error:  # whatever a runtime makes of the settings of a stranger
         raise Refused(400, one_line(error)) from None
     for file in _files_of(job):
-        if not isinstance(file, dict) or not 1 <= len(file) <= 4:
-            raise Refused(400, "a file of a job is {suffix: hash}")
-        for suffix, name in file.items():
-            if not re.fullmatch(r"(\.[A-Za-z0-9_]{1,16}){1,3}", suffix) or not isinstance(name, str):
-                raise Refused(400, f"{suffix[:80]!r} is no suffix of a file")
+        if not isinstance(file, dict) or not 1 <= len(file) <= PARTS:
+            raise Refused(400, f"a file of a job is {{suffix: hash}}, and {PARTS} parts at most")
+        for at, (part, name) in enumerate(file.items()):
+            known = re.fullmatch(r"(\.[A-Za-z0-9_]{1,16}){1,3}", part) or (at and _is_place(part))
+            if not known or not isinstance(name, str):
+                raise Refused(400, f"{part[:80]!r} is no suffix of a file or name of one beside it, with a hash")
     plan, wanted = job.get("protocol", {}), job.get("wanted", [])
     if not isinstance(plan, dict) or not set(plan) <= {f.name for f in fields(Protocol)}:
         raise Refused(400, f"a protocol has {', '.join(f.name for f in fields(Protocol))}")
@@ -422,6 +431,13 @@ def _files_of(job: Mapping[str, Any]) -> list[Any]:
     if len(found) > 16:
         raise Refused(400, "a job has at most 16 files")
     return found
+
+
+def _is_place(name: str) -> bool:
+    """Whether a name is that of a file beside another, or in a folder there, and of none elsewhere."""
+    steps = name.split("/")
+    fine = all(step and not step.startswith(".") and step.isprintable() and "\\" not in step for step in steps)
+    return fine and len(steps) <= 8 and all(len(step.encode()) <= 200 for step in steps)
 
 
 def _number(query: Mapping[str, str], key: str) -> float:

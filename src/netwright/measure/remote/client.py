@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from ...core.errors import DeviceLost, MeasureError, one_line
+from ..parts import parts_of
 from ..process import START_S
 from ..runtimes import runtime_class
 from . import FILES, PORT, is_loopback
@@ -222,14 +223,11 @@ class _Line:
 
 
 def _by_hash(value: Any, beside: Any, files: dict[str, Path]) -> Any:
-    """Paths as hashes by suffix; ``files`` is told where each hash lies."""
+    """Paths as hashes by suffix or name, see :func:`parts_of`; ``files`` is told where each hash lies."""
     if isinstance(value, list):
         return [_by_hash(each, beside, files) for each in value]
-    path = Path(value)
-    parts = {path.suffix: path}
-    parts.update({s: p for s in beside if s != path.suffix and (p := path.with_suffix(s)).is_file()})
     found = {}
-    for suffix, part in parts.items():
+    for suffix, part in parts_of(Path(value), beside).items():
         try:
             with part.open("rb") as file:
                 found[suffix] = hashlib.file_digest(file, "sha256").hexdigest()
