@@ -13,21 +13,19 @@ from ..core.errors import NetError
 from .axes import Depth, Kernel, Slot, Width, fractions
 from .cut import Anatomy, Gives
 from .labels import RIGID
-from .layers import CONVOLUTIONS, is_transposed_linear
+from .layers import CONVOLUTIONS, TRANSPOSED, is_transposed_linear
 from .makers import made_by_constants
+from .report import Dimension
 from .ties import Ties
 from .trace import Trace
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 
-Dimension = tuple[str, int]
-"""A tensor's name and one of its dimensions."""
 
-
-def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str, str]) -> Iterator[Width]:
+def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str | Dimension, str]) -> Iterator[Width]:
     """Groups of channels that lie in the same dimensions of the same weights, in a layout that a prefix can cut.
 
-    Why others are not given goes into ``reasons``, by module path.
+    Why others are not given goes into ``reasons``, by tensor and dimension.
     """
     idle = ties.trace.idle()
     labels = {
@@ -42,19 +40,28 @@ def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str, str])
     for key, members in _groups(labels):
         name = _name(anatomy, key, taken)
         whole = len(members)
-        owners = [owner for tensor, _ in key for owner in anatomy.owners[tensor]]
+
+        def stay(why: str, key: tuple[Dimension, ...] = key) -> None:
+            for dimension in key:
+                reasons.setdefault(dimension, why)
+
         if whole < 2:
-            for owner in owners:
-                reasons.setdefault(owner, "its channels are tied to one another: they stay or go together")
+            reasons.update(
+                (k, "its channels are tied to one another: they stay or go together") for k in key if k not in reasons
+            )
             continue
         if constant[members].all():
-            for owner in owners:
-                reasons.setdefault(owner, f"its {whole} channels are those of a constant, each with its own meaning")
+            reasons.update(
+                (k, f"its {whole} channels are those of a constant, each with its own meaning")
+                for k in key
+                if k not in reasons
+            )
             continue
         slots = _slots(members, {k: labels[k] for k in key})
         if slots is None:
-            for owner in owners:
-                reasons.setdefault(owner, f"its {whole} channels do not lie one behind the other")
+            reasons.update(
+                (k, f"its {whole} channels do not lie one behind the other") for k in key if k not in reasons
+            )
             continue
         blocks = [s.block for s in slots if _is_made(anatomy, s)]
         each = Counter[Dimension]()
@@ -68,8 +75,11 @@ def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str, str])
             taken.add(name)
             yield Width(name, slots, options)
         else:
-            for owner in owners:
-                reasons.setdefault(owner, f"{whole} channels are too few for multiples of {round_to}: see round_to=")
+            reasons.update(
+                (k, f"{whole} channels are too few for multiples of {round_to}: see round_to=")
+                for k in key
+                if k not in reasons
+            )
 
 
 def _is_made(anatomy: Anatomy, slot: Slot) -> bool:
@@ -80,21 +90,22 @@ def _is_made(anatomy: Anatomy, slot: Slot) -> bool:
     return slot.dim == 0
 
 
-def causes(anatomy: Anatomy, ties: Ties) -> Iterator[tuple[str, str]]:
-    """Why layers cannot have fewer channels, by module path."""
+def causes(anatomy: Anatomy, ties: Ties) -> Iterator[tuple[Dimension, str]]:
+    """Why layers cannot have fewer channels, by tensor and dimension."""
     idle = ties.trace.idle()
     for tensor, position in ties.trace.names.items():
         shape = anatomy.shapes.get(tensor)
         if shape is None or tensor not in anatomy.parameters:
             continue
-        dims = sorted(range(len(shape)), key=lambda d: d != _made_in(anatomy, tensor))  # first what the layer makes
-        why = next((reason for d in dims if (reason := ties.why(position, d))), None)
-        if max(shape, default=1) == 1:
-            why = "it is a single number"
-        if tensor in idle:
-            why = "it did not run on the example inputs"
-        if why:
-            yield from ((owner, why) for owner in anatomy.owners[tensor])
+        windows = isinstance(anatomy.modules[anatomy.owners[tensor][0]], (*CONVOLUTIONS, *TRANSPOSED))
+        for dim in range(min(len(shape), 2) if windows else len(shape)):  # see :func:`kernels`
+            why = ties.why(position, dim)
+            if max(shape) == 1:
+                why = "it is a single number"
+            if tensor in idle:
+                why = "it did not run on the example inputs"
+            if why:
+                yield (tensor, dim), why
 
 
 def _groups(labels: dict[Dimension, np.ndarray]) -> Iterator[tuple[tuple[Dimension, ...], np.ndarray]]:
@@ -228,7 +239,7 @@ def _is_residual(anatomy: Anatomy, trace: Trace, path: str) -> bool:
     )
 
 
-def kernels(anatomy: Anatomy, trace: Trace, reasons: dict[str, str]) -> Iterator[Kernel]:
+def kernels(anatomy: Anatomy, trace: Trace, reasons: dict[str | Dimension, str]) -> Iterator[Kernel]:
     """Windows of five or more that can be cropped. Why others are not given goes into ``reasons``."""
     idle = trace.idle()
     for path, layer in anatomy.modules.items():
@@ -241,6 +252,6 @@ def kernels(anatomy: Anatomy, trace: Trace, reasons: dict[str, str]) -> Iterator
             try:
                 axis.places(anatomy)
             except NetError as error:
-                reasons.setdefault(path, str(error))
+                reasons[anatomy.tensors_of[path]["weight"], 2] = str(error)
                 continue
             yield axis

@@ -24,6 +24,7 @@ from .inputs import Inputs, evaluating, tensors_in
 from .lengths import Lengths, larger, other_lengths, resized, smaller, told
 from .noise import DoesNotRun, Excerpt, excerpts
 from .noise import follows as follows_inputs
+from .report import Dimension
 from .sizes import ENDS, Outcome, Sizes
 from .ties import Ties
 from .trace import Tracer
@@ -66,7 +67,7 @@ class Proof:
         self._sizes = Sizes(anatomy, self._expected)
         self.only, self.except_ = tuple(only), tuple(except_)
         self.kept: list[Axis] = []
-        self.reasons: dict[str, str] = {}
+        self.reasons: dict[str | Dimension, str] = {}
         self._names: set[str] = set()
         self._claimed: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
         self._tracer = tracer
@@ -192,12 +193,14 @@ class Proof:
         return True
 
     def _taken(self, axis: Axis) -> None:
-        for place in axis.places(self.anatomy):
-            self.reasons.pop(place, None)
+        for tensor, dim, *_ in axis.regions(self.anatomy):
+            self.reasons.pop((tensor, dim), None)
         self.keep(axis)
 
     def _refuse_run(self, axis: Axis, why: str | None) -> bool:
-        return self._refuse(axis, f"the network does not run when {axis.name} is cut: {why}")
+        hint = "; a size in the code, a global or a closure can follow once it is an attribute of a module"
+        told = hint if any(isinstance(part, Width) for part in axis.parts()) else ""
+        return self._refuse(axis, f"the network does not run when {axis.name} is cut: {why}{told}")
 
     def _fails(self, axis: Axis) -> str | None:
         """Why the network does not run with the axis cut, alone or with all that is kept."""
@@ -371,8 +374,8 @@ class Proof:
         return True
 
     def _refuse(self, axis: Axis, reason: str) -> bool:
-        for place in axis.places(self.anatomy):
-            self.reasons.setdefault(place, reason)
+        for tensor, dim, *_ in axis.regions(self.anatomy):
+            self.reasons.setdefault((tensor, dim), reason)
         return False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import torch
@@ -12,8 +11,7 @@ from torch import nn
 
 from ..core.candidate import Candidate, Option
 from ..core.errors import NetError, nearest, one_line
-from ..core.space import Choice, Space, about
-from ..core.units import show
+from ..core.space import Choice, Space
 from .axes import Axis, Setting, Share
 from .batch import BatchDims, Given, find_batch_dims
 from .count import Counter, Counts
@@ -21,38 +19,8 @@ from .cut import Anatomy, Cut, Draft, applied
 from .extract import extract
 from .inputs import Inputs, call, evaluating, fresh
 from .isolation import isolated
+from .report import Dimension, Reasons, Report, rigidity, shapes_of
 from .trace import Tracer, check_tensors
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is elastic in a super-network, what is not, and how far it reaches.
-
-    Args:
-        elastic: axis name to its options.
-        rigid: layers with weights that no axis changes, and why.
-        space_size: the number of candidates.
-        smallest, largest: counts of the two ends.
-    """
-
-    elastic: Mapping[str, tuple[Option, ...]]
-    rigid: Mapping[str, str]
-    space_size: int
-    smallest: Counts
-    largest: Counts
-
-    def __str__(self) -> str:
-        small, large = self.smallest, self.largest
-        lines = [
-            f"{len(self.elastic)} axes, {about(self.space_size)} candidates, "
-            f"{show(small.macs, '')} to {show(large.macs, '')} MACs, "
-            f"{show(small.params, '')} to {show(large.params, '')} parameters",
-            *(f"  {name}: {', '.join(map(str, options))}" for name, options in self.elastic.items()),
-        ]
-        if self.rigid:
-            lines.append("  rigid:")
-            lines += [f"    {path}: {reason}" for path, reason in self.rigid.items()]
-        return "\n".join(lines)
 
 
 class SuperNet:
@@ -64,7 +32,7 @@ class SuperNet:
             become conditional on it, so that one network has one candidate.
         example_inputs: what the network is called with once, for shapes: a tensor, a tuple of positional or a
             mapping of keyword tensors. Their batch size is the one that counts are made for.
-        reasons: why modules are not elastic, by path, for the report.
+        reasons: why modules are not elastic, by path, or a tensor's dimension, by its name and number; for the report.
         batch_dims: which dimension of the inputs is the batch, where that is not to be found by trying: see
             :data:`netwright.nets.batch.Given`.
 
@@ -72,17 +40,19 @@ class SuperNet:
     for a network that raises on its example inputs.
     """
 
+    _left_out: tuple[Axis, ...] = ()  # axes of one option, of which only the report speaks
+
     def __init__(
         self,
         module: nn.Module,
         axes: Iterable[Axis],
         example_inputs: Inputs,
-        reasons: Mapping[str, str] | None = None,
+        reasons: Reasons | None = None,
         *,
         batch_dims: Given | None = None,
     ) -> None:
         self.module = module
-        self._reasons = dict(reasons or {})
+        self._reasons: dict[str | Dimension, str] = dict(reasons or {})
         self.axes: tuple[Axis, ...] = tuple(axes)
         self.example_inputs = example_inputs
         self.anatomy = Anatomy(module)
@@ -187,19 +157,17 @@ class SuperNet:
     @cached_property
     def report(self) -> Report:
         """What is elastic, what is not, and how far it reaches."""
-        touched = {owner for a in self.axes for t, *_ in a.regions(self.anatomy) for owner in self.anatomy.owners[t]}
-        tensors = self.anatomy.tensors_of.items()
-        weighted = [path for path, own in tensors if any(t in self.anatomy.parameters for t in own.values())]
+        axes = [*self.axes, *self._left_out]
+        rigid, partly = rigidity(self.anatomy, axes, self._reasons)
         return Report(
-            elastic={axis.name: axis.options for axis in self.axes},
-            rigid={
-                path or "(the network itself)": self._reasons.get(path, "no axis was given for it")
-                for path in weighted
-                if path not in touched
-            },
+            elastic={axis.name: axis.options for axis in axes if len(axis.options) > 1},
+            fixed={axis.name: axis.options[0] for axis in axes if len(axis.options) == 1},
+            rigid=rigid,
+            partly=partly,
             space_size=self.space.size,
             smallest=self.count(self.smallest),
             largest=self.count(self.largest),
+            counted_for=shapes_of(self.example_inputs),
         )
 
     @cached_property

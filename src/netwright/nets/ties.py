@@ -69,9 +69,10 @@ class Ties:
         return [self.labels.resolved(labels) for labels in self.read(position)]
 
     def why(self, position: int, dim: int) -> str | None:
-        """Why a dimension of a tensor cannot shrink; None where it can."""
+        """Why a dimension of a tensor, or some of its indices, cannot shrink; None where it can."""
         causes = self.labels.causes(self.read(position)[dim])
-        if not len(causes) or not np.all(causes):
+        causes = causes[causes > 0]
+        if not len(causes):
             return None
         cause = int(causes[0])
         if cause == len(self.trace.ops) + 1:

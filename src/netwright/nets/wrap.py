@@ -80,10 +80,12 @@ def wrap(
         proof.take(depths(anatomy, trace))
     if "width" in kinds:
         proof.take_widths(widths(anatomy, ties, round_to, proof.reasons))
+    else:
+        proof.reasons.update((path, "widths were not asked for: see axes=") for path in anatomy.modules)
     if "kernel" in kinds:
         proof.take(kernels(anatomy, ties.trace, proof.reasons))
-    for path, reason in causes(anatomy, ties):
-        proof.reasons.setdefault(path, reason)
+    for dimension, reason in causes(anatomy, ties):
+        proof.reasons.setdefault(dimension, reason)
     try:
         return SuperNet(module, proof.kept, example_inputs, proof.reasons, batch_dims=batch_dims)
     except NetError:  # what the proofs cannot see: values that the module keeps from one call to the next

@@ -245,6 +245,36 @@ def test_models_of_another_family_are_refused() -> None:
         decoder(nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize(("family", "case"), [(bert, "bert"), (vit, "vit"), (decoder, "llama")])
+def test_options_that_choose_nothing_are_told(family: Any, case: str) -> None:
+    model = model_of(case)
+    for argument, wrong in (("ffn", (256, 512)), ("heads", (6,)), ("heads", (0.5, "all"))):
+        with pytest.raises(NetError, match=f"{argument}= takes shares of the whole"):
+            family(model, **{argument: wrong})
+    net = family(model, ffn=(0.999,), round_to=64, depths=(3,))
+    assert "depth" not in net.space
+    report = net.report
+    assert report.fixed["depth"] == 3
+    assert {name for name in report.fixed if name.endswith("ffn")} == {f"layer{i}.ffn" for i in range(3)}
+    told = {**report.rigid, **report.partly}.values()
+    assert any("its axis layer1.ffn was given one option alone" in why for why in told)
+    assert "  one option alone: " in str(report)
+    assert "depth 3, layer0.ffn 32" in str(report)
+
+
+@pytest.mark.parametrize(("family", "case"), [(bert, "bert classifier"), (decoder, "qwen2")])
+def test_the_length_of_the_example_is_given_and_told(family: Any, case: str) -> None:
+    model = model_of(case)
+    net = family(model, length=5)
+    assert "input_ids (1, 5)" in net.report.counted_for
+    assert net.count(net.largest).macs < family(model, length=10).count(net.largest).macs
+    for wrong in (0, 100_000, "all"):
+        with pytest.raises(NetError, match="length= is a number of tokens from 1 to the"):
+            family(model, length=wrong)
+    with pytest.raises(NetError, match="not both"):
+        family(model, net.example_inputs, length=5)
+
+
 def test_spaces_are_those_of_dynas_t() -> None:
     with torch.device("meta"):
         base = transformers.BertForSequenceClassification(transformers.BertConfig())

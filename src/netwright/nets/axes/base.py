@@ -64,7 +64,15 @@ def check_options(name: str, options: Iterable[int], most: int, least: int = 1) 
     return found
 
 
-def fractions(whole: int, shares: Iterable[float], round_to: int = 8) -> tuple[int, ...]:
-    """Widths that are shares of ``whole``, rounded up to a multiple that hardware likes; ``whole`` is among them."""
+def fractions(whole: int, shares: Iterable[float], round_to: int = 8, argument: str = "shares") -> tuple[int, ...]:
+    """Widths that are shares of ``whole``, rounded up to a multiple that hardware likes; ``whole`` is among them.
+
+    Raises :class:`NetError` that names the argument for what is no share.
+    """
+    shares = tuple(shares)
+    for share in shares:
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+            hint = f": for {share} of the {whole} give {share} / {whole}" if type(share) is int and share > 1 else ""
+            raise NetError(f"{argument}= takes shares of the whole, above 0 and up to 1, not {share!r}{hint}")
     rounded = {min(whole, max(1, -int(-whole * share // round_to)) * round_to) for share in shares}
     return tuple(sorted(rounded | {whole}))

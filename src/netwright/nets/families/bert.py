@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..inputs import Inputs
-from .pretrained import Family, Pretrained, Stack, a_text
+from .pretrained import Family, Pretrained, Stack, a_text, check_length
 
 BERT = Family(
     kinds=("BertPreTrainedModel",),
@@ -31,6 +31,7 @@ def bert(
     model: nn.Module,
     example_inputs: Inputs | None = None,
     *,
+    length: int | None = None,
     depths: Iterable[int] | None = None,
     heads: Iterable[float] = (1 / 2, 2 / 3, 5 / 6),
     ffn: Iterable[float] = (1 / 3, 2 / 3),
@@ -47,14 +48,17 @@ def bert(
         model: shared, not copied; its tensors keep their names, so that any checkpoint loads before or after.
         example_inputs: by default what BERT's tokenizer gives for one text of 128 tokens. Models that take other
             inputs (multiple choice) need theirs.
+        length: tokens of the text that is the example, for which counts and latencies are made: by default 128, or as
+            many as the model takes. Give what the task has. Without ``example_inputs`` only.
         depths: numbers of layers; by default all from half of them.
         heads, ffn: shares of each layer's heads and FFN channels, beside the whole; without any, they stay whole.
         per_layer: each layer has a choice of its own; else one choice of heads and one of FFN size serve all layers.
         round_to: FFN sizes are multiples of this.
     """
     stack = Stack.of(model, BERT)
+    check_length(example_inputs, length)
     if example_inputs is None:
-        ids = a_text(model)
+        ids = a_text(model, length)
         ones, zeros = torch.ones_like(ids), torch.zeros_like(ids)
         example_inputs = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
     return Pretrained(stack, stack.axes(depths, heads, ffn, per_layer, round_to), example_inputs)

@@ -10,7 +10,7 @@ from torch import nn
 from ..axes import Slot, Width, fractions
 from ..cut import Anatomy
 from ..inputs import Inputs
-from .pretrained import Family, Pretrained, Stack, a_text
+from .pretrained import Family, Pretrained, Stack, a_text, check_length
 
 DECODER = Family(
     kinds=("LlamaPreTrainedModel", "Qwen2PreTrainedModel", "Qwen3PreTrainedModel"),
@@ -31,6 +31,7 @@ def decoder(
     model: nn.Module,
     example_inputs: Inputs | None = None,
     *,
+    length: int | None = None,
     depths: Iterable[int] | None = None,
     heads: Iterable[float] = (1 / 2, 3 / 4),
     ffn: Iterable[float] = (1 / 2, 3 / 4),
@@ -48,6 +49,8 @@ def decoder(
     Args:
         model: shared, not copied; its tensors keep their names, so that any checkpoint loads before or after.
         example_inputs: by default one text of 128 tokens, whose keys and values are not kept.
+        length: tokens of the text that is the example, for which counts and latencies are made: by default 128, or as
+            many as the model takes. Give what the task has. Without ``example_inputs`` only.
         depths: numbers of layers; by default all from half of them.
         heads, ffn, hidden: shares of each layer's heads of keys and values, each layer's FFN channels, and the
             hidden size, beside the whole; without any, they stay whole.
@@ -56,11 +59,12 @@ def decoder(
         round_to: hidden and FFN sizes are multiples of this.
     """
     stack = Stack.of(model, DECODER)
+    check_length(example_inputs, length)
     if example_inputs is None:
-        ids = a_text(model)
+        ids = a_text(model, length)
         # An exported network computes whole texts: its outputs hold no cache.
         example_inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
-    sizes = fractions(stack.model.config.hidden_size, hidden, round_to)
+    sizes = fractions(stack.model.config.hidden_size, hidden, round_to, "hidden")
     return Pretrained(
         stack, [_hidden(stack, sizes), *stack.axes(depths, heads, ffn, per_layer, round_to)], example_inputs
     )

@@ -116,7 +116,7 @@ class Stack:
         axis = Heads.of(
             self.model,
             f"{layer}.heads",
-            fractions(groups, shares, 1),
+            fractions(groups, shares, 1, "heads"),
             size=size,
             query=f"{layer}.{family.query}",
             key=f"{layer}.{family.key}",
@@ -131,7 +131,7 @@ class Stack:
         family = self.family
         into = f"{layer}.{family.contract}"
         whole: Any = self.model.get_submodule(into).in_features
-        options = fractions(whole, shares, round_to)
+        options = fractions(whole, shares, round_to, "ffn")
         out_of = [f"{layer}.{own}" for own in family.expand]
         width = Width.tie(self.model, f"{layer}.ffn", options, out_of=out_of, into=[into])
         return replace(width, counts=_within(layer, family.ffn_counts))
@@ -149,6 +149,8 @@ class Pretrained(SuperNet):
 
     def __init__(self, stack: Stack, axes: Iterable[Axis], example_inputs: Inputs) -> None:
         self._stack = stack
+        axes = tuple(axes)
+        self._left_out = tuple(axis for axis in axes if len(axis.options) == 1)
         super().__init__(stack.model, [axis for axis in axes if len(axis.options) > 1], example_inputs)
 
     def extract(self, candidate: Candidate) -> nn.Module:
@@ -185,10 +187,22 @@ def _told(layers: nn.ModuleList, family: Family, config: Any) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def a_text(model: nn.Module) -> Tensor:
-    """Ids of one text of 128 different tokens, or as many as the model takes, of shape (1, n)."""
+def a_text(model: nn.Module, length: int | None) -> Tensor:
+    """Ids of one text of so many different tokens, by default 128 or as many as the model takes, of shape (1, n).
+
+    Raises :class:`NetError` for a length that the model does not take.
+    """
     config: Any = model.config
-    return (torch.arange(min(128, config.max_position_embeddings), device=home(model)) % config.vocab_size)[None]
+    most = config.max_position_embeddings
+    if length is not None and (type(length) is not int or not 1 <= length <= most):
+        raise NetError(f"length= is a number of tokens from 1 to the {most} that the model takes, not {length!r}")
+    return (torch.arange(length or min(128, most), device=home(model)) % config.vocab_size)[None]
+
+
+def check_length(example_inputs: Inputs | None, length: int | None) -> None:
+    """Refuse a length that would not be used."""
+    if example_inputs is not None and length is not None:
+        raise NetError("give example_inputs or length=, which is that of the example made without them; not both")
 
 
 def home(model: nn.Module) -> torch.device:
