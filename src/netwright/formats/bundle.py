@@ -19,6 +19,7 @@ from ..core.errors import BundleError, SpaceError, nearest, one_line
 from ..core.space import Space
 from ..nets.batch import Given, batch_dims_of, find_batch_dims
 from ..nets.inputs import Inputs, call, fresh, tensors_in
+from ..nets.isolation import isolated, outputs_of
 from ..nets.noise import other_inputs
 from ..nets.state import sha256, state_of, write_atomically
 from .compare import arrays_of, difference
@@ -154,6 +155,8 @@ def export(
         (out / "manifest.json").unlink(missing_ok=True)
     except OSError as error:
         raise BundleError(f"cannot write to {out}: {one_line(error)}; choose another directory") from None
+    if "onnx" in formats:
+        _check_forgets(network, example)
     sizes = find_sizes(network, example)
     paths = {name: out / FORMATS[name].file for name in formats}
     written = {name: FORMATS[name].write(network, example, paths[name], sizes, external_data) for name in formats}
@@ -282,5 +285,18 @@ def write_json(path: Path, value: Any) -> None:
 
 def _outputs(network: nn.Module, inputs: Inputs) -> list[np.ndarray]:
     """All outputs of a network."""
-    with torch.no_grad():
-        return arrays_of(tensors_in(call(network, fresh(inputs))))
+    return arrays_of(outputs_of(network, inputs))
+
+
+def _check_forgets(network: nn.Module, inputs: Inputs) -> None:
+    """Refuse a network that an ONNX file cannot be: each run of it is the first."""
+    with isolated(network), torch.no_grad():
+        first, second = (arrays_of(tensors_in(call(network, fresh(inputs)))) for _ in range(2))
+        if not all(
+            a.shape == b.shape and np.allclose(a, b, TOLERANCE, 0, True) for a, b in zip(first, second, strict=True)
+        ):
+            raise BundleError(
+                "called twice with the same inputs the network gives different outputs: it keeps values from one call "
+                "to the next, or draws them, which an ONNX file does not; make them an input and an output, or "
+                "export with formats=['pt2']"
+            )

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from ..core.errors import BundleError, one_line
 from ..core.quiet import quiet
 from ..nets.inputs import Inputs, tensors_in
+from ..nets.isolation import isolated
 from .compare import arrays_of, difference
 from .plain import Plain, input_names, output_names
 from .sizes import BATCH, Sizes, find_sizes
@@ -57,7 +58,7 @@ def write_onnx(
     first: Exception | None = None
     for free in dict.fromkeys((tuple(sizes.names), tuple(n for n in sizes.names if n == BATCH), ())):
         for name, exporter in EXPORTERS.items():
-            with TemporaryDirectory(prefix="netwright-") as folder, _as_exporters_need():
+            with TemporaryDirectory(prefix="netwright-") as folder, isolated(network), _as_exporters_need():
                 file = Path(folder) / "model.onnx"
                 try:
                     exporter(plain, sizes, free, file)
@@ -85,8 +86,7 @@ def feed(session: Any, inputs: Inputs) -> dict[str, np.ndarray]:
 
 
 def _older(plain: Plain, sizes: Sizes, free: Collection[str], path: Path) -> None:
-    tensors = plain.tensors(sizes.example(free))
-    outputs = plain(*tensors)
+    tensors, outputs = plain.tensors(sizes.example(free)), plain.outputs(sizes.example(free))
     names = output_names(outputs, plain.names)
     axes = {name: sizes.of(i, free) for i, name in enumerate(plain.names)}
     axes |= dict(zip(names, _free_outputs(plain, sizes, free, list(tensors_in(outputs))), strict=True))
@@ -114,9 +114,9 @@ def _looks_at_values(plain: Plain, tensors: tuple[Tensor, ...]) -> bool:
 
 
 def _newer(plain: Plain, sizes: Sizes, free: Collection[str], path: Path) -> None:
-    tensors = plain.tensors(sizes.example(free))
+    tensors, outputs = plain.tensors(sizes.example(free)), plain.outputs(sizes.example(free))
     torch.onnx.export(
-        plain, tensors, str(path), input_names=plain.names, output_names=output_names(plain(*tensors), plain.names),
+        plain, tensors, str(path), input_names=plain.names, output_names=output_names(outputs, plain.names),
         dynamic_shapes=tuple(sizes.of(i, free) for i in range(len(tensors))),
         dynamo=True, external_data=True, verbose=False,
     )  # fmt: skip
@@ -133,7 +133,7 @@ def _free_outputs(plain: Plain, sizes: Sizes, free: Collection[str], outputs: li
     found: list[dict[int, str]] = [{} for _ in outputs]
     for name in free:
         size = sizes.size(name, sizes.example(free))
-        changed = tensors_in(plain(*plain.tensors(sizes.changed(free, only=name))))
+        changed = tensors_in(plain.outputs(sizes.changed(free, only=name)))
         for i, (before, after) in enumerate(zip(outputs, changed, strict=True)):
             for dim, (a, b) in enumerate(zip(before.shape, after.shape, strict=True)):
                 if a != b:
@@ -152,10 +152,9 @@ def _check(plain: Plain, sizes: Sizes, free: Collection[str], path: Path) -> Non
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     taken = [i.name for i in session.get_inputs()]
     for inputs in (sizes.example(free), *([sizes.changed(free)] if free else [])):
-        tensors = plain.tensors(inputs)
-        named = dict(zip(plain.names, arrays_of(tensors), strict=True))
+        named = dict(zip(plain.names, arrays_of(plain.tensors(inputs)), strict=True))
         got = [np.asarray(each) for each in session.run(None, {name: named[name] for name in taken})]
-        found = difference(got, arrays_of(tensors_in(plain(*tensors))))
+        found = difference(got, arrays_of(tensors_in(plain.outputs(inputs))))
         if not found <= BAKED:
             raise BundleError(f"the file differs from PyTorch by {found:.2g} of the largest output")
 

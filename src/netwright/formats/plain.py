@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..core.errors import BundleError
 from ..nets.batch import is_plain
 from ..nets.inputs import Inputs, arguments, call, each_tensor, tensors_in
+from ..nets.isolation import State
 
 
 class Plain(nn.Module):
@@ -42,11 +44,18 @@ class Plain(nn.Module):
             )
         self.by_name = isinstance(inputs, Mapping)
         self.forward = self._signed()
+        self._state = State(network)
         self.eval()
 
     def tensors(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """The tensors of inputs, in the order in which they are taken."""
         return tuple(tensors_in(in_order(self.network, inputs)))
+
+    def outputs(self, inputs: Inputs) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
+        """What it gives for inputs; whatever its run changes is put back."""
+        with self._state.kept(), torch.no_grad():
+            given = self(*(tensor.detach().clone() for tensor in self.tensors(inputs)))
+            return each_tensor(given, lambda tensor: tensor.detach().clone())
 
     def _signed(self) -> Callable[..., Any]:
         """What is called, with the inputs' names for parameters: exporters look at these."""

@@ -26,8 +26,8 @@ def main() -> None:
     answers: list[str | None] = []
     for file in job:
         try:
-            run = OPENED[file["kind"]](file)
             for inputs, outputs in file["calls"]:
+                run = OPENED[file["kind"]](file)  # anew: it may keep values from one call to the next
                 with np.load(inputs, allow_pickle=False) as held:
                     arrays = {name: held[f"input{i}"] for i, name in enumerate(file["names"])}
                 np.savez(outputs, **{f"output{i}": each for i, each in enumerate(run(arrays))})

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..nets.batch import BatchDims, batch_dims_of, is_plain
 from ..nets.inputs import Inputs, call, each_tensor, evaluating, fresh, tensors_in
+from ..nets.isolation import State
 
 BATCH = "batch"
 FACTORS = (1.5, 0.5, 2.0)
@@ -79,11 +80,12 @@ def find_sizes(network: nn.Module, inputs: Inputs) -> Sizes:
     if batch:
         names[BATCH] = tuple((i, d) for i, d in enumerate(batch.inputs) if d is not None)
         factors[BATCH] = 1.5
-    with evaluating(network), torch.random.fork_rng(devices=()):
+    state = State(network)
+    with evaluating(network):
         for group in _groups(places, tensors):
             if any(place in found for found in names.values() for place in group):
                 continue
-            factor = next((f for f in FACTORS if _runs(network, one, dict.fromkeys(group, f))), None)
+            factor = next((f for f in FACTORS if _runs(network, state, one, dict.fromkeys(group, f))), None)
             if factor is not None:
                 name = _name(group[0], tensors[group[0][0]], names)
                 names[name], factors[name] = group, factor
@@ -100,12 +102,13 @@ def _groups(places: list[Place], tensors: list[Tensor]) -> Iterable[tuple[Place,
         yield from dict.fromkeys([*layers, tuple(alike), *((place,) for place in alike)])
 
 
-def _runs(network: nn.Module, inputs: Inputs, factors: Mapping[Place, float]) -> bool:
+def _runs(network: nn.Module, state: State, inputs: Inputs, factors: Mapping[Place, float]) -> bool:
     tensors = list(tensors_in(inputs))
     if any(tensors[i].shape[dim] * factor < 2 for (i, dim), factor in factors.items()):
         return False  # a size of 1 is a case of its own
     try:
-        call(network, fresh(_resized(inputs, factors)))
+        with state.kept():
+            call(network, fresh(_resized(inputs, factors)))
     except Exception:  # a person's own code
         return False
     return True

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice, product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import NetError, one_line
 from .inputs import Inputs, call, each_tensor, entries, evaluating, fresh, tensors_in
+from .isolation import State
 
 TRIALS = 128
 """Assignments of dimensions that are tried at most."""
@@ -167,7 +169,7 @@ class _Trials:
     """Runs of a network on parts of its example."""
 
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
-        self.network = network
+        self.network, self.state = network, State(network)
         place = next((t.device for t in network.parameters()), None)
         self.given = each_tensor(inputs, lambda t: t if place is None else t.to(place))
         # What is all alike hides who knows of whom.
@@ -180,7 +182,7 @@ class _Trials:
     @contextmanager
     def of(cls, network: nn.Module, inputs: Inputs) -> Iterator[_Trials]:
         """Trials in evaluation mode; what they change is put back."""
-        with evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=()):
+        with evaluating(network), torch.no_grad():
             yield cls(network, inputs)
 
     def find(self) -> BatchDims:
@@ -213,7 +215,8 @@ class _Trials:
     def _refused(self) -> list[Tensor]:
         """The outputs for the example itself. Raises :class:`NetError` where the network raises."""
         try:
-            return list(tensors_in(call(self.network, fresh(self.given))))
+            with self.state.kept():
+                return _copies(call(self.network, fresh(self.given)))
         except Exception as error:
             raise NetError(f"the network raises on its example inputs: {one_line(error)}") from error
 
@@ -231,7 +234,8 @@ class _Trials:
     def _run(self, inputs: Callable[[], Inputs]) -> list[Tensor] | None:
         """All outputs; None where the network raises, or the inputs cannot be made."""
         try:
-            return list(tensors_in(call(self.network, fresh(inputs()))))
+            with self.state.kept():
+                return _copies(call(self.network, fresh(inputs())))
         except Exception:  # a person's own code
             return None
 
@@ -298,6 +302,10 @@ def _followed(whole: Tensor, first: Tensor, second: Tensor) -> int | bool | None
     ):
         return None  # a single number (a loss) may be of all
     return False
+
+
+def _copies(outputs: Any) -> list[Tensor]:
+    return [t.detach().clone() for t in tensors_in(outputs)]
 
 
 def is_plain(tensor: Tensor) -> bool:
