@@ -17,14 +17,14 @@ from torch import nn
 from .core.candidate import Candidate
 from .core.metric import Measurement
 from .core.record import Record
-from .formats.bundle import Bundle, export, onnx_runner, write_json
+from .formats.bundle import FORMATS, Bundle, export, onnx_runner, write_json
 from .given import example_of
 from .measure.quality import proportion
 from .measure.target_quality import TargetAccuracy, job_size
 from .nets.inputs import Inputs
 from .nets.recalibrate import Statistics
 from .nets.state import write_atomically
-from .picks import OWN_ACCURACY, OWN_FILE, README, read_json, whole
+from .picks import OWN_ACCURACY, OWN_FILE, README, files_of, read_json, whole
 from .told import git_commit
 from .training.data import JUDGED, Batches
 from .training.loop import finetune
@@ -43,7 +43,9 @@ def export_network(job: Job, record: Record, role: str) -> Path:
     """
     folder, key = job.out / "networks" / record.id, _key(job, record)
     manifest = folder / "manifest.json"
-    readme = README.format(role=role, id=record.id, run=job.run_snippet, own=_own_file(job)).encode()
+    formats = list(dict.fromkeys(["onnx", *job.recipe.export.formats]))
+    files = files_of([FORMATS[name].file for name in formats])
+    readme = README.format(role=role, id=record.id, run=job.run_snippet, own=_own_file(job), files=files).encode()
     done = read_json(manifest) if manifest.exists() else {}
     if job.recipe.data and not (job.out / "test.npz").exists():
         write_test_part(job)
@@ -57,7 +59,6 @@ def export_network(job: Job, record: Record, role: str) -> Path:
     tuned = _finetuned(job, record.candidate)
     network = tuned.network
     example = example_of(network, job.require_networks())
-    formats = list(dict.fromkeys(["onnx", *job.recipe.export.formats]))
     own_file = job.latency.file_name
 
     def about(bundle: Bundle) -> Mapping[str, Any]:

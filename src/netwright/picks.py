@@ -108,14 +108,11 @@ print("test accuracy:", (scores.argmax(1) == test["labels"]).mean())
 """As a target of low precision runs it: where a file finds ranges for each input, they are those of a whole batch."""
 
 RUN_ON_ZEROS = """\
-import numpy as np, onnxruntime as ort
+import json, numpy as np, onnxruntime as ort
 
 session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
-inputs = {
-    given.name: np.zeros([size if isinstance(size, int) else 1 for size in given.shape], kinds[given.type])
-    for given in session.get_inputs()
-}
+example = json.load(open("manifest.json"))["example"]
+inputs = {i.name: np.zeros(example[i.name]["shape"], example[i.name]["dtype"]) for i in session.get_inputs()}
 print("output:", session.run(None, inputs)[0].shape)
 """
 
@@ -130,6 +127,15 @@ With ONNX Runtime, from this directory:
 ```python
 {run}```
 
+{files}"""
+
+FILES = {
+    "model.onnx": "for ONNX Runtime and whatever reads ONNX (beyond 2 GB its weights are in `model.onnx.data`)",
+    "model.pt2": "for torch",
+    "weights.safetensors": "the weights by their names in the model's own classes, for `netwright.load`",
+}
+
+WITH_TORCH = """
 With torch:
 
 ```python
@@ -138,6 +144,17 @@ import torch
 network = torch.export.load("model.pt2").module()
 ```
 """
+
+
+def files_of(names: Sequence[str]) -> str:
+    """What a README says of a bundle's files."""
+    lines = [f"- `{name}`: {FILES[name]}" for name in names if name in FILES]
+    torch = WITH_TORCH if "model.pt2" in names else ""
+    return (
+        "The files; which of their sizes (batch, length, height, width) are free is told under `written` in "
+        "`manifest.json`:\n\n" + "\n".join(lines) + "\n" + torch
+    )
+
 
 OWN_FILE = """
 `{file}` is what the target `{target}` runs, and what latency and size under `test` in `manifest.json` are of.

@@ -24,7 +24,7 @@ from ..nets.noise import other_inputs
 from ..nets.state import sha256, state_of, write_atomically
 from .compare import arrays_of, difference
 from .onnx import feed, parts_of, write_onnx
-from .plain import Plain
+from .plain import Plain, input_names
 from .pt2 import write_pt2
 from .readback import read_back
 from .sizes import BATCH, Sizes, find_sizes
@@ -171,6 +171,7 @@ def export(
         **({"candidate": network.candidate} if hasattr(network, "candidate") else {}),
         **about(bundle),
         "differences": differences,
+        "example": _told(batch.part(example, 0, 1)),
         "batch": str(batch),
         "written": {name: dict(how) for name, how in written.items() if how},
         "versions": versions(),
@@ -178,6 +179,14 @@ def export(
     }
     write_json(out / "manifest.json", manifest)
     return bundle
+
+
+def _told(inputs: Inputs) -> dict[str, Any]:
+    """Shapes and types of inputs, by the names that they have in files."""
+    return {
+        name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+        for name, tensor in zip(input_names(inputs), tensors_in(inputs), strict=True)
+    }
 
 
 def _checked(network: Any, formats: Any, example_inputs: Inputs | None) -> Inputs:

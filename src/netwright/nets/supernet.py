@@ -20,6 +20,7 @@ from .extract import extract
 from .inputs import Inputs, call, evaluating, fresh
 from .isolation import isolated
 from .report import Dimension, Reasons, Report, rigidity, shapes_of
+from .saving import guard_saving
 from .trace import Tracer, check_tensors
 
 
@@ -121,6 +122,7 @@ class SuperNet:
         if "batch_dims" in vars(self):
             network.batch_dims = self.batch_dims  # type: ignore[assignment]
         network.candidate = dict(candidate)  # type: ignore[assignment]
+        guard_saving(network)
         return network
 
     def count(self, candidate: Candidate) -> Counts:

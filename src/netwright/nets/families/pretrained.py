@@ -143,8 +143,8 @@ class Pretrained(SuperNet):
     An extracted network is a model of the same class, without the layers that the candidate skips, and with a config
     of its own that says what it is as far as a config can: number of layers, hidden size, and the heads and FFN size
     that all layers have in common. Where they differ from layer to layer the config names those of the whole network;
-    ``save_pretrained`` then writes what ``from_pretrained`` refuses to read, and the network is kept as a bundle
-    (:func:`netwright.export`).
+    ``save_pretrained`` then raises, since ``from_pretrained`` would read another network, and the network is kept as a
+    bundle (:func:`netwright.export`).
     """
 
     def __init__(self, stack: Stack, axes: Iterable[Axis], example_inputs: Inputs) -> None:
