@@ -67,7 +67,7 @@ def test_objectives_are_taken_by_their_names_where_something_measures_them() -> 
         ({"objectives": [Size]}, ["measurers", "the class Size"]),
         ({"objectives": [Size()], "record": ["macs"]}, ["record", "nw.Count('macs')"]),
         ({"objectives": [Size()], "record": [3]}, ["record takes measurers", "int"]),
-        ({"objectives": [Size()], "limit": ["size <= 2"]}, ["Study()", "no argument 'limit'", "did you mean 'limits'"]),
+        ({"objectives": [Size()], "limit": ["size <= 2"]}, ["Study()", "argument 'limit'", "did you mean 'limits'"]),
         ({}, ["Study() needs 'objectives'"]),
     ],
 )
@@ -105,12 +105,21 @@ def test_a_super_network_is_searched_by_a_function() -> None:
         (lambda: nw.search(SPACE, value, {"q": "max"}, strategy="guidet"), ["'guidet'", "did you mean 'guided'"]),
         (lambda: nw.search(SPACE, value, {"q": "max"}, strategy=3), ["strategy is an object", "3"]),  # type: ignore[arg-type]
         (lambda: nw.search(SPACE, value, {"q": "max"}, evaluations="9"), ["evaluations is a whole number", "'9'"]),  # type: ignore[arg-type]
-        (lambda: nw.search(SPACE, value, {"q": "max"}, evaluation=9), ["search() has no argument 'evaluation'"]),  # type: ignore[call-arg]
+        (lambda: nw.search(SPACE, value, {"q": "max"}, evaluation=9), ["search() got an", "'evaluations'"]),  # type: ignore[call-arg]
         (lambda: nw.search(SPACE), ["search() needs 'evaluate', 'objectives'"]),  # type: ignore[call-arg]
-        (lambda: nw.wrap(nn.Linear(2, 2), torch.zeros(1, 2), ignored=[]), ["wrap() has no argument 'ignored'"]),  # type: ignore[call-arg]
-        (lambda: nw.Latency("torch", budget=3), ["Latency() has no argument 'budget'", "protocol"]),  # type: ignore[call-arg]
-        (lambda: nw.Choice("a", (1, 2), whem={}), ["Choice() has no argument 'whem'", "did you mean 'when'"]),  # type: ignore[call-arg]
+        (lambda: nw.wrap(nn.Linear(2, 2), torch.zeros(1, 2), ignored=[]), ["wrap() got an", "'ignored'"]),  # type: ignore[call-arg]
+        (lambda: nw.Latency("torch", budget=3), ["Latency() got an unexpected keyword argument 'budget'", "protocol"]),  # type: ignore[call-arg]
+        (lambda: nw.Choice("a", (1, 2), whem={}), ["Choice() got an", "'whem'", "did you mean 'when'"]),  # type: ignore[call-arg]
         (lambda: nw.Accuracy(), ["Accuracy() needs 'loader'"]),  # type: ignore[call-arg]
+        (lambda: study(objectives=[Size()]).run(nw.Random(), evaluation=3), ["Study.run() got", "'evaluations'"]),  # type: ignore[call-arg]
+        (lambda: nw.Study(MemoryStore(), nn.Linear(2, 2), objectives=[Size()]), ["not a Linear", "nw.wrap"]),  # type: ignore[arg-type]
+        (lambda: nw.Study(3, Net(), objectives=[Size()]), ["a file", "int"]),  # type: ignore[arg-type]
+        (lambda: study(objectives=[Size()], seed="a"), ["a seed is a whole number"]),
+        (lambda: study(objectives=[Size()], limits=[3]), ["a limit is a text", "3"]),
+        (lambda: study(objectives=[Size()], warm=[3]), ["warm=", "int"]),
+        (lambda: nw.Accuracy(None), ["accuracy is judged on batches"]),  # type: ignore[arg-type]
+        (lambda: nw.targets.OnnxRuntime(thread=2), ["OnnxRuntime()", "did you mean 'threads'"]),  # type: ignore[call-arg]
+        (lambda: nw.families.cifar_resnet(8, widht=3), ["cifar_resnet()", "'widht'"]),  # type: ignore[call-arg]
         (lambda: nw.front([], 1, 2, 3), ["front() takes fewer arguments without a name"]),  # type: ignore[call-arg, arg-type]
     ],
 )  # fmt: skip

@@ -95,6 +95,8 @@ __all__ = sorted([*_HOME, *_MODULES, "__version__"])
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         value: Any = import_module(f"{__name__}.{_MODULES[name]}")
+        for each in getattr(value, "__all__", ()):
+            _told(value, each)
     elif name in _HOME:
         value = _told(import_module(f"{__name__}.{_HOME[name]}"), name)
     else:
@@ -105,10 +107,10 @@ def __getattr__(name: str) -> Any:
 
 def _told(home: ModuleType, name: str) -> Any:
     """A function or class from where it lives, which tells of wrong arguments from now on."""
-    from .core.calls import tell, told
+    from .core.calls import TELLS, tell, told
 
     value = getattr(home, name)
-    if isinstance(value, FunctionType) and not hasattr(value, "__wrapped__"):
+    if isinstance(value, FunctionType) and not hasattr(value, TELLS):
         value = told(value, name)
         setattr(home, name, value)  # one function, whichever way it is reached
     elif isinstance(value, type):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from types import FunctionType
 from typing import Any
 
 from .errors import CallError, nearest
+
+TELLS = "_tells"
+"""The attribute of what tells already."""
 
 
 def told(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -28,17 +32,23 @@ def told(function: Callable[..., Any], name: str) -> Callable[..., Any]:
                 raise CallError(f"{name}() {mistake}") from None
             raise
 
+    setattr(call, TELLS, True)
     return call
 
 
 def tell(kind: type, name: str) -> None:
-    """Let a class of netwright tell the same of its constructor, wherever in its bases that is written."""
+    """Let a class of netwright tell the same of its constructor and public methods, wherever in its bases they are.
+
+    Those of ``core`` are left as they are but for the constructor: searches call them a million times.
+    """
+    home = __name__.partition(".")[0]
     for base in kind.__mro__:
-        own = vars(base).get("__init__")
-        if own is not None:
-            if base.__module__.startswith(__name__.partition(".")[0]) and not hasattr(own, "__wrapped__"):
-                base.__init__ = told(own, name)  # type: ignore[misc]
-            return
+        if base.__module__.partition(".")[0] != home:
+            continue
+        for method, own in list(vars(base).items()):
+            public = method == "__init__" or not (method.startswith("_") or base.__module__.startswith(f"{home}.core."))
+            if public and isinstance(own, FunctionType) and not hasattr(own, TELLS):
+                setattr(base, method, told(own, name if method == "__init__" else f"{name}.{method}"))
 
 
 def _mistake(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -53,7 +63,7 @@ def _mistake(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
     taken = {n: p for n, p in signature.parameters.items() if n != "self"}
     named = [n for n, p in taken.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if unknown := [n for n in kwargs if n not in named]:
-        return f"has no argument {unknown[0]!r}; {nearest(unknown[0], named)}"
+        return f"got an unexpected keyword argument {unknown[0]!r}; {nearest(unknown[0], named)}"
     given = {*kwargs, *list(signature.parameters)[: len(args)]}
     needed = [n for n in named if taken[n].default is inspect.Parameter.empty and n not in given]
     if needed:

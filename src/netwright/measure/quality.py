@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import MeasureError, NetError, one_line
+from ..core.errors import CallError, MeasureError, NetError, one_line
 from ..core.metric import AT_BEST, CHANCE, Measurement, Metric
 from ..nets.inputs import call, fresh
 from ..nets.labelled import IGNORED, answers_of, pair_of, scores_of
@@ -45,6 +45,8 @@ class Accuracy(Measurer):
     races = True
 
     def __init__(self, loader: Iterable[Any]) -> None:
+        if not isinstance(loader, Iterable):
+            raise CallError(f"accuracy is judged on batches of (inputs, labels), not on a {type(loader).__name__}")
         self.loader = loader
 
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..core.errors import CallError
+from ..core.limits import Limit
 from ..core.metric import Metric
 from ..measure.base import Measurer
 from .failures import unmeasured
@@ -35,8 +36,18 @@ def asked_for(objectives: Any, record: Any) -> Sequence[Measurer | Metric]:
 
 
 def listed(limits: Any) -> list[Any]:
-    """Limits as a list, also where one text is given."""
-    return [limits] if isinstance(limits, str) else list(limits)
+    """Limits as a list, also where one is given.
+
+    Raises :class:`CallError` for what is none.
+    """
+    several = [limits] if isinstance(limits, str | Limit) else limits
+    if not isinstance(several, Iterable):
+        raise CallError(f"limits takes a list, such as ['latency <= 5 ms'], not {limits!r}")
+    several = list(several)
+    for limit in several:
+        if not isinstance(limit, str | Limit):
+            raise CallError(f"a limit is a text such as 'latency <= 5 ms', not {limit!r}")
+    return several
 
 
 def _several(what: str, value: Any) -> list[Any]:

@@ -60,4 +60,5 @@ def unmeasured(name: str, known: Iterable[str]) -> str:
     near = nearest(name, known)
     if near.startswith("did"):
         return near
-    return f"give what measures it, such as {MEASURERS.get(name, f'nw.Count({name!r})')}; {near}"
+    others = f"; {near}" if near.startswith("known") else ""
+    return f"give what measures it, such as {MEASURERS.get(name, f'nw.Count({name!r})')}{others}"

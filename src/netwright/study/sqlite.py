@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
-from ..core.errors import StoreError
+from ..core.errors import CallError, StoreError
 from .store import Entry, Store
 
 APPLICATION_ID = 0x6E777267  # "nwrg"
@@ -37,6 +37,8 @@ class SqliteStore(Store):
     """
 
     def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+        if not isinstance(path, str | Path):
+            raise CallError(f"a study is kept in a file, by its path, not in a {type(path).__name__}")
         self.path = Path(path)
         if not self.path.exists():
             if must_exist:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +27,7 @@ from ..core.front import Front, losses, nondominated
 from ..core.limits import Limit, apart, broken, check_together, explain, parse_limit
 from ..core.metric import AT_BEST, Measurement, Metric
 from ..core.record import Record
+from ..core.space import Space
 from ..measure.base import Measurer, Race, Searchable, Subject
 from ..strategies.base import Problem, Strategy, fresh
 from ..strategies.named import strategy_of
@@ -96,10 +96,15 @@ class Study:
     ) -> None:
         if not objectives:
             raise NetwrightError("a study needs at least one objective, for example objectives=[nw.Accuracy(loader)]")
-        if seed < 0:
-            raise NetwrightError(f"a seed is a whole number of 0 or more, not {seed}")
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise CallError(f"a seed is a whole number of 0 or more, not {seed}")
         if not 0 <= racing < 1:
             raise NetwrightError(f"racing is a confidence below 1, such as 0.95, or 0 for none, not {racing}")
+        if not isinstance(getattr(net, "space", None), Space):
+            raise CallError(
+                f"a study searches what has a space and extract(), not a {type(net).__name__}; of a torch module "
+                "nw.wrap(module, example_inputs) makes a super-network"
+            )
         objectives = asked_for(objectives, record)
         self.store = store if isinstance(store, Store) else SqliteStore(store)
         self.net, self.calibration = net, calibration
@@ -117,14 +122,14 @@ class Study:
         check_together(self.limits)
         self._exact = [m for m in self.measurers if m.metrics and all(metric.exact for metric in m.metrics)]
         self._exact_values: dict[Candidate, dict[str, float]] = {}
-        self.seed, self.racing = seed, racing
+        self.seed, self.racing = int(seed), racing
         self.warm = tuple(self._advisor(record) for record in warm)
         self._header = as_json(
             {
                 "space": net.space.fingerprint,
                 "choices": choices_of(net.space),
                 "objectives": [[m.name, m.unit, m.direction, m.exact] for m in self.objectives],
-                "seed": seed,
+                "seed": int(seed),
                 **({"warm": digest([[r.candidate.key, r.values] for r in self.warm])} if self.warm else {}),
                 **(key or {}),
             }
@@ -208,7 +213,7 @@ class Study:
         """
         check_retry(retry)
         strategy = strategy_of(strategy)
-        if isinstance(evaluations, bool) or not isinstance(evaluations, Integral):
+        if isinstance(evaluations, bool) or not isinstance(evaluations, int | np.integer):
             raise CallError(f"evaluations is a whole number of networks, not {evaluations!r}")
         with self.store.held():
             self._replay()  # another process may have gone on with it since it was opened
@@ -461,6 +466,8 @@ class Study:
 
     def _advisor(self, record: Record) -> Record:
         """A record of another study, if it is one of this space."""
+        if not isinstance(record, Record):
+            raise CallError(f"warm= holds the records of another study, not a {type(record).__name__}")
         try:
             self.net.space.candidate(record.candidate)
         except SpaceError as error:
