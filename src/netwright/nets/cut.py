@@ -207,11 +207,15 @@ class Anatomy:
         return table[own]
 
     def made_of(self, path: str) -> dict[str, str]:
-        """What a layer with weight_norm or its like, old or new, makes its tensors of: that of the same shape."""
+        """What a layer makes its tensors of before it runs (weight norms, spectral norms, masks of pruning, old and
+        new parametrisations): for each, that of its shape."""
         found: dict[str, str] = {}
         own = self.tensors_of.get(path, {})
-        if "weight_v" in own:
-            found["weight"] = own["weight_v"]
+        for name, value in vars(self.modules[path]).items():
+            if isinstance(value, Tensor):
+                parts = [t for o, t in own.items() if o.startswith(name + "_") and self.shapes[t] == value.shape]
+                if parts:
+                    found[name] = parts[0]
         for name in getattr(self.modules[path], "parametrizations", ()):
             inner = self.tensors_of[f"{path}.parametrizations.{name}".removeprefix(".")]
             same = inner.get("original1") or inner.get("original")
@@ -313,8 +317,10 @@ def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
             for own, value in replaced(anatomy.modules[path], values).items():
                 put(anatomy.modules[path].__dict__, own, value)
         for path in dict.fromkeys(owner for name in changed for owner in anatomy.owners[name]):
-            for own, value in echoes(anatomy.modules[path]).items():
-                put(anatomy.modules[path].__dict__, own, value)
+            module = anatomy.modules[path]
+            made = {own: vars(module)[own] for own in anatomy.made_of(path) if own in vars(module)}  # made anew inside
+            for own, value in (echoes(module) | made).items():
+                put(vars(module), own, value)
         yield anatomy.root
     finally:
         now = {name: anatomy.tensor(name) for name, *_ in buffers}

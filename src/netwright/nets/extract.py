@@ -54,6 +54,11 @@ def extract(anatomy: Anatomy, cut: Cut, part: Callable[[str, Tensor], Tensor] = 
         elif not all(cut.skips(owner) for owner in anatomy.owners[name]):
             piece = part(name, cut.part(name, anatomy.tensor))
             memo[id(whole)] = _like(whole, piece)
+    for path in {owner for name in cut.keep for owner in anatomy.owners[name]}:
+        for own, source in anatomy.made_of(path).items():
+            made = vars(modules[path]).get(own)  # before the network has run, the attribute would be the whole one's
+            if isinstance(made, Tensor) and source in cut.keep and source not in cut.make:
+                memo[id(made)] = copied(own, cut.part(source, {source: made}.__getitem__))
     try:
         network = Copier(anatomy.root, memo).copy()
         for other in skipped.values():

@@ -259,6 +259,7 @@ class _Recorder(TorchDispatchMode):
         self.trace = Trace()
         self._tensors: dict[int, int] = {}
         self._storages: dict[int, int] = {}
+        self._places: dict[tuple[Any, ...], int] = {}
         self._alive: list[Tensor] = []  # ids and storages must not be reused while the trace is made
         self._stack: list[str] = [""]
 
@@ -270,7 +271,7 @@ class _Recorder(TorchDispatchMode):
     def record(self, inputs: Inputs) -> Trace:
         trace = self.trace
         for name, tensor in (*self.network.named_parameters(), *self.network.named_buffers()):
-            trace.names[name] = self._see(tensor)
+            trace.names[name] = self._see(tensor, new=True)
             trace.weights.add(trace.buffers[trace.names[name]])
         for tensor in tensors_in(inputs):
             trace.inputs.add(trace.buffers[self._see(tensor)])
@@ -292,7 +293,7 @@ class _Recorder(TorchDispatchMode):
         refer = self._refer(args), self._refer(kwargs)
         if name in RESHAPED_IN_PLACE:  # the same tensor is another from now on
             del self._tensors[id(args[0])]
-        writes = tuple(self._see(t) for t in tensors_in(result))
+        writes = tuple(self._see(t, new=True) for t in tensors_in(result))
         changes = tuple(self._see(t) for t in tensors_in(changed_beside(func, args, kwargs)))
         self.trace.ops.append(Op(name, self._stack[-1], reads, writes, *refer, func, changes))
         return result
@@ -304,18 +305,25 @@ class _Recorder(TorchDispatchMode):
             return {key: self._refer(part) for key, part in value.items()}
         return tuple(self._refer(part) for part in value) if isinstance(value, tuple | list) else value
 
-    def _see(self, tensor: Tensor) -> int:
+    def _see(self, tensor: Tensor, new: bool = False) -> int:
+        """A tensor's position. One that is not ``new`` may be known as another object (``.data``, subclasses that wrap
+        every result)."""
         known = self._tensors.get(id(tensor))
         if known is not None:
             return known
         trace, position = self.trace, len(self.trace.shapes)
         self._alive.append(tensor)
+        place = tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+        known = self._places.setdefault(place, position)
+        if not new and known != position:
+            self._tensors[id(tensor)] = known
+            return known
         self._tensors[id(tensor)] = position
         trace.shapes.append(tuple(tensor.shape))
         trace.dtypes.append(tensor.dtype)
         if not (tensor.is_meta or tensor.is_floating_point() or tensor.is_complex()):
             trace.values[position] = tensor
-        storage = self._storages.setdefault(tensor.untyped_storage()._cdata, len(self._storages))
+        storage = self._storages.setdefault(place[0], len(self._storages))
         trace.buffers.append(storage)
         if storage == len(trace.owners):
             trace.owners.append(position)
