@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from netwright.nets.supernet import SuperNet
 def wrapped(module: nn.Module, inputs: Any, **options: Any) -> SuperNet:
     """The super-network, checked: active, extracted and counted are one."""
     net = nw.wrap(module.eval(), inputs, **options)
-    nw.testing.check_supernet(net, candidates=[net.smallest], trains=False)
+    nw.testing.check_supernet(net, candidates=[net.smallest], trains=False, formats=())
     return net
 
 
@@ -127,14 +128,16 @@ class GPT(nn.Module):
         return self.lm_head(parts["ln_f"](x))
 
 
-def test_nano_gpt() -> None:
+@pytest.mark.parametrize("flash", [True, False])
+def test_nano_gpt(flash: bool) -> None:
     torch.manual_seed(0)
-    net = wrapped(GPT(GPTConfig(n_layer=2)), torch.randint(0, 80, (2, 12)))
+    net = wrapped(GPT(GPTConfig(n_layer=2), flash), torch.randint(0, 80, (2, 12)))
     for i in range(2):
         block = f"transformer.h.{i}"
         assert cuts(net, f"{block}.attn.c_attn.weight")
         assert cuts(net, f"{block}.attn.c_attn.weight", 1)
         assert cuts(net, f"{block}.mlp.c_fc.weight")
+        assert not cuts(net, f"{block}.attn.bias", 2)
     assert cuts(net, "transformer.wte.weight", 1)  # and with it the tied head
     assert not cuts(net, "transformer.wpe.weight")
     assert next(a for a in net.axes if isinstance(a, Depth)).options == (1, 2)
@@ -338,6 +341,12 @@ class Words(dict[str, Any]):
         return self[name]
 
 
+class ByClassOnly:
+    """A config whose numbers stand in its class."""
+
+    width = 24
+
+
 class Parted(nn.Module):
     """Its channels are parted at numbers that it holds in some form."""
 
@@ -361,6 +370,9 @@ HELD: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "namespace": (Namespace(z=24), lambda held: held.z),
     "slots": (Slotted(24), lambda held: held.k),
     "frozen": (Frozen(SimpleNamespace(q=[24])), lambda held: held.inner.q[0]),
+    "object of a class": (ByClassOnly(), lambda held: held.width),
+    "class": (ByClassOnly, lambda held: held.width),
+    "NumPy": (np.int64(24), lambda held: int(held)),
     "attributes": (Words(model=Words(w=24)), lambda held: held.model.w),
 }
 
@@ -376,7 +388,7 @@ def test_forms_in_which_a_size_is_held(held: str) -> None:
     small = net.extract(net.smallest)
     assert at(small.held) * (2 if held == "twice" else 1) == small.first.out_features // (1 if held == "twice" else 2)
     assert at(module.held) == 24
-    if held != "slots":
+    if not hasattr(value, "k") and held != "object of a class":
         assert repr(module.held) == before
 
 
@@ -534,6 +546,30 @@ def test_a_cut_head_leaves_the_others_as_they_were() -> None:
     with torch.no_grad():
         module[1].proj.weight[:, 16:] = 0  # nothing reads the heads that went
         torch.testing.assert_close(small(x), module(x))
+
+
+def test_layers_with_other_numbers_of_heads() -> None:
+    """The channels of a model are cut with the heads of all layers, whose heads have other sizes."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            configs = [GPTConfig(n_head=n, n_embd=64) for n in (4, 8)]
+            self.first, self.last = nn.Linear(6, 64), nn.Linear(64, 3)
+            self.layers = nn.ModuleList(CausalSelfAttention(config, True) for config in configs)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            for layer in self.layers:
+                x = x + layer(x)
+            return self.last(x)
+
+    torch.manual_seed(0)
+    net = wrapped(Net(), torch.randn(2, 5, 6), axes=["width"])
+    (axis,) = net.axes
+    assert axis.options == (16, 32, 48, 64)
+    small = net.extract(net.space.candidate({axis.name: 48}))
+    assert [layer.n_head for layer in small.layers] == [3, 6]
 
 
 def test_places() -> None:

@@ -13,13 +13,15 @@ from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import cached_property
+from math import lcm
 from typing import TypeVar
 
 from ..core.candidate import Option
 from ..core.errors import NetError, one_line
-from .axes import Axis, Depth, Joint, Width
+from .axes import Axis, Depth, Joint, Width, fractions
 from .cut import Anatomy, Cut, Draft
 from .expected import Expected, Watcher
+from .find import SHARES
 from .inputs import Inputs, evaluating, tensors_in
 from .lengths import Lengths, larger, other_lengths, resized, smaller, told
 from .noise import DoesNotRun, Excerpt, excerpts
@@ -179,14 +181,21 @@ class Proof:
         alike = [o for o in near if o.options == width.options]
         if alike and self._take_joined(width, width.options, alike):
             return
-        inner = [o for o in near if o.channels < width.channels]
-        if inner and len({o.options for o in inner}) == 1 and width.channels % inner[0].channels == 0:
-            size = width.channels // inner[0].channels
-            self._take_joined(width, tuple(size * option for option in inner[0].options), inner)
+        inner = [o for o in near if o.channels < width.channels and width.channels % o.channels == 0]
+        if inner:
+            # As many of each as are whole heads in all layers, whose numbers of heads may differ.
+            step = lcm(*(width.channels // o.channels for o in inner))
+            least = max(width.channels // o.channels * o.options[0] for o in inner)
+            self._take_joined(width, fractions(width.channels, SHARES, max(step, least // step * step)), inner)
 
     def _take_joined(self, width: Width, options: tuple[int, ...], others: Sequence[Width]) -> bool:
-        outer = replace(width, options=options)
-        joined = Joint(width.name, options, ((outer, options), *((o, o.options) for o in others)))
+        if len(options) < 2:
+            return False
+        parts = []
+        for part in (width, *others):
+            own = tuple(option * part.channels // width.channels for option in options)
+            parts.append((replace(part, options=own), own))
+        joined = Joint(width.name, options, tuple(parts))
         if not self._take_alone(joined):
             return False
         self._names |= {o.name for o in others}

@@ -11,6 +11,7 @@ from ...core.candidate import Option
 from ...core.errors import NetError
 from ..cut import Anatomy, Draft
 from ..layers import BATCH_NORMS, CONVOLUTIONS
+from ..places import is_number
 from .base import Axis, Region, check_options
 
 
@@ -150,7 +151,7 @@ class Width(Axis):
             own = [
                 (path, f"{place}.{at}" if several else place, times[0] if times else value // self.channels)
                 for at, value in enumerate(now if several else (now,))
-                if type(value) is int and (value >= times[0] * self.channels if times else value in sizes)
+                if is_number(value) and (value >= times[0] * self.channels if times else value in sizes)
             ]
             if not own:
                 raise NetError(
