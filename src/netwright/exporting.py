@@ -24,7 +24,7 @@ from .measure.target_quality import TargetAccuracy, job_size
 from .nets.inputs import Inputs
 from .nets.recalibrate import Statistics
 from .nets.state import write_atomically
-from .picks import OWN_ACCURACY, OWN_FILE, README, files_of, read_json, whole
+from .picks import OWN_ACCURACY, OWN_FILE, README, files_of, handed_back, read_json, roles_handed_back, whole
 from .told import git_commit
 from .training.data import JUDGED, Batches
 from .training.loop import finetune
@@ -36,26 +36,22 @@ FLOAT32 = "accuracy_float32"
 """The accuracy of ``model.onnx``, beside that of the file of lower precision that the target runs."""
 
 
-def export_network(job: Job, record: Record, role: str) -> Path:
+def export_network(job: Job, record: Record) -> Path:
     """Fine-tune, export, reload, compare and measure again one network; returns its directory.
+
+    What it is among those that are handed back is told by :func:`give_roles`, when the figures of all are known.
 
     Without data the network is exported as it is extracted.
     """
     folder, key = job.out / "networks" / record.id, _key(job, record)
     manifest = folder / "manifest.json"
-    formats = list(dict.fromkeys(["onnx", *job.recipe.export.formats]))
-    files = files_of([FORMATS[name].file for name in formats])
-    readme = README.format(role=role, id=record.id, run=job.run_snippet, own=_own_file(job), files=files).encode()
     done = read_json(manifest) if manifest.exists() else {}
     if job.recipe.data and not (job.out / "test.npz").exists():
         write_test_part(job)
     if done.get("key") == key and whole(folder, done):
-        if done["role"] != role:
-            write_json(manifest, {**done, "role": role})
-            write_atomically(folder / "README.md", readme)
         return folder
     job.check_device()
-    job.watch.stage(f"exporting {record.id} ({role})")
+    job.watch.stage(f"exporting {record.id}")
     tuned = _finetuned(job, record.candidate)
     network = tuned.network
     example = example_of(network, job.require_networks())
@@ -70,7 +66,7 @@ def export_network(job: Job, record: Record, role: str) -> Path:
             judged = {"accuracy": job.quality.of_file(file, network, example), FLOAT32: judged["accuracy"]}
         return {
             "id": record.id,
-            "role": role,
+            "role": _UNGIVEN,
             "candidate": dict(record.candidate),
             "status": record.status,
             "measurements": {name: m.to_json() for name, m in record.measurements.items()},
@@ -86,11 +82,38 @@ def export_network(job: Job, record: Record, role: str) -> Path:
             "key": key,
         }
 
-    write_atomically(folder / "README.md", readme)  # before the manifest, which says that all is there
+    _write_readme(job, record.id, _UNGIVEN)  # before the manifest, which says that all is there
     check = job.data.validation.inputs[:64] if job.recipe.data else None
     further = {} if own_file == "model.onnx" else {own_file: partial(job.latency.write, calibration=job.calibration)}
-    bundle = export(network, folder, formats, example_inputs=example, check_inputs=check, about=about, further=further)
+    bundle = export(
+        network, folder, _formats(job), example_inputs=example, check_inputs=check, about=about, further=further
+    )
     return bundle.path
+
+
+_UNGIVEN = "chosen"
+
+
+def give_roles(job: Job) -> dict[str, str]:
+    """Say of every network that is handed back what it is among them, by the figures of its file; id to role."""
+    given = roles_handed_back(handed_back(job.out, job.study.records), job.study.objectives)
+    for id_, role in given.items():
+        manifest = job.out / "networks" / id_ / "manifest.json"
+        about = read_json(manifest)
+        if about["role"] != role:
+            write_json(manifest, {**about, "role": role})
+            _write_readme(job, id_, role)
+    return given
+
+
+def _write_readme(job: Job, id_: str, role: str) -> None:
+    files = files_of([FORMATS[name].file for name in _formats(job)])
+    text = README.format(role=role, id=id_, run=job.run_snippet, own=_own_file(job), files=files)
+    write_atomically(job.out / "networks" / id_ / "README.md", text.encode())
+
+
+def _formats(job: Job) -> list[str]:
+    return list(dict.fromkeys(["onnx", *job.recipe.export.formats]))
 
 
 def _key(job: Job, record: Record) -> str:

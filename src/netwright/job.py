@@ -17,7 +17,7 @@ from .core.front import Front
 from .core.limits import metric_named, parse_limit
 from .core.metric import Metric
 from .core.record import Record
-from .exporting import export_network, write_test_part
+from .exporting import export_network, give_roles, write_test_part
 from .formats.bundle import versions, write_json
 from .given import Foreign, data_of, model_of
 from .measure.base import Measurer, Subject
@@ -30,7 +30,7 @@ from .measure.targets import Target, parse_target
 from .nets.recalibrate import Statistics, needs_recalibration
 from .nets.state import load_state, read_tensors, sha256, state_of, write_tensors
 from .nets.supernet import SuperNet
-from .picks import RUN, RUN_IN_BATCHES, RUN_ON_ZEROS, read_json, roles
+from .picks import RUN, RUN_IN_BATCHES, RUN_ON_ZEROS, picks, read_json
 from .recipe import NO_DATA, Recipe, Train
 from .strategies.named import strategy_of
 from .study.failures import commonest
@@ -305,25 +305,25 @@ class Job:
         write_json(self.out / "front.json", [record.to_json() for record in self.study.front()])
         return self.study
 
-    def export(self, record: Record, role: str) -> Path:
-        """Fine-tune, export, reload, compare and measure again one network; returns its directory.
+    def export(self, records: Sequence[Record]) -> dict[str, str]:
+        """Fine-tune, export, reload, compare and measure again some networks; returns what each of them is among all
+        that are handed back, by the figures of the files: id to role.
 
-        Without data the network is exported as it is extracted.
+        Without data a network is exported as it is extracted.
         """
-        return export_network(self, record, role)
+        for record in records:
+            export_network(self, record)
+        given = give_roles(self)
+        return {record.id: given[record.id] for record in records}
 
     def export_picked(self, front: Front) -> dict[str, str]:
-        """Export the networks that :func:`roles` picks; returns id to role. Of a table there are none."""
+        """Export the networks that :func:`picks` gives, as :meth:`export` does. Of a table there are none."""
         if isinstance(self.net, Table):
             self.watch.stage(f"not exporting: {self.recipe.model} gives a table of figures, which holds no networks")
             return {}
         if self.recipe.data:
             write_test_part(self)
-        picked = roles(front)
-        for record in front:
-            if record.id in picked:
-                self.export(record, picked[record.id])
-        return picked
+        return self.export(picks(front))
 
     def report(self) -> Path:
         """Write ``report.html``."""

@@ -4,52 +4,99 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .core.errors import CheckpointError, NetwrightError, one_line
-from .core.front import Front
-from .core.metric import Measurement
+from .core.front import Front, front
+from .core.metric import Measurement, Metric
 from .core.record import Record
 from .nets.state import sha256
 from .report.data import Network
 
+USELESS = ", but no better than a constant answer"
+
+
+USELESS = ", but no better than a constant answer"
+
+
+def picks(front: Front) -> list[Record]:
+    """Which networks of the front are handed back by default: those that have a role by the figures of the search."""
+    named = roles(front)
+    return [record for record in front if record.id in named]
+
 
 def roles(front: Front) -> dict[str, str]:
-    """Which networks of the front are handed back by default, and as what: id to role.
+    """What networks are among those of a front: id to role.
 
-    The best in the first objective; the best in the second within one point (percent) of it; the knee.
+    The best in the first objective; the best in the second within one point (percent) of it; the knee. Networks that a
+    constant answer could equal have none, unless all are like that, which the role says then.
     """
     if not front:
         return {}
     words = {"accuracy": "most accurate", "latency": "fastest", "file_bytes": "smallest", "params": "smallest"}
     first, *others = front.objectives
-    best = front[0]
+    able = Front([r for r in front if not r.measurements[first.name].at_chance], front.objectives)
+    known = able or front
+    best = known[0]
     picked: list[tuple[Record, str]] = [(best, words.get(first.name, f"best {first.name}"))]
     if others:
         second = others[0]
         room = 1.0 if first.unit == "%" else 0.01 * abs(best.values[first.name])
-        near = [r for r in front if abs(r.values[first.name] - best.values[first.name]) <= room]
+        near = [r for r in known if abs(r.values[first.name] - best.values[first.name]) <= room]
         role = f"{words.get(second.name, f'best {second.name}')} within one point"
         picked.append((min(near, key=lambda r: second.loss(r.values[second.name])), role))
-        picked.append((front.knee(), "knee"))
+        picked.append((known.knee(), "knee"))
     merged: dict[str, str] = {}
     for record, role in picked:
         merged[record.id] = f"{merged[record.id]}, {role}" if record.id in merged else role
-    return merged
+    return merged if able else {id_: role + USELESS for id_, role in merged.items()}
 
 
-def networks_by_id(front: Front, records: Sequence[Record], ids: Sequence[str]) -> dict[str, tuple[Record, str]]:
-    """Id to record and what to call it, for these ids or beginnings of ids."""
-    named = roles(front)
-    found: dict[str, tuple[Record, str]] = {}
+def handed_back(out: Path, records: Sequence[Record]) -> list[Record]:
+    """The exported networks of an output directory, with the figures of their files in place of the search's."""
+    found = []
+    for record in records:
+        manifest = out / "networks" / record.id / "manifest.json"
+        if manifest.exists():
+            network = network_of(record, manifest, "")
+            # Test data are for nothing but to look at: what validation data say takes their place.
+            figures = {**record.measurements, **network.test, **network.validation}
+            found.append(replace(record, measurements=figures))
+    return found
+
+
+def roles_handed_back(handed: Sequence[Record], objectives: Sequence[Metric]) -> dict[str, str]:
+    """What each of the networks that are handed back is among them, by the figures of its file: id to role."""
+    best = front(handed, objectives)
+    named = roles(best)
+    able = {record.id for record in best}
+
+    def role(record: Record) -> str:
+        if record.status != "ok":
+            return f"chosen; {record.reason}"
+        chosen = "chosen" if record.id in able else "chosen; another that is handed back dominates it"
+        return named.get(record.id, chosen)
+
+    return {record.id: role(record) for record in handed}
+
+
+def roles_told(out: Path) -> dict[str, str]:
+    """What the exported networks of an output directory are, as their manifests say: id to role."""
+    return {path.parent.name: str(read_json(path).get("role")) for path in out.glob("networks/*/manifest.json")}
+
+
+def records_by_id(records: Sequence[Record], ids: Sequence[str]) -> list[Record]:
+    """The records of these ids or beginnings of ids."""
+    found: dict[str, Record] = {}
     for wanted in ids:
         matches = [r for r in records if r.id.startswith(wanted)]
         if len(matches) != 1:
             how = "no id of the study begins" if not matches else f"{len(matches)} ids of the study begin"
             raise NetwrightError(f"{how} with {wanted!r}; 'netwright records' lists them")
-        found[matches[0].id] = matches[0], named.get(matches[0].id, "chosen")
-    return found
+        found[matches[0].id] = matches[0]
+    return list(found.values())
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -68,12 +115,13 @@ def read_json(path: Path) -> dict[str, Any]:
 _LEFT = "it is left as it is: move"
 
 
-def network_of(record: Record, role: str, manifest: Path, run: str) -> Network:
+def network_of(record: Record, manifest: Path, run: str) -> Network:
     """An exported network, as its manifest says."""
     about = read_json(manifest)
     try:
         figures = [{k: Measurement.from_json(m) for k, m in about[x].items()} for x in ("validation", "test")]
         files = {name: entry["bytes"] for name, entry in about["files"].items()}
+        role = str(about["role"])
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{manifest} is not what an export writes ({one_line(error)}); {_LEFT} {manifest.parent} away"

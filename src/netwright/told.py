@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .formats.bundle import versions
 from .measure.counts import METRICS
 from .nets.supernet import SuperNet
-from .picks import network_of, read_json, roles
+from .picks import network_of, read_json
 from .report.data import Story
 from .strategies.beliefs import predictability
 from .table import Table
@@ -24,13 +24,10 @@ if TYPE_CHECKING:
 def story_of(job: Job) -> Story:
     """What the report shows."""
     study = job.study
-    picked = roles(study.front())
-    manifests = {r.id: job.out / "networks" / r.id / "manifest.json" for r in study.front()}
-    networks = [
-        network_of(record, picked.get(record.id, "chosen"), manifests[record.id], job.run_snippet)
-        for record in study.front()
-        if manifests[record.id].exists()
-    ]
+    best = {record.id for record in study.front()}
+    exported = [*study.front(), *(record for record in study.records if record.id not in best)]
+    manifests = {record.id: job.out / "networks" / record.id / "manifest.json" for record in exported}
+    networks = [network_of(r, manifests[r.id], job.run_snippet) for r in exported if manifests[r.id].exists()]
     found = {name for record in study.records for name in record.values}
     return Story(
         title=job.name,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..picks import networks_by_id, roles
+from ..picks import records_by_id
 from .arguments import kept_job, read, verb_parser
 from .display import Display
 
 TEXT = """Fine-tune networks of a searched output directory, export them, and measure the files again.
 
-Without --network, the best by the first objective, the best by the second within one point of it, and the knee.
+Without --network, the best by the first objective, the best by the second within one point of it, and the knee. Which
+of them is what is told by the figures of the files.
 """
 
 
@@ -25,12 +26,9 @@ def run(arguments: Sequence[str]) -> None:
         job.require_networks()
         job.require_searched()
         job.require_trained()
-        front = job.study.front()
         if "network" in given:
-            chosen = networks_by_id(front, job.study.records, given["network"])
-            paths = [job.export(record, role) for record, role in chosen.values()]
+            exported = job.export(records_by_id(job.study.records, given["network"]))
         else:
-            job.export_picked(front)
-            paths = [job.out / "networks" / id_ for id_ in roles(front)]
-    for path in paths:
-        display.say(f"exported: {path}")
+            exported = job.export_picked(job.study.front())
+    for id_ in exported:
+        display.say(f"exported: {job.out / 'networks' / id_}")

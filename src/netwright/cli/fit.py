@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..fit import fit
-from ..picks import roles
 from .arguments import read, recipe_job, search_parser
 from .display import Display
 
@@ -22,5 +21,5 @@ def run(arguments: Sequence[str]) -> None:
     given = read(search_parser("fit", TEXT), arguments)
     with Display() as display:
         fitted = fit(recipe_job(given, display), given.get("retry", ""))
-    display.front(fitted.front, fitted.study.metrics, roles(fitted.front))
+    display.front(fitted.front, fitted.study.metrics, fitted.picked)
     display.done(fitted)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
-from ..picks import roles
+from ..picks import roles_told
 from .arguments import journal_of, read, verb_parser
 from .display import Display
 
@@ -22,4 +23,5 @@ def run(arguments: Sequence[str]) -> None:
     if given.get("json"):
         print(json.dumps([record.to_json() for record in front], indent=2))
     else:
-        Display().front(front, None, roles(front))
+        path = Path(given["study"])
+        Display().front(front, None, roles_told(path if path.is_dir() else path.parent))

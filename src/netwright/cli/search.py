@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..picks import roles
+from ..picks import roles_told
 from .arguments import read, recipe_job, search_parser
 from .display import Display
 
@@ -22,4 +22,4 @@ def run(arguments: Sequence[str]) -> None:
         job.check()
         job.require_trained()
         study = job.search(given.get("retry", ""))
-    display.front(study.front(), study.metrics, roles(study.front()))
+    display.front(study.front(), study.metrics, roles_told(job.out))
