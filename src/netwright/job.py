@@ -15,11 +15,12 @@ from .core.candidate import Candidate
 from .core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, nearest
 from .core.front import Front
 from .core.limits import metric_named, parse_limit
-from .core.metric import Metric
+from .core.metric import Measurement, Metric
 from .core.record import Record
 from .exporting import export_network, give_roles, write_test_part
 from .formats.bundle import versions, write_json
 from .given import Foreign, data_of, model_of
+from .judgement import FRESH_LR, TRAINED_LR, is_trained, worry
 from .measure.base import Measurer, Subject
 from .measure.counts import METRICS, Count, NetworkCounts
 from .measure.latency import Energy, Latency
@@ -32,6 +33,7 @@ from .nets.state import load_state, read_tensors, sha256, state_of, write_tensor
 from .nets.supernet import SuperNet
 from .picks import RUN, RUN_IN_BATCHES, RUN_ON_ZEROS, picks, read_json
 from .recipe import NO_DATA, Recipe, Train
+from .report.data import shown
 from .strategies.named import strategy_of
 from .study.failures import commonest
 from .study.journal import read_journal
@@ -221,19 +223,27 @@ class Job:
             return
         self.watch.stage("training")
         wish, checkpoint = self.recipe.train, folder / "checkpoint.safetensors"
-        figures: dict[str, float] = {}
+        found: dict[str, Measurement] = {}
 
         def judge() -> Mapping[str, float]:
             for name in ("largest", "smallest"):
                 network, _ = self.network(getattr(net, name))
-                figures[name] = self.validation.of(network).value
-            return dict(figures)
+                found[name] = self.validation.of(network)
+            return {name: found[name].value for name in ("largest", "smallest")}
 
+        judge()
+        given, lr = found["largest"], FRESH_LR if wish.lr is None else wish.lr
+        if wish.lr is None and wish.epochs and is_trained(given, self.validation.chance()):
+            lr = TRAINED_LR
+            self.watch.stage(
+                f"the given model has {shown(given)} of the validation data right: it comes trained, so train.lr is "
+                f"{lr:g} by default, not {FRESH_LR:g}"
+            )
         train(
             net,
             Batches(self.data.train, wish.batch_size, shuffle=True, augment=self.data.augment),
             epochs=wish.epochs,
-            lr=wish.lr,
+            lr=lr,
             weight_decay=wish.weight_decay,
             rule=Sandwich(wish.random),
             seed=self.recipe.seed,
@@ -242,8 +252,11 @@ class Job:
             judge=judge,
             watch=self.watch.trained,
         )
-        if not figures:  # all epochs were done before an interruption
+        if wish.epochs and found["largest"] is given:  # all epochs were done before an interruption
             judge()
+        wrong = worry(given, found["largest"], lr) if wish.epochs else ""
+        if wrong:
+            self.watch.stage(f"warning: {wrong}")
         write_tensors(weights, state_of(net.module))
         write_json(
             manifest,
@@ -252,7 +265,8 @@ class Job:
                 "key": key,
                 "recipe": self.recipe.to_json(),
                 "space": net.space.fingerprint,
-                "validation_accuracy": figures,
+                "validation_accuracy": {"given": given.value, **{name: m.value for name, m in found.items()}},
+                **({"warning": wrong} if wrong else {}),
                 "versions": versions(),
                 "files": {weights.name: {"sha256": sha256(weights), "bytes": weights.stat().st_size}},
             },
@@ -302,7 +316,13 @@ class Job:
         if failed := [r for r in self.study.records if r.status == "failed"]:
             which = f"{len(failed)} of {len(self.study.records)} networks could not be measured"
             self.watch.stage(f"{which}: {commonest(failed)}; --retry failed measures them again")
-        write_json(self.out / "front.json", [record.to_json() for record in self.study.front()])
+        front = self.study.front()
+        if front and all(r.measurements[front.objectives[0].name].at_chance for r in front):
+            self.watch.stage(
+                "warning: no network on the front is better than a constant answer: train longer, or with "
+                "another train.lr"
+            )
+        write_json(self.out / "front.json", [record.to_json() for record in front])
         return self.study
 
     def export(self, records: Sequence[Record]) -> dict[str, str]:

@@ -28,8 +28,9 @@ class Train:
     """Passes over the training data; 0 takes the weights as the model function gives them."""
     batch_size: int = 64
     """Images of a step."""
-    lr: float = 0.1
-    """The highest learning rate; it warms up and then falls to zero along a cosine."""
+    lr: float | None = None
+    """The highest learning rate; it warms up and then falls to zero along a cosine. By default 0.1, and 0.01 where the
+    model comes trained: where its largest network is well above what a constant answer has."""
     weight_decay: float = 1e-4
     """Of tensors with two or more dimensions."""
     random: int = 2
@@ -103,8 +104,9 @@ class Recipe:
     export: Export = field(default_factory=Export)
 
     def __post_init__(self) -> None:
+        rate = {} if self.train.lr is None else {"train.lr": self.train.lr}
         numbers = {
-            "train.lr": self.train.lr, "train.weight_decay": self.train.weight_decay, "export.lr": self.export.lr,
+            **rate, "train.weight_decay": self.train.weight_decay, "export.lr": self.export.lr,
             "latency.width": self.latency.width, "latency.budget": self.latency.budget,
         }  # fmt: skip
         for name, value in numbers.items():
@@ -112,7 +114,7 @@ class Recipe:
                 raise RecipeError(f"{name} must be a finite number, not {value}")
         positive = {
             "evaluations": self.evaluations, "threads": self.threads, "train.batch_size": self.train.batch_size,
-            "train.lr": self.train.lr, "search.calibration": self.search.calibration,
+            **rate, "search.calibration": self.search.calibration,
             "latency.width": self.latency.width, "latency.budget": self.latency.budget, "export.lr": self.export.lr,
         }  # fmt: skip
         for name, value in positive.items():
@@ -226,6 +228,10 @@ def parser_message(error: Exception) -> str:
     text = " ".join(str(error).split())
     if 'Parser key "' in text:
         text = text[text.rindex('Parser key "') :].replace('Parser key "', "the key '").replace('":', "':", 1)
+    # Of a key that may be left empty, what else it may be.
+    text = re.sub(
+        r"Does not validate against any of the Union .*? - (Expected .*?) - .*Given value: ", r"\1. Got value: ", text
+    )
     text = re.sub(r"<class '(\w+)'>", r"\1", text)
     text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", text)
     text = text.replace("Expected a one of", "expected one of").replace("Expected a", "expected a")
@@ -247,7 +253,7 @@ def _check_keys(kind: type, values: Mapping[str, Any], source: str, prefix: str)
     for name, f in known.items():
         if f.default is MISSING and f.default_factory is MISSING and values.get(name) is None:
             raise RecipeError(f"{source}: the key {prefix + name!r} is missing")
-        if name in values and values[name] is None:
+        if name in values and values[name] is None and f.default is not None:
             raise RecipeError(f"{source}: the key {prefix + name!r} is empty; leave it out to have the default")
 
 

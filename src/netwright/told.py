@@ -57,7 +57,8 @@ def _target(job: Job) -> Mapping[str, Any]:
 
 def _facts(job: Job) -> dict[str, str]:
     manifest = job.out / "supernet" / "manifest.json"
-    trained = read_json(manifest).get("validation_accuracy", {}) if manifest.exists() else {}
+    about = read_json(manifest) if manifest.exists() else {}
+    trained = about.get("validation_accuracy", {})
     facts = {
         "recipe": job.name,
         "command": shlex.join(["netwright", *sys.argv[1:]]),
@@ -68,6 +69,8 @@ def _facts(job: Job) -> dict[str, str]:
         facts["training"] = f"{job.recipe.train.epochs} epochs" if job.trains else "none: the model comes with weights"
     if trained:
         facts["shared weights"] = ", ".join(f"{name} {value:.2f} %" for name, value in trained.items())
+    if "warning" in about:
+        facts["warning"] = about["warning"]
     commit = git_commit()
     return {**facts, **({"git": commit} if commit else {})}
 

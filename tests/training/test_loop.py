@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -393,3 +394,16 @@ def test_the_shared_statistics_are_those_of_the_largest() -> None:
     names = [name for name in wanted if "running" in name or "tracked" in name]
     assert names and all(torch.equal(found[name], wanted[name]) for name in names)
     assert all(m.track_running_stats for m in net.module.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+# -- weights that were given -------------------------------------------------------------------------------------
+
+
+def test_training_that_harms_the_given_weights_says_so() -> None:
+    net = small()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nw.train(net, loader(), epochs=30, lr=0.1)  # fresh weights learn
+        nw.train(net, loader(), epochs=15, lr=0.01)  # and are not harmed by a little more
+    with pytest.warns(UserWarning, match=r"harmed the weights that were given.*lower lr \(it was 1\)"):
+        nw.train(net, loader(), epochs=15, lr=1.0)

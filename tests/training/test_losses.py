@@ -100,6 +100,8 @@ class Smoothed(nn.Module):
         (nn.MultiMarginLoss(), drawn(8, 3), classes(3, 8), 1),
         (F.nll_loss, drawn(8, 3).log_softmax(1), classes(3, 8), 1),
         (cross_entropy, drawn(8, 3), drawn(8, 3).softmax(1), 1),
+        (cross_entropy, drawn(20, 30) * 1e20, classes(30, 20), 1),
+        (F.cross_entropy, 50.0 * torch.eye(6), torch.arange(6), 1),
     ],
 )
 def test_the_classes_of_a_loss_are_found_by_trying(loss: Any, scores: Tensor, labels: Tensor, dim: int) -> None:

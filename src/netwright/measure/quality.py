@@ -90,6 +90,15 @@ class Accuracy(Measurer):
             pass
         return tally.measurement()
 
+    def chance(self) -> float:
+        """What a network has that always answers the most frequent class, in percent."""
+        tally = _Tally()
+        for batch in self.loader:
+            _, labels = pair_of(batch)
+            labels = labels[labels != IGNORED]
+            tally.add(labels, labels)
+        return tally.chance()
+
     @torch.no_grad()
     def _judged(self, network: nn.Module, tally: _Tally) -> Iterator[None]:
         """Count the network's answers, batch by batch."""
@@ -123,10 +132,14 @@ class _Tally:
         self.labels.append(labels)
         self._given.update(answers.unique().tolist())
 
+    def chance(self) -> float:
+        """The share of the most frequent class, in percent."""
+        return 100.0 * (int(torch.cat(self.labels).unique(return_counts=True)[1].max()) / self.seen)
+
     def measurement(self) -> Measurement:
         """The share of right answers, with what a constant answer has where that is as good."""
         found = proportion(self.right, self.seen)
-        chance = 100.0 * (int(torch.cat(self.labels).unique(return_counts=True)[1].max()) / self.seen)
+        chance = self.chance()
         if found.value - found.spread > chance:
             return found
         constant = {"constant": self._given.pop()} if len(self._given) == 1 else {}

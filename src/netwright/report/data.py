@@ -225,7 +225,11 @@ def limit_text(limit: Limit) -> str:
 
 
 def shown(measurement: Measurement) -> str:
-    """A measurement with its spread and unit: ``0.0213 ± 0.0004 ms``, ``1.25 M``."""
+    """A measurement with its spread and unit, ``0.0213 ± 0.0004 ms``, and whether it is no better than chance."""
+    return _with_spread(measurement) + (" (chance)" if measurement.at_chance else "")
+
+
+def _with_spread(measurement: Measurement) -> str:
     value = show(measurement.value, measurement.unit)
     if not measurement.spread > 0:
         return value

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +24,10 @@ from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
 from .losses import Loss, cross_entropy, scalar
 from .rules import Rule, Sandwich
+
+WORSE, LITTLE = 0.25, 0.05
+"""The share by which a loss must have risen for weights to have been better before, since batches differ; and what is
+added to it, since from next to nothing to little is no harm."""
 
 
 class Loader(Protocol):
@@ -83,7 +90,8 @@ def train(
         seed: of everything random.
         checkpoint: a file that holds the state after each epoch; training goes on from it where it exists.
         key: names what is trained; a checkpoint with another key is refused.
-        judge: called now and then, and after the last epoch; its figures are passed to ``watch``.
+        judge: called now and then, and after the last epoch; its figures are passed to ``watch``. Without one, weights
+            that were better before are warned of: the loss of the last steps is compared with that of the first.
         watch: called after every step.
 
     Raises :class:`TrainingError` when the loss is no longer a finite number.
@@ -104,6 +112,8 @@ def train(
             if watch:
                 watch(run.progress(epoch, figures))
     run.finish()
+    if judge is None:
+        run.warn_if_worse()
 
 
 def finetune(
@@ -161,6 +171,9 @@ class _Run:
         ]
         self.optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
         self.steps = epochs * len(loader)
+        # While the learning rate warms up, the weights are nearly those that were given.
+        self._first: list[float] = []
+        self._last: deque[float] = deque(maxlen=max(1, min(8, self.steps // 40)))
         self._progress: Progress | None = None
 
     def remaining(self) -> Iterable[int]:
@@ -204,6 +217,9 @@ class _Run:
                     f"high, or the data hold values that are not finite{kept}"
                 )
             self.optimizer.step()
+            if at == len(self._first) < (self._last.maxlen or 0):
+                self._first.append(value)
+            self._last.append(value)
             total, seen = total + value, seen + _examples(labels)
             self._progress = Progress(
                 epoch + 1,
@@ -224,6 +240,18 @@ class _Run:
         """Evaluation mode, and torch's default layout again."""
         self.module.eval()
         self.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+    def warn_if_worse(self) -> None:
+        """Say that the weights were better before."""
+        if not self._first:
+            return
+        before, after = fmean(self._first), fmean(self._last)
+        if after > before + WORSE * abs(before) + LITTLE:
+            warnings.warn(
+                "training has harmed the weights that were given: the largest network's loss rose from "
+                f"{before:.3g} to {after:.3g}; give a lower lr (it was {self.lr:g}), or keep the weights: epochs=0",
+                stacklevel=3,
+            )
 
     def progress(self, epoch: int, figures: Mapping[str, float]) -> Progress:
         """The last progress with newer figures."""

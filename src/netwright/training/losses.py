@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 import torch
@@ -121,13 +122,20 @@ def distillation(loss: Loss, output: Any, labels: Any) -> Softened | Imitated:
     def at(values: Tensor, goal: Any) -> Tensor:
         return loss(each_tensor(output, lambda t: values if t is given else t.detach()), goal)
 
-    dim = _class_dimension(lambda values: float(at(values, labels)), scores)
-    if dim is not None:
-        return Softened(dim)
-    if isinstance(labels, Tensor) and labels.numel() == scores.numel():
-        for link in (_itself, torch.sigmoid):
-            if _least(at, scores, labels, link):
-                return Imitated(loss, link)
+    generator = torch.Generator().manual_seed(0)
+    # At the scores themselves a loss may be flat: those of a network that is sure of itself. Some take shares alone.
+    for draw in (torch.randn, torch.rand):
+        start = draw(scores.shape, generator=generator).to(scores)
+        dim = _class_dimension(lambda values: _tried(at, values, labels), start, generator)
+        if dim is not None:
+            return Softened(dim)
+        if isinstance(labels, Tensor) and labels.numel() == scores.numel():
+            for link in (_itself, torch.sigmoid):
+                if _least(at, start, labels, link):
+                    return Imitated(loss, link)
+    logarithms = [d for d in range(1, scores.dim()) if bool((scores.logsumexp(d).abs() < SAME).all())]
+    if len(logarithms) == 1:  # of probabilities, as log_softmax gives them: their softmax is theirs again
+        return Softened(logarithms[0])
     raise TrainingError(
         f"the loss does not say how one network learns from another's outputs of shape {tuple(scores.shape)}; {_TEACH}"
     )
@@ -147,22 +155,27 @@ def scalar(value: Any) -> Tensor:
     raise TrainingError(f"a loss must give one number, a tensor without dimensions, not {what}; try its mean()")
 
 
-@torch.no_grad()
-def _class_dimension(loss: Callable[[Tensor], float], scores: Tensor) -> int | None:
-    """The dimension along which the loss depends on nothing but differences, or else the one along which the scores
-    are logarithms of probabilities, as log_softmax gives them; None where there is none or several."""
-    generator, here = torch.Generator().manual_seed(0), loss(scores)
+def _class_dimension(loss: Callable[[Tensor], float], start: Tensor, generator: torch.Generator) -> int | None:
+    """The dimension along which the loss depends on nothing but differences; None where there is none or several."""
+    here = loss(start)
 
     def ignores(*shape: int) -> bool:
         """Whether noise of this shape, the same along dimensions of size 1, leaves the loss as it is, three times."""
-        noise = (torch.randn(shape, generator=generator).to(scores) for _ in range(3))
-        return all(abs(loss(scores + x) - here) <= SAME * (1 + abs(here)) for x in noise)
+        noise = (torch.randn(shape, generator=generator).to(start) for _ in range(3))
+        return all(abs(loss(start + x) - here) <= SAME * (1 + abs(here)) for x in noise)
 
-    dims = [d for d in range(1, scores.dim()) if scores.shape[d] > 1]
-    free = [d for d in dims if ignores(*scores.shape[:d], 1, *scores.shape[d + 1 :])]
-    if not free:
-        free = [d for d in dims if bool((scores.logsumexp(d).abs() < SAME).all())]
-    return free[0] if len(free) == 1 and not ignores(*scores.shape) else None
+    shape = start.shape
+    free = [d for d in range(1, start.dim()) if shape[d] > 1 and ignores(*shape[:d], 1, *shape[d + 1 :])]
+    return free[0] if len(free) == 1 and not ignores(*shape) else None
+
+
+@torch.no_grad()
+def _tried(at: Callable[[Tensor, Any], Tensor], values: Tensor, labels: Any) -> float:
+    """The loss, NaN where it takes no such scores."""
+    try:
+        return float(at(values, labels))
+    except (RuntimeError, ValueError):
+        return nan
 
 
 def _least(at: Callable[[Tensor, Tensor], Tensor], scores: Tensor, labels: Tensor, link: Callable[..., Tensor]) -> bool:
@@ -175,7 +188,7 @@ def _least(at: Callable[[Tensor, Tensor], Tensor], scores: Tensor, labels: Tenso
         return float(found.abs().max())
 
     try:
-        return slope(scores) <= SAME * slope(scores / 2)
+        return slope(scores) <= SAME * slope(scores / 2) > 0
     except (RuntimeError, TypeError, ValueError, NetError, TrainingError):  # a loss that takes no such labels
         return False
 

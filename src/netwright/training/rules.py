@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -49,6 +50,8 @@ class Sandwich(Rule):
         with net.active(net.largest) as module:
             output = call(module, fresh(inputs))
             value = scalar(loss(output, labels))
+            if not torch.isfinite(value):  # which ends the training: there is nothing to learn from
+                return float(value.detach())
             value.backward()
         teacher = each_tensor(output, Tensor.detach)
         teach = self._teaching(loss, teacher, labels)
