@@ -60,7 +60,8 @@ def find_sizes(network: nn.Module, inputs: Inputs) -> Sizes:
     """Try which sizes of the inputs may be others.
 
     A size is free if the network runs at half as much again, at half or at twice as much; sizes that only change
-    together (those of tokens and of their mask) are one. The batch comes first; see :mod:`netwright.nets.batch`.
+    together (those of tokens and of their mask) are one. What is longer than the network reads (a table of positions)
+    is not free: more of it changes nothing. The batch comes first; see :mod:`netwright.nets.batch`.
 
     Args:
         network: left in the mode that it is in.
@@ -82,11 +83,13 @@ def find_sizes(network: nn.Module, inputs: Inputs) -> Sizes:
         factors[BATCH] = 1.5
     state = State(network)
     with evaluating(network):
+        whole = _outputs(network, state, one, {})
         for group in _groups(places, tensors):
             if any(place in found for found in names.values() for place in group):
                 continue
-            factor = next((f for f in FACTORS if _runs(network, state, one, dict.fromkeys(group, f))), None)
-            if factor is not None:
+            found = ((f, _outputs(network, state, one, dict.fromkeys(group, f))) for f in FACTORS)
+            factor, outputs = next(((f, outputs) for f, outputs in found if outputs is not None), (1.0, None))
+            if outputs is not None and not (factor > 1 and _same(outputs, whole)):
                 name = _name(group[0], tensors[group[0][0]], names)
                 names[name], factors[name] = group, factor
     return Sizes(inputs, names, factors, batch)
@@ -102,16 +105,20 @@ def _groups(places: list[Place], tensors: list[Tensor]) -> Iterable[tuple[Place,
         yield from dict.fromkeys([*layers, tuple(alike), *((place,) for place in alike)])
 
 
-def _runs(network: nn.Module, state: State, inputs: Inputs, factors: Mapping[Place, float]) -> bool:
+def _outputs(network: nn.Module, state: State, inputs: Inputs, factors: Mapping[Place, float]) -> list[Tensor] | None:
+    """What the network gives for other sizes; None where it raises."""
     tensors = list(tensors_in(inputs))
     if any(tensors[i].shape[dim] * factor < 2 for (i, dim), factor in factors.items()):
-        return False  # a size of 1 is a case of its own
+        return None  # a size of 1 is a case of its own
     try:
         with state.kept():
-            call(network, fresh(_resized(inputs, factors)))
+            return [t.clone() for t in tensors_in(call(network, fresh(_resized(inputs, factors))))]
     except Exception:  # a person's own code
-        return False
-    return True
+        return None
+
+
+def _same(outputs: list[Tensor], others: list[Tensor] | None) -> bool:
+    return others is not None and len(outputs) == len(others) and all(map(torch.equal, outputs, others))
 
 
 def _resized(inputs: Inputs, factors: Mapping[Place, float]) -> Inputs:

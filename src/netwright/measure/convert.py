@@ -213,7 +213,7 @@ def _key(runtime: Runtime, network: Any, inputs: Any, calibration: Sequence[Any]
         for value in feeds_of(real).values():
             weights.update(np.ascontiguousarray(value).tobytes())
     shapes = [(name, str(value.dtype), value.shape) for name, value in feeds_of(inputs).items()]
-    others = repr(each_tensor(inputs, lambda t: t.new_empty(0)))
+    others = repr([each_tensor(inputs, lambda t: t.new_empty(0)), getattr(network, "batch_dims", None)])
     settings = {k: v for k, v in runtime.to_json().items() if k != "threads"}
     versions = [__version__, torch.__version__, runtime.describe()["versions"], machine()["features"]]
     return digest([weights.hexdigest(), shape_of(network), shapes, others, settings, versions])
