@@ -29,7 +29,7 @@ test-slow: .venv/ready  ## tests that take long
 test-data: .venv/ready  ## published weights and measured tables: needs ../shared/data and ../shared/bench
 	$(BIN)/pytest -m data
 
-test-zoo: .venv/models  ## models of torchvision, timm, transformers, and the ofa package, wrapped
+test-zoo: .venv/models  ## models of torchvision, timm, transformers, diffusers, and the ofa package, wrapped
 	$(BIN)/pytest -n 2 -m "zoo and not slow"
 	$(BIN)/pytest tests/nets/families tests/test_foreign.py -m "not slow and not data"
 
@@ -70,8 +70,9 @@ clean:
 	touch $@
 
 # torchvision and timm have no builds beside this PyTorch: without their dependencies, and with a stub (tests/zoo).
+# Of diffusers only its networks are needed.
 .venv/models: .venv/ready
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt torchvision timm ofa torch-pruning
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt torchvision timm diffusers ofa torch-pruning
 	touch $@
 
 .venv/runtimes: .venv/ready

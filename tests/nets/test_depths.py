@@ -132,3 +132,42 @@ def test_grouped_and_depthwise_transposed_convolutions(dims: int, groups: int, o
     cut = {(tensor, dim) for axis in net.axes for tensor, dim, *_ in axis.regions(net.anatomy)}
     assert cut >= {("0.weight", 0), ("2.weight", 0), ("2.bias", 0), ("3.weight", 0), ("4.weight", 1)}
     check_supernet(net, candidates=2)
+
+
+def test_a_block_that_takes_a_part_of_a_tensor_may_be_skipped() -> None:
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enter, self.leave = nn.Linear(4, 32), nn.Linear(32, 3)
+            self.blocks = nn.ModuleList(Block() for _ in range(2))
+
+        def forward(self, x):
+            one, other = self.enter(x).chunk(2, -1)
+            for block in self.blocks:
+                other = block(other)
+            return self.leave(torch.cat([one, other], -1))
+
+    torch.manual_seed(0)
+    net = wrap(Halves().eval(), torch.randn(2, 4))
+    assert {path for axis in net.axes for path in axis.hides()} == {"blocks.1"}
+    check_supernet(net, candidates=2)
+
+
+def test_a_layer_that_nobody_listens_to_shrinks_with_what_it_reads() -> None:
+    class Deaf(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enter, self.leave, self.last = nn.Linear(4, 16), nn.Linear(16, 3), Block()
+            self.norm = nn.LayerNorm(16)
+
+        def forward(self, x):
+            x = self.enter(x)
+            self.norm(self.last(x))
+            return self.leave(x)
+
+    torch.manual_seed(0)
+    net = wrap(Deaf().eval(), torch.randn(2, 4))
+    (width,) = (axis for axis in net.axes if isinstance(axis, Width))
+    cut = {(tensor, dim) for tensor, dim, *_ in width.regions(net.anatomy)}
+    assert cut >= {("enter.weight", 0), ("last.up.weight", 1), ("last.down.weight", 0), ("norm.weight", 0)}
+    check_supernet(net, candidates=1)

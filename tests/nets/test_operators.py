@@ -129,6 +129,11 @@ PASS: dict[str, Callable[[Tensor], Tensor]] = {
     "distances": lambda x: (
         x + torch.cdist(x.flatten(2).transpose(1, 2), x.flatten(2).transpose(1, 2)).mean((1, 2))[:, None, None, None]
     ),
+    "put where a mask says": lambda x: (
+        (y := x.flatten(2).transpose(1, 2))
+        .masked_scatter((torch.arange(64) % 3 > 0)[:, None].expand_as(y), y.tanh()[:, :42])
+        .transpose(1, 2)
+    ),
     "another library": lambda x: sine(x),
     "another library, in place": lambda x: (triple(y := x.clone()), y)[1],
 }

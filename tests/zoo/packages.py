@@ -1,4 +1,4 @@
-"""Models of torchvision, timm and transformers, with random weights and as small as they can be configured."""
+"""Models of torchvision, timm, transformers and diffusers, with random weights and as small as can be configured."""
 
 from __future__ import annotations
 
@@ -492,3 +492,47 @@ def clip() -> Made:
     inputs = {"input_ids": words(), "attention_mask": torch.ones(2, 12, dtype=torch.long), **PICTURES}
     made = hugging("CLIPConfig", "CLIPModel", inputs, text_config=text, vision_config=sight, projection_dim=32)
     return only(made, "logits_per_image", "logits_per_text")
+
+
+@packages(14, "*.vision_tower.embeddings.patch_embedding.weight:0", "*.vision_tower.*.layers.[01].mlp.fc1.weight:0",
+          "*.vision_tower.*.layers.[01].self_attn.q_proj.weight:0", "*.multi_modal_projector.linear_1.weight:0",
+          "*.embed_tokens.weight:1", "*.language_model.layers.*.self_attn.[kq]_proj.weight:0",
+          "*.language_model.layers.*.mlp.gate_proj.weight:0", "net.lm_head.weight:1",
+          skips=("net.model.language_model.layers.[12]",))  # fmt: skip
+def llava() -> Made:
+    """A picture's patches among the words; the tower's last layer runs for nobody."""
+    sight = {**PATCHES, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "projection_dim": 32}
+    text = {**SMALL, **NO_MARKS, "vocab_size": 100, "max_position_embeddings": 64, "num_key_value_heads": 2}
+    patches = torch.full((2, 16), 99)
+    inputs = {"input_ids": torch.cat([words(3, size=90), patches, words(5, size=90)], 1), **PICTURES}
+    made = hugging(
+        "LlavaConfig", "LlavaForConditionalGeneration", inputs, image_token_index=99, image_seq_length=16,
+        vision_config={**sight, "model_type": "clip_vision_model"}, text_config={**text, "model_type": "llama"},
+    )  # fmt: skip
+    return only(made, "logits")
+
+
+@packages(40, "*.resnets.*.conv1.weight:0", "*.to_q.weight:0", "*.ff.net.0.proj.weight:0", "*.proj_in.weight:0",
+          "*.time_embedding.linear_1.weight:0",
+          skips=("unet.down_blocks.0.attentions.*", "unet.mid_block.attentions.0", "unet.mid_block.resnets.1",
+                 "unet.up_blocks.1.attentions.[12]"),
+          rigid={"unet.conv_in": "*tied to one another*"})  # fmt: skip
+def stable_diffusion() -> Made:
+    """The U-Net of Stable Diffusion (diffusers): lists of residual and attention blocks that run in turn."""
+    torchvision()
+    library = importlib.import_module("diffusers")
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unet = library.UNet2DConditionModel(
+                sample_size=8, layers_per_block=2, block_out_channels=(32, 64), cross_attention_dim=32,
+                attention_head_dim=8, norm_num_groups=8, up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+                down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            )  # fmt: skip
+
+        def forward(self, sample: Tensor, timestep: Tensor, states: Tensor) -> Tensor:
+            return self.unet(sample, timestep, states, return_dict=False)[0]
+
+    inputs = {"sample": torch.randn(2, 4, 8, 8), "timestep": torch.tensor([3, 500]), "states": torch.randn(2, 6, 32)}
+    return Net(), inputs

@@ -300,7 +300,8 @@ class _Table:
 
     def _storage(self, skipped: tuple[str, ...]) -> list[int]:
         """The storage that each one's content is in: the result of a skipped module is its argument."""
-        same = dict(self._trace.around[path][::-1] for path in skipped)
+        buffers = self._trace.buffers
+        same = {buffers[out]: buffers[into] for into, out in map(self._trace.around.__getitem__, skipped)}
         storage = list(range(len(self._trace.owners)))
         for buffer in same:
             into = buffer

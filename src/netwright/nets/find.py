@@ -230,11 +230,12 @@ def _is_residual(anatomy: Anatomy, trace: Trace, path: str) -> bool:
     if isinstance(module, nn.Sequential | nn.ModuleList) or not any(True for _ in module.parameters()):
         return False
     into, out = trace.around[path]
-    if trace.shapes[trace.owners[into]] != trace.shapes[trace.owners[out]] or into == out:
+    buffers = trace.buffers
+    if trace.shapes[into] != trace.shapes[out] or buffers[into] == buffers[out]:
         return False
     inside = [op for op in trace.ops if op.module == path or op.module.startswith(path + ".")]
     return any(
-        op.name in ("add", "add_") and len(op.reads) == 2 and into in {trace.buffers[t] for t in op.reads}
+        op.name in ("add", "add_") and len(op.reads) == 2 and buffers[into] in {buffers[t] for t in op.reads}
         for op in inside
     )
 

@@ -49,12 +49,12 @@ class Ties:
         for op in trace.ops:
             for position in dict.fromkeys(op.reads):
                 self._readers[position].append(op)
-        live = trace.live()
+        followed, live = trace.live(beside=True), trace.live()
         self.labels.now = len(trace.ops) + 3
         for buffer in trace.inputs:
             self.read(trace.owners[buffer])
         for self.labels.now, op in enumerate(trace.ops, start=1):
-            if self.labels.now - 1 in live:  # of others, only shapes were looked at
+            if self.labels.now - 1 in followed:  # of others, only shapes were looked at
                 self._follow(op)
         self.labels.now = len(trace.ops) + 1
         for position, buffer in enumerate(trace.buffers):
@@ -77,6 +77,8 @@ class Ties:
         cause = int(causes[0])
         if cause == len(self.trace.ops) + 1:
             return "its channels are an output of the network"
+        if cause == len(self.trace.ops) + 2 and not any(position in op.reads for op in self.ops):
+            return "nothing that the network gives depends on it"
         if cause == len(self.trace.ops) + 2:
             return "the example inputs do not reach all of its indices: they count positions or rows, not channels"
         if cause == len(self.trace.ops) + 3:

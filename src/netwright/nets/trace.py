@@ -79,7 +79,7 @@ class Trace:
         owners: for each storage, the position of a tensor that spans it.
         weights: storages of parameters and module buffers.
         inputs, outputs: storages of the network's own.
-        around: module path to the storages of its first tensor argument and result, for modules that ran once.
+        around: module path to its first tensor argument and result, by position, for modules that ran once.
         gives: what such a module would give in the place of its results if it gave on its arguments: the first for
             the first result, and for others the arguments that they are. Modules with other results are not listed.
         names: parameter or buffer to the position of its tensor.
@@ -99,15 +99,19 @@ class Trace:
     gives: dict[str, Gives] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
 
-    def live(self) -> set[int]:
-        """The operators, by their place in :attr:`ops`, that the outputs depend on."""
+    def live(self, beside: bool = False) -> set[int]:
+        """The operators, by their place in :attr:`ops`, that the outputs depend on.
+
+        Args:
+            beside: whether those count too that compute with weights what nobody uses: they must run all the same.
+        """
         wanted = {position for position, buffer in enumerate(self.buffers) if buffer in self.outputs}
+        weights = set(self.names.values()) if beside else set()
         live = set()
         for at in range(len(self.ops) - 1, -1, -1):
             op = self.ops[at]
-            if (
-                op.changes or op.name.endswith("_") or wanted & set(op.writes)
-            ):  # what changes a tensor in place changes its views
+            changes = op.changes or op.name.endswith("_")  # what changes a tensor in place changes its views
+            if changes or wanted & set(op.writes) or weights & set(op.reads):
                 live.add(at)
                 wanted |= set(op.reads)
         return live
@@ -348,8 +352,7 @@ class _Recorder(TorchDispatchMode):
                 if path in self.trace.around:
                     ran_twice.add(path)
                 if into is not None and out is not None:
-                    buffers = self.trace.buffers
-                    self.trace.around[path] = (buffers[self._see(into)], buffers[self._see(out)])
+                    self.trace.around[path] = (self._see(into), self._see(out))
                     with contextlib.suppress(_NotGiven):
                         self.trace.gives[path] = _gives(args, kwargs, output)
 

@@ -91,20 +91,35 @@ class Passed:
     channels: int = 0
 
     def add(self, arguments: Rows, results: Rows) -> None:
-        """Further dimensions, whose channels are numbered anew. A result's may come from several arguments in turn."""
-        if any(p in self.arguments for p in arguments) or any(
-            np.any(row.astype(bool) & self.results[p].astype(bool)) for p, row in results.items() if p in self.results
-        ):
-            raise NotTried(MIXES)
-        for known, more in ((self.arguments, arguments), (self.results, results)):
+        """Further dimensions. Channels that have a number keep it; a result's may come from several arguments in turn.
+
+        Raises :class:`NotTried` where indices would belong to two channels.
+        """
+        most = max(int(row.max()) for row in arguments.values())
+        numbers = np.concatenate([[0], self.channels + 1 + np.arange(most)])
+        several = ((self.arguments, arguments), (self.results, results))
+        for known, more in several:
             for place, row in more.items():
-                known[place] = np.where(row > 0, row + self.channels, known.get(place, 0))
+                both = (row > 0) & (known.get(place, 0) > 0)
+                numbers[row[both]] = known[place][both] if both.any() else 0
+        if len(np.unique(numbers)) <= most:
+            raise NotTried(MIXES)
+        for known, more in several:
+            for place, row in more.items():
+                before = known.get(place, np.zeros(len(row), dtype=np.int64))
+                if np.any((before > 0) & (row > 0) & (before != numbers[row])):
+                    raise NotTried(MIXES)
+                known[place] = np.where(row > 0, numbers[row], before)
         self.why |= {place: SOME for place, row in arguments.items() if not row.all()}
         self.channels = max(int(row.max()) for row in self.arguments.values())
 
 
 class NotTried(Exception):
     """The operator cannot be tried; the message says why, as the end of a sentence about it."""
+
+
+def _untried(error: Exception) -> str:
+    return f"which cannot be tried on noise ({one_line(error)[:100]})"
 
 
 def call_of(op: Op, trace: Trace, used: Callable[[int], bool]) -> tuple[Call, list[int], list[int]]:
@@ -151,6 +166,8 @@ def probe(call: Call, wanted: Collection[Place]) -> Passed:
                 passed.add(*(_together(sample, place) or _connected(sample, place)))
             except NotTried as why:
                 passed.why[place] = str(why)
+            except Exception as error:
+                passed.why[place] = _untried(error)
     return passed
 
 
@@ -191,7 +208,7 @@ class _Sample:
 
     def _start(self) -> None:
         """Noise of a kind that the operator takes."""
-        failed = ""
+        failed: Exception | None = None
         for kind, whole in product((_normal, _positive), (2, 1)):
             self.noise = [
                 [self._tensor(at, kind, change, whole) for at in range(len(self.call.shapes))] for change in (0, 1, -1)
@@ -199,27 +216,23 @@ class _Sample:
             try:
                 self.results = self.run(self.noise[0])
             except Exception as error:  # of an operator that anybody may have written
-                failed = failed or one_line(error)[:100]
+                failed = failed or error
                 continue
             used = [(t, n) for t, n, u in zip(self.results, self.call.results, self.call.used, strict=True) if u]
             if any(tuple(t.shape) != shape for t, shape in used):
                 raise NotTried(DEPENDS)
             if all(_is_finite(t) for t, _ in used) or kind is _positive:
                 return
-        raise NotTried(f"which cannot be tried on noise ({failed})")
+        raise NotTried(_untried(failed) if failed else DEPENDS)
 
     def _tensor(self, at: int, kind: Callable[..., Tensor], change: int, whole: int) -> Tensor:
         shape, dtype = self.call.shapes[at], self.call.dtypes[at]
         known = self.call.values.get(at)
         if dtype.is_floating_point or dtype.is_complex:
             return kind(shape, change).to(dtype)
-        if dtype == torch.bool:
-            return torch.rand(shape) < 0.5
-        if known is None:
-            return torch.randint(0, whole, shape).to(dtype)
-        if not change or not known.numel():
-            return known.clone()
-        return torch.randint(int(known.min()), int(known.max()) + 1, shape).to(dtype)
+        if known is None or not known.numel():
+            return torch.randint(0, 2 if dtype == torch.bool else whole, shape).to(dtype)
+        return torch.randint(int(known.min()), int(known.max()) + 1, shape).to(dtype) if change else known.clone()
 
     def _shorten(self) -> None:
         """Halve other dimensions as often as the operator runs."""
