@@ -46,6 +46,27 @@ def test_quantised(name: str, tmp_path: Path) -> None:
     assert layers.get("u8", 0) + layers.get("i8", 0) > 0
 
 
+@pytest.mark.parametrize("saturates", [True, False])
+def test_weights_are_reduced_where_the_device_saturates(saturates: bool, tmp_path: Path) -> None:
+    pytest.importorskip("nncf", reason="nncf is not installed")
+
+    def trial(files: Any, feeds: Any, expected: Any) -> Any:
+        (got,) = OpenVino().open(files[0], feeds).outputs()
+        assert got.shape == expected[0].shape and np.abs(expected[0]).max() == 255 * 127 * 64
+        return {"ms": [1.0], "errors": [[1e6 if saturates else 0.0]]}
+
+    runtime, found = OpenVino(precision="int8").suited(trial)
+    assert runtime.form == ("u8s7" if saturates else "u8s8") and ("saturates" in found["why"]) == saturates
+    module, inputs = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval(), torch.randn(1, 3, 8, 8)
+    assert runtime.convert(module, inputs, tmp_path / "own.ovir")["quantised"].startswith(runtime.form)
+    assert runtime.warning(tmp_path / "own.ovir", found, trial) == ""
+    OpenVino(precision="int8", form="u8s8").convert(module, inputs, tmp_path / "full.ovir")
+    assert bool(runtime.warning(tmp_path / "full.ovir", found, trial)) == saturates
+    with zipfile.ZipFile(tmp_path / "own.ovir") as archive, zipfile.ZipFile(tmp_path / "full.ovir") as full:
+        own, whole = (np.frombuffer(each.read("model.bin"), np.int8) for each in (archive, full))
+    assert (len(own) == len(whole) and np.array_equal(own, whole)) != saturates
+
+
 def test_nothing_to_quantise_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("nncf", reason="nncf is not installed")
     with pytest.raises(MeasureError, match="nothing"):

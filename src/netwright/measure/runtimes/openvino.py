@@ -7,20 +7,25 @@ import logging
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from ...core.errors import BundleError, MeasureError, MissingExtra, one_line
+from ...core.errors import BundleError, MeasureError, MissingExtra, nearest, one_line
 from ...core.quiet import quiet
-from .base import Feeds, Runtime, Session, in_order
+from .base import Feeds, Runtime, Session, Trial, in_order
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """What is not quantised computes in this; without it the plugin chooses bfloat16 on CPUs that have it."""
+FIXES = {"u8s8": "DISABLE", "u8s7": "ENABLE"}
+"""Forms of 8-bit products, and what nncf calls them: whether the range of weights is reduced."""
+UNKNOWN = "u8s7"
+"""The form for a device that nobody asked: exact on every CPU."""
+DEPTH = 64
 MODEL = "model.xml"
 WEIGHTS = "model.bin"
 
@@ -36,7 +41,11 @@ class OpenVino(Runtime):
         threads: that one inference may use.
         batch: how many inputs are run at once.
         precision: ``float32``, ``bfloat16`` on CPUs that compute it, or ``int8``: quantised by nncf.
+        form: of the 8-bit products: ``u8s8``, which saturates on x86 CPUs without VNNI, or ``u8s7``: the range of
+            weights reduced to 7 bits. Empty: the former where the device computes it exactly.
     """
+
+    form: str = ""
 
     name = "openvino"
     packages = ("openvino",)
@@ -47,12 +56,36 @@ class OpenVino(Runtime):
     beside = (".bin",)
     precisions = ("float32", "bfloat16", "int8")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.form not in ("", *FIXES):
+            raise MeasureError(f"openvino has no form {self.form!r}; {nearest(self.form, FIXES)}")
+        if self.form and self.precision != "int8":
+            raise MeasureError("openvino: form is of 8-bit products; it needs precision=int8")
+
+    def suited(self, trial: Trial) -> tuple[Self, Mapping[str, Any]]:
+        if self.precision != "int8" or find_spec("openvino") is None:  # a file can be measured elsewhere without it
+            return self, {}
+        with TemporaryDirectory(prefix="netwright-") as folder:
+            path = Path(folder) / f"extremes{self.suffix}"
+            feeds, expected = _write_extremes(path)
+            exact = trial([path], feeds, [expected])["errors"][0][0] == 0
+        form = self.form or ("u8s8" if exact else "u8s7")
+        said = "u8s8 is exact on this CPU" if exact else "u8s8 saturates on this CPU"
+        return replace(self, form=form), {"form": form, "why": said, "exact": {"u8s8": exact, "u8s7": True}}
+
+    def warning(self, path: Path, found: Mapping[str, Any], trial: Trial) -> str:
+        if found.get("exact", {}).get("u8s8", True) or _form_of(path) != "u8s8":
+            return ""
+        return (
+            "the file's 8-bit products (u8s8) saturate on this CPU, which has no VNNI: its outputs are wrong here; "
+            "quantise it for this CPU (form=u8s7)"
+        )
+
     def convert(
         self, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] | None = None
     ) -> Mapping[str, Any]:
         self.require()
-        import openvino as ov
-
         from ...formats.quantised import noisy
         from ..convert import feeds_of
 
@@ -65,11 +98,8 @@ class OpenVino(Runtime):
             model.reshape({name: list(value.shape) for name, value in mine.items()})
             if self.precision == "int8":
                 samples = [in_order(names, feeds_of(each), path) for each in calibration or ()] or noisy(mine)
-                model, how["quantised"] = _quantised(model, samples)
-            ov.save_model(model, Path(folder) / MODEL, compress_to_fp16=False)
-            with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-                for name in (MODEL, WEIGHTS):
-                    archive.write(Path(folder) / name, name)
+                model, how["quantised"] = _quantised(model, samples, self.form or UNKNOWN)
+            _pack(model, Path(folder), path, (self.form or UNKNOWN) if self.precision == "int8" else "")
         return how
 
     def open(self, path: Path, feeds: Feeds) -> Session:
@@ -192,7 +222,51 @@ def _converted(network: Any, inputs: Any, folder: Path) -> tuple[Any, str]:
         ) from error
 
 
-def _quantised(model: Any, samples: Sequence[Feeds]) -> tuple[Any, str]:
+def _pack(model: Any, folder: Path, path: Path, form: str) -> None:
+    """Write a model as one file; the form of its 8-bit products, if it has any, is the archive's comment."""
+    import openvino as ov
+
+    ov.save_model(model, folder / MODEL, compress_to_fp16=False)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = form.encode()
+        for name in (MODEL, WEIGHTS):
+            archive.write(folder / name, name)
+
+
+def _form_of(path: Path) -> str:
+    """The form of a file's 8-bit products, as far as it is known."""
+    from ...formats.quantised import may_saturate
+
+    if path.suffix == ".onnx":
+        return "u8s8" if may_saturate(path) else ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment.decode(errors="replace")
+    except (OSError, zipfile.BadZipFile):
+        return ""
+
+
+def _write_extremes(path: Path) -> tuple[Feeds, np.ndarray]:
+    """A product of the largest activations without a sign and weights with one, in float32 until it is compiled; its
+    inputs, and its exact outputs, which float32 holds."""
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    rows, columns = np.full((2, DEPTH), 255, np.float32), np.full((DEPTH, 2), 127, np.float32) * [1, -1]
+
+    def rounded(value: Any, low: float, high: float) -> Any:
+        limits = [ops.constant(np.float32(each)) for each in (low, high)]
+        return ops.fake_quantize(value, *limits, *limits, int(high - low) + 1)
+
+    given = ops.parameter(rows.shape, np.float32, name="input")
+    weights = rounded(ops.constant(columns.astype(np.float32)), -127, 127)
+    product = ops.matmul(rounded(given, 0, 255), weights, False, False)
+    with TemporaryDirectory(prefix="netwright-") as folder:
+        _pack(ov.Model([product], [given], "extremes"), Path(folder), path, "")
+    return {"input": rows}, rows @ columns
+
+
+def _quantised(model: Any, samples: Sequence[Feeds], form: str) -> tuple[Any, str]:
     """The model with 8-bit weights and activations, and what was done in words."""
     if find_spec("nncf") is None:
         raise MissingExtra("nncf", "openvino", "the runtime openvino with precision=int8")
@@ -207,6 +281,9 @@ def _quantised(model: Any, samples: Sequence[Feeds]) -> tuple[Any, str]:
             nncf.Dataset(samples),
             subset_size=len(samples),
             model_type=nncf.ModelType.TRANSFORMER if attends else None,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=getattr(nncf.OverflowFix, FIXES[form])
+            ),
         )
     except Exception as error:  # nncf raises many types
         raise BundleError(f"nncf cannot quantise this network: {one_line(error)[:500]}") from error
@@ -214,7 +291,7 @@ def _quantised(model: Any, samples: Sequence[Feeds]) -> tuple[Any, str]:
     if not done:
         raise MeasureError("openvino: nncf found nothing in this network that it can quantise")
     kind = "with smoothing for transformers" if attends else "for convolutions"
-    return model, f"nncf {kind}, {done} quantisers, ranges of {len(samples)} inputs"
+    return model, f"{form}, nncf {kind}, {done} quantisers, ranges of {len(samples)} inputs"
 
 
 def _read(core: Any, path: Path) -> Any:
