@@ -3,7 +3,7 @@
 First the four forms of 8-bit products of ResNet-56 on this machine: latency, RMS error and agreement with float32
 (PyTorch's), accuracy; and the same with the ranges of noise. Then two bundles by the ordinary job. Of each network that
 is handed back, the manifest's accuracy must be what ONNX Runtime alone finds with the file, to the example, and within
-half a point of float32's. Needs ``cifar10`` and ``weights_cifar10_resnet`` of the shared data, and some three minutes of
+half a point of float32's. Needs ``cifar10`` and ``weights_cifar10_resnet`` of the shared data, and three minutes of
 a quiet core.
 
     python benchmarks/int8_bundle.py --data ../shared/data
