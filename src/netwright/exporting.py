@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from .formats.bundle import FORMATS, Bundle, export, onnx_runner, write_json
 from .given import example_of
 from .measure.quality import proportion
 from .measure.target_quality import TargetAccuracy, job_size
+from .nets.extract import copy_of
 from .nets.inputs import Inputs
 from .nets.recalibrate import Statistics
 from .nets.state import write_atomically
@@ -147,7 +147,7 @@ def _finetuned(job: Job, candidate: Candidate) -> _Finetuned:
     found = {"before": job.validation.of(plain)}
     if wish.epochs == 0:
         return _Finetuned(plain, False, statistics, found)
-    tuned = copy.deepcopy(plain)
+    tuned = copy_of(plain)
     finetune(
         tuned,
         Batches(job.data.train, job.recipe.train.batch_size, shuffle=True, augment=job.data.augment),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -16,6 +15,7 @@ from .core.candidate import Candidate
 from .core.errors import NetError, RecipeError, one_line
 from .core.space import Space
 from .measure.base import Measurer
+from .nets.extract import copy_of
 from .nets.inputs import Inputs, call
 from .nets.supernet import SuperNet
 from .recipe import resolve
@@ -59,8 +59,11 @@ class Foreign:
         if not isinstance(shared, nn.Module):
             raise NetError(f"{what} must give a torch.nn.Module, not a {_kind(shared)}")
         try:
-            network = copy.deepcopy(shared)
-        except Exception as error:  # slices that still hang on the shared weights, or a module's own __deepcopy__
+            tables = (t for m in shared.modules() for t in (vars(m), m._parameters, m._buffers))
+            if any(isinstance(v, torch.Tensor) and not v.is_leaf for table in tables for v in table.values()):
+                raise NetError("some are slices of others")
+            network = copy_of(shared)
+        except NetError as error:
             raise NetError(
                 f"{what} gives a network that cannot be copied; its tensors must be parameters or detached "
                 f"({one_line(error)})"

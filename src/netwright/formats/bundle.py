@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.metadata
 import json
 import platform
@@ -18,7 +17,8 @@ from torch import nn
 from ..core.errors import BundleError, SpaceError, nearest, one_line
 from ..core.space import Space
 from ..nets.batch import Given, batch_dims_of, find_batch_dims
-from ..nets.inputs import Inputs, call, fresh, tensors_in
+from ..nets.extract import copy_of
+from ..nets.inputs import Inputs, call, fresh, shape_of, tensors_in
 from ..nets.isolation import isolated, outputs_of
 from ..nets.noise import other_inputs
 from ..nets.state import sha256, state_of, write_atomically
@@ -79,7 +79,7 @@ def _write_weights(network: nn.Module, _: Inputs, path: Path, __: Sizes, ___: bo
 
 
 def _run_weights(network: nn.Module, path: Path, inputs: Inputs) -> list[np.ndarray]:
-    again = copy.deepcopy(network)
+    again = copy_of(network)
     with torch.no_grad():
         for tensor in state_of(again).values():
             tensor.zero_()
@@ -184,7 +184,7 @@ def export(
 def _told(inputs: Inputs) -> dict[str, Any]:
     """Shapes and types of inputs, by the names that they have in files."""
     return {
-        name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+        name: {"shape": list(shape_of(tensor)), "dtype": str(tensor.dtype).removeprefix("torch.")}
         for name, tensor in zip(input_names(inputs), tensors_in(inputs), strict=True)
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import inspect
 import json
@@ -144,7 +143,9 @@ def _on_cpu(network: Any) -> Any:
     """The network, or a copy of it, with its tensors on the CPU, where all runtimes convert from."""
     if all(t.device.type == "cpu" for t in network.state_dict().values()):
         return network
-    return copy.deepcopy(network).cpu()
+    from ..nets.extract import copy_of
+
+    return copy_of(network).cpu()
 
 
 def folder() -> Path:

@@ -13,9 +13,9 @@ from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
+from .inputs import is_dense
 from .reach import Reach, contents, global_names, is_foreign
 
 CONTAINERS = (dict, list, set, deque, CellType, np.ndarray)
@@ -35,7 +35,7 @@ class Copier:
         self._globals: dict[int, dict[str, Any]] = {}
         self._original: list[tuple[FunctionType, FunctionType]] = []
         for tensor in (v for v in (self._reach.own | self._reach.held).values() if isinstance(v, Tensor)):
-            if not tensor.is_leaf or tensor.layout is not torch.strided or tensor.is_nested or tensor.is_inference():
+            if not tensor.is_leaf or not is_dense(tensor) or tensor.is_inference():
                 memo.setdefault(id(tensor), tensor.detach().clone())  # deepcopy refuses or keeps what these hang on
         functions = [f for f in self._reach.functions() if not is_foreign(f) and self._is_copied(f)]
         if functions:

@@ -246,13 +246,17 @@ class _Table:
     ) -> None:
         self._trace, self._effects, self._hides, self._whole = trace, effects, hides, whole
         self._full = _padded(trace.shapes)
-        self._terms = [(i, term) for i, op in enumerate(trace.ops) for term in _macs_terms(op, trace.shapes)]
+        # How many products one with a sparse or nested tensor is, its entries say, not its sizes.
+        sparse = {i for i, op in enumerate(trace.ops) if _multiplies(op) and trace.sparse.intersection(op.reads)}
+        dense = [(i, op) for i, op in enumerate(trace.ops) if i not in sparse]
+        self._terms = [(i, term) for i, op in dense for term in _macs_terms(op, trace.shapes)]
         moved = [(i, tensor) for i, op in enumerate(trace.ops) for tensor in _moved(op, trace.buffers)]
         self._movers, self._moved = np.array(moved, dtype=np.int64).reshape(-1, 2).T
         self._buffers, self._owners = np.array(trace.buffers, dtype=np.int64), np.array(trace.owners, dtype=np.int64)
         self._itemsize = np.array(trace.itemsize, dtype=np.int64)[self._buffers]
         # What the operators of another library compute, nobody knows.
-        self._uncounted = tuple(sorted({op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY or "." in op.name}))
+        unknown = {op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY or "." in op.name}
+        self._uncounted = tuple(sorted(unknown | {f"{trace.ops[i].name} of a sparse or nested tensor" for i in sparse}))
 
     def parameters(self, candidate: Candidate, anatomy: Anatomy, sizes: Mapping[str, int]) -> tuple[int, int]:
         """Elements and bytes of the parameters, of which ``sizes`` has the bytes of an element."""
@@ -342,6 +346,10 @@ class _Table:
             live += step
             peak = max(peak, live)
         return peak
+
+
+def _multiplies(op: Op) -> bool:
+    return op.name in PRODUCTS or any(word in op.name for word in ("_sparse", "linear", "matmul", "attention"))
 
 
 def _macs_terms(op: Op, shapes: list[tuple[int, ...]]) -> list[list[tuple[int, int]]]:

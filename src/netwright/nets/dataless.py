@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .inputs import tensors_in
+from .inputs import is_dense, shape_of, tensors_in
 
 FORMS = 50_000
 """Forms that are kept at most: a search traces thousands of candidates, each of sizes of its own."""
@@ -70,9 +70,16 @@ class Dataless(TorchDispatchMode):
         return result
 
 
+def without_data(tensor: Tensor) -> Tensor:
+    """A tensor of the same form without data; a dense one for a sparse one, of which operators know no forms."""
+    if is_dense(tensor):
+        return torch.empty_like(tensor, device="meta")
+    return torch.empty(shape_of(tensor), dtype=tensor.dtype, device="meta")
+
+
 def _without_data(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value if value.is_meta else torch.empty_like(value, device="meta")
+        return value if value.is_meta else without_data(value)
     if isinstance(value, dict):
         return {key: _without_data(part) for key, part in value.items()}
     return type(value)(_without_data(part) for part in value) if isinstance(value, tuple | list) else value

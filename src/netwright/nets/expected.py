@@ -13,7 +13,7 @@ import numpy as np
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .cut import Cut
-from .inputs import tensors_in
+from .inputs import shape_of, tensors_in
 from .labels import RIGID
 from .ties import Ties
 from .trace import Op, op_name
@@ -150,7 +150,7 @@ class Watcher(TorchDispatchMode):
             return result
         op, shapes = self._expected[self.seen - 1]
         for tensor, shape in zip(tensors_in(result), shapes, strict=False):
-            now = tuple(tensor.shape)
+            now = shape_of(tensor)
             if shape is None:
                 continue
             if len(shape) != len(now) or any(n is not None and n != m for n, m in zip(shape, now, strict=True)):

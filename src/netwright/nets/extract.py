@@ -12,13 +12,32 @@ from torch import Tensor, nn
 from ..core.errors import NetError, one_line
 from .closures import Copier
 from .cut import HOOKS, Anatomy, Cut, stand_in
+from .inputs import is_dense
 from .places import replaced
 
 
 def copied(name: str, piece: Tensor) -> Tensor:
     """A slice as a tensor of its own, in torch's default layout (exporters write slower graphs for others)."""
-    dense = piece.layout is torch.strided and not piece.is_nested
-    return piece.detach().clone(memory_format=torch.contiguous_format if dense else torch.preserve_format)
+    return piece.detach().clone(memory_format=torch.contiguous_format) if is_dense(piece) else piece.detach().clone()
+
+
+def copy_of(network: nn.Module) -> nn.Module:
+    """A copy of a network that shares nothing with it: hooks and other functions write into what is the copy's own.
+
+    Raises :class:`NetError` for a network that cannot be copied.
+    """
+    with torch.inference_mode(False):
+        return _copied(Copier(network, {}))
+
+
+def _copied(copier: Copier) -> nn.Module:
+    try:
+        return copier.copy()
+    except Exception as error:
+        raise NetError(
+            f"the network cannot be copied: {one_line(error)}; keep what cannot be copied (locks, files) out of the "
+            "module's attributes"
+        ) from error
 
 
 def _like(whole: Tensor, piece: Tensor) -> Tensor:
@@ -59,15 +78,9 @@ def extract(anatomy: Anatomy, cut: Cut, part: Callable[[str, Tensor], Tensor] = 
             made = vars(modules[path]).get(own)  # before the network has run, the attribute would be the whole one's
             if isinstance(made, Tensor) and source in cut.keep and source not in cut.make:
                 memo[id(made)] = copied(own, cut.part(source, {source: made}.__getitem__))
-    try:
-        network = Copier(anatomy.root, memo).copy()
-        for other in skipped.values():
-            vars(other).update((name, copy.deepcopy(vars(other)[name], memo)) for name in HOOKS)
-    except Exception as error:
-        raise NetError(
-            f"the network cannot be copied: {one_line(error)}; keep what cannot be copied (locks, files) out of the "
-            "module's attributes"
-        ) from error
+    network = _copied(Copier(anatomy.root, memo))
+    for other in skipped.values():
+        vars(other).update((name, copy.deepcopy(vars(other)[name], memo)) for name in HOOKS)
     _check_pieces(anatomy, cut, memo, network)
     for name in cut.absent:
         for path in anatomy.owners[name]:

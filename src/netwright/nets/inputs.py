@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ..core.errors import NetError, one_line
 
@@ -128,16 +129,60 @@ def fresh(value: Any) -> Any:
         return _copied(value, {id(t): _own(t) for t in tensors_in(value)})
 
 
+def is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor is neither sparse nor nested."""
+    return tensor.layout is torch.strided and not tensor.is_nested
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """A tensor's shape; of a nested one, that of the dense one that its parts would be padded to."""
+    if not tensor.is_nested:
+        return tuple(tensor.shape)
+    with _disable_current_modes():
+        if tensor.layout is torch.strided:
+            return (tensor.size(0), *(int(n) for n in tensor._nested_tensor_size().amax(0)))
+        offsets: Tensor = tensor.offsets()  # type: ignore[attr-defined]
+        longest = 1 if offsets.is_meta else int(offsets.diff().max())
+        return tuple(n if type(n) is int else longest for n in tensor.shape)
+
+
 def entries(tensor: Tensor) -> Tensor:
     """What a tensor holds, as a dense tensor: of a sparse or nested one, the entries that it stores."""
     if tensor.layout is torch.sparse_coo:
         return tensor.detach()._values()
-    return tensor.detach() if tensor.layout is torch.strided and not tensor.is_nested else tensor.detach().values()
+    return tensor.detach() if is_dense(tensor) else tensor.detach().values()
+
+
+def parts_of(tensor: Tensor) -> dict[str, Tensor]:
+    """The dense tensors that a sparse tensor is made of, by their names as arguments of :func:`sparse_of`."""
+    tensor = tensor.detach()
+    if tensor.layout is torch.sparse_coo:
+        return {"indices": tensor._indices(), "values": tensor._values()}
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        indices = tensor.crow_indices(), tensor.col_indices()
+    else:
+        indices = tensor.ccol_indices(), tensor.row_indices()
+    return {"compressed_indices": indices[0], "plain_indices": indices[1], "values": tensor.values()}
+
+
+def sparse_of(parts: Mapping[str, Any], like: Tensor) -> Tensor:
+    """The sparse tensor of the layout and shape of another one that is made of these parts."""
+    if like.layout is torch.sparse_coo:
+        coalesced = like.is_coalesced()
+        return torch.sparse_coo_tensor(**parts, size=like.shape, is_coalesced=coalesced, check_invariants=True)
+    return torch.sparse_compressed_tensor(**parts, size=like.shape, layout=like.layout, check_invariants=True)
+
+
+def put(tensor: Tensor, values: Tensor) -> None:
+    """Copy values into a tensor of the same shape; a sparse one stores other entries then."""
+    if not is_dense(tensor) and not tensor.is_nested:
+        tensor.resize_as_sparse_(values)
+    tensor.copy_(values)
 
 
 def with_entries(tensor: Tensor, values: Tensor) -> Tensor:
     """A copy of a tensor of the same layout that stores other entries."""
-    if tensor.layout is torch.strided and not tensor.is_nested:
+    if is_dense(tensor):
         return values
     copy = tensor.detach().to(values.dtype, copy=True)
     entries(copy).copy_(values)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .inputs import Inputs, call, entries, fresh, slots_of, tensors_in
+from .inputs import Inputs, call, entries, fresh, is_dense, put, shape_of, slots_of, tensors_in
 from .reach import Reach, contents, is_foreign
 
 MISSING: Any = object()
@@ -202,8 +202,7 @@ def _cache(function: Any) -> Callable[[], None]:
 
 def _version(tensor: Tensor) -> tuple[int, int]:
     """Another one after a change that PyTorch notices."""
-    dense = tensor.layout is torch.strided and not tensor.is_nested
-    return (-1 if tensor.is_inference() else tensor._version), (tensor.data_ptr() if dense else 0)
+    return (-1 if tensor.is_inference() else tensor._version), (tensor.data_ptr() if is_dense(tensor) else 0)
 
 
 def _saved(tensor: Tensor) -> tuple[tuple[int, int], Tensor]:
@@ -212,17 +211,17 @@ def _saved(tensor: Tensor) -> tuple[tuple[int, int], Tensor]:
 
 
 def _equal(tensor: Tensor, saved: Tensor) -> bool:
-    if tensor.shape != saved.shape or tensor.dtype != saved.dtype:
+    if shape_of(tensor) != shape_of(saved) or tensor.dtype != saved.dtype:
         return False
-    return torch.equal(entries(tensor), entries(saved)) if tensor.layout is torch.strided else False
+    return torch.equal(entries(tensor), entries(saved)) if is_dense(tensor) or tensor.is_nested else False
 
 
 def _restore(tensor: Tensor, saved: Tensor) -> None:
     with torch.inference_mode(tensor.is_inference()), torch.no_grad():
-        if tensor.shape != saved.shape or tensor.dtype != saved.dtype or tensor.device != saved.device:
+        if shape_of(tensor) != shape_of(saved) or tensor.dtype != saved.dtype or tensor.device != saved.device:
             tensor.data = saved
         else:
-            tensor.copy_(saved)
+            put(tensor, saved)
 
 
 def _numpy_generator(value: Any) -> bool:

@@ -20,8 +20,8 @@ def resized(inputs: Inputs, lengths: Lengths) -> Inputs:
 
     def changed(tensor: Tensor) -> Tensor:
         at = next(count)
-        for dim in range(tensor.dim()):
-            size = lengths.get((at, dim), tensor.shape[dim])
+        for dim in (dim for dim in range(tensor.dim()) if (at, dim) in lengths):
+            size = lengths[at, dim]
             if size != tensor.shape[dim]:
                 times = -(-size // tensor.shape[dim])
                 tensor = torch.cat([tensor] * times, dim).narrow(dim, 0, size)

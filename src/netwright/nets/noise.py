@@ -278,6 +278,8 @@ def apart(before: Sequence[Tensor], now: Sequence[Tensor]) -> float:
 def _change(before: Tensor, now: Tensor) -> float:
     if before.shape != now.shape:
         return float("inf")
+    if before.is_complex():
+        before, now = torch.view_as_real(before), torch.view_as_real(now)
     if not before.is_floating_point() or not before.numel():
         return 0.0 if torch.equal(before, now) else float("inf")
     change = (before - now).abs().masked_fill(before == now, 0.0).max()  # infinities are no distance apart

@@ -17,7 +17,7 @@ from ..core.units import show
 from .axes import Axis
 from .count import Counts
 from .cut import Anatomy
-from .inputs import Inputs, tensors_in
+from .inputs import Inputs, shape_of, tensors_in
 from .layers import CONVOLUTIONS, TRANSPOSED, is_transposed_linear
 
 Dimension = tuple[str, int]
@@ -74,7 +74,7 @@ def shapes_of(inputs: Inputs) -> str:
     """The names and shapes of example inputs: ``input_ids (1, 128)``."""
     named = inputs.items() if isinstance(inputs, Mapping) else [("", inputs)]
     return ", ".join(
-        " ".join(filter(None, (str(name), *(str(tuple(t.shape)) for t in tensors_in(value)))))
+        " ".join(filter(None, (str(name), *(str(shape_of(t)) for t in tensors_in(value)))))
         for name, value in named
         if any(True for _ in tensors_in(value))
     )

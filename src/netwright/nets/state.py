@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..core.errors import CheckpointError, one_line
+from .inputs import is_dense, parts_of, put, sparse_of
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -36,9 +37,27 @@ def sha256(path: Path) -> str:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
     """Tensors, and JSON values in the header of the same file."""
-    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _dense(tensors).items()}
     # One entry alone: safetensors writes several in an order that differs from run to run.
     write_atomically(path, save(whole, {"netwright": json.dumps({**(meta or {}), "sha256": _digest(whole)})}))
+
+
+def _dense(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with the parts of sparse ones in their places: ``adj.indices`` and ``adj.values`` for ``adj``."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        found |= {name: tensor} if is_dense(tensor) else {f"{name}.{k}": v for k, v in parts_of(tensor).items()}
+    return found
+
+
+def _sparse(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with the parts of those that are sparse in ``own`` put together."""
+    found = dict(tensors)
+    for name, tensor in own.items():
+        parts = {} if is_dense(tensor) else {part: found.pop(f"{name}.{part}", None) for part in parts_of(tensor)}
+        if parts and all(part is not None for part in parts.values()):
+            found[name] = sparse_of({part: value for part, value in parts.items() if value is not None}, tensor)
+    return found
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
@@ -86,6 +105,7 @@ def load_state(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
 
     Raises :class:`CheckpointError` that tells all that is missing, of another shape or kind, or too much.
     """
+    tensors = _sparse(tensors, state_of(network))
     # Counts of batches are of no use to a trained network, and many published weights lack them.
     own = {k: v for k, v in state_of(network).items() if k in tensors or not k.endswith("num_batches_tracked")}
     missing = [f"{k} {_shape(v)}" for k, v in own.items() if k not in tensors]
@@ -102,7 +122,7 @@ def load_state(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
         raise CheckpointError(f"{source} belongs to another network: {'; '.join(told)}")
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(tensors[name])
+            put(tensor, tensors[name])
 
 
 def _shape(tensor: Tensor) -> str:

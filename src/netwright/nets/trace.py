@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.errors import NetError, one_line
 from .cut import Anatomy, Cut, Gives, applied
-from .dataless import Dataless
+from .dataless import Dataless, without_data
 from .extract import copied, extract
-from .inputs import Inputs, call, each_tensor, fresh, tensors_in
+from .inputs import Inputs, call, each_tensor, fresh, is_dense, shape_of, tensors_in
 from .isolation import State
 from .lengths import Lengths, resized
 from .reach import Reach
@@ -78,6 +78,7 @@ class Trace:
         itemsize: for each storage, bytes of an element.
         owners: for each storage, the position of a tensor that spans it.
         weights: storages of parameters and module buffers.
+        sparse: of the tensors, those that are sparse or nested.
         inputs, outputs: storages of the network's own.
         around: module path to its first tensor argument and result, by position, for modules that ran once.
         gives: what such a module would give in the place of its results if it gave on its arguments: the first for
@@ -93,6 +94,7 @@ class Trace:
     itemsize: list[int] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
     weights: set[int] = field(default_factory=set)
+    sparse: set[int] = field(default_factory=set)
     inputs: set[int] = field(default_factory=set)
     outputs: set[int] = field(default_factory=set)
     around: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -168,7 +170,7 @@ class Tracer:
         check_tensors(anatomy, example_inputs)
 
         def empty(_: str, tensor: Tensor) -> Tensor:
-            return torch.empty_like(tensor, device="meta")
+            return without_data(tensor)
 
         def with_buffers(name: str, tensor: Tensor) -> Tensor:
             # Buffers may hold positions or masks, which decide what happens.
@@ -217,7 +219,7 @@ class Tracer:
             for context in (kept, torch.no_grad(), off, applied(self._anatomy, cut), self._mode, watcher):
                 if context is not None:
                     stack.enter_context(context)
-            return [tuple(t.shape) for t in tensors_in(call(self._twin, inputs))]
+            return [shape_of(t) for t in tensors_in(call(self._twin, inputs))]
 
     def run(self, cut: Cut, training: bool = False) -> Trace:
         """The trace of the sub-network. Raises :class:`NetError` where the network raises."""
@@ -317,17 +319,22 @@ class _Recorder(TorchDispatchMode):
             return known
         trace, position = self.trace, len(self.trace.shapes)
         self._alive.append(tensor)
-        place = tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+        place: tuple[Any, ...] = (id(tensor),)  # sparse tensors have no storage
+        if is_dense(tensor):
+            storage = tensor.untyped_storage()._cdata
+            place = storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
         known = self._places.setdefault(place, position)
         if not new and known != position:
             self._tensors[id(tensor)] = known
             return known
         self._tensors[id(tensor)] = position
-        trace.shapes.append(tuple(tensor.shape))
+        trace.shapes.append(shape_of(tensor))
         trace.dtypes.append(tensor.dtype)
         if not (tensor.is_meta or tensor.is_floating_point() or tensor.is_complex()):
             trace.values[position] = tensor
         storage = self._storages.setdefault(place[0], len(self._storages))
+        if not is_dense(tensor):
+            trace.sparse.add(position)
         trace.buffers.append(storage)
         if storage == len(trace.owners):
             trace.owners.append(position)

@@ -20,9 +20,10 @@ from ..core.errors import NetError, one_line
 from ..formats.bundle import export, load
 from ..nets.axes import Axis, Width
 from ..nets.cut import Cut, Draft
-from ..nets.inputs import Inputs, call, each_tensor, evaluating, tensors_in
+from ..nets.inputs import Inputs, call, each_tensor, evaluating, fresh, shape_of, tensors_in
+from ..nets.isolation import isolated, outputs_of
 from ..nets.layers import attributes
-from ..nets.noise import untied
+from ..nets.noise import apart, other_inputs, untied
 from ..nets.supernet import SuperNet
 
 
@@ -70,9 +71,15 @@ def _check(
     tolerance: float,
 ) -> None:
     before = {k: v.detach().clone() for k, v in net.module.state_dict().items()}
-    whole = _run(net.module, inputs)
+    _run(net.module, inputs)
+    several = [inputs, other_inputs(net.module, inputs)]  # of one, a network that always gives the same would pass
+    whole = [_run(net.module, each) for each in several]
+    twin = net.extract(net.largest)
     with net.active(net.largest) as module:
-        _same(_run(module, inputs, "the largest"), whole, tolerance, "the largest sub-network and the network itself")
+        for each, wanted in zip(several, whole, strict=True):
+            what = "the largest sub-network"
+            _same(_run(module, each, what), wanted, tolerance, f"{what}, active, and the network itself")
+            _same(_run(twin, each, what), wanted, tolerance, f"{what}, extracted, and the network itself")
     for name, change in untied(net.anatomy, _inner_widths(net), net.example_inputs).items():
         raise AssertionError(
             f"the tie of {name} is wrong or incomplete: permuting its channels changes the output by {change:.1g} "
@@ -81,10 +88,11 @@ def _check(
     for candidate in candidates:
         _check_drops(net, candidate)
         network = net.extract(candidate)
-        out = _run(network, inputs, f"{candidate}: extracted, it")
-        with net.active(candidate) as module:
-            active = _run(module, inputs, f"{candidate}: active, it")
-        _same(active, out, tolerance, f"{candidate}: active and extracted")
+        for each in reversed(several):
+            out = _run(network, each, f"{candidate}: extracted, it")
+            with net.active(candidate) as module:
+                active = _run(module, each, f"{candidate}: active, it")
+            _same(active, out, tolerance, f"{candidate}: active and extracted")
         _check_attributes(net, candidate, network)
         _check_counts(net, candidate, network)
         if trains and any(p.requires_grad for p in network.parameters()):
@@ -97,8 +105,8 @@ def _check(
                 assert size <= own + 4096 + 200 * len(network.state_dict()), f"{candidate}: its file is {size} bytes"
                 _same(_run(load(folder, net), inputs), out, tolerance, f"{candidate}: extracted and reloaded")
     for name, tensor in net.module.state_dict().items():
-        assert torch.equal(tensor, before[name]), f"{name} has changed although nobody trained"
-    _same(_run(net.module, inputs), whole, 0.0, "the network before and after")
+        assert apart([before[name]], [tensor]) == 0, f"{name} has changed although nobody trained"
+    _same(_run(net.module, inputs), whole[0], 0.0, "the network before and after")
 
 
 def check_axis(module: nn.Module, axis: Axis, example_inputs: Inputs, *, tolerance: float = 1e-5) -> None:
@@ -145,8 +153,7 @@ def _several(inputs: Inputs) -> Iterator[Inputs]:
 
 def _run(network: nn.Module, inputs: Inputs, what: str = "the network") -> list[Tensor]:
     try:
-        with torch.no_grad():
-            return list(tensors_in(call(network, inputs)))
+        return outputs_of(network, inputs)
     except Exception as error:
         raise AssertionError(f"{what} raises: {one_line(error)}") from error
 
@@ -154,10 +161,9 @@ def _run(network: nn.Module, inputs: Inputs, what: str = "the network") -> list[
 def _same(found: list[Tensor], wanted: list[Tensor], tolerance: float, what: str) -> None:
     assert len(found) == len(wanted), f"{what}: {len(found)} and {len(wanted)} outputs"
     for a, b in zip(found, wanted, strict=True):
-        assert a.shape == b.shape, f"{what}: outputs of shape {tuple(a.shape)} and {tuple(b.shape)}"
-        scale = float(b.abs().max()) if b.numel() else 0.0
-        apart = float((a.double() - b.double()).abs().max()) if b.numel() else 0.0
-        assert apart <= tolerance * max(scale, 1e-12), f"{what} differ by {apart:.2g} at a scale of {scale:.2g}"
+        assert shape_of(a) == shape_of(b), f"{what}: outputs of shape {shape_of(a)} and {shape_of(b)}"
+        change = apart([b], [a])
+        assert change <= tolerance, f"{what} differ by {change:.2g} of the largest output"
 
 
 def _inner_widths(net: SuperNet) -> list[Width]:
@@ -251,12 +257,12 @@ def _check_trains(net: SuperNet, candidate: Candidate, inputs: Inputs) -> None:
         for w in wholes:
             w.grad = None
         with net.active(candidate) as module:
-            _loss(module, inputs).backward()
+            _learn(module, inputs)
         norms.append(_size(w.grad for w in wholes))
     finally:
         for w, gradient in zip(wholes, before, strict=True):
             w.grad = gradient
-    _loss(network, inputs).backward()
+    _learn(network, inputs)
     norms.append(
         math.sqrt(sum(float(p.grad.double().square().sum()) for p in network.parameters() if p.grad is not None))
     )
@@ -271,8 +277,10 @@ def _size(gradients: Iterable[Tensor | None]) -> float:
     return math.sqrt(sum(float(g.double().square().sum()) for g in gradients if g is not None))
 
 
-def _loss(network: nn.Module, inputs: Inputs) -> Tensor:
-    floating = [t for t in tensors_in(call(network, inputs)) if t.is_floating_point()]
-    if not floating:
-        raise NetError("the network gives no floating-point output to learn from")
-    return torch.stack([t.float().square().mean() for t in floating]).sum()
+def _learn(network: nn.Module, inputs: Inputs) -> None:
+    """Compute gradients of the mean square of the outputs."""
+    with isolated(network):
+        learned = [t for t in tensors_in(call(network, fresh(inputs))) if t.requires_grad]
+        if not learned:
+            raise NetError("the network gives no floating-point output to learn from")
+        torch.stack([t.abs().float().square().mean() for t in learned]).sum().backward()

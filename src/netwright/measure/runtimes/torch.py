@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 import subprocess
@@ -71,12 +70,14 @@ class Torch(Runtime):
     ) -> Mapping[str, Any]:
         import torch
 
+        from ...nets.extract import copy_of
+
         how: dict[str, Any] = {"exporter": "torch.export"}
         # The network may live on a device; the file is written for the one that it is to run on.
         place = self.device if self.compile == "aot" else "cpu"
         if place == "cuda":
             self._require_cuda()
-        network, tensors = positional(copy.deepcopy(network).to(place), inputs)
+        network, tensors = positional(copy_of(network).to(place), inputs)
         tensors = tuple(t.to(place) for t in tensors)
         if self.precision == "bfloat16":
             network.to(torch.bfloat16)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import one_line
-from ..inputs import tensors_in
+from ..inputs import is_dense, tensors_in
 from ..labels import Labels
 from ..trace import Op, Ref, Trace, changed_beside
 from .base import FIXES, MIXES, PLACES
@@ -218,6 +218,8 @@ class _Sample:
             except Exception as error:  # of an operator that anybody may have written
                 failed = failed or error
                 continue
+            if not all(map(is_dense, self.results)):
+                raise NotTried("which gives a sparse tensor")
             used = [(t, n) for t, n, u in zip(self.results, self.call.results, self.call.used, strict=True) if u]
             if any(tuple(t.shape) != shape for t, shape in used):
                 raise NotTried(DEPENDS)
