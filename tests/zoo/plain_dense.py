@@ -169,7 +169,7 @@ class Detect(nn.Module):
        "psa.m.*.attn.qkv.conv.weight:[01]", "psa.m.*.ffn.0.conv.weight:0", "detect.cv2.*.[01].conv.weight:0",
        "detect.cv3.*.*.*.conv.weight:0", "detect.cv[23].*.2.weight:1",
        skips=("psa.m.1", "deep.1.m.0.m.1", "lower.m.0.m.1"),
-       rigid={"detect.dfl.conv": "*operator view*fixes their number"})  # fmt: skip
+       rigid={"detect.dfl.conv": "*operator view*fixes their number*"})  # fmt: skip
 def yolo11() -> Made:
     """Like YOLO11: C3k2, SPPF, C2PSA, a pyramid up and down, a head with DFL and anchors; two levels of it."""
 

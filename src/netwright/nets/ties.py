@@ -79,6 +79,8 @@ class Ties:
             return "its channels are an output of the network"
         if cause == len(self.trace.ops) + 2 and not any(position in op.reads for op in self.ops):
             return "nothing that the network gives depends on it"
+        if cause == len(self.trace.ops) + 2 and len(causes) == 1:
+            return "there is one of it"
         if cause == len(self.trace.ops) + 2:
             return "the example inputs do not reach all of its indices: they count positions or rows, not channels"
         if cause == len(self.trace.ops) + 3:
