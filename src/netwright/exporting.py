@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from .core.candidate import Candidate
+from .core.limits import explain
 from .core.metric import Measurement
 from .core.record import Record
 from .formats.bundle import FORMATS, Bundle, export, onnx_runner, write_json
@@ -64,9 +65,13 @@ def export_network(job: Job, record: Record) -> Path:
         judged = {"accuracy": tuned.accuracies["after" if tuned.kept else "before"]} if tuned.accuracies else {}
         if judged and isinstance(job.quality, TargetAccuracy):
             judged = {"accuracy": job.quality.of_file(file, network, example), FLOAT32: judged["accuracy"]}
+        beyond = explain(job.study.limits, {**record.measurements, **found})
+        if beyond:
+            job.watch.stage(f"{record.id}, as handed back, does not keep a limit: {beyond}")
         return {
             "id": record.id,
             "role": _UNGIVEN,
+            **({"beyond_limits": beyond} if beyond else {}),
             "candidate": dict(record.candidate),
             "status": record.status,
             "measurements": {name: m.to_json() for name, m in record.measurements.items()},
