@@ -87,8 +87,8 @@ class State:
     def kept(self) -> Iterator[None]:
         """What runs change is put back when the block is left.
 
-        The first block finds out which tensors change without PyTorch's noticing it (by ``.data``), and takes longer.
-        Parameters that do not change in it are taken to stay as they are in later ones.
+        The first block finds out which parameters change without PyTorch's noticing it (by ``.data``), and takes
+        longer. Those that do not change in it are taken to stay as they are in later ones.
         """
         saved = [_saved(tensor) for tensor in self._tensors]
         others = [_get(value) for value in self._others]
@@ -110,7 +110,9 @@ class State:
                 _restore(self._tensors[at], saved[at][1])
             if first:
                 at_work = [at for at, t in enumerate(self._tensors) if at in changed or not isinstance(t, nn.Parameter)]
-                self._silent = [i for i, at in enumerate(at_work) if at in silent]
+                # A batch norm changes its statistics silently, and in training mode only.
+                alone = [at in silent or not isinstance(self._tensors[at], nn.Parameter) for at in at_work]
+                self._silent = [i for i, yes in enumerate(alone) if yes]
                 self._tensors = [self._tensors[at] for at in at_work]
             for value, before in zip(self._others, others, strict=True):
                 _set(value, before)

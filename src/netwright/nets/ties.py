@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .labels import Labels
-from .rules import FIXES, REASONS, RULES, Rows
+from .rules import FIXES, REASONS, RULES, Rows, plain
 from .rules.probe import Call, Passed, Place, call_of, probe
 from .trace import Op, Ref, Trace
 
@@ -89,7 +89,7 @@ class Ties:
         cause, reason = given.get(cause, (cause, None))
         op = self.trace.ops[cause - 1]
         place = f" in {op.module}" if op.module else ""
-        return f"its channels meet the operator {op.name}{place}, {reason or REASONS.get(_plain(op), FIXES)}"
+        return f"its channels meet the operator {op.name}{place}, {reason or REASONS.get(plain(op), FIXES)}"
 
     def is_used(self, position: int) -> bool:
         """Whether an operator reads a tensor, or the network gives it."""
@@ -109,7 +109,7 @@ class Ties:
     # -- operators ---------------------------------------------------------------------------------------------
 
     def _follow(self, op: Op) -> None:
-        rule = RULES.get(_plain(op))
+        rule = RULES.get(plain(op))
         result = rule(self, op) if rule else None
         if result is None:
             self._try(op)
@@ -329,8 +329,3 @@ class Ties:
             gone = {d % rank for d in ((named,) if isinstance(named, int) else named)}
             order = [d for d in order if not (d in gone and self.trace.shapes[op.args[0].position][d] == 1)]
         return order.index(dim) if dim in order else None
-
-
-def _plain(op: Op) -> str:
-    """An operator's name without the mark of the in-place variant."""
-    return op.name if op.name.startswith("__") else op.name.removesuffix("_")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatch
+from typing import Any
 
 from torch import nn
 
@@ -15,6 +16,7 @@ from .find import causes, depths, kernels, widths
 from .inputs import Inputs
 from .noise import repeats
 from .proof import Proof
+from .rules import RULES, plain
 from .supernet import SuperNet
 from .ties import Ties
 from .trace import Trace, Tracer
@@ -106,12 +108,23 @@ def _several(argument: str, given: Iterable[str]) -> tuple[str, ...]:
 
 
 def _learning(tracer: Tracer, trace: Trace, anatomy: Anatomy) -> Trace | None:
-    """The trace in training mode, where parts of the network run in that mode only."""
-    idle = trace.idle() & anatomy.parameters.keys()
-    if not idle:
-        return None
+    """The trace in training mode, where the network then does something else: other operators, or with other tensors.
+
+    What works index by index (dropout) and counts of batches do not matter.
+    """
     try:
         learning = tracer.run(Cut(), training=True)
     except NetError:  # a network need not run in training mode on one example
         return None
-    return learning if idle - learning.idle() else None
+    new = {name for name in trace.idle() - learning.idle() if anatomy.shapes[name]}
+    return learning if new or _doings(learning) != _doings(trace) else None
+
+
+def _doings(trace: Trace) -> list[tuple[Any, list[tuple[int, ...]]]]:
+    """What the operators do that do not work index by index, and the shapes of their results."""
+    found = []
+    for op in (trace.ops[at] for at in sorted(trace.live())):
+        rule = RULES.get(plain(op))
+        if rule is not RULES["add"]:
+            found.append((rule or op.name, [trace.shapes[position] for position in op.writes[:1]]))
+    return found

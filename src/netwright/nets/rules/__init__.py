@@ -4,6 +4,6 @@ A rule may be incomplete without doing harm: see :mod:`netwright.nets.ties`.
 """
 
 from . import arrange, compute
-from .base import FIXES, REASONS, RULES, Rows, rule
+from .base import FIXES, REASONS, RULES, Rows, plain, rule
 
-__all__ = ["FIXES", "REASONS", "RULES", "Rows", "arrange", "compute", "rule"]
+__all__ = ["FIXES", "REASONS", "RULES", "Rows", "arrange", "compute", "plain", "rule"]

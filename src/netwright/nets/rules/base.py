@@ -29,6 +29,11 @@ REASONS: dict[str, str] = {}
 """Why what such an operator makes rigid is so, by its name: one of the above."""
 
 
+def plain(op: Op) -> str:
+    """An operator's name without the mark of the in-place variant."""
+    return op.name if op.name.startswith("__") else op.name.removesuffix("_")
+
+
 def rule(*names: str, because: str = FIXES) -> Callable[[Rule], Rule]:
     """Make a function the rule of some operators.
 

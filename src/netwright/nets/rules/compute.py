@@ -19,7 +19,8 @@ ELEMENTWISE = frozenset(
     rsqrt neg abs erf mish elu leaky_relu softplus clamp clamp_min clamp_max hypot threshold log1p expm1 tan
     softshrink logsigmoid log_sigmoid_forward relu6 celu selu sgn nan_to_num _softmax _log_softmax cumsum
     logical_not bitwise_not reciprocal sin cos square floor ceil round sign isnan fill zero zeros_like ones_like
-    full_like empty_like rand_like bernoulli to positive tril triu _safe_softmax""".split()  # noqa: SIM905
+    full_like empty_like rand_like randn_like bernoulli normal uniform exponential to positive tril triu
+    _safe_softmax""".split()  # noqa: SIM905
 )
 """Results have the shape of their arguments (broadcast), index by index."""
 
