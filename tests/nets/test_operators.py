@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netwright.nets.rules import RULES
+from netwright.nets.rules.probe import Call, probe
 from netwright.nets.supernet import SuperNet
 from netwright.nets.wrap import wrap
 from netwright.testing import check_supernet
@@ -194,6 +195,28 @@ def test_channels_of_an_input_are_not_blamed_on_an_operator() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.BatchNorm2d(24), nn.Conv2d(24, 16, 1), nn.ReLU(), nn.Conv2d(16, 3, 1)).eval()
     assert wrap(module, torch.randn(2, 24, 4, 4)).report.rigid["0"] == "its channels are an input of the network"
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        lambda x: x.flip(-1),
+        lambda x: F.pixel_unshuffle(x, 4),
+        lambda x: F.interpolate(x, size=(24, 20), mode="bicubic", antialias=True),
+        lambda x: x.sort(2)[0].atan(),
+    ],
+)
+def test_large_tensors_are_shortened(operator: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    net = wrap(Net(operator).eval(), torch.randn(2, 3, 64, 48))
+    assert cut(net) >= {("first.weight", 0), ("last.weight", 1)}, net.report
+
+
+def test_what_is_too_large_is_not_tried() -> None:
+    shape, kind = (1 << 13, 1 << 13), torch.float32
+    found = probe(Call(torch.sin, (), {}, (shape,), (kind,), {}, (shape,), (True,)), [(0, 1)])
+    assert found.why == {(0, 1): "which is too large to be tried"}
+    assert not found.arguments
 
 
 class Shuffled(nn.Module):

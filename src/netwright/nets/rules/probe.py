@@ -38,6 +38,9 @@ Order = np.ndarray
 LARGE = 1 << 16
 """Elements from which on the dimensions that are not asked about are shortened, where the operator allows."""
 
+HUGE = 1 << 25
+"""Elements beyond which an operator is not tried at all: it first runs as it is."""
+
 COSTLY = 1 << 28
 """Elements times indices beyond which indices are not changed one after the other."""
 
@@ -152,7 +155,10 @@ def probe(call: Call, wanted: Collection[Place]) -> Passed:
     """What the operator does with the indices of the dimensions of its arguments that are wanted."""
     passed = Passed()
     samples: dict[int, _Sample] = {}
-    large = sum(map(prod, call.shapes)) > LARGE
+    elements = sum(map(prod, call.shapes))
+    if elements > HUGE:
+        return Passed(why=dict.fromkeys(wanted, TOO_LARGE))
+    large = elements > LARGE
     with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.inference_mode(False):
         torch.manual_seed(0)
         for place in wanted:
