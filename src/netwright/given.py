@@ -15,6 +15,7 @@ from .core.candidate import Candidate
 from .core.errors import NetError, RecipeError, one_line
 from .core.space import Space
 from .measure.base import Measurer
+from .nets.batch import BatchDims, find_batch_dims
 from .nets.extract import copy_of
 from .nets.inputs import Inputs, call
 from .nets.supernet import SuperNet
@@ -28,8 +29,8 @@ class Foreign:
 
     Args:
         made: the person's object, with ``space`` and ``extract(candidate)``. It may have ``example_inputs``, what a
-            network is called with; ``measurers``, of metrics of its own; and ``fingerprint``, a text that changes
-            with its weights, so that a study does not mix them.
+            network is called with; ``batch_dims``, where the batch of these is; ``measurers``, of metrics of its own;
+            and ``fingerprint``, a text that changes with its weights, so that a study does not mix them.
         reference: the function that made it, for messages.
         inputs: gives example inputs where it has none.
     """
@@ -45,6 +46,18 @@ class Foreign:
         """What a network is called with."""
         own = getattr(self._made, "example_inputs", None)
         return self._inputs() if own is None else own
+
+    @property
+    def code(self) -> type:
+        """What makes the networks; see :attr:`netwright.Measurer.code`."""
+        return type(self._made)
+
+    @cached_property
+    def batch_dims(self) -> BatchDims:
+        """Which dimension of every input and output is the batch: the object's own ``batch_dims``, or found once, of
+        the largest network."""
+        network = self.extract(self.space.largest).eval()
+        return find_batch_dims(network, example_of(network, self), getattr(self._made, "batch_dims", None))
 
     def extract(self, candidate: Candidate) -> nn.Module:
         """A copy of what the object extracts: nothing that is done to a network reaches the shared weights.
