@@ -83,23 +83,21 @@ def test_too_few_is_said_of_the_dimension_that_is() -> None:
 
 
 class Half(nn.Module):
-    """Half of a layer's channels meet numbers that treat each by its place."""
+    """Half of a layer's channels can be cut by an axis of one's own; the other half has none."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.left, self.right = nn.Linear(6, 32), nn.Linear(16, 4), nn.Linear(16, 4)
+        self.first, self.last = nn.Linear(6, 32), nn.Linear(32, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        a, b = self.first(x)[:, :16], self.first(x)[:, 16:]
-        return self.left(a) + self.right(b.cumsum(-1))
+        return self.last(self.first(x))
 
 
 def test_some_of_a_dimension_may_stay() -> None:
-    torch.manual_seed(0)
-    report = nw.wrap(Half().eval(), torch.randn(2, 6)).report
-    if "first" in report.partly:
-        assert "16 of its 32" in report.partly["first"]
-    assert "right" in report.partly or "right" in report.rigid
+    half = [nw.Slot("first.weight", 0), nw.Slot("first.bias", 0), nw.Slot("last.weight", 1)]
+    report = nw.SuperNet(Half().eval(), [nw.Width("half", tuple(half), (8, 16))], torch.randn(2, 6)).report
+    assert report.partly["first"] == "no axis was given for it (its outputs, 16 of its 32, its inputs, 6)"
+    assert report.partly["last"] == "no axis was given for it (its outputs, 4, its inputs, 16 of its 32)"
 
 
 def test_what_was_not_asked_for_is_told() -> None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from .cut import Cut
 from .inputs import shape_of, tensors_in
 from .labels import RIGID
 from .ties import Ties
-from .trace import Op, op_name
+from .trace import Op, Watching, op_name
 
 LAYOUT = frozenset("clone contiguous as_strided alias detach _to_copy lift_fresh".split())  # noqa: SIM905
 """Operators that come and go with the sizes: a dimension of 1 needs no copy to be laid out otherwise."""
@@ -118,7 +117,7 @@ class Expected:
         return gone
 
 
-class Watcher(TorchDispatchMode):
+class Watcher(Watching):
     """Raises :class:`Deviation` at the first tensor that has another size than was expected.
 
     Attributes:
@@ -139,7 +138,7 @@ class Watcher(TorchDispatchMode):
         return self._expected[self.seen][0].module if self.seen < len(self._expected) else ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = self.compute(func, args, kwargs or {})
         name = op_name(func)
         if name in LAYOUT:
             return result

@@ -138,7 +138,7 @@ class Proof:
         """
         refused: list[Axis] = []
         looked_at: set[str] = set()
-        while True:
+        while any(isinstance(axis, Width) for axis in axes):
             outcome = self._run([(a, _middle(a)) for a in axes])
             if outcome.why is None:
                 break

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..core.candidate import Option
 from ..core.space import about
@@ -147,9 +146,8 @@ def _roles(module: nn.Module, own: str, shape: tuple[int, ...]) -> dict[int, str
 
 
 def _held_otherwise(module: nn.Module) -> str:
-    """What is to be said of a module that holds weights which no cut reaches: packed, or in a class of their own."""
-    held: list[Any] = [t for t in module._parameters.values() if t is not None and is_traceable_wrapper_subclass(t)]
-    held += [value for value in vars(module).values() if isinstance(value, torch.ScriptObject)]
+    """What is to be said of a module that holds weights which are neither parameters nor buffers: packed ones."""
+    held: list[Any] = [value for value in vars(module).values() if isinstance(value, torch.ScriptObject)]
     if not held and not module._parameters and not module._buffers and not module._modules:
         saved: dict[str, Any] = {}
         with suppress(Exception):  # a module's own way of saving itself

@@ -206,7 +206,7 @@ class Tracer:
         self,
         cut: Cut,
         training: bool = False,
-        watcher: TorchDispatchMode | None = None,
+        watcher: Watching | None = None,
         lengths: Lengths | None = None,
     ) -> list[tuple[int, ...]]:
         """The shapes of the sub-network's outputs; ``lengths``: for inputs of other sizes. Whatever its own code
@@ -216,7 +216,9 @@ class Tracer:
         with contextlib.ExitStack() as stack:
             # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
             kept, off = self._state.kept(), torch.inference_mode(False)
-            for context in (kept, torch.no_grad(), off, applied(self._anatomy, cut), self._mode, watcher):
+            if watcher:
+                watcher.mode = self._mode
+            for context in (kept, torch.no_grad(), off, applied(self._anatomy, cut), watcher or self._mode):
                 if context is not None:
                     stack.enter_context(context)
             return [shape_of(t) for t in tensors_in(call(self._twin, inputs))]
@@ -258,10 +260,24 @@ def _own_tensors(anatomy: Anatomy) -> list[tuple[weakref.ref[Tensor], str]]:
     return [(weakref.ref(t), named.get(id(t), "a tensor that it keeps")) for t in kept]
 
 
-class _Recorder(TorchDispatchMode):
+class Watching(TorchDispatchMode):
+    """Sees every operator that runs.
+
+    Attributes:
+        mode: what computes the results, if not PyTorch.
+    """
+
+    mode: Dataless | None = None
+
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The operator's result."""
+        return self.mode.compute(func, args, kwargs) if self.mode else func(*args, **kwargs)
+
+
+class _Recorder(Watching):
     def __init__(self, network: nn.Module, mode: Dataless | None) -> None:
         super().__init__()
-        self.network, self._mode = network, mode
+        self.network, self.mode = network, mode
         self.trace = Trace()
         self._tensors: dict[int, int] = {}
         self._storages: dict[int, int] = {}
@@ -293,7 +309,7 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        result = self._mode.compute(func, args, kwargs) if self._mode else func(*args, **kwargs)
+        result = self.compute(func, args, kwargs)
         reads = tuple(self._see(t) for t in tensors_in((args, kwargs)))
         name = op_name(func)
         refer = self._refer(args), self._refer(kwargs)
