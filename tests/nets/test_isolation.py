@@ -464,3 +464,14 @@ def test_tensors_with_operators_of_their_own_are_refused_in_words() -> None:
         assert network(X).shape == (2, 4)
     with pytest.raises(NetError, match=r"second.weight is a Double, a tensor with operators of its own"):
         nw.wrap(network, X)
+
+
+@pytest.mark.parametrize("by", ["activation", "taylor"])
+def test_sorting_and_recalibration_leave_state_alone(by: Any) -> None:
+    network = nn.Sequential(Buffers(), nn.BatchNorm1d(4)).eval()
+    net, before = nw.wrap(network, X), [t.clone() for t in network[0].buffers()]
+    nw.sort_channels(net, by=by, batches=[X, Y])
+    nw.recalibrate(network, [X, Y])
+    assert same([t.clone() for t in network[0].buffers()], before)
+    assert not torch.equal(network[1].running_mean, torch.zeros(4))
+    assert not network[0].first._forward_pre_hooks

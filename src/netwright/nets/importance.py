@@ -14,7 +14,8 @@ from ..core.errors import NetError, nearest
 from .axes import Experts, Width
 from .axes.width import Slot
 from .cut import Anatomy
-from .inputs import call, evaluating, inputs_of, tensors_in
+from .inputs import call, evaluating, fresh, inputs_of, tensors_in
+from .isolation import isolated
 from .layers import CONVOLUTIONS, is_transposed_linear
 from .supernet import SuperNet
 
@@ -170,14 +171,11 @@ def _activations(net: SuperNet, widths: list[Width], batches: list[Any]) -> list
 
         return hook
 
-    handles = [anatomy.modules[path].register_forward_pre_hook(watch(path)) for path in dims]
-    try:
-        with evaluating(net.module):
-            for batch in batches:
-                call(net.module, inputs_of(batch))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with isolated(net.module), evaluating(net.module):  # which takes the hooks away again, too
+        for path in dims:
+            anatomy.modules[path].register_forward_pre_hook(watch(path))
+        for batch in batches:
+            call(net.module, fresh(inputs_of(batch)))
     scores = []
     for width in widths:
         total = torch.zeros(width.channels, dtype=torch.float64)
@@ -247,10 +245,10 @@ def _taylor(net: SuperNet, widths: list[Width], batches: list[Any], loss: Loss |
     try:
         for t in wholes.values():
             t.requires_grad_(True)
-        with evaluating(net.module):
+        with isolated(net.module), evaluating(net.module):
             for batch in batches:
                 gates.of.clear()
-                output = call(net.module, inputs_of(batch))
+                output = call(net.module, fresh(inputs_of(batch)))
                 value = loss(output, batch) if loss else _projected(output, generator)
                 read = {at for at, _ in gates.of}
                 others = [at for at in range(len(widths)) if at not in read]  # judged by their weights

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.errors import MeasureError, NetError, one_line
 from .inputs import Inputs, call, fresh, inputs_of
+from .isolation import isolated
 from .labelled import pair_of
 from .layout import channels_last
 
@@ -57,8 +58,11 @@ def recalibrate(network: nn.Module, batches: Iterable[Any], seed: int = 0) -> nn
             norm.momentum = None  # a plain average over the batches
             norm.train()
         try:
-            for batch in chain([first], remaining):
-                _run(network, batch)
+            with isolated(network):  # all but the statistics stays as it was: caches, counters, hooks' dicts
+                for batch in chain([first], remaining):
+                    _run(network, batch)
+                found = _statistics(norms)
+            _put_back(norms, found)
             unused = [norm for norm in norms if not norm.num_batches_tracked]  # a skipped block's, for one
         finally:
             _put_back(unused, given)
