@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--images", type=int, default=10000, help="of the test part")
-    parser.add_argument("--evaluations", type=int, default=60)
+    parser.add_argument("--evaluations", type=int, default=60, help="of each search; 0 leaves the front out")
     parser.add_argument("--lr", type=float, default=0.05, help="highest learning rate of the elastic epoch")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -68,6 +68,8 @@ def main() -> None:
     network = net.extract(net.largest)
     row(f"the better by validation ({better_statistics(network, augmented, loss)})", network)
 
+    if not arguments.evaluations:
+        return
     nw.sort_channels(net, "l1")
     since = time.process_time()
     nw.train(net, nw.Batches(data.train, 64, shuffle=True, augment=data.augment), epochs=1, lr=arguments.lr, seed=0)
