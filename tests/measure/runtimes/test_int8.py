@@ -18,7 +18,7 @@ from torch import nn
 from netwright.core.errors import MeasureError
 from netwright.core.precision import FORMS
 from netwright.formats import onnx as onnx_format
-from netwright.formats.forms import extremes
+from netwright.formats.forms import extremes, write_extremes
 from netwright.formats.onnx import write_onnx
 from netwright.formats.quantised import METADATA, NOISY, may_saturate, noisy, quantise_onnx
 from netwright.measure.agreement import TOLERANCE
@@ -63,6 +63,14 @@ def test_the_full_range_saturates_without_vnni_and_the_reduced_one_cannot() -> N
         rows, columns = extremes(form)
         wrong[form] = bool((saturating(rows, columns) != rows.astype(np.int64) @ columns.astype(np.int64)).any())
     assert wrong == {"u8s8": True, "u8s7": False}
+
+
+def test_this_machine_is_exact_or_saturates_as_foretold(tmp_path: Path) -> None:
+    feeds, expected = write_extremes(tmp_path / "n.onnx")
+    found = OnnxRuntime().open(tmp_path / "n.onnx", feeds).outputs()
+    for form, got, want in zip(FORMS, found, expected, strict=True):
+        foretold = form == "u8s8" and np.array_equal(got, saturating(*extremes(form)))
+        assert foretold or np.array_equal(got, want), form
 
 
 @pytest.mark.parametrize("form", FORMS)
