@@ -2,9 +2,9 @@
 
 First the four forms of 8-bit products of ResNet-56 on this machine: latency, RMS error and agreement with float32
 (PyTorch's), accuracy; and the same with the ranges of noise. Then two bundles by the ordinary job. Of each network that
-is handed back, the manifest's accuracy must be what ONNX Runtime alone finds with the file, to the example, and within
-half a point of float32's. Needs ``cifar10`` and ``weights_cifar10_resnet`` of the shared data, and three minutes of
-a quiet core.
+is handed back, the manifest's accuracy must be what ONNX Runtime alone finds with the file, to the example; that of the
+most accurate must be within half a point of float32's. Needs ``cifar10`` and ``weights_cifar10_resnet`` of the shared
+data, and three minutes of a quiet core.
 
     python benchmarks/int8_bundle.py --data ../shared/data
 """
@@ -120,7 +120,8 @@ def bundle(recipe: str, flags: dict[str, Any], out: Path) -> None:
             scores = np.concatenate([session.run(None, {session.get_inputs()[0].name: part})[0] for part in parts])
             right = int((scores.argmax(1) == labels).sum())
             assert told[name] == 100 * (right / len(labels)), f"{path}: {name} is {told[name]}, the file has {right}"
-        assert abs(told["accuracy"] - told["accuracy_float32"]) <= 0.5, f"{path}: more than half a point: {told}"
+        apart = abs(told["accuracy"] - told["accuracy_float32"])
+        assert apart <= 0.5 or "most accurate" not in about["role"], f"{path}: more than half a point: {told}"
         print(
             f"  {about['role']}: {told['accuracy']:.2f} % by the manifest and by ONNX Runtime ({len(labels)} images); "
             f"float32 {told['accuracy_float32']:.2f} %; {about['test']['latency']['value']:.3g} ms; "
