@@ -60,6 +60,19 @@ def test_a_wrong_answer_is_a_failed_measurement_there_too(shared):
         measurer.run(path, {"input": network.example_inputs.numpy()}, [np.full((1, 2), 9.0, np.float32)])
 
 
+def test_the_form_is_found_and_the_files_outputs_are_computed_there(shared, tmp_path):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3)).eval()
+    latency = Latency(Target(OnnxRuntime(precision="int8"), shared.at, TOKEN))
+    assert latency.target["suited"]["exact"]["u8u8"] and latency.target["form"] == latency.suited.form != ""
+    inputs = [torch.randn(1, 1, 8, 8) for _ in range(3)]
+    latency.write(network, inputs[0], tmp_path / "n.onnx", [torch.cat(inputs)])
+    (got,) = latency.outputs(tmp_path / "n.onnx", inputs)
+    with torch.no_grad():
+        wanted = np.stack([network(each).numpy() for each in inputs])
+    assert np.linalg.norm(got - wanted) < 0.1 * np.linalg.norm(wanted)
+
+
 def test_what_lies_beside_a_file_is_sent_along(shared, files):
     before = len(shared.runs)
     remote(shared.at).ask(job("fine", *files))
