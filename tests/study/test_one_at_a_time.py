@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -34,6 +35,7 @@ def value(candidate: nw.Candidate) -> Mapping[str, float]:
 
 def hang_in_the_third(path: Path, reached: Any, child: bool) -> None:
     """A search that stands still in its third evaluation; with a child of its own, which does nothing for long."""
+    os.setpgid(0, 0)  # both can be ended together
     count = 0
 
     def evaluate(candidate: nw.Candidate) -> Mapping[str, float]:
@@ -69,7 +71,11 @@ def test_the_second_is_refused_while_the_first_lives_and_goes_on_when_it_is_dead
         again[candidate] += 1
         return value(candidate)
 
-    records = search(path, counted)
+    try:
+        records = search(path, counted)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(first.pid or 0, signal.SIGKILL)
     assert len(records) == 8 and again.total() == 6
     assert [r.candidate for r in records] == [r.candidate for r in search(MemoryStore(), value)]
     assert [p.name for p in tmp_path.iterdir()] == ["s.db"]
