@@ -13,6 +13,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
@@ -85,8 +86,11 @@ class Reach:
 
 
 def global_names(function: FunctionType) -> Iterator[str]:
-    """Names in a function's code that may be global."""
-    if not is_foreign(function):
+    """Names in a function's code that may be global.
+
+    None of the code of installed packages, whose globals lead to thousands of objects (``transformers``).
+    """
+    if not is_foreign(function) and not _is_installed(_package(function)):
         codes = [function.__code__]
         for code in codes:
             yield from code.co_names
@@ -140,7 +144,20 @@ def _functions(objects: dict[int, Any]) -> Iterator[FunctionType]:
 
 
 def is_foreign(thing: type | FunctionType) -> bool:
-    return str(thing.__module__).partition(".")[0] in FOREIGN
+    """Whether it keeps nothing of a network's run."""
+    return _package(thing) in FOREIGN
+
+
+def _package(thing: type | FunctionType) -> str:
+    return str(thing.__module__).partition(".")[0]
+
+
+@functools.cache
+def _is_installed(package: str) -> bool:
+    """Whether a package lies where package managers put them."""
+    module = sys.modules.get(package)
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places if place)
 
 
 def _follow(
