@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,8 +15,12 @@ FORMS = 50_000
 """Forms that are kept at most: a search traces thousands of candidates, each of sizes of its own."""
 
 
+LOOKS = 1_000
+"""How often a run is told that a truth value without data is true: code that waits for another would never end."""
+
+
 class NeedsData(RuntimeError):
-    """Something that has data is to be changed by something that has none."""
+    """Something that has data is to be changed by something that has none, or what has none is waited for."""
 
 
 class Dataless(TorchDispatchMode):
@@ -27,11 +32,19 @@ class Dataless(TorchDispatchMode):
     Args:
         computes: whether what is made beside a tensor without data (positions, masks) has data.
         makes: whether what is made of numbers alone (a state of zeros) has data.
+        supposes: whether results whose sizes depend on values (what a mask keeps) have the sizes that :func:`supposed`
+            arguments give, and truth values are true: then nothing in a trace depends on values.
+
+    Attributes:
+        sized: whether there were such sizes.
+        looks: how many truth values were looked at since it was last set.
     """
 
-    def __init__(self, computes: bool = True, makes: bool = True) -> None:
+    def __init__(self, computes: bool = True, makes: bool = True, supposes: bool = False) -> None:
         super().__init__()
-        self._computes, self._makes = computes, makes
+        self._computes, self._makes, self.supposes = computes, makes, supposes
+        self.sized = False
+        self.looks = 0
         self._forms: dict[Any, Any] = {}  # what results look like, for operators that were asked before
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -50,9 +63,12 @@ class Dataless(TorchDispatchMode):
         if False in without:
             if func._schema.is_mutable and isinstance(args[0], Tensor) and not args[0].is_meta:
                 raise NeedsData(f"{func} changes a tensor that has data by one that has none")
-            args, kwargs = _without_data(args), _without_data(kwargs)
+            args, kwargs = _changed(args, without_data), _changed(kwargs, without_data)
         if any(result.alias_info is not None for result in func._schema.returns):
             return func(*args, **kwargs)
+        if self.supposes and is_look(func, args):
+            self.looks += 1
+            return look(self.looks)
         # PyTorch takes its time to find out shapes, and networks ask for the same ones again and again.
         try:
             key = func, _key(args), _key(kwargs)
@@ -61,7 +77,7 @@ class Dataless(TorchDispatchMode):
             return func(*args, **kwargs)
         if form is not None:
             return _made(form)
-        result = func(*args, **kwargs)
+        result = self._run(func, args, kwargs)
         held = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs))}
         if not any(t.untyped_storage()._cdata in held for t in tensors_in(result)):  # _unsafe_view is a view
             if len(self._forms) >= FORMS:
@@ -69,20 +85,60 @@ class Dataless(TorchDispatchMode):
             self._forms[key] = _form(result)
         return result
 
+    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return func(*args, **kwargs)
+        except Exception:
+            if not self.supposes or func._schema.is_mutable:
+                raise
+            try:
+                result = func(*_changed(args, _supposed), **_changed(kwargs, _supposed))
+            except Exception:  # it does not run with data either
+                result = None
+            if next(tensors_in(result), None) is None:
+                raise
+            self.sized = True
+            return _changed(result, without_data)
+
+
+def is_look(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether an operator tells the network's own code a truth value."""
+    return torch.Tag.data_dependent_output in func.tags and next(tensors_in(args)).dtype is torch.bool
+
+
+def look(looks: int) -> bool:
+    """The truth value that is told. Raises :class:`NeedsData` where it was told too often."""
+    if looks > LOOKS:
+        raise NeedsData("the network waits for a value that depends on its activations")
+    return True
+
+
+def _supposed(tensor: Tensor) -> Tensor:
+    """Values for a tensor that has none: masks that keep every other element (never none, and as many as their opposites
+    keep), and no two floating-point numbers alike."""
+    count = torch.arange(tensor.numel(), dtype=torch.float64).reshape(tensor.shape)
+    if tensor.dtype is torch.bool:
+        return count % 2 == 0
+    if tensor.is_floating_point():
+        return count.to(tensor.dtype)
+    return torch.ones(tensor.shape, dtype=tensor.dtype)
+
 
 def without_data(tensor: Tensor) -> Tensor:
     """A tensor of the same form without data; a dense one for a sparse one, of which operators know no forms."""
+    if tensor.is_meta:
+        return tensor
     if is_dense(tensor):
         return torch.empty_like(tensor, device="meta")
     return torch.empty(shape_of(tensor), dtype=tensor.dtype, device="meta")
 
 
-def _without_data(value: Any) -> Any:
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
-        return value if value.is_meta else without_data(value)
+        return change(value)
     if isinstance(value, dict):
-        return {key: _without_data(part) for key, part in value.items()}
-    return type(value)(_without_data(part) for part in value) if isinstance(value, tuple | list) else value
+        return {key: _changed(part, change) for key, part in value.items()}
+    return type(value)(_changed(part, change) for part in value) if isinstance(value, tuple | list) else value
 
 
 def _key(value: Any) -> Any:

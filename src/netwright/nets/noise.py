@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..core.errors import one_line
 from .axes import Width
 from .cut import Anatomy, Cut
+from .dataless import is_look, look
 from .extract import extract
 from .importance import permute
 from .inputs import Inputs, call, each_tensor, entries, fresh, tensors_in, with_entries
@@ -29,15 +30,20 @@ SIZES = (1.0, 0.05)
 
 DTYPES = (torch.float64, torch.float32)
 
+INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
+"""Operators that take masks or indices; the sizes of what indices choose do not depend on values."""
 
-def untied(anatomy: Anatomy, widths: Sequence[Width], example_inputs: Inputs) -> dict[str, float]:
+
+def untied(
+    anatomy: Anatomy, widths: Sequence[Width], example_inputs: Inputs, supposes: bool = False
+) -> dict[str, float]:
     """The widths whose channels cannot change places without a change of the output, relative to its size.
 
     All tensors have noise added. A network that does not run with it, or whose output is not finite then, tells
-    nothing.
+    nothing. For ``supposes`` see :class:`Excerpt`.
     """
     try:
-        excerpt = next(excerpts(anatomy, example_inputs, [Cut()]))
+        excerpt = next(excerpts(anatomy, example_inputs, [Cut()], supposes=supposes))
     except DoesNotRun:
         return {}
     return {width.name: change for width, change in excerpt.untied(widths)}
@@ -50,6 +56,7 @@ def excerpts(
     modes: tuple[bool, ...] = (False,),
     blocks: Iterable[str] = (),
     large: bool = False,
+    supposes: bool = False,
 ) -> Iterator[Excerpt]:
     """The network, or parts of it in turn, with noise for weights and inputs, in the best precision that it takes.
 
@@ -62,6 +69,7 @@ def excerpts(
         modes: see :class:`Excerpt`.
         blocks: see :class:`Noise`.
         large: whether double precision is not to be tried.
+        supposes: see :class:`Excerpt`.
 
     Raises :class:`DoesNotRun` where the network runs with no kind of noise.
     """
@@ -71,7 +79,8 @@ def excerpts(
         failed: list[DoesNotRun] = []
         for noise in noises:
             try:
-                excerpt = Excerpt(extract(anatomy, cut, noise), noise.inputs(example_inputs), noise.tolerance, modes)
+                network = extract(anatomy, cut, noise)
+                excerpt = Excerpt(network, noise.inputs(example_inputs), noise.tolerance, modes, supposes)
             except DoesNotRun as error:
                 failed.append(error)
             else:
@@ -201,6 +210,49 @@ def _is_like(func: Any, args: tuple[Any, ...]) -> bool:
     return not args or not isinstance(args[0], Tensor) or func.overloadpacket.__name__.endswith("_like")
 
 
+class _Supposing(TorchDispatchMode):
+    """A network whose masks keep something, if only one element: what a threshold keeps of noise may be nothing, which
+    proves nothing of what follows. What the masks were is put aside, to be compared in their place.
+
+    Attributes:
+        masks: copies of the truth values on which sizes, and the way through the network's own code, depend.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masks: list[Tensor] = []
+        self._empty = self._looks = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket is torch.ops.aten.nonzero:
+            args = (args[0] != 0,)
+        looks = is_look(func, args)
+        if looks or _keeps_some(func, args):
+            args = each_tensor(args, self._kept)
+        if looks:
+            self._looks += 1
+            return look(self._looks)
+        return func(*args, **(kwargs or {}))
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        if tensor.dtype is not torch.bool:
+            return tensor
+        self.masks.append(tensor.clone())
+        if not tensor.numel() or tensor.any():
+            return tensor
+        self._empty += 1
+        kept = torch.zeros(tensor.numel(), dtype=torch.bool)
+        kept[self._empty % tensor.numel()] = True  # elsewhere each time, so that nothing is written over
+        return kept.reshape(tensor.shape)
+
+
+def _keeps_some(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether how much an operator gives, or where it writes, depends on values."""
+    if func.overloadpacket in INDEXING:
+        return any(t.dtype is torch.bool for t in tensors_in(args[1]))
+    return torch.Tag.dynamic_output_shape in func.tags
+
+
 class DoesNotRun(Exception):
     """The network does not run on numbers of ours; the message says why."""
 
@@ -213,12 +265,16 @@ class Excerpt:
         inputs: in whose place it gets others that it accepts.
         tolerance: the largest change of the output, relative to its size, that is rounding.
         modes: whether it runs in training mode: no, or no and yes.
+        supposes: whether the sizes of its tensors depend on their values. Then its masks count as outputs, and those
+            that keep nothing keep one element.
 
     Raises :class:`DoesNotRun` where it raises, or gives something that is not finite, or always gives the same.
     """
 
-    def __init__(self, network: nn.Module, inputs: Inputs, tolerance: float, modes: tuple[bool, ...]) -> None:
-        self.network, self.tolerance, self.modes = network, tolerance, modes
+    def __init__(
+        self, network: nn.Module, inputs: Inputs, tolerance: float, modes: tuple[bool, ...], supposes: bool = False
+    ) -> None:
+        self.network, self.tolerance, self.modes, self._supposes = network, tolerance, modes, supposes
         self.anatomy = Anatomy(network)
         for module in network.modules():
             if isinstance(module, _DropoutNd):  # in training mode it would draw anew for channels that changed places
@@ -236,7 +292,9 @@ class Excerpt:
         """The outputs. Raises :class:`DoesNotRun` where the network raises."""
         found: list[Tensor] = []
         for mode in self.modes:
-            with self._state.kept(), torch.no_grad(), _Even() if mode else nullcontext():
+            supposing = _Supposing() if self._supposes else None
+            even = _Even() if mode else nullcontext()
+            with self._state.kept(), torch.no_grad(), even, supposing or nullcontext():
                 seed_all(0)
                 try:
                     outputs = call(self.network.train(mode), fresh(self.inputs if inputs is None else inputs))
@@ -245,12 +303,13 @@ class Excerpt:
                         f"the network does not run with noise for weights ({one_line(error)[:160]})"
                     ) from error
                 found += [t.clone() for t in tensors_in(outputs)]
+                found += supposing.masks if supposing else []
         return found
 
     def _finite(self) -> list[Tensor]:
         """The outputs. Raises :class:`DoesNotRun` also where they are not finite."""
         outputs = self.run()
-        if not all(bool(entries(t).isfinite().any()) and not entries(t).isnan().any() for t in outputs):
+        if not all(_is_finite(entries(t)) for t in outputs):
             raise DoesNotRun("its output is not finite with noise for weights")
         return outputs
 
@@ -285,6 +344,11 @@ class Excerpt:
             return
         yield from self.untied(widths[: len(widths) // 2])
         yield from self.untied(widths[len(widths) // 2 :])
+
+
+def _is_finite(values: Tensor) -> bool:
+    """Whether values tell something; where there are none, they tell nothing, and do no harm."""
+    return not values.numel() or (bool(values.isfinite().any()) and not bool(values.isnan().any()))
 
 
 def apart(before: Sequence[Tensor], now: Sequence[Tensor]) -> float:

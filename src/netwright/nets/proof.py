@@ -350,7 +350,8 @@ class Proof:
             for path in gives.keys() - part:
                 draft.skip(path, gives[path])
             cuts.append(draft.finish(self.anatomy))
-        return excerpts(self.anatomy, self.example_inputs, cuts, self._modes, gives, large)
+        supposes = self._tracer.supposes
+        return excerpts(self.anatomy, self.example_inputs, cuts, self._modes, gives, large, supposes)
 
     # -- whether it is wanted ----------------------------------------------------------------------------------
 

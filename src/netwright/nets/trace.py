@@ -162,9 +162,15 @@ class Tracer:
     Several ways are tried. What depends on the inputs alone is computed (:class:`Dataless`); what is made of numbers
     alone; nothing; and, for a network that looks at the values of its activations, all is, with a copy of the weights.
     Raises :class:`NetError` where none works; the last needs weights and inputs with data.
+
+    Args:
+        anatomy: of the network.
+        example_inputs: which it is called with.
+        supposes: whether, before all is computed, sizes that depend on values are supposed (see :class:`Dataless`):
+            what a threshold keeps differs from cut to cut, and says nothing of whether the network takes it.
     """
 
-    def __init__(self, anatomy: Anatomy, example_inputs: Inputs) -> None:
+    def __init__(self, anatomy: Anatomy, example_inputs: Inputs, supposes: bool = False) -> None:
         weights = anatomy.parameters
         self._originals = _own_tensors(anatomy)
         check_tensors(anatomy, example_inputs)
@@ -187,6 +193,8 @@ class Tracer:
             (empty, bare, Dataless(computes=False, makes=False)),
         ]
         has_data = not any(t.is_meta for t in (*map(anatomy.tensor, anatomy.shapes), *tensors_in(example_inputs)))
+        if supposes:
+            ways.append((with_buffers, own, Dataless(supposes=True)))
         if has_data:
             ways.append((whole, own, None))
         failed: list[NetError] = []
@@ -197,10 +205,16 @@ class Tracer:
                 self._state = State(self._twin)
                 try:
                     self.run(Cut())
-                    return
+                    if mode is None or not mode.supposes or mode.sized:
+                        return
                 except NetError as error:
                     failed.append(error)
         raise failed[-1 if has_data else 0]
+
+    @property
+    def supposes(self) -> bool:
+        """Whether sizes of its tensors depend on values, and are supposed."""
+        return self._mode is not None and self._mode.sized
 
     def form(
         self,
@@ -211,7 +225,7 @@ class Tracer:
     ) -> list[tuple[int, ...]]:
         """The shapes of the sub-network's outputs; ``lengths``: for inputs of other sizes. Whatever its own code
         raises, or the watcher, is raised."""
-        self._twin.train(training)
+        self._start(training)
         inputs = resized(fresh(self._inputs), lengths or {})
         with contextlib.ExitStack() as stack:
             # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
@@ -225,7 +239,7 @@ class Tracer:
 
     def run(self, cut: Cut, training: bool = False) -> Trace:
         """The trace of the sub-network. Raises :class:`NetError` where the network raises."""
-        self._twin.train(training)
+        self._start(training)
         inputs = fresh(self._inputs)
         # See :meth:`form`.
         with self._state.kept(), torch.no_grad(), torch.inference_mode(False), applied(self._anatomy, cut):
@@ -240,6 +254,11 @@ class Tracer:
                 "of the network would use it too; make it a method, or look the module up in its arguments"
             )
         return trace
+
+    def _start(self, training: bool) -> None:
+        self._twin.train(training)
+        if self._mode:
+            self._mode.looks = 0
 
     def is_stale(self, cut: Cut) -> bool:
         """Whether the sub-network reads tensors that an earlier call has left, which the whole network does not."""

@@ -67,7 +67,7 @@ def wrap(
     for pattern in (*wanted, *unwanted):
         if not any(fnmatch(path, pattern) for path in anatomy.modules):
             raise NetError(f"no module matches {pattern!r}; {nearest(pattern, list(anatomy.modules)[1:])}")
-    tracer = Tracer(anatomy, example_inputs)
+    tracer = Tracer(anatomy, example_inputs, supposes=True)
     trace = tracer.run(Cut())
     learning = _learning(tracer, trace, anatomy)
     # In a mode that draws its own numbers nothing could be proved.

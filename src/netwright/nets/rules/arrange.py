@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from ..trace import Op
 from .base import MIXES, PLACES, Rows, rule
@@ -66,6 +67,9 @@ def index_(ties: Ties, op: Op) -> Rows | None:
     labels = ties.argument(op, 0)
     which = op.args[1]
     at = [d for d, index in enumerate(which) if index is not None]
+    if labels is not None and (covered := _masked(ties, op, labels)):
+        start, stop = covered  # dimensions that become one
+        return [*labels[:start], ties.labels.fixed(ties.trace.shapes[op.writes[0]][start]), *labels[stop:]]
     if labels is None or not at or at != list(range(at[0], at[-1] + 1)):
         return None
     for d in at:
@@ -73,6 +77,33 @@ def index_(ties: Ties, op: Op) -> Rows | None:
     numbers = [which[d].position for d in at]
     new = ties.broadcast(numbers, np.broadcast_shapes(*(ties.trace.shapes[p] for p in numbers)))
     return [*labels[: at[0]], *new, *labels[at[-1] + 1 :]]
+
+
+@rule("index_put", because=PLACES)
+def index_put_(ties: Ties, op: Op) -> Rows | None:
+    labels = ties.argument(op, 0)
+    covered = labels and _masked(ties, op, labels)
+    if not labels or not covered:
+        return None
+    start, stop = covered
+    given = [*labels[:start], None, *labels[stop:]]  # what is written has the form of what the mask chooses, broadcast
+    for old, new in zip(reversed(given), reversed(ties.argument(op, 2) or []), strict=False):
+        if old is not None and len(old) == len(new):
+            ties.labels.unite(old, new)
+        else:
+            ties.labels.rigid(new)
+    return labels
+
+
+def _masked(ties: Ties, op: Op, labels: Rows) -> tuple[int, int] | None:
+    """The dimensions that a single mask covers, which it makes rigid: from one to before another."""
+    which = [(d, index.position) for d, index in enumerate(op.args[1]) if index is not None]
+    if len(which) != 1 or ties.trace.dtypes[which[0][1]] is not torch.bool:
+        return None
+    start, mask = which[0]
+    stop = start + len(ties.trace.shapes[mask])
+    ties.labels.rigid(*labels[start:stop], *ties.read(mask))
+    return start, stop
 
 
 @rule("index_select", "index_add", "scatter_add", "gather", because=PLACES)
