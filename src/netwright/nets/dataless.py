@@ -15,8 +15,14 @@ FORMS = 50_000
 """Forms that are kept at most: a search traces thousands of candidates, each of sizes of its own."""
 
 
-LOOKS = 1_000
-"""How often a run is told that a truth value without data is true: code that waits for another would never end."""
+INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
+"""Operators that take masks or indices; the sizes of what indices choose do not depend on values."""
+
+TRUE = 64
+"""Supposed masks of a run that are all true; in later ones every other element is, so that loops come to an end."""
+
+LOOKS = 5_000
+"""Supposed values that a run's own code looks at, or may look at: one that waits for another would never end."""
 
 
 class NeedsData(RuntimeError):
@@ -32,19 +38,19 @@ class Dataless(TorchDispatchMode):
     Args:
         computes: whether what is made beside a tensor without data (positions, masks) has data.
         makes: whether what is made of numbers alone (a state of zeros) has data.
-        supposes: whether results whose sizes depend on values (what a mask keeps) have the sizes that :func:`supposed`
-            arguments give, and truth values are true: then nothing in a trace depends on values.
+        supposes: whether truth values without data are supposed to be true (:data:`TRUE`), and other numbers that the
+            network's own code looks at 0: then no size in a trace depends on values.
 
     Attributes:
-        sized: whether there were such sizes.
-        looks: how many truth values were looked at since it was last set.
+        sized: whether sizes depended on what was supposed.
+        made: how much was supposed since this was last set to 0.
     """
 
     def __init__(self, computes: bool = True, makes: bool = True, supposes: bool = False) -> None:
         super().__init__()
         self._computes, self._makes, self.supposes = computes, makes, supposes
         self.sized = False
-        self.looks = 0
+        self.made = 0
         self._forms: dict[Any, Any] = {}  # what results look like, for operators that were asked before
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -52,6 +58,17 @@ class Dataless(TorchDispatchMode):
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The operator's result."""
+        result = self._computed(func, args, kwargs)
+        if self.supposes:
+            if sizes_follow(func, args):
+                self.sized = True
+            if isinstance(result, Tensor) and result.is_meta and result.dtype is torch.bool:
+                self._count()
+                place = torch.arange(result.numel()).reshape(result.shape)
+                return place % 2 == 0 if self.made > TRUE else place >= 0
+        return result
+
+    def _computed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         without = {t.is_meta for t in tensors_in((args, kwargs))}
         if True not in without:
             device = kwargs.get("device")
@@ -60,15 +77,16 @@ class Dataless(TorchDispatchMode):
             if not self._makes and not without and any(a.name == "device" for a in func._schema.arguments):
                 kwargs = {**kwargs, "device": torch.device("meta")}
             return func(*args, **kwargs)
+        given = args, kwargs
         if False in without:
             if func._schema.is_mutable and isinstance(args[0], Tensor) and not args[0].is_meta:
                 raise NeedsData(f"{func} changes a tensor that has data by one that has none")
             args, kwargs = _changed(args, without_data), _changed(kwargs, without_data)
         if any(result.alias_info is not None for result in func._schema.returns):
             return func(*args, **kwargs)
-        if self.supposes and is_look(func, args):
-            self.looks += 1
-            return look(self.looks)
+        if self.supposes and torch.Tag.data_dependent_output in func.tags:
+            self._count()
+            return 0
         # PyTorch takes its time to find out shapes, and networks ask for the same ones again and again.
         try:
             key = func, _key(args), _key(kwargs)
@@ -77,7 +95,14 @@ class Dataless(TorchDispatchMode):
             return func(*args, **kwargs)
         if form is not None:
             return _made(form)
-        result = self._run(func, args, kwargs)
+        try:
+            result = func(*args, **kwargs)
+        except Exception:
+            if not self.supposes or func._schema.is_mutable:
+                raise
+            result = func(*_changed(given[0], _supposed), **_changed(given[1], _supposed))
+            self.sized = True
+            return _changed(result, without_data)
         held = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs))}
         if not any(t.untyped_storage()._cdata in held for t in tensors_in(result)):  # _unsafe_view is a view
             if len(self._forms) >= FORMS:
@@ -85,42 +110,25 @@ class Dataless(TorchDispatchMode):
             self._forms[key] = _form(result)
         return result
 
-    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            return func(*args, **kwargs)
-        except Exception:
-            if not self.supposes or func._schema.is_mutable:
-                raise
-            try:
-                result = func(*_changed(args, _supposed), **_changed(kwargs, _supposed))
-            except Exception:  # it does not run with data either
-                result = None
-            if next(tensors_in(result), None) is None:
-                raise
-            self.sized = True
-            return _changed(result, without_data)
+    def _count(self) -> None:
+        self.made += 1
+        if self.made > LOOKS:
+            raise NeedsData("the network waits for a value that depends on its activations")
 
 
-def is_look(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether an operator tells the network's own code a truth value."""
-    return torch.Tag.data_dependent_output in func.tags and next(tensors_in(args)).dtype is torch.bool
-
-
-def look(looks: int) -> bool:
-    """The truth value that is told. Raises :class:`NeedsData` where it was told too often."""
-    if looks > LOOKS:
-        raise NeedsData("the network waits for a value that depends on its activations")
-    return True
+def sizes_follow(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether the sizes of an operator's results, or where it writes, depend on values."""
+    if func.overloadpacket in INDEXING:
+        return any(t.dtype is torch.bool for t in tensors_in(args[1]))
+    return torch.Tag.dynamic_output_shape in func.tags
 
 
 def _supposed(tensor: Tensor) -> Tensor:
-    """Values for a tensor that has none: masks that keep every other element (never none, and as many as their opposites
-    keep), and no two floating-point numbers alike."""
-    count = torch.arange(tensor.numel(), dtype=torch.float64).reshape(tensor.shape)
-    if tensor.dtype is torch.bool:
-        return count % 2 == 0
+    """Values for a tensor that has none: no two floating-point numbers alike."""
+    if not tensor.is_meta:
+        return tensor
     if tensor.is_floating_point():
-        return count.to(tensor.dtype)
+        return torch.arange(tensor.numel(), dtype=torch.float64).reshape(tensor.shape).to(tensor.dtype)
     return torch.ones(tensor.shape, dtype=tensor.dtype)
 
 

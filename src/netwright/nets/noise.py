@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..core.errors import one_line
 from .axes import Width
 from .cut import Anatomy, Cut
-from .dataless import is_look, look
+from .dataless import sizes_follow
 from .extract import extract
 from .importance import permute
 from .inputs import Inputs, call, each_tensor, entries, fresh, tensors_in, with_entries
@@ -29,9 +29,6 @@ SIZES = (1.0, 0.05)
 """Of noise on inputs, the first that the network accepts."""
 
 DTYPES = (torch.float64, torch.float32)
-
-INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
-"""Operators that take masks or indices; the sizes of what indices choose do not depend on values."""
 
 
 def untied(
@@ -221,18 +218,18 @@ class _Supposing(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.masks: list[Tensor] = []
-        self._empty = self._looks = 0
+        self._empty = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket is torch.ops.aten.nonzero:
-            args = (args[0] != 0,)
-        looks = is_look(func, args)
-        if looks or _keeps_some(func, args):
+        if sizes_follow(func, args):
             args = each_tensor(args, self._kept)
-        if looks:
-            self._looks += 1
-            return look(self._looks)
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        # What looks at truth values alone is as it is: of masks that keep something, some element is true.
+        if isinstance(result, Tensor) and not func._schema.is_mutable:
+            dtypes = {t.dtype for t in tensors_in(args)}
+            if any(d.is_floating_point or (result.numel() > 1 and d is not torch.bool) for d in dtypes):
+                return self._kept(result)
+        return result
 
     def _kept(self, tensor: Tensor) -> Tensor:
         if tensor.dtype is not torch.bool:
@@ -244,13 +241,6 @@ class _Supposing(TorchDispatchMode):
         kept = torch.zeros(tensor.numel(), dtype=torch.bool)
         kept[self._empty % tensor.numel()] = True  # elsewhere each time, so that nothing is written over
         return kept.reshape(tensor.shape)
-
-
-def _keeps_some(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether how much an operator gives, or where it writes, depends on values."""
-    if func.overloadpacket in INDEXING:
-        return any(t.dtype is torch.bool for t in tensors_in(args[1]))
-    return torch.Tag.dynamic_output_shape in func.tags
 
 
 class DoesNotRun(Exception):

@@ -194,7 +194,7 @@ class Tracer:
         ]
         has_data = not any(t.is_meta for t in (*map(anatomy.tensor, anatomy.shapes), *tensors_in(example_inputs)))
         if supposes:
-            ways.append((with_buffers, own, Dataless(supposes=True)))
+            ways += [(with_buffers, own, Dataless(makes=makes, supposes=True)) for makes in (True, False)]
         if has_data:
             ways.append((whole, own, None))
         failed: list[NetError] = []
@@ -258,7 +258,7 @@ class Tracer:
     def _start(self, training: bool) -> None:
         self._twin.train(training)
         if self._mode:
-            self._mode.looks = 0
+            self._mode.made = 0
 
     def is_stale(self, cut: Cut) -> bool:
         """Whether the sub-network reads tensors that an earlier call has left, which the whole network does not."""

@@ -173,7 +173,8 @@ def probe(call: Call, wanted: Collection[Place]) -> Passed:
             except NotTried as why:
                 passed.why[place] = str(why)
             except Exception as error:
-                passed.why[place] = _untried(error)
+                depends = torch.Tag.dynamic_output_shape in getattr(call.func, "tags", ())
+                passed.why[place] = DEPENDS if depends else _untried(error)
     return passed
 
 
