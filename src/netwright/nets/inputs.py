@@ -32,6 +32,8 @@ ATOMS = frozenset(
 )
 """Types of values that hold no tensor, for speed."""
 
+SEQUENCES, MAPPINGS = (tuple, list), (dict, Mapping)
+
 CLOSED = (nn.Module, type, FunctionType, MethodType, BuiltinFunctionType, ModuleType, torch.SymInt, torch.SymFloat)
 """Types of objects whose attributes are not looked into."""
 
@@ -72,21 +74,28 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
     An object of another kind than containers and dataclasses tells each of its tensors once.
     """
+    found: list[Tensor] = []
+    _gather(value, found)
+    return iter(found)
+
+
+def _gather(value: Any, found: list[Tensor]) -> None:
+    """Add what :func:`tensors_in` tells; it is asked for every operator's arguments, and has to be quick."""
     if isinstance(value, Tensor):
-        yield value
+        found.append(value)
     elif type(value) in ATOMS:
         return
-    elif isinstance(value, tuple | list):
+    elif isinstance(value, SEQUENCES):
         for part in value:
-            yield from tensors_in(part)
-    elif isinstance(value, Mapping):
+            _gather(part, found)
+    elif isinstance(value, MAPPINGS):
         for part in value.values():
-            yield from tensors_in(part)
+            _gather(part, found)
     elif _is_record(value):
         for field in fields(value):
-            yield from tensors_in(getattr(value, field.name, None))
+            _gather(getattr(value, field.name, None), found)
     else:
-        yield from _held(value, set())
+        found += _held(value, set())
 
 
 def each_tensor(value: Any, change: Callable[[Tensor], Any]) -> Any:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -381,12 +382,15 @@ class Noise:
         self.tolerance = 1e-6 if dtype == torch.float64 else 1e-4
         self._blocks = tuple(path + "." for path in blocks)
         self._made: dict[str, Tensor] = {}
-        self._base = torch.rand(self.PERIOD, generator=torch.Generator().manual_seed(0), dtype=dtype)
         self._plain = {
             name
             for name, owners in anatomy.owners.items()
             if not buffers and name not in anatomy.parameters and not known(anatomy.modules[owners[0]])
         }
+
+    @cached_property
+    def _base(self) -> Tensor:
+        return torch.rand(self.PERIOD, generator=torch.Generator().manual_seed(0), dtype=self.dtype)
 
     def __call__(self, name: str, piece: Tensor) -> Tensor:
         """A tensor's value: its own with noise added, and noise alone where it has no data."""
@@ -403,7 +407,9 @@ class Noise:
         stored = entries(piece)
         start = zlib.crc32(name.encode()) % self.PERIOD
         count = stored.numel()
-        noise = self._base.repeat((start + count) // self.PERIOD + 1)[start : start + count].reshape(stored.shape)
+        times = (start + count) // self.PERIOD + 1
+        base = self._base if times == 1 else self._base.repeat(times)
+        noise = base[start : start + count].reshape(stored.shape)
         if piece.is_meta:
             fan = piece[0].numel() if piece.dim() > 1 else 0
             return (noise - 0.5) * (3 / fan**0.5) if fan else noise * 0.2 + 0.9

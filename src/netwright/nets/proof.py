@@ -115,7 +115,7 @@ class Proof:
         """Take in those of the axes that are wanted, contradict none that is kept, and with which the network runs."""
         candidates = [axis for axis in map(self._named_apart, axes) if self._admits(axis)]
         fitting, refused = self._fitting(candidates)
-        if self._all_run(fitting):
+        if not fitting or self._all_run(fitting):
             for axis in fitting:
                 self._taken(axis)
         else:
@@ -224,10 +224,12 @@ class Proof:
     def _all_run(self, axes: Sequence[Axis]) -> bool:
         """Whether the network runs with each of the axes cut and the others not, as far as combinations tell."""
         together = (*self.kept, *axes)
-        tried = [[(a, a.options[0]) for a in together], [(a, _middle(a)) for a in together]]
+        tried = [[(a, a.options[0]) for a in together]]
+        if (middle := [(a, _middle(a)) for a in together]) != tried[0]:
+            tried.append(middle)
         for bit in range(max(len(axes) - 1, 0).bit_length()):
             tried += [[(a, a.options[0]) for i, a in enumerate(axes) if i >> bit & 1 == side] for side in (0, 1)]
-        return all(self._run(chosen).why is None for chosen in tried) and not (axes and self._stops_elsewhere(tried[0]))
+        return all(self._run(chosen).why is None for chosen in tried) and not self._stops_elsewhere(tried[0])
 
     def _run(self, chosen: Sequence[tuple[Axis, Option]]) -> Outcome:
         """The network with some axes cut: whether it runs, and does to the sizes of all tensors what it should."""

@@ -168,6 +168,9 @@ class Tracer:
         example_inputs: which it is called with.
         supposes: whether, before all is computed, sizes that depend on values are supposed (see :class:`Dataless`):
             what a threshold keeps differs from cut to cut, and says nothing of whether the network takes it.
+
+    Attributes:
+        whole: the trace of the whole network.
     """
 
     def __init__(self, anatomy: Anatomy, example_inputs: Inputs, supposes: bool = False) -> None:
@@ -204,7 +207,7 @@ class Tracer:
                 self._anatomy, self._inputs, self._mode = Anatomy(self._twin), inputs, mode
                 self._state = State(self._twin)
                 try:
-                    self.run(Cut())
+                    self.whole = self.run(Cut())
                     if mode is None or not mode.supposes or mode.sized:
                         return
                 except NetError as error:

@@ -68,7 +68,7 @@ def wrap(
         if not any(fnmatch(path, pattern) for path in anatomy.modules):
             raise NetError(f"no module matches {pattern!r}; {nearest(pattern, list(anatomy.modules)[1:])}")
     tracer = Tracer(anatomy, example_inputs, supposes=True)
-    trace = tracer.run(Cut())
+    trace = tracer.whole
     learning = _learning(tracer, trace, anatomy)
     # In a mode that draws its own numbers nothing could be proved.
     if learning and not repeats(anatomy, example_inputs):
