@@ -239,5 +239,6 @@ def _held(value: Any, seen: set[int]) -> Iterator[Tensor]:
 def slots_of(value: Any) -> Iterator[str]:
     """The names of an object's attributes that its classes have slots for."""
     for kind in type(value).__mro__:
-        slots = kind.__dict__.get("__slots__", ())
-        yield from (name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__"))
+        slots = kind.__dict__.get("__slots__")
+        if slots:
+            yield from (name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__"))

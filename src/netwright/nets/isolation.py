@@ -52,7 +52,8 @@ class State:
     def __init__(self, network: nn.Module) -> None:
         self.reach = reach = Reach(network)
         self._tables: list[Callable[[], None]] = []
-        self._mappings: list[tuple[dict[Any, Any], tuple[Any, ...], tuple[Any, ...]]] = []  # most are empty
+        self._empty: list[dict[Any, Any]] = []  # most are
+        self._mappings: list[tuple[dict[Any, Any], tuple[Any, ...], tuple[Any, ...]]] = []
         self._tensors: list[Tensor] = []
         self._others: list[Any] = []
         for value in (*reach.own.values(), *reach.held.values(), *reach.common.values()):
@@ -62,7 +63,11 @@ class State:
             elif isinstance(value, np.ndarray | torch.Generator | random.Random) or _numpy_generator(value):
                 self._others.append(value)
             elif isinstance(value, dict):
-                self._mappings.append((value, tuple(dict.keys(value)), tuple(dict.values(value))))
+                keys = tuple(dict.keys(value))
+                if keys:
+                    self._mappings.append((value, keys, tuple(dict.values(value))))
+                else:
+                    self._empty.append(value)
             elif isinstance(value, list | set | deque | CellType):
                 self._tables.append(_table(value))
             elif not isinstance(value, type):
@@ -96,6 +101,8 @@ class State:
         try:
             yield
         finally:
+            for mapping in filter(len, self._empty):
+                _refill(mapping, (), ())
             for mapping, keys, values in self._mappings:
                 if len(mapping) != len(keys) or not all(map(is_, dict.values(mapping), values)):
                     _refill(mapping, keys, values)
@@ -166,9 +173,12 @@ def _attributes(value: Any, before: dict[str, Any]) -> Callable[[], None]:
 
 def _class(kind: type) -> Callable[[], None]:
     before = dict(vars(kind))
+    values = tuple(before.values())
 
     def put_back() -> None:
         now = vars(kind)
+        if _alike(now.values(), values):
+            return
         for name in [n for n in {**now, **before} if now.get(n, MISSING) is not before.get(n, MISSING)]:
             type.__setattr__(kind, name, before[name]) if name in before else type.__delattr__(kind, name)
 

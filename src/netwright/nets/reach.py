@@ -99,6 +99,9 @@ def global_names(function: FunctionType) -> Iterator[str]:
 
 def directly(value: Any) -> Iterator[Any]:
     """The objects that one leads to, but for a function's closure and a class's code."""
+    if type(value) is dict:  # most are
+        yield from value.values()
+        return
     if isinstance(value, dict):
         yield from value.values()
     elif isinstance(value, tuple | list | set | frozenset | deque):
