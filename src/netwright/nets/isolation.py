@@ -95,7 +95,8 @@ class State:
         The first block finds out which parameters change without PyTorch's noticing it (by ``.data``), and takes
         longer. Those that do not change in it are taken to stay as they are in later ones.
         """
-        saved = [_saved(tensor) for tensor in self._tensors]
+        with torch.inference_mode(False), torch.no_grad():
+            saved = [(_version(tensor), tensor.detach().clone()) for tensor in self._tensors]
         others = [_get(value) for value in self._others]
         draws = _draws()
         try:
@@ -217,15 +218,12 @@ def _version(tensor: Tensor) -> tuple[int, int]:
     return (-1 if tensor.is_inference() else tensor._version), (tensor.data_ptr() if is_dense(tensor) else 0)
 
 
-def _saved(tensor: Tensor) -> tuple[tuple[int, int], Tensor]:
-    with torch.inference_mode(False), torch.no_grad():
-        return _version(tensor), tensor.detach().clone()
-
-
 def _equal(tensor: Tensor, saved: Tensor) -> bool:
-    if shape_of(tensor) != shape_of(saved) or tensor.dtype != saved.dtype:
+    if tensor.dtype != saved.dtype or tensor.is_nested != saved.is_nested:
         return False
-    return torch.equal(entries(tensor), entries(saved)) if is_dense(tensor) or tensor.is_nested else False
+    if is_dense(tensor) and is_dense(saved):
+        return torch.equal(tensor, saved)  # which compares the shapes too
+    return tensor.is_nested and shape_of(tensor) == shape_of(saved) and torch.equal(entries(tensor), entries(saved))
 
 
 def _restore(tensor: Tensor, saved: Tensor) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -65,16 +66,26 @@ class Sizes:
         self._numbers: dict[str, list[tuple[str, int]]] = {}
         self._learned: list[tuple[str, str]] = []  # names of units that were needed before
         self._hopeless: set[tuple[tuple[tuple[str, str], ...], str]] = set()
-        self._rows: dict[int, list[int]] = {}  # label to the rows that hold it
-        for at, row in enumerate(expected.rows):
+
+    @cached_property
+    def _rows(self) -> dict[int, list[int]]:
+        """Label to the rows that hold it. Many networks run without any number's being looked for."""
+        found: dict[int, list[int]] = {}
+        for at, row in enumerate(self._expected.rows):
             for label in np.unique(row).tolist():
-                self._rows.setdefault(label, []).append(at)
-        self._modules: dict[int, set[str]] = {}  # row to the modules whose operators make it
-        for op, results in expected.ops:
+                found.setdefault(label, []).append(at)
+        return found
+
+    @cached_property
+    def _modules(self) -> dict[int, set[str]]:
+        """Row to the modules whose operators make it."""
+        found: dict[int, set[str]] = {}
+        for op, results in self._expected.ops:
             for rows in results:
                 for made in rows or ():
                     if made is not None:
-                        self._modules.setdefault(made, set()).add(op.module)
+                        found.setdefault(made, set()).add(op.module)
+        return found
 
     def fit(self, axis: Width | Joint, attempt: Callable[[Width | Joint], Outcome]) -> Width | Joint | Outcome:
         """The axis with all that must count its channels, or how it fails.
