@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .inputs import is_dense, shape_of, tensors_in
+from .inputs import SEQUENCES, is_dense, shape_of, tensors_in
 
 FORMS = 50_000
 """Forms that are kept at most: a search traces thousands of candidates, each of sizes of its own."""
@@ -82,7 +83,7 @@ class Dataless(TorchDispatchMode):
             if func._schema.is_mutable and isinstance(args[0], Tensor) and not args[0].is_meta:
                 raise NeedsData(f"{func} changes a tensor that has data by one that has none")
             args, kwargs = _changed(args, without_data), _changed(kwargs, without_data)
-        if any(result.alias_info is not None for result in func._schema.returns):
+        if _gives_views(func):
             return func(*args, **kwargs)
         if self.supposes and torch.Tag.data_dependent_output in func.tags:
             self._count()
@@ -132,6 +133,12 @@ def _supposed(tensor: Tensor) -> Tensor:
     return torch.ones(tensor.shape, dtype=tensor.dtype)
 
 
+@cache
+def _gives_views(func: Any) -> bool:
+    """Whether an operator's results may share memory with its arguments."""
+    return any(result.alias_info is not None for result in func._schema.returns)
+
+
 def without_data(tensor: Tensor) -> Tensor:
     """A tensor of the same form without data; a dense one for a sparse one, of which operators know no forms."""
     if tensor.is_meta:
@@ -151,11 +158,11 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def _key(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return tuple(value.shape), value.stride(), value.dtype
+        return value.shape, value.stride(), value.dtype
     if isinstance(value, dict):
         return tuple((key, _key(part)) for key, part in value.items())
-    if isinstance(value, tuple | list):
-        return tuple(_key(part) for part in value)
+    if isinstance(value, SEQUENCES):
+        return tuple([_key(part) for part in value])
     return type(value), value
 
 

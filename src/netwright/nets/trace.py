@@ -6,6 +6,7 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ RESHAPED_IN_PLACE = frozenset(
 )
 
 
+@cache
 def op_name(func: Any) -> str:
     """The name of an operator, as :class:`Op` has it."""
     name: str = func.overloadpacket.__name__
