@@ -38,6 +38,7 @@ docs: .venv/docs  ## docs/_build/index.html
 
 bench: .venv/ready  ## what an active sub-network costs beside its extracted twin
 	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python benchmarks/wrap_cost.py
 
 bench-search: .venv/ready  ## strategies beside their peers: needs ../shared/bench; an hour or two
 	$(BIN)/python benchmarks/search_ofa.py --jobs 2

@@ -17,6 +17,7 @@ from .inputs import Inputs
 from .noise import repeats
 from .proof import Proof
 from .rules import RULES, plain
+from .rules.compute import ELEMENTWISE
 from .supernet import SuperNet
 from .ties import Ties
 from .trace import Trace, Tracer
@@ -124,7 +125,6 @@ def _doings(trace: Trace) -> list[tuple[Any, list[tuple[int, ...]]]]:
     """What the operators do that do not work index by index, and the shapes of their results."""
     found = []
     for op in (trace.ops[at] for at in sorted(trace.live())):
-        rule = RULES.get(plain(op))
-        if rule is not RULES["add"]:
-            found.append((rule or op.name, [trace.shapes[position] for position in op.writes[:1]]))
+        if plain(op) not in ELEMENTWISE:
+            found.append((RULES.get(plain(op), op.name), [trace.shapes[position] for position in op.writes[:1]]))
     return found
