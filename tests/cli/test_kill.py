@@ -122,4 +122,4 @@ def test_interrupted_after_the_last_epoch(recipe, tmp_path, monkeypatch):
         done("train", path, "--out", tmp_path / name)
         manifest = json.loads((tmp_path / name / "supernet" / "manifest.json").read_text())
         figures.append((manifest["validation_accuracy"], manifest["files"]))
-    assert figures[0] == figures[1] and figures[0][0].keys() == {"largest", "smallest"}
+    assert figures[0] == figures[1] and figures[0][0].keys() == {"given", "largest", "smallest"}
