@@ -71,6 +71,9 @@ def front(records: Iterable[Record], objectives: Mapping[str, Direction] | Seque
         objectives: name to direction, or metrics; by default those that the records were made for.
     """
     records = list(records)
+    for each in records:
+        if not isinstance(each, Record):
+            raise NetwrightError(f"front() takes records, as study.records and nw.search give them, not {each!r:.80}")
     chosen = objectives_of(records, objectives)
     usable = comparable(records, chosen)
     points = losses(usable, chosen)

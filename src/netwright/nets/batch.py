@@ -141,6 +141,9 @@ def _as_given(given: Given, inputs: Inputs) -> tuple[int | None, ...]:
     wanted: list[int | None]
     if isinstance(given, int) and not isinstance(given, bool):
         wanted = [given if -t.dim() <= given < t.dim() else None for t in tensors]
+        if all(dim is None for dim in wanted):
+            shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
+            raise NetError(f"batch_dims={given!r}: no input has that dimension; their shapes are {shapes}")
     elif isinstance(given, Mapping):
         if not isinstance(inputs, Mapping) or not given.keys() <= inputs.keys():
             names = ", ".join(inputs) if isinstance(inputs, Mapping) else "none: the inputs are positional"

@@ -43,6 +43,11 @@ def recalibrate(network: nn.Module, batches: Iterable[Any], seed: int = 0) -> nn
 
     Raises :class:`NetError` where there are no batches, or where the network cannot be called with them.
     """
+    if not isinstance(network, nn.Module):
+        raise NetError(
+            f"recalibrate() takes a network, not a {type(network).__name__}; of a super-network extract one first: "
+            "net.extract(candidate)"
+        )
     norms = _norms(network)
     network.eval()
     if not norms:

@@ -129,12 +129,12 @@ class SuperNet:
         """Parameters, multiply-accumulates, bytes: exact, from the cut and the traced shapes."""
         if self._active:
             raise NetError("count before the 'with net.active(...)' block or after it: inside, its layers are changed")
+        _require_candidate(candidate)
         return self._counter.counts(candidate)
 
     def cut(self, candidate: Candidate) -> Cut:
         """What the candidate means to the tensors."""
-        if not isinstance(candidate, Candidate):
-            raise NetError(f"{candidate!r} is no candidate; net.space.candidate({{...}}) makes one of its choices")
+        _require_candidate(candidate)
         return self._cut(candidate)
 
     def cut_of(self, options: Mapping[str, Option]) -> Cut:
@@ -275,3 +275,8 @@ class SuperNet:
             raise
         except Exception as error:
             raise NetError(f"the network raises on its example inputs: {one_line(error)}") from error
+
+
+def _require_candidate(value: object) -> None:
+    if not isinstance(value, Candidate):
+        raise NetError(f"{value!r} is no candidate; net.space.candidate({{...}}) makes one of its choices")

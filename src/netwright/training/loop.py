@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -159,6 +159,11 @@ class _Run:
         checkpoint: Path | None,
         key: str,
     ) -> None:
+        if not (isinstance(loader, Iterable) and isinstance(loader, Sized)):
+            raise TrainingError(
+                f"a loader gives (inputs, labels) batches at each iteration and has a length, as a DataLoader does, "
+                f"and a list of batches; a {type(loader).__name__} is none"
+            )
         if any(isinstance(m, nn.Conv2d) for m in module.modules()):
             # Channel-wise convolutions train about twice as fast on CPUs in this layout.
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
