@@ -181,7 +181,7 @@ class Tracer:
         check_tensors(anatomy, example_inputs)
 
         def empty(_: str, tensor: Tensor) -> Tensor:
-            return without_data(tensor)
+            return torch.empty_like(tensor) if tensor.is_meta else without_data(tensor)  # always one of its own
 
         def with_buffers(name: str, tensor: Tensor) -> Tensor:
             # Buffers may hold positions or masks, which decide what happens.
