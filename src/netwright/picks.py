@@ -18,9 +18,6 @@ from .report.data import Network
 USELESS = ", but no better than a constant answer"
 
 
-USELESS = ", but no better than a constant answer"
-
-
 def picks(front: Front) -> list[Record]:
     """Which networks of the front are handed back by default: those that have a role by the figures of the search."""
     named = roles(front)

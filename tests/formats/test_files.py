@@ -15,6 +15,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from small import Of
 from torch import Tensor, nn
 
 import netwright as nw
@@ -26,17 +27,6 @@ from netwright.formats.pt2 import load_pt2, write_pt2
 from netwright.formats.sizes import find_sizes
 from netwright.nets.batch import batch_dims_of
 from netwright.nets.inputs import Inputs, call, each_tensor, tensors_in
-
-
-class Of(nn.Module):
-    """A function of layers and inputs."""
-
-    def __init__(self, function: Callable[..., Any], *layers: nn.Module) -> None:
-        super().__init__()
-        self.function, self.layers = function, nn.ModuleList(layers)
-
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        return self.function(*self.layers, *inputs, **named)
 
 
 class Text(nn.Module):

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
+from small import Of
 from torch import Tensor, nn
 
 import netwright as nw
 from netwright.core.errors import NetError
 from netwright.nets.batch import BatchDims, batch_dims_of, find_batch_dims
 from netwright.nets.inputs import Inputs, call, tensors_in
-
-
-class Of(nn.Module):
-    """A function of layers and inputs."""
-
-    def __init__(self, function: Callable[..., Any], *layers: nn.Module) -> None:
-        super().__init__()
-        self.function, self.layers = function, nn.ModuleList(layers)
-
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        return self.function(*self.layers, *inputs, **named)
 
 
 def heads(attend: nn.Module, x: Tensor) -> Tensor:

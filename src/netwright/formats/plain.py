@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import BundleError
-from ..nets.batch import is_plain
-from ..nets.inputs import Inputs, arguments, call, each_tensor, tensors_in
+from ..nets.inputs import Inputs, arguments, call, each_tensor, is_dense, tensors_in
 from ..nets.isolation import State
 
 
@@ -37,7 +36,7 @@ class Plain(nn.Module):
         self.names = input_names(self._inputs)
         if not self.names:
             raise BundleError("there is no tensor among the example inputs: nothing that a file could be called with")
-        if not all(is_plain(t) for t in tensors_in(inputs)):
+        if not all(is_dense(t) for t in tensors_in(inputs)):
             raise BundleError(
                 "sparse and nested tensors cannot be the inputs of an .onnx or .pt2 file; give dense ones, or export "
                 "with formats=['safetensors']"

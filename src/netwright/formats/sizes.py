@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..nets.batch import BatchDims, batch_dims_of, is_plain
-from ..nets.inputs import Inputs, call, each_tensor, evaluating, fresh, tensors_in
+from ..nets.batch import BatchDims, batch_dims_of
+from ..nets.inputs import Inputs, call, evaluating, fresh, is_dense, tensors_in
 from ..nets.isolation import State
+from ..nets.lengths import resized
 
 BATCH = "batch"
 FACTORS = (1.5, 0.5, 2.0)
@@ -73,7 +74,7 @@ def find_sizes(network: nn.Module, inputs: Inputs) -> Sizes:
     places = [
         (i, d)
         for i, tensor in enumerate(tensors)
-        for d in range(tensor.dim() if is_plain(tensor) else 0)
+        for d in range(tensor.dim() if is_dense(tensor) else 0)
         if d != batch.inputs[i] and tensor.shape[d] > 1
     ]
     names: dict[str, tuple[Place, ...]] = {}
@@ -122,20 +123,9 @@ def _same(outputs: list[Tensor], others: list[Tensor] | None) -> bool:
 
 
 def _resized(inputs: Inputs, factors: Mapping[Place, float]) -> Inputs:
-    """Inputs with the beginning of their own values, or with these repeated."""
-    numbers = iter(range(sum(1 for _ in tensors_in(inputs))))
-
-    def resized(tensor: Tensor) -> Tensor:
-        number = next(numbers)
-        for (i, dim), factor in factors.items():
-            if i == number:
-                size = tensor.shape[dim]
-                wanted = int(size * factor)
-                order = torch.arange(wanted, device=tensor.device) % size
-                tensor = tensor.index_select(dim, order)
-        return tensor
-
-    return each_tensor(inputs, resized)
+    """Inputs whose sizes are multiplied."""
+    tensors = list(tensors_in(inputs))
+    return resized(inputs, {(i, dim): int(tensors[i].shape[dim] * factor) for (i, dim), factor in factors.items()})
 
 
 def _name(place: Place, tensor: Tensor, taken: Collection[str]) -> str:

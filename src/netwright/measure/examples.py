@@ -36,7 +36,8 @@ def real_inputs(network: Any, batches: Iterable[Any], dims: BatchDims, size: int
     """The first ``count`` inputs of a network's batches, with or without labels, in batches of ``size``: the same each
     time, also where batches are drawn at random."""
     from ..nets.inputs import each_tensor
-    from ..nets.recalibrate import calibration_inputs, seeded
+    from ..nets.isolation import seeded
+    from ..nets.recalibrate import calibration_inputs
 
     with seeded(0):
         found = (one for batch in batches for one in in_batches(calibration_inputs(network, batch), dims, size))

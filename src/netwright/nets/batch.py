@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import NetError, one_line
-from .inputs import Inputs, call, each_tensor, entries, evaluating, fresh, tensors_in
+from .inputs import Inputs, call, each_tensor, entries, evaluating, fresh, is_constant, is_dense, tensors_in
 from .isolation import State
 
 TRIALS = 128
@@ -251,7 +251,7 @@ class _Trials:
 
     def _assignments(self) -> Iterator[tuple[int | None, ...]]:
         """Dimensions of one size, for every tensor or for some; tensors of one shape first alike, then each alone."""
-        shapes = [tuple(t.shape) if is_plain(t) else () for t in self.tensors]
+        shapes = [tuple(t.shape) if is_dense(t) else () for t in self.tensors]
         deepest = max(map(len, shapes), default=0)
         sizes = dict.fromkeys(shape[d] for d in range(deepest) for shape in shapes if d < len(shape))
         kinds = list(dict.fromkeys(shapes))
@@ -290,7 +290,7 @@ class _Trials:
 
 def _followed(whole: Tensor, first: Tensor, second: Tensor) -> int | bool | None:
     """The dimension along which two outputs make up that of both together; None where it is one for all; else False."""
-    if not is_plain(whole):
+    if not is_dense(whole):
         return False
     if first.dim() == second.dim() == whole.dim():
         for dim in range(whole.dim()):
@@ -309,11 +309,6 @@ def _followed(whole: Tensor, first: Tensor, second: Tensor) -> int | bool | None
 
 def _copies(outputs: Any) -> list[Tensor]:
     return [t.detach().clone() for t in tensors_in(outputs)]
-
-
-def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is neither sparse nor nested: whether it has dimensions that can be divided."""
-    return tensor.layout is torch.strided and not tensor.is_nested
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -335,9 +330,7 @@ def _varied(inputs: Inputs) -> Iterator[Inputs]:
     generator = torch.Generator().manual_seed(0)
 
     def constant(tensor: Tensor) -> bool:
-        if not is_plain(tensor) or tensor.is_meta or tensor.numel() < 2:
-            return False
-        return bool((tensor == tensor.flatten()[0]).all())
+        return is_dense(tensor) and not tensor.is_meta and is_constant(tensor)
 
     def noise(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point() or not constant(tensor):

@@ -143,6 +143,11 @@ def is_dense(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and not tensor.is_nested
 
 
+def is_constant(values: Tensor) -> bool:
+    """Whether several numbers are all alike."""
+    return values.numel() > 1 and bool((values == values.flatten()[0]).all())
+
+
 def shape_of(tensor: Tensor) -> tuple[int, ...]:
     """A tensor's shape; of a nested one, that of the dense one that its parts would be padded to."""
     if not tensor.is_nested:

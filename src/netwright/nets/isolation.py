@@ -258,10 +258,21 @@ def _set(value: Any, before: Any) -> None:
         value.setstate(before)
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The generators of PyTorch, NumPy and Python from a seed; afterwards as they were."""
+    before = _draws()
+    seed_all(seed)
+    try:
+        yield
+    finally:
+        _draw_on(before)
+
+
 def seed_all(seed: int) -> None:
     """Set the generators of PyTorch, NumPy and Python."""
     torch.manual_seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed % 2**32)
     random.seed(seed)
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from .inputs import Inputs, each_tensor, tensors_in
+from .inputs import Inputs, each_tensor, is_dense, tensors_in
 
 Lengths = Mapping[tuple[int, int], int]
 """What some dimensions become, by the tensor's place among the inputs and the dimension."""
@@ -50,7 +50,7 @@ def other_lengths(inputs: Inputs, change: Callable[[int], tuple[int, ...]], runs
     """
     places: dict[int, list[tuple[int, int]]] = {}
     for at, tensor in enumerate(tensors_in(inputs)):
-        if tensor.layout is torch.strided and not tensor.is_nested:
+        if is_dense(tensor):
             for dim, size in enumerate(tensor.shape):
                 if size > 1:
                     places.setdefault(size, []).append((at, dim))

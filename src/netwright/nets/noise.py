@@ -21,7 +21,7 @@ from .cut import Anatomy, Cut
 from .dataless import sizes_follow
 from .extract import extract
 from .importance import permute
-from .inputs import Inputs, call, each_tensor, entries, fresh, tensors_in, with_entries
+from .inputs import Inputs, call, each_tensor, entries, fresh, is_constant, tensors_in, with_entries
 from .isolation import State, seed_all
 from .layers import follows as known
 from .lengths import Lengths, resized
@@ -136,7 +136,7 @@ def with_noise(inputs: Inputs, size: float = 1.0, seed: int = 1) -> Inputs:
 
     def change(tensor: Tensor) -> Tensor:
         own = entries(tensor)
-        gently = size < 1 and not _is_constant(own)
+        gently = size < 1 and not is_constant(own)
         whole = own == own.round() if tensor.is_floating_point() else None
         if whole is None or (gently and bool(whole.all())):
             return with_entries(tensor, own.flip(tuple(range(own.dim()))))
@@ -169,10 +169,6 @@ def follows(network: nn.Module, inputs: Inputs) -> bool:
             seed_all(0)
             found.append([t.clone() for t in tensors_in(call(network, fresh(each)))])
     return apart(*found) > 0 or apart(list(tensors_in(inputs)), list(tensors_in(others))) == 0
-
-
-def _is_constant(values: Tensor) -> bool:
-    return values.numel() > 1 and bool((values == values.flatten()[0]).all())
 
 
 def _reorderings(tensor: Tensor) -> Iterator[Tensor]:
@@ -273,7 +269,7 @@ class Excerpt:
         self._state = State(network)
         self.inputs = other_inputs(network.eval(), inputs, state=self._state)
         alike = apart(list(tensors_in(inputs)), list(tensors_in(self.inputs))) == 0
-        if alike and any(_is_constant(entries(t)) for t in tensors_in(inputs) if t.is_floating_point()):
+        if alike and any(is_constant(entries(t)) for t in tensors_in(inputs) if t.is_floating_point()):
             self.run(with_noise(inputs))  # raises; the example alone would prove nothing
         self.reference = self._finite()
         self.follows = alike or apart(self.reference, self.run(inputs)) > 0

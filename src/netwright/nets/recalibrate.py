@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from math import inf
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.errors import MeasureError, NetError, one_line
 from .inputs import Inputs, call, fresh, inputs_of
-from .isolation import isolated
+from .isolation import isolated, seeded
 from .labelled import pair_of
 from .layout import channels_last
 
@@ -106,21 +103,6 @@ def better_statistics(
         return "recomputed"
     _put_back(norms, given)
     return "inherited"
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """The random generators of PyTorch, NumPy and Python from a seed; afterwards as they were."""
-    before = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])
 
 
 def _norms(network: nn.Module) -> list[_BatchNorm]:

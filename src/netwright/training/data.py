@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import NetwrightError
-from ..nets.recalibrate import seeded
+from ..nets.isolation import seeded
 
 JUDGED = 128
 """Examples of a batch where networks only run: more of them do not stay in a processor's caches, and take memory."""
