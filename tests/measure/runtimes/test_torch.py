@@ -17,6 +17,7 @@ from netwright.measure.convert import feeds_of
 from netwright.measure.latency import Latency
 from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.torch import Torch, gpu_state
+from netwright.measure.targets import Target
 
 QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
 bfloat16 = pytest.mark.skipif(
@@ -57,11 +58,32 @@ def test_computes_what_the_network_computes(name: str, precision: str, tmp_path:
 
 
 def test_linear_layers_are_quantised(tmp_path: Path) -> None:
+    """In the form that this machine takes, whether it saturates or not."""
     pytest.importorskip("torchao", reason="torchao is not installed")
     module, inputs = network("bert")
-    found = difference(Torch(precision="int8"), module, inputs, tmp_path / "n.pt2")
+    runtime, told = Target(Torch(precision="int8")).suited
+    assert told["exact"][told["form"]]
+    found = difference(runtime, module, inputs, tmp_path / "n.pt2")
     assert 1e-4 < found < TOLERANCE["int8"]
     assert not any("Int8" in type(p).__name__ for p in module.parameters()), "the network itself was quantised"
+
+
+@pytest.mark.parametrize("saturates", [True, False])
+def test_ranges_are_reduced_where_the_device_saturates(saturates: bool, tmp_path: Path) -> None:
+    pytest.importorskip("torchao", reason="torchao is not installed")
+
+    def trial(files: Any, feeds: Any, expected: Any) -> Any:
+        (got,) = Torch(precision="int8").open(files[0], feeds).outputs()
+        assert got.shape == expected[0].shape and np.abs(expected[0]).max() == 127 * 127 * 64
+        return {"ms": [1.0], "errors": [[1e6 if saturates else 0.0]]}
+
+    runtime, found = Torch(precision="int8").suited(trial)
+    assert runtime.form == ("s7s7" if saturates else "s8s8") and ("saturates" in found["why"]) == saturates
+    module, inputs = network("bert")
+    assert runtime.convert(module, inputs, tmp_path / "own.pt2")["quantised"].startswith(runtime.form)
+    assert runtime.warning(tmp_path / "own.pt2", found, trial) == ""
+    Torch(precision="int8", form="s8s8").convert(module, inputs, tmp_path / "full.pt2")
+    assert bool(runtime.warning(tmp_path / "full.pt2", found, trial)) == saturates
 
 
 def test_nothing_to_quantise_is_an_error(tmp_path: Path) -> None:

@@ -7,17 +7,19 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import numpy as np
 
-from ...core.errors import BundleError, MeasureError, MissingExtra, nearest, one_line
+from ...core.errors import BundleError, MeasureError, nearest, one_line
 from ...core.quiet import quiet
-from .base import Feeds, Runtime, Session, in_order
+from .base import Feeds, Runtime, Session, Trial, in_order
 from .exported import positional
+from .torch_int8 import FORMS, MARK, form_of, quantise, require_torchao, write_extremes
 
 COMPILE = ("", "inductor", "aot")
 DEVICES = ("cpu", "cuda")
@@ -43,11 +45,14 @@ class Torch(Runtime):
             ``aot`` to compile with AOTInductor where it is written. Both need a C++ compiler there.
         device: ``cpu`` or ``cuda``.
         graphs: record an inference as a CUDA graph once, and play it.
+        form: of the 8-bit products: ``s8s8``, which saturates on x86 CPUs without VNNI, or ``s7s7``: the ranges reduced
+            to 7 bits. Empty: the former where the device computes it exactly.
     """
 
     compile: str = ""
     device: str = "cpu"
     graphs: bool = False
+    form: str = ""
 
     name = "torch"
     packages = ("torch",)
@@ -62,8 +67,32 @@ class Torch(Runtime):
             if (value := getattr(self, name)) not in known:
                 allowed = [each or "nothing" for each in known]
                 raise MeasureError(f"torch: {name} cannot be {value!r}; {nearest(str(value), allowed)}")
+        if self.form not in ("", *FORMS):
+            raise MeasureError(f"torch has no form {self.form!r}; {nearest(self.form, FORMS)}")
+        if self.form and self.precision != "int8":
+            raise MeasureError("torch: form is of 8-bit products; it needs precision=int8")
         if self.graphs and self.device != "cuda":
             raise MeasureError("torch: graphs=true needs device=cuda; a CPU has no CUDA graphs")
+
+    def suited(self, trial: Trial) -> tuple[Self, Mapping[str, Any]]:
+        here = self.precision == "int8" and self.device == "cpu"
+        if not here or find_spec("torchao") is None:  # a file can be measured elsewhere without it
+            return self, {}
+        with TemporaryDirectory(prefix="netwright-") as folder:
+            path = Path(folder) / f"extremes{self.suffix}"
+            feeds, expected = write_extremes(path)
+            exact = trial([path], feeds, [expected])["errors"][0][0] == 0
+        form = self.form or ("s8s8" if exact else "s7s7")
+        said = "s8s8 is exact on this CPU" if exact else "s8s8 saturates on this CPU"
+        return replace(self, form=form), {"form": form, "why": said, "exact": {"s8s8": exact, "s7s7": True}}
+
+    def warning(self, path: Path, found: Mapping[str, Any], trial: Trial) -> str:
+        if found.get("exact", {}).get("s8s8", True) or form_of(path) != "s8s8":
+            return ""
+        return (
+            "the file's 8-bit products (s8s8) saturate on this CPU, which has no VNNI: its outputs are wrong here; "
+            "quantise it for this CPU (form=s7s7)"
+        )
 
     def convert(
         self, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] | None = None
@@ -83,7 +112,7 @@ class Torch(Runtime):
             network.to(torch.bfloat16)
             tensors = tuple(t.to(torch.bfloat16) if t.is_floating_point() else t for t in tensors)
         if self.precision == "int8":
-            how["quantised"] = _quantise(network)
+            how["quantised"] = quantise(network, reduced=self.form == "s7s7")
         with quiet(), torch.no_grad():
             try:
                 program = torch.export.export(network, tensors)
@@ -96,7 +125,8 @@ class Torch(Runtime):
                     torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
                     how["compiler"] = "AOTInductor"
                 else:
-                    torch.export.save(program, path)
+                    marks = {MARK: self.form or "s8s8"} if self.precision == "int8" else {}
+                    torch.export.save(program, path, extra_files=marks)
             except Exception as error:
                 verb = "compiled by AOTInductor" if self.compile == "aot" else "saved by torch.export"
                 raise BundleError(f"this network cannot be {verb}: {one_line(error)[:500]}") from error
@@ -218,7 +248,7 @@ class Torch(Runtime):
         import torch
 
         if self.precision == "int8":
-            _torchao()
+            require_torchao()
             import torchao  # noqa: F401  # its operators are in the file
         try:
             with quiet():
@@ -327,33 +357,6 @@ def gpu_state() -> dict[str, str]:
     except (OSError, subprocess.SubprocessError):
         return {}
     return dict(zip(CLOCKS, (part.strip() for part in said.splitlines()[0].split(",")), strict=False)) if said else {}
-
-
-def _quantise(network: Any) -> str:
-    """Quantise the linear layers in place; says how many. Raises MeasureError where there are none."""
-    from torch import nn
-
-    _torchao()
-    with quiet():
-        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
-
-        linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
-        before = [type(m.weight) for m in linear]
-        try:
-            quantize_(network, Int8DynamicActivationInt8WeightConfig())
-        except Exception as error:
-            raise BundleError(f"torchao cannot quantise this network: {one_line(error)[:500]}") from error
-    done = sum(type(m.weight) is not kind for m, kind in zip(linear, before, strict=True))
-    if not done:
-        raise MeasureError("torch: precision=int8 quantises linear layers, of which this network has none that it can")
-    rest = sum(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in network.modules())
-    kept = f"; {rest} convolutions stay float32" if rest else ""
-    return f"torchao, {done} of {len(linear)} linear layers, weights per channel, activations per input{kept}"
-
-
-def _torchao() -> None:
-    if find_spec("torchao") is None:
-        raise MissingExtra("torchao", "torchao", "the runtime torch with precision=int8")
 
 
 def _inputs_of(program: Any) -> tuple[Sequence[str], list[Any]]:
