@@ -94,17 +94,17 @@ class Bench:
         self.untrained = untrained
         self.weights, self.lr = folder / "weights_cifar10_resnet" / "resnet56.safetensors", lr
 
-        def part(split: str, count: int) -> nw.Part:
+        def part(split: str, count: int) -> nw.Split:
             pixels, labels = load("cifar10", split)
             inputs = (torch.from_numpy(pixels[:count]).permute(0, 3, 1, 2) / 255 - _row(MEAN)) / _row(DEVIATION)
-            return nw.Part(
+            return nw.Split(
                 inputs.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels[:count]).long()
             )
 
         self.train = part("train", 20000)
-        some = nw.Part(self.train.inputs[:1024], self.train.labels[:1024])
-        self.calibration = nw.Batches(some, 256)
-        self._judge = nw.Accuracy(nw.Batches(part("test", images), 250))
+        some = nw.Split(self.train.inputs[:1024], self.train.targets[:1024])
+        self.calibration = nw.TensorLoader(some, 256)
+        self._judge = nw.Accuracy(nw.TensorLoader(part("test", images), 250))
 
     def model(self) -> CifarResNet:
         """The trained network."""
@@ -127,7 +127,7 @@ class Bench:
 
     def tuned(self, network: nn.Module) -> float:
         """In percent, after one epoch."""
-        batches = nw.Batches(self.train, 128, shuffle=True, augment=_augmented)
+        batches = nw.TensorLoader(self.train, 128, shuffle=True, augment=_augmented)
         nw.finetune(network, batches, epochs=1, lr=self.lr, weight_decay=5e-4, seed=0)
         return self.accuracy(network)
 

@@ -72,10 +72,10 @@ def cifar() -> nw.Data:
     images: Callable[[str, str], Any] = importlib.import_module("images").load
     mean, deviation = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (MEAN, DEVIATION))
 
-    def part(split: str, begin: int, end: int) -> nw.Part:
+    def part(split: str, begin: int, end: int) -> nw.Split:
         pixels, labels = images("cifar10", split)
         inputs = (torch.from_numpy(pixels[begin:end]).permute(0, 3, 1, 2) / 255 - mean) / deviation
-        return nw.Part(inputs.contiguous(), torch.from_numpy(labels[begin:end]).long())
+        return nw.Split(inputs.contiguous(), torch.from_numpy(labels[begin:end]).long())
 
     return nw.Data(part("train", 0, 2000), part("test", 9500, 10000), part("test", 0, 3000))
 
@@ -83,7 +83,7 @@ def cifar() -> nw.Data:
 def forms(data: nw.Data, folder: Path) -> None:
     """Print the table of forms."""
     module, protocol = network(), Protocol(budget_s=0.5)
-    images, labels = data.test.inputs[:1500], data.test.labels[:1500]
+    images, labels = data.test.inputs[:1500], data.test.targets[:1500]
     with torch.no_grad():
         whole = torch.cat([module(part) for part in images.split(128)])
     calibration = [(part, None) for part in data.train.inputs[:256].split(64)]

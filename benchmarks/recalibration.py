@@ -28,7 +28,7 @@ from netwright.formats.weights import load_weights
 from netwright.nets.families.cifar_resnet import CifarResNet
 from netwright.nets.recalibrate import better_statistics
 from netwright.study.store import MemoryStore
-from netwright.training.data import JUDGED, calibration_batches
+from netwright.tasks.data import JUDGED, calibration_batches
 
 MEAN, DEVIATION = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 CALIBRATION = 512
@@ -45,7 +45,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = read(arguments.data, arguments.images)
-    judged, tested = (nw.Accuracy(nw.Batches(part, JUDGED)) for part in (data.validation, data.test))
+    judged, tested = (nw.Accuracy(nw.TensorLoader(part, JUDGED)) for part in (data.validation, data.test))
     plain, augmented = (
         calibration_batches(nw.Data(data.train, data.validation, data.test, augment), CALIBRATION, 0)
         for augment in (None, data.augment)
@@ -72,7 +72,9 @@ def main() -> None:
         return
     nw.sort_channels(net, "l1")
     since = time.process_time()
-    nw.train(net, nw.Batches(data.train, 64, shuffle=True, augment=data.augment), epochs=1, lr=arguments.lr, seed=0)
+    nw.train(
+        net, nw.TensorLoader(data.train, 64, shuffle=True, augment=data.augment), epochs=1, lr=arguments.lr, seed=0
+    )
     print(f"one elastic epoch of {len(data.train):,} images: {time.process_time() - since:.0f} CPU s")
     for name, calibration in (("plain", plain), ("augmented", augmented)):
         since = time.process_time()
@@ -97,10 +99,10 @@ def read(folder: Path, images: int) -> nw.Data:
     sys.path.insert(0, str(folder))
     load: Callable[[str, str], Any] = importlib.import_module("images").load
 
-    def part(split: str, which: slice) -> nw.Part:
+    def part(split: str, which: slice) -> nw.Split:
         pixels, labels = load("cifar10", split)
         inputs = (torch.from_numpy(pixels[which]).permute(0, 3, 1, 2) / 255 - MEAN) / DEVIATION
-        return nw.Part(inputs.contiguous(), torch.from_numpy(labels[which]).long())
+        return nw.Split(inputs.contiguous(), torch.from_numpy(labels[which]).long())
 
     train, validation = part("train", slice(18000)), part("train", slice(18000, 20000))
     return nw.Data(train, validation, part("test", slice(images)), augmented)

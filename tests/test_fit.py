@@ -61,7 +61,7 @@ def test_the_directory_holds_what_it_promises(out, networks):
 
 def test_the_test_part_is_the_untouched_one(out):
     kept, test = np.load(out / "test.npz"), data().test
-    assert np.array_equal(kept["inputs"], test.inputs.numpy()) and np.array_equal(kept["labels"], test.labels.numpy())
+    assert np.array_equal(kept["inputs"], test.inputs.numpy()) and np.array_equal(kept["labels"], test.targets.numpy())
     assert len(kept["labels"]) == 360
 
 

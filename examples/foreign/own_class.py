@@ -52,7 +52,7 @@ def supernet() -> Slimmable:
     net = Slimmable()
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(8):
-        for inputs, labels in nw.Batches(data().train, 64, shuffle=True):
+        for inputs, labels in nw.TensorLoader(data().train, 64, shuffle=True):
             first, second = (WIDTHS[i] for i in torch.randint(len(WIDTHS), (2,)).tolist())
             optimizer.zero_grad()
             for sizes in ((64, 64), (4, 4), (first, second)):

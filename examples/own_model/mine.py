@@ -74,7 +74,7 @@ def data() -> nw.Data:
     train, validation = train_test_split(rest, test_size=0.25, stratify=labels[rest], random_state=2)
     inputs = (inputs - inputs[train].mean(axis=0)) / inputs[train].std(axis=0)
 
-    def part(rows: list[int]) -> nw.Part:
-        return nw.Part(torch.tensor(inputs[rows], dtype=torch.float32), torch.tensor(labels[rows]))
+    def part(rows: list[int]) -> nw.Split:
+        return nw.Split(torch.tensor(inputs[rows], dtype=torch.float32), torch.tensor(labels[rows]))
 
     return nw.Data(part(train), part(validation), part(test))

@@ -42,9 +42,9 @@ _HOME = {
     "sort_channels": "nets.importance",
     "best_within": "nets.importance",
     "wrap": "nets.wrap",
-    "Data": "training.data",
-    "Part": "training.data",
-    "Batches": "training.data",
+    "Data": "tasks.data",
+    "Split": "tasks.data",
+    "TensorLoader": "tasks.data",
     "train": "training.loop",
     "finetune": "training.loop",
     "Accuracy": "measure.quality",
@@ -189,9 +189,9 @@ if TYPE_CHECKING:
     from .study.sqlite import SqliteStore as SqliteStore
     from .study.study import Study as Study
     from .table import Table as Table
+    from .tasks.data import Data as Data
+    from .tasks.data import Split as Split
+    from .tasks.data import TensorLoader as TensorLoader
     from .training import rules as rules
-    from .training.data import Batches as Batches
-    from .training.data import Data as Data
-    from .training.data import Part as Part
     from .training.loop import finetune as finetune
     from .training.loop import train as train

@@ -26,8 +26,8 @@ from .nets.inputs import Inputs
 from .nets.recalibrate import Statistics
 from .nets.state import write_atomically
 from .picks import OWN_ACCURACY, OWN_FILE, README, files_of, handed_back, read_json, roles_handed_back, whole
+from .tasks.data import JUDGED, TensorLoader
 from .told import git_commit
-from .training.data import JUDGED, Batches
 from .training.loop import finetune
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _finetuned(job: Job, candidate: Candidate) -> _Finetuned:
     tuned = copy_of(plain)
     finetune(
         tuned,
-        Batches(job.data.train, job.recipe.train.batch_size, shuffle=True, augment=job.data.augment),
+        TensorLoader(job.data.train, job.recipe.train.batch_size, shuffle=True, augment=job.data.augment),
         epochs=wish.epochs,
         lr=wish.lr,
         weight_decay=job.recipe.train.weight_decay,
@@ -186,19 +186,19 @@ def _test_accuracy(job: Job, bundle: Bundle, file: Path, network: nn.Module, exa
         return {}
     test, right = job.data.test, 0
     run = onnx_runner(bundle.files["model.onnx"])
-    for inputs, labels in Batches(test, JUDGED):
+    for inputs, labels in TensorLoader(test, JUDGED):
         right += int((run(inputs).argmax(axis=1) == labels.numpy()).sum())
     whole = proportion(right, len(test))
     if not job.latency.lossy:
         return {"accuracy": whole}
-    own = TargetAccuracy(Batches(test, job_size(test.inputs)), job.latency)
+    own = TargetAccuracy(TensorLoader(test, job_size(test.inputs)), job.latency)
     return {"accuracy": own.of_file(file, network, example), FLOAT32: whole}
 
 
 def write_test_part(job: Job) -> None:
     """Write ``test.npz``: the inputs and labels that nothing was chosen by."""
     buffer = io.BytesIO()
-    np.savez(buffer, inputs=job.data.test.inputs.numpy(), labels=job.data.test.labels.numpy())
+    np.savez(buffer, inputs=job.data.test.inputs.numpy(), labels=job.data.test.targets.numpy())
     write_atomically(job.out / "test.npz", buffer.getvalue())
 
 

@@ -21,7 +21,7 @@ from .nets.inputs import Inputs, call
 from .nets.supernet import SuperNet
 from .recipe import resolve
 from .table import Table
-from .training.data import Data
+from .tasks.data import Data
 
 
 class Foreign:
@@ -145,7 +145,7 @@ def data_of(reference: str, network: nn.Module, model: str) -> Data:
             ) from error
     if not isinstance(scores, torch.Tensor):
         raise RecipeError(f"the model gives a {_kind(scores)}; it must give a tensor of scores alone")
-    most = int(max(p.labels.max() for p in (data.train, data.validation, data.test)))
+    most = int(max(p.targets.max() for p in (data.train, data.validation, data.test)))
     if scores.ndim != 2 or scores.shape[1] <= most:
         raise RecipeError(
             f"the model gives scores of shape {tuple(scores.shape)}, but labels go up to {most}: "

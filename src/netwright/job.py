@@ -40,8 +40,8 @@ from .study.journal import read_journal
 from .study.sqlite import SqliteStore
 from .study.study import Step, Study
 from .table import Table
+from .tasks.data import JUDGED, Data, TensorLoader, calibration_batches, drawn
 from .told import story_of
-from .training.data import JUDGED, Batches, Data, calibration_batches, drawn
 from .training.loop import Progress, train
 from .training.rules import Sandwich
 
@@ -170,8 +170,8 @@ class Job:
         """Accuracy on the validation part; for racing in a random order, and in batches that end at its looks."""
         part = self.data.validation
         if not self.recipe.search.racing:
-            return Accuracy(Batches(part, JUDGED))
-        return Accuracy(Batches(drawn(part, len(part), self.recipe.seed), min(JUDGED, -(-len(part) // 8))))
+            return Accuracy(TensorLoader(part, JUDGED))
+        return Accuracy(TensorLoader(drawn(part, len(part), self.recipe.seed), min(JUDGED, -(-len(part) // 8))))
 
     @cached_property
     def quality(self) -> Accuracy:
@@ -181,10 +181,10 @@ class Job:
         if not self.latency.lossy:
             return validation
         loader = validation.loader
-        assert isinstance(loader, Batches)
+        assert isinstance(loader, TensorLoader)
         # A job for each batch: few large ones, but no larger than a look of a race.
         size = loader.size if self.recipe.search.racing else job_size(loader.part.inputs)
-        return TargetAccuracy(Batches(loader.part, size), self.latency)
+        return TargetAccuracy(TensorLoader(loader.part, size), self.latency)
 
     # -- stages ------------------------------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class Job:
             )
         train(
             net,
-            Batches(self.data.train, wish.batch_size, shuffle=True, augment=self.data.augment),
+            TensorLoader(self.data.train, wish.batch_size, shuffle=True, augment=self.data.augment),
             epochs=wish.epochs,
             lr=lr,
             weight_decay=wish.weight_decay,

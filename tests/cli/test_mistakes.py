@@ -203,7 +203,7 @@ def test_models(recipe, tmp_path, model, words):
         ("mistakes:labels_beyond", ["labels go up to 4"]),
         ("mistakes:double_inputs", ["float"]),
         ("mistakes:numpy_inputs", ["ensor"]),
-        ("mistakes:numpy_labels", ["labels", "tensor"]),
+        ("mistakes:numpy_labels", ["targets", "tensor"]),
         ("mistakes:int_labels", ["labels", "int64"]),
         ("mistakes:float_labels", ["labels", "int64"]),
         ("mistakes:column_labels", ["labels", "(192, 1)"]),

@@ -26,14 +26,14 @@ from netwright.nets.state import read_tensors, write_tensors
 from netwright.training.loop import Progress
 
 
-def blobs(n: int = 48) -> nw.Part:
+def blobs(n: int = 48) -> nw.Split:
     """Three kinds of image that a small network tells apart."""
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(n) % 3
     images = torch.randn(n, 1, 4, 4, generator=g) * 0.4
     images[labels == 1, :, :2] += 1.5
     images[labels == 2, :, :, 2:] += 1.5
-    return nw.Part(images, labels)
+    return nw.Split(images, labels)
 
 
 def small(seed: int = 0) -> nw.SuperNet:
@@ -45,8 +45,8 @@ def jitter(images: Tensor) -> Tensor:
     return images + 0.05 * torch.randn_like(images)
 
 
-def loader() -> nw.Batches:
-    return nw.Batches(blobs(), 16, shuffle=True, augment=jitter)
+def loader() -> nw.TensorLoader:
+    return nw.TensorLoader(blobs(), 16, shuffle=True, augment=jitter)
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
@@ -78,7 +78,7 @@ def test_the_loss_falls_and_the_smallest_learns_too() -> None:
         found = []
         for candidate in (net.largest, net.smallest):
             network = nw.recalibrate(net.extract(candidate), [part.inputs])
-            found.append(float(F.cross_entropy(network(part.inputs), part.labels).detach()))
+            found.append(float(F.cross_entropy(network(part.inputs), part.targets).detach()))
         return found
 
     before = losses()
@@ -95,7 +95,7 @@ def test_progress_is_told_after_every_step() -> None:
     assert [p.step for p in seen] == sorted(p.step for p in seen)
     assert {p.step for p in seen} == set(range(1, 10)) and {p.steps for p in seen} == {9}
     assert all(p.epoch == (p.step - 1) // 3 + 1 for p in seen) and seen[-1].epoch == seen[-1].epochs == 3
-    assert all(math.isfinite(p.loss) and p.images_per_s > 0 for p in seen)
+    assert all(math.isfinite(p.loss) and p.samples_per_s > 0 for p in seen)
     assert seen[-1].figures == {"top1": 1.0}
 
 
@@ -285,7 +285,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(bad_epoch: int, tmp_path: Pa
         calls += 1
         return images * float("nan") if calls == 3 * (bad_epoch - 1) + 2 else images
 
-    batches = nw.Batches(part, 16, shuffle=True, augment=poison)
+    batches = nw.TensorLoader(part, 16, shuffle=True, augment=poison)
     with pytest.raises(TrainingError, match=rf"epoch {bad_epoch}, step 2.*learning rate 0\.05") as error:
         nw.train(small(), batches, **SETTINGS, checkpoint=tmp_path / "c")
     assert ("state after epoch 1 is kept" in str(error.value)) == (bad_epoch == 2) == (tmp_path / "c").exists()
@@ -309,7 +309,7 @@ def test_the_sandwich_gradient_is_the_sum_of_its_parts() -> None:
             p.add_(torch.randn_like(p) * 0.1)
     net.module.train()
     rng, twin = np.random.default_rng(3), np.random.default_rng(3)
-    value = nw.rules.Sandwich(random=3).step(net, part.inputs, part.labels, F.cross_entropy, rng)
+    value = nw.rules.Sandwich(random=3).step(net, part.inputs, part.targets, F.cross_entropy, rng)
     got = {k: p.grad.clone() for k, p in net.module.named_parameters() if p.grad is not None}
 
     net.module.zero_grad()
@@ -317,7 +317,7 @@ def test_the_sandwich_gradient_is_the_sum_of_its_parts() -> None:
     with net.active(net.largest) as module:
         scores = module(part.inputs)
         # the mean over the batch of -sum(p log q), written out
-        loss = -scores.log_softmax(1)[torch.arange(12), part.labels].mean()
+        loss = -scores.log_softmax(1)[torch.arange(12), part.targets].mean()
         loss.backward()
     beliefs = scores.detach().softmax(1)
     summed = {k: p.grad.clone() for k, p in net.module.named_parameters() if p.grad is not None}
@@ -361,11 +361,11 @@ def test_finetuning_changes_the_extracted_network_alone() -> None:
     nw.train(net, loader(), epochs=2)
     network = nw.recalibrate(net.extract(net.smallest), [part.inputs])
     shared, own = state(net.module), state(network)
-    loss = float(F.cross_entropy(network(part.inputs), part.labels).detach())
+    loss = float(F.cross_entropy(network(part.inputs), part.targets).detach())
     nw.finetune(network, loader(), epochs=4, lr=0.05, seed=1)
     assert same(state(net.module), shared)
     assert all(not torch.equal(v, own[k]) for k, v in state(network).items() if "classifier" in k)
-    assert float(F.cross_entropy(network(part.inputs), part.labels).detach()) < loss
+    assert float(F.cross_entropy(network(part.inputs), part.targets).detach()) < loss
     assert not any(m.training for m in network.modules())
     twin = nw.recalibrate(net.extract(net.smallest), [part.inputs])
     nw.finetune(twin, loader(), epochs=4, lr=0.05, seed=1)
@@ -389,7 +389,7 @@ def test_the_shared_statistics_are_those_of_the_largest() -> None:
     alone = net.extract(net.largest).train()
     alone(part.inputs)
     net.module.train()
-    nw.rules.Sandwich(random=2).step(net, part.inputs, part.labels, F.cross_entropy, np.random.default_rng(0))
+    nw.rules.Sandwich(random=2).step(net, part.inputs, part.targets, F.cross_entropy, np.random.default_rng(0))
     found, wanted = net.module.state_dict(), alone.state_dict()
     names = [name for name in wanted if "running" in name or "tracked" in name]
     assert names and all(torch.equal(found[name], wanted[name]) for name in names)

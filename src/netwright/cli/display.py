@@ -72,7 +72,7 @@ class Display:
     def trained(self, progress: Training) -> None:
         """A training step was made."""
         accuracy = "".join(f", {name} {value:.1f} %" for name, value in progress.figures.items())
-        figures = f"loss {progress.loss:.3f}{accuracy}, {progress.images_per_s:.0f} images/s"
+        figures = f"loss {progress.loss:.3f}{accuracy}, {progress.samples_per_s:.0f} samples/s"
         self._advance("training", progress.step, progress.steps, figures)
 
     def measured(self, step: Step, study: Study) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ..nets.families.inverted_residual import inverted_residual
 from ..nets.supernet import SuperNet
-from ..training.data import Data, Part
+from ..tasks.data import Data, Split
 
 SPLIT_SEED = 20201
 VIEWS = 3
@@ -32,14 +32,14 @@ def data() -> Data:
     train, validation = train_test_split(rest, test_size=0.25, stratify=labels[rest], random_state=SPLIT_SEED)
     mean, deviation = images[train].mean(), images[train].std()
 
-    def part(index: np.ndarray) -> Part:
-        return Part(torch.from_numpy((images[index] - mean) / deviation), torch.from_numpy(labels[index]))
+    def part(index: np.ndarray) -> Split:
+        return Split(torch.from_numpy((images[index] - mean) / deviation), torch.from_numpy(labels[index]))
 
     plain = part(validation)
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     views = [plain.inputs, *(distort(plain.inputs, 0.5, generator) for _ in range(VIEWS))]
     return Data(
-        part(train), Part(torch.cat(views), plain.labels.repeat(len(views))), part(test), lambda x: distort(x, 1.0)
+        part(train), Split(torch.cat(views), plain.targets.repeat(len(views))), part(test), lambda x: distort(x, 1.0)
     )
 
 

@@ -1,1 +1,1 @@
-"""Training of super-networks: data, the loop, who is sampled each step, losses, checkpoints."""
+"""Training of super-networks: the loop, who is sampled each step, checkpoints."""

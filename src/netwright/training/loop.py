@@ -22,7 +22,7 @@ from ..nets.inputs import call, tensors_in
 from ..nets.labelled import pair_of
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
-from .losses import Loss, cross_entropy, scalar
+from ..tasks.losses import Loss, cross_entropy, scalar
 from .rules import Rule, Sandwich
 
 WORSE, LITTLE = 0.25, 0.05
@@ -44,7 +44,7 @@ class Progress:
     Args:
         epoch, epochs, step, steps: counted from 1; steps are of the whole training.
         loss: mean of the largest network's loss since the epoch began.
-        images_per_s: inputs read per second since the epoch began; each is used by several sub-networks.
+        samples_per_s: inputs read per second since the epoch began; each is used by several sub-networks.
         figures: what ``judge`` last returned.
     """
 
@@ -53,7 +53,7 @@ class Progress:
     step: int
     steps: int
     loss: float
-    images_per_s: float
+    samples_per_s: float
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -85,7 +85,7 @@ def train(
         lr: the highest learning rate.
         weight_decay: for tensors of two or more dimensions.
         rule: who is sampled each step; :class:`Sandwich` by default.
-        loss: of outputs and labels, a scalar; by default :func:`~netwright.training.losses.cross_entropy` of class
+        loss: of outputs and labels, a scalar; by default :func:`~netwright.tasks.losses.cross_entropy` of class
             scores of any shape. What sub-networks learn from the largest follows from it.
         seed: of everything random.
         checkpoint: a file that holds the state after each epoch; training goes on from it where it exists.
@@ -262,7 +262,7 @@ class _Run:
         """The last progress with newer figures."""
         last = self._progress
         assert last is not None
-        return Progress(last.epoch, last.epochs, last.step, last.steps, last.loss, last.images_per_s, figures)
+        return Progress(last.epoch, last.epochs, last.step, last.steps, last.loss, last.samples_per_s, figures)
 
 
 def _examples(labels: Any) -> int:

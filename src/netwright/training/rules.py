@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..nets.inputs import call, each_tensor, fresh, tensors_in
 from ..nets.supernet import SuperNet
-from .losses import Loss, distillation, scalar
+from ..tasks.losses import Loss, distillation, scalar
 
 
 class Rule(ABC):
@@ -39,7 +39,7 @@ class Sandwich(Rule):
     Args:
         random: how many random sub-networks learn from each batch.
         distillation: of a student's and a teacher's outputs; by default found by trying the loss, see
-            :func:`netwright.training.losses.distillation`.
+            :func:`netwright.tasks.losses.distillation`.
     """
 
     random: int = 2

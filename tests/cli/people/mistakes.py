@@ -14,8 +14,8 @@ def with_parts(**changes):
     return nw.Data(*(changes.get(name, getattr(GOOD, name)) for name in ("train", "validation", "test")))
 
 
-def changed(part, inputs=None, labels=None):
-    return nw.Part(part.inputs if inputs is None else inputs, part.labels if labels is None else labels)
+def changed(part, inputs=None, targets=None):
+    return nw.Split(part.inputs if inputs is None else inputs, part.targets if targets is None else targets)
 
 
 # -- models
@@ -90,7 +90,7 @@ def wrong_width():
 
 
 def a_pair():
-    return GOOD.train.inputs, GOOD.train.labels
+    return GOOD.train.inputs, GOOD.train.targets
 
 
 def nan_inputs():
@@ -112,27 +112,27 @@ def numpy_inputs():
 
 
 def numpy_labels():
-    return with_parts(train=changed(GOOD.train, labels=GOOD.train.labels.numpy()))
+    return with_parts(train=changed(GOOD.train, targets=GOOD.train.targets.numpy()))
 
 
 def short_labels():
-    return with_parts(train=changed(GOOD.train, labels=GOOD.train.labels[:-1]))
+    return with_parts(train=changed(GOOD.train, targets=GOOD.train.targets[:-1]))
 
 
 def int_labels():
-    return with_parts(train=changed(GOOD.train, labels=GOOD.train.labels.int()))
+    return with_parts(train=changed(GOOD.train, targets=GOOD.train.targets.int()))
 
 
 def float_labels():
-    return with_parts(train=changed(GOOD.train, labels=GOOD.train.labels.float()))
+    return with_parts(train=changed(GOOD.train, targets=GOOD.train.targets.float()))
 
 
 def column_labels():
-    return with_parts(train=changed(GOOD.train, labels=GOOD.train.labels[:, None]))
+    return with_parts(train=changed(GOOD.train, targets=GOOD.train.targets[:, None]))
 
 
 def negative_labels():
-    return with_parts(train=changed(GOOD.train, labels=GOOD.train.labels - 1))
+    return with_parts(train=changed(GOOD.train, targets=GOOD.train.targets - 1))
 
 
 def other_validation():
@@ -140,7 +140,7 @@ def other_validation():
 
 
 def labels_beyond():
-    return with_parts(test=changed(GOOD.test, labels=GOOD.test.labels + 1))
+    return with_parts(test=changed(GOOD.test, targets=GOOD.test.targets + 1))
 
 
 # -- a person who presses Ctrl-C in the given training step

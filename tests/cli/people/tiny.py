@@ -52,7 +52,7 @@ def part(n, seed):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % CLASSES
     centres = torch.randn(CLASSES, 6, generator=torch.Generator().manual_seed(0))
-    return nw.Part(2 * centres[labels] + torch.randn(n, 6, generator=generator), labels)
+    return nw.Split(2 * centres[labels] + torch.randn(n, 6, generator=generator), labels)
 
 
 def pause(inputs):
@@ -68,7 +68,7 @@ def trained():
     """A model that comes with good weights."""
     torch.manual_seed(1)
     net = supernet()
-    nw.train(net, nw.Batches(part(192, 1), 16, shuffle=True), epochs=12, lr=0.05)
+    nw.train(net, nw.TensorLoader(part(192, 1), 16, shuffle=True), epochs=12, lr=0.05)
     return net
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import netwright as nw
 from netwright.core.errors import NetwrightError, TrainingError
 from netwright.nets.labelled import scores_of
-from netwright.training.losses import Imitated, Softened, cross_entropy, distillation
+from netwright.tasks.losses import Imitated, Softened, cross_entropy, distillation
 
 G = torch.Generator().manual_seed(0)
 

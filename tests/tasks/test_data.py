@@ -6,16 +6,16 @@ import pytest
 import torch
 
 import netwright as nw
-from netwright.training.data import calibration_batches
+from netwright.tasks.data import calibration_batches
 
 
-def part(n: int) -> nw.Part:
-    return nw.Part(torch.arange(n, dtype=torch.float32)[:, None], torch.arange(n))
+def part(n: int) -> nw.Split:
+    return nw.Split(torch.arange(n, dtype=torch.float32)[:, None], torch.arange(n))
 
 
 @pytest.mark.parametrize("n, size, sizes", [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 8, [3]), (1, 1, [1])])
 def test_in_order_everything_is_given_once(n: int, size: int, sizes: list[int]) -> None:
-    batches = nw.Batches(part(n), size)
+    batches = nw.TensorLoader(part(n), size)
     for _ in range(2):
         given = list(batches)
         assert [len(labels) for _, labels in given] == sizes and len(batches) == len(sizes)
@@ -25,7 +25,7 @@ def test_in_order_everything_is_given_once(n: int, size: int, sizes: list[int]) 
 
 @pytest.mark.parametrize("n, size, sizes", [(10, 4, [4, 4]), (8, 4, [4, 4]), (3, 8, [3]), (1, 1, [1])])
 def test_shuffled_whole_batches_are_given_in_a_new_order(n: int, size: int, sizes: list[int]) -> None:
-    batches = nw.Batches(part(n), size, shuffle=True)
+    batches = nw.TensorLoader(part(n), size, shuffle=True)
     assert len(batches) == len(sizes)
     torch.manual_seed(0)
     orders = []
@@ -42,7 +42,7 @@ def test_shuffled_whole_batches_are_given_in_a_new_order(n: int, size: int, size
 
 
 def test_what_is_left_out_differs_each_time() -> None:
-    batches = nw.Batches(part(10), 4, shuffle=True)
+    batches = nw.TensorLoader(part(10), 4, shuffle=True)
     torch.manual_seed(1)
     met = {int(i) for _ in range(20) for _, labels in batches for i in labels}
     assert met == set(range(10))
@@ -51,7 +51,7 @@ def test_what_is_left_out_differs_each_time() -> None:
 def test_augmenting_changes_copies() -> None:
     data = part(6)
     before = data.inputs.clone()
-    batches = nw.Batches(data, 4, augment=lambda x: x.mul_(0).add_(7))
+    batches = nw.TensorLoader(data, 4, augment=lambda x: x.mul_(0).add_(7))
     assert all((inputs == 7).all() for inputs, _ in batches)
     assert torch.equal(data.inputs, before)
 
@@ -59,7 +59,7 @@ def test_augmenting_changes_copies() -> None:
 def test_a_part_must_be_whole() -> None:
     for inputs, labels in ((3, 2), (0, 0), (0, 1)):
         with pytest.raises(nw.NetwrightError, match="inputs"):
-            nw.Part(torch.zeros(inputs, 1), torch.zeros(labels, dtype=torch.int64))
+            nw.Split(torch.zeros(inputs, 1), torch.zeros(labels, dtype=torch.int64))
 
 
 def test_calibration_batches_are_drawn_once_as_networks_are_trained() -> None:

@@ -16,36 +16,36 @@ JUDGED = 128
 
 
 @dataclass(frozen=True)
-class Part:
-    """Inputs and labels of one part of the data.
+class Split:
+    """Inputs and targets of one part of the data.
 
     Args:
         inputs: of shape (n, ...).
-        labels: class indices, int64 of shape (n,).
+        targets: class indices, int64 of shape (n,).
     """
 
     inputs: Tensor
-    labels: Tensor
+    targets: Tensor
 
     def __post_init__(self) -> None:
-        for what, values in (("inputs", self.inputs), ("labels", self.labels)):
+        for what, values in (("inputs", self.inputs), ("targets", self.targets)):
             if not isinstance(values, Tensor):
                 raise NetwrightError(
                     f"the {what} of a part must be a torch tensor, not a {type(values).__name__}; "
                     "torch.from_numpy() makes one of an array"
                 )
-        if len(self.inputs) != len(self.labels) or not len(self.labels):
-            raise NetwrightError(f"a part of the data has {len(self.inputs)} inputs and {len(self.labels)} labels")
-        if self.labels.dtype != torch.int64 or self.labels.dim() != 1:
+        if len(self.inputs) != len(self.targets) or not len(self.targets):
+            raise NetwrightError(f"a part of the data has {len(self.inputs)} inputs and {len(self.targets)} labels")
+        if self.targets.dtype != torch.int64 or self.targets.dim() != 1:
             raise NetwrightError(
-                f"labels must be class indices, int64 of shape ({len(self.labels)},), not {self.labels.dtype} of shape "
-                f"{tuple(self.labels.shape)}; try labels.long().flatten()"
+                f"labels must be class indices, int64 of shape ({len(self.targets)},), not {self.targets.dtype} of "
+                f"shape {tuple(self.targets.shape)}; try labels.long().flatten()"
             )
-        if self.labels.min() < 0:
-            raise NetwrightError(f"labels must be class indices from 0, but one is {int(self.labels.min())}")
+        if self.targets.min() < 0:
+            raise NetwrightError(f"labels must be class indices from 0, but one is {int(self.targets.min())}")
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class Data:
         augment: a random change of a batch of training inputs; draws from torch's global generator.
     """
 
-    train: Part
-    validation: Part
-    test: Part
+    train: Split
+    validation: Split
+    test: Split
     augment: Callable[[Tensor], Tensor] | None = None
 
 
-class Batches:
+class TensorLoader:
     """An iterable of (inputs, labels) batches of a part; iterating again starts anew.
 
     Args:
@@ -76,7 +76,7 @@ class Batches:
     """
 
     def __init__(
-        self, part: Part, size: int, *, shuffle: bool = False, augment: Callable[[Tensor], Tensor] | None = None
+        self, part: Split, size: int, *, shuffle: bool = False, augment: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         self.part, self.size, self.shuffle, self.augment = part, size, shuffle, augment
 
@@ -89,13 +89,13 @@ class Batches:
         for i in range(len(self)):
             picked = order[i * self.size : (i + 1) * self.size]
             inputs = self.part.inputs[picked]
-            yield self.augment(inputs) if self.augment else inputs, self.part.labels[picked]
+            yield self.augment(inputs) if self.augment else inputs, self.part.targets[picked]
 
 
-def drawn(part: Part, count: int, seed: int) -> Part:
+def drawn(part: Split, count: int, seed: int) -> Split:
     """At most ``count`` examples at random, in random order: the same for the same seed."""
     picked = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))[:count]
-    return Part(part.inputs[picked], part.labels[picked])
+    return Split(part.inputs[picked], part.targets[picked])
 
 
 def calibration_batches(data: Data, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
@@ -109,4 +109,4 @@ def calibration_batches(data: Data, count: int, seed: int) -> list[tuple[Tensor,
     part = drawn(data.train, count, seed)
     size = -(-len(part) // -(-len(part) // JUDGED))  # even batches: each counts the same
     with seeded(seed):
-        return list(Batches(part, size, augment=data.augment))
+        return list(TensorLoader(part, size, augment=data.augment))
