@@ -67,10 +67,10 @@ def weaknas(session: Session) -> None:
         pool = rng.integers(0, 3, (10_000, GENES))
         exact = session.ofa.exact_of(pool)
         columns = [model.predict(_one_hot(pool)), *(exact[m.name] for m in session.task.objectives[1:])]
-        excess = np.zeros(len(pool))
+        violation = np.zeros(len(pool))
         for limit in session.task.limits:
-            excess += [limit.excess(v) for v in exact[limit.metric]]
-        best = ranked(np.array(columns).T, excess, 100)
+            violation += [limit.violation(v) for v in exact[limit.metric]]
+        best = ranked(np.array(columns).T, violation, 100)
         for at in rng.permutation(best)[: min(10, session.left)]:
             vectors.append(pool[at])
             session.measure(session.ofa.candidate(pool[at]))
@@ -110,10 +110,10 @@ def linas_as_shipped(session: Session) -> None:
 
 
 def _losses(session: Session, found: list[Record] | list[dict[str, float]]) -> tuple[np.ndarray, np.ndarray]:
-    """Losses (n, objectives) and excess over the limits (n,) of records or of named values."""
+    """Losses (n, objectives) and violation over the limits (n,) of records or of named values."""
     values = [x.values if isinstance(x, Record) else x for x in found]
     losses = [[m.loss(v[m.name]) for m in session.task.objectives] for v in values]
-    return np.array(losses), np.array([session.problem.excess(v) for v in values])
+    return np.array(losses), np.array([session.problem.violation(v) for v in values])
 
 
 def _until_spent(search: Callable[[], Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from netwright.core.errors import NetwrightError, one_line
+from netwright.core.errors import NetwrightError, format_error
 from netwright.measure.base import Subject
 from netwright.measure.latency import Latency
 from netwright.measure.runtimes import names, runtime_class
@@ -67,7 +67,7 @@ def row(target: str, precision: str, network: nn.Module, inputs: torch.Tensor, w
         _ = latency.target
         found = latency.measure(Subject(_One(network, inputs), None, ()))["latency"]  # type: ignore[arg-type]
     except NetwrightError as error:
-        print(f"{target:22}{precision:>10}  {one_line(error)[:150]}", flush=True)
+        print(f"{target:22}{precision:>10}  {format_error(error)[:150]}", flush=True)
         return whole
     times = f"{whole / found.value:.2f}x" if whole else ""
     width, off = found.spread / found.value, found.how.get("difference", float("nan"))

@@ -28,7 +28,7 @@ import numpy as np
 import peers
 from ofa_bench import BUDGETS, LIMIT, REFERENCE, Ofa, Session
 
-from netwright.core.errors import NetwrightError, one_line
+from netwright.core.errors import NetwrightError, format_error
 from netwright.strategies.base import Strategy
 
 MARKS = (50, 100, 250, 500)
@@ -103,7 +103,7 @@ def main() -> None:
             try:
                 runs.append(done.result())
             except (ImportError, NetwrightError) as error:
-                skipped[name] = one_line(error)
+                skipped[name] = format_error(error)
             print(f"\r{len(runs)} of {len(jobs)} runs, {time.perf_counter() - begin:.0f} s", end="", file=sys.stderr)
     print(file=sys.stderr)
     runs += [found for path in arguments.add for found in stored_runs(path)]

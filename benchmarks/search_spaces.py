@@ -48,8 +48,8 @@ import moocore
 import numpy as np
 
 import netwright as nw
+from netwright.core.enumerated import EnumeratedSpace
 from netwright.core.front import nondominated
-from netwright.core.listed import Listed
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.strategies.base import Problem, Strategy
@@ -336,9 +336,9 @@ def transformer(third: bool = False) -> Task:
 
 def _listed(
     choices: list[nw.Choice], options: list[dict[str, object]], values: dict[str, np.ndarray]
-) -> tuple[Listed, Truth]:
+) -> tuple[EnumeratedSpace, Truth]:
     """A listed space and the truth that was measured."""
-    space = Listed(choices, options)
+    space = EnumeratedSpace(choices, options)
     place = {row.tobytes(): i for i, row in enumerate(Codes(space).of(list(space.enumerate())))}
 
     def truth(rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 import netwright as nw
-from netwright.core.errors import NetwrightError, one_line
+from netwright.core.errors import NetwrightError, format_error
 from netwright.core.space import about
-from netwright.core.units import show
+from netwright.core.units import format_value
 from netwright.nets.inputs import Inputs, call, tensors_in
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -54,7 +54,7 @@ def main() -> None:
         try:
             print(line(cases[name], arguments.onnx, arguments.rigid), flush=True)
         except (NetwrightError, ImportError) as error:
-            print(f"{name:<20}{type(error).__name__}: {one_line(error)}", flush=True)
+            print(f"{name:<20}{type(error).__name__}: {format_error(error)}", flush=True)
 
 
 def line(case: Any, onnx: bool, rigid: bool) -> str:
@@ -66,7 +66,7 @@ def line(case: Any, onnx: bool, rigid: bool) -> str:
     kinds = Counter(type(axis).__name__ for axis in net.axes)
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
     report = net.report
-    macs = f"{show(report.smallest.macs, '')} to {show(report.largest.macs, '')}"
+    macs = f"{format_value(report.smallest.macs, '')} to {format_value(report.largest.macs, '')}"
     text = (
         f"{case.name:<20}{found:<34}{about(net.space.size):>16}  {macs:<20}{seconds:>7.1f}{parity(net, inputs):>9.1e}"
         f"{onnx_parity(net, case) if onnx else '-':>9}{len(report.rigid):>7}{len(case.missing(net)):>9}"

@@ -17,8 +17,8 @@ import yaml
 from cli.running import command, contents, done, records
 
 import netwright as nw
+from netwright.core.enumerated import EnumeratedSpace
 from netwright.core.errors import NetwrightError, SpaceError
-from netwright.core.listed import Listed
 from netwright.formats.bundle import run_onnx
 
 FOREIGN = Path(__file__).parents[1] / "examples" / "foreign"
@@ -143,14 +143,14 @@ def test_files_that_are_no_table(tmp_path, content):
 # -- tables: how they are searched
 
 
-def made(rows: int, choices: int = 10, seed: int = 0) -> Listed:
+def made(rows: int, choices: int = 10, seed: int = 0) -> EnumeratedSpace:
     """Some of the networks with so many choices of three options."""
     space = nw.Space([nw.Choice(f"c{i}", (1, 2, 3)) for i in range(choices)])
     rng = np.random.default_rng(seed)
     found: dict[nw.Candidate, None] = {}
     while len(found) < rows:
         found[space.sample(rng)] = None
-    return Listed(space.choices, found)
+    return EnumeratedSpace(space.choices, found)
 
 
 def figures(candidate: nw.Candidate) -> dict[str, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import netwright as nw
-from netwright.core.errors import StoreError, Unreachable
+from netwright.core.errors import InfeasibleConstraints, StoreError
 from netwright.strategies.ageing import RegularisedEvolution
 from netwright.strategies.cmaes import CmaEs
 from netwright.strategies.linas import Linas
@@ -148,7 +148,7 @@ def test_where_all_fail_it_is_said_and_all_is_kept(strategy: nw.Strategy) -> Non
 
 
 def test_when_all_fail_the_limits_are_not_blamed() -> None:
-    with pytest.raises(Unreachable, match="division by zero"):
+    with pytest.raises(InfeasibleConstraints, match="division by zero"):
         search(lambda c: 1 / 0, limits=["cost <= 12"])
 
 
@@ -195,13 +195,13 @@ def test_limits_on_what_only_the_function_finds() -> None:
         assert (r.status == "ok") == (r.values["heat"] <= 2)
         assert ("heat" in r.reason) == (r.status == "infeasible")
     assert all(r.values["heat"] <= 2 for r in nw.front(records))
-    with pytest.raises(Unreachable, match="'heap' was not measured"):
+    with pytest.raises(InfeasibleConstraints, match="'heap' was not measured"):
         search(Counted(), limits=["heap <= 2"])
 
 
 def test_an_exact_limit_that_nobody_keeps_is_said_before_any_evaluation(tmp_path: Path) -> None:
     evaluate = Counted()
-    with pytest.raises(Unreachable, match=r"no candidate keeps cost <= 4: the nearest has cost 5"):
+    with pytest.raises(InfeasibleConstraints, match=r"no candidate keeps cost <= 4: the nearest has cost 5"):
         search(evaluate, limits=["cost <= 4"], store=tmp_path / "s.db")
     assert not evaluate.calls
     assert len(search(evaluate, limits=["cost <= 5"], store=tmp_path / "s.db")) == 1
@@ -209,7 +209,9 @@ def test_an_exact_limit_that_nobody_keeps_is_said_before_any_evaluation(tmp_path
 
 def test_a_limit_that_nobody_keeps_names_the_nearest_and_keeps_the_study(tmp_path: Path) -> None:
     evaluate = Counted()
-    with pytest.raises(Unreachable, match=r"no candidate keeps heat <= 0\.5: the nearest has heat 1 ") as error:
+    with pytest.raises(
+        InfeasibleConstraints, match=r"no candidate keeps heat <= 0\.5: the nearest has heat 1 "
+    ) as error:
         search(evaluate, limits=["heat <= 0.5"], store=tmp_path / "s.db")
     assert SPACE.smallest.id in str(error.value)
     records = search(evaluate, store=tmp_path / "s.db")
@@ -394,7 +396,7 @@ def test_limits_that_leave_one_value_or_are_on_two_metrics_do_not_contradict_one
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_limits_that_nothing_keeps_end_in_words(strategy: nw.Strategy) -> None:
     for limits in (["heat <= 0.5"], ["q >= 100", "heat <= 2"], ["q >= 100", "cost <= 9"]):
-        with pytest.raises(Unreachable, match="no candidate keeps"):
+        with pytest.raises(InfeasibleConstraints, match="no candidate keeps"):
             search(Counted(), strategy=strategy, limits=limits, evaluations=30)
 
 

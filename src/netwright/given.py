@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .core.candidate import Candidate
-from .core.errors import NetError, RecipeError, one_line
+from .core.errors import NetError, RecipeError, format_error
 from .core.space import Space
 from .measure.base import Measurer
 from .nets.batch import BatchDims, find_batch_dims
@@ -68,7 +68,7 @@ class Foreign:
         try:
             shared = self._made.extract(candidate)
         except Exception as error:  # a person's own code
-            raise NetError(f"{what} raised {one_line(error)}") from error
+            raise NetError(f"{what} raised {format_error(error)}") from error
         if not isinstance(shared, nn.Module):
             raise NetError(f"{what} must give a torch.nn.Module, not a {_kind(shared)}")
         try:
@@ -79,7 +79,7 @@ class Foreign:
         except NetError as error:
             raise NetError(
                 f"{what} gives a network that cannot be copied; its tensors must be parameters or detached "
-                f"({one_line(error)})"
+                f"({format_error(error)})"
             ) from error
         network.candidate = dict(candidate)  # type: ignore[assignment]
         return network
@@ -92,7 +92,7 @@ class Foreign:
             call(network, example_of(network, self))
         except Exception as error:
             raise RecipeError(
-                f"model: the largest network of {self._reference} raises on its example inputs: {one_line(error)}"
+                f"model: the largest network of {self._reference} raises on its example inputs: {format_error(error)}"
             ) from error
 
 
@@ -115,7 +115,7 @@ def model_of(reference: str, inputs: Callable[[], Inputs]) -> SuperNet | Table |
     try:
         space, extract = getattr(made, "space", None), getattr(made, "extract", None)
     except Exception as error:
-        raise RecipeError(f"model: the space of {reference} raised {one_line(error)}") from error
+        raise RecipeError(f"model: the space of {reference} raised {format_error(error)}") from error
     if space is None or not callable(extract):
         raise RecipeError(
             f"model: {reference}() must give a netwright.SuperNet, a netwright.Table, or an object with space and "
@@ -141,7 +141,7 @@ def data_of(reference: str, network: nn.Module, model: str) -> Data:
         except Exception as error:
             raise RecipeError(
                 f"the model {model} cannot take the data of {reference}, {name} inputs of "
-                f"shape {tuple(inputs.shape[1:])} and {inputs.dtype}: {one_line(error)}"
+                f"shape {tuple(inputs.shape[1:])} and {inputs.dtype}: {format_error(error)}"
             ) from error
     if not isinstance(scores, torch.Tensor):
         raise RecipeError(f"the model gives a {_kind(scores)}; it must give a tensor of scores alone")

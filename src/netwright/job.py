@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .core.candidate import Candidate
-from .core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, nearest
+from .core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, did_you_mean
 from .core.front import Front
 from .core.limits import metric_named, parse_limit
 from .core.metric import Measurement, Metric
@@ -33,7 +33,7 @@ from .nets.state import load_state, read_tensors, sha256, state_of, write_tensor
 from .nets.supernet import SuperNet
 from .picks import RUN, RUN_IN_BATCHES, RUN_ON_ZEROS, picks, read_json
 from .recipe import NO_DATA, Recipe, Train
-from .report.data import shown
+from .report.data import format_measurement
 from .strategies.named import strategy_of
 from .study.failures import commonest
 from .study.journal import read_journal
@@ -236,8 +236,8 @@ class Job:
         if wish.lr is None and wish.epochs and is_trained(given, self.validation.chance()):
             lr = TRAINED_LR
             self.watch.stage(
-                f"the given model has {shown(given)} of the validation data right: it comes trained, so train.lr is "
-                f"{lr:g} by default, not {FRESH_LR:g}"
+                f"the given model has {format_measurement(given)} of the validation data right: it comes trained, so "
+                f"train.lr is {lr:g} by default, not {FRESH_LR:g}"
             )
         train(
             net,
@@ -410,7 +410,7 @@ class Job:
             raise RecipeError(f"the key 'data' is missing; {NO_DATA}")
         for name in recipe.objectives:
             if name not in known:
-                near = nearest(name, known)
+                near = did_you_mean(name, known)
                 near = near if near.startswith("did") else f"there are: {', '.join(map(repr, known))}"
                 raise RecipeError(f"objectives: there is no metric {name!r} of {recipe.model}; {near}")
         if isinstance(self.net, Table) and recipe.data:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import hypot
 
 from .core.metric import CHANCE, Measurement
-from .report.data import shown
+from .report.data import format_measurement
 
 FRESH_LR = 0.1
 """The highest learning rate for weights that have learned nothing yet."""
@@ -36,9 +36,10 @@ def worry(given: Measurement, trained: Measurement, lr: float) -> str:
     advice = f"give a lower --train.lr (it was {lr:g}), or --train.epochs 0 to keep the weights as they are given"
     if not given.at_chance and given.value - trained.value > hypot(given.spread, trained.spread):
         useless = f", {_useless(trained)}" if trained.at_chance else ""
-        return f"training took the given model from {shown(given)} to {shown(trained)}{useless}; {advice}"
+        before, after = format_measurement(given), format_measurement(trained)
+        return f"training took the given model from {before} to {after}{useless}; {advice}"
     if trained.at_chance:
-        return f"the largest network has {shown(trained)} after training, {_useless(trained)}; {advice}"
+        return f"the largest network has {format_measurement(trained)} after training, {_useless(trained)}; {advice}"
     return ""
 
 

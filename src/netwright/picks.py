@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .core.errors import CheckpointError, NetwrightError, one_line
+from .core.errors import CheckpointError, NetwrightError, format_error
 from .core.front import Front, front
 from .core.metric import Measurement, Metric
 from .core.record import Record
@@ -102,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({one_line(error)}); {_LEFT} {path.parent} away to make it anew"
+            f"{path} cannot be read ({format_error(error)}); {_LEFT} {path.parent} away to make it anew"
         ) from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} must hold a JSON object; {_LEFT} {path.parent} away to make it anew")
@@ -121,7 +121,7 @@ def network_of(record: Record, manifest: Path, run: str) -> Network:
         role = str(about["role"])
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{manifest} is not what an export writes ({one_line(error)}); {_LEFT} {manifest.parent} away"
+            f"{manifest} is not what an export writes ({format_error(error)}); {_LEFT} {manifest.parent} away"
         ) from None
     return Network(record.id, role, record, figures[0], figures[1], files, run)
 

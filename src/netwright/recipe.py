@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from .core.candidate import digest
-from .core.errors import NetwrightError, RecipeError, nearest, one_line
+from .core.errors import NetwrightError, RecipeError, did_you_mean, format_error
 
 NO_DATA = (
     "accuracy is judged on it: add data: module:function, or name objectives that need none, such as [latency, macs]"
@@ -162,18 +162,18 @@ def load(name: str, flags: Mapping[str, Any] | None = None) -> Recipe:
         try:
             text, folder = path.read_text(), str(path.resolve().parent)
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{name} is not YAML: {one_line(error)}") from None
+            raise RecipeError(f"{name} is not YAML: {format_error(error)}") from None
     elif name in builtin():
         folder = None
         text = (resources.files("netwright.recipes") / f"{name}.yaml").read_text()
     else:
-        close = nearest(name.lower(), builtin())
+        close = did_you_mean(name.lower(), builtin())
         own = f"that names functions, such as model: {path.stem}:supernet" if path.suffix == ".py" else "of your own"
         raise RecipeError(f"there is no recipe {name!r}; {close.rstrip('?')}, or the path of a .yaml file {own}?")
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{name} is not YAML: {one_line(error)}") from None
+        raise RecipeError(f"{name} is not YAML: {format_error(error)}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{name} must hold keys such as model: and data:")
     for dotted, value in (flags or {}).items():
@@ -245,7 +245,7 @@ def _check_keys(kind: type, values: Mapping[str, Any], source: str, prefix: str)
     known = {f.name: f for f in fields(kind)}
     for name, value in values.items():
         if name not in known:
-            raise RecipeError(f"{source}: unknown key {prefix + str(name)!r}; {nearest(str(name), known)}")
+            raise RecipeError(f"{source}: unknown key {prefix + str(name)!r}; {did_you_mean(str(name), known)}")
         if is_dataclass(hints[name]):
             if not isinstance(value, Mapping):
                 raise RecipeError(f"{source}: {prefix + name} holds keys such as {fields(hints[name])[0].name}:")
@@ -269,9 +269,9 @@ def resolve(reference: str, what: str, wanted: type | tuple[type, ...]) -> Any:
     try:
         value = function()
     except NetwrightError as error:
-        raise RecipeError(f"{what}: {reference}() failed: {one_line(error)}") from error
+        raise RecipeError(f"{what}: {reference}() failed: {format_error(error)}") from error
     except (Exception, SystemExit) as error:
-        raise RecipeError(f"{what}: {reference}() raised {one_line(error)}") from error
+        raise RecipeError(f"{what}: {reference}() raised {format_error(error)}") from error
     names: Sequence[type] = wanted if isinstance(wanted, tuple) else (wanted,)
     if not isinstance(value, wanted):
         expected = " or ".join(f"netwright.{t.__name__}" for t in names)
@@ -286,12 +286,12 @@ def _import(reference: str, what: str) -> Callable[[], Any]:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a person's module may raise anything when it is imported
-        raise RecipeError(f"{what}: cannot import {module_name!r} of {reference!r}: {one_line(error)}") from error
+        raise RecipeError(f"{what}: cannot import {module_name!r} of {reference!r}: {format_error(error)}") from error
     function = getattr(module, function_name, None)
     if function is None:
         own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
         named = [n for n, v in own.items() if callable(v) and not isinstance(v, type) and not n.startswith("_")]
-        raise RecipeError(f"{what}: {module_name} has no {function_name!r}; {nearest(function_name, named)}")
+        raise RecipeError(f"{what}: {module_name} has no {function_name!r}; {did_you_mean(function_name, named)}")
     if not callable(function):
         raise RecipeError(f"{what}: {reference} is of type {type(function).__name__}, not a function")
     return function

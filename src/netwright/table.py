@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .core.candidate import Candidate, Option, digest
-from .core.errors import NetwrightError, nearest, one_line
+from .core.enumerated import EnumeratedSpace
+from .core.errors import NetwrightError, did_you_mean, format_error
 from .core.front import objectives_of
-from .core.listed import Listed
 from .core.metric import Direction, Measurement, Metric
 from .core.space import Choice
 from .measure.base import Measurer, Subject
@@ -28,7 +28,9 @@ class Table:
         rows: candidate to its figures by metric name; a figure that is not known is absent.
     """
 
-    def __init__(self, space: Listed, metrics: Sequence[Metric], rows: Mapping[Candidate, Mapping[str, float]]) -> None:
+    def __init__(
+        self, space: EnumeratedSpace, metrics: Sequence[Metric], rows: Mapping[Candidate, Mapping[str, float]]
+    ) -> None:
         self.space, self.metrics, self._rows = space, tuple(metrics), rows
         kinds = ([m for m in self.metrics if m.exact is exact] for exact in (True, False))
         self.measurers: tuple[Measurer, ...] = tuple(_Lookup(self, kind) for kind in kinds if kind)
@@ -67,9 +69,9 @@ class Table:
         found = sheet.read_choices(named, split, absent)
         figures = sheet.read_metrics(wanted)
         try:
-            space = Listed(found, sheet.options)
+            space = EnumeratedSpace(found, sheet.options)
         except NetwrightError as error:
-            raise NetwrightError(f"{path}: {one_line(error)}") from None
+            raise NetwrightError(f"{path}: {format_error(error)}") from None
         return cls(space, wanted, dict(zip(space.enumerate(), figures, strict=True)))
 
     def lookup(self, candidate: Candidate) -> Mapping[str, float]:
@@ -127,7 +129,7 @@ class _Sheet:
     def known(self, column: str) -> str:
         """The name of a column, if there is one of this name."""
         if column not in self.header:
-            raise NetwrightError(f"{self.path} has no column {column!r}; {nearest(column, self.header)}")
+            raise NetwrightError(f"{self.path} has no column {column!r}; {did_you_mean(column, self.header)}")
         return column
 
     def read_choices(self, columns: Sequence[str], digits: Sequence[str], absent: str) -> list[Choice]:
@@ -217,7 +219,7 @@ class _Sheet:
                             f"{self.path}, line {reader.line_num}: {len(row)} cells, but the header has {len(header)}"
                         )
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise NetwrightError(f"cannot read the table {self.path}: {one_line(error)}") from None
+            raise NetwrightError(f"cannot read the table {self.path}: {format_error(error)}") from None
 
     def _check_header(self, header: Collection[str]) -> None:
         seen: set[str] = set()

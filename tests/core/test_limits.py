@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from netwright.core.errors import LimitError
 from netwright.core.limits import Limit, broken, explain, parse_limit
 from netwright.core.metric import Measurement, Metric
-from netwright.core.units import UNITS, show
+from netwright.core.units import UNITS, format_value
 
 METRICS = (
     Metric("latency", "ms"),
@@ -139,7 +139,7 @@ def test_a_reason_tells_the_value_from_the_bound(unit: str, bound: float, value:
 @example(999.9999, "B")
 @example(1e12, "B")
 def test_show_is_near_the_value_and_has_a_unit_that_can_be_read(value: float, unit: str) -> None:
-    text = show(value, unit)
+    text = format_value(value, unit)
     number, _, shown = text.partition(" ")
     assert shown in UNITS[unit]
     read = float(number) * UNITS[unit][shown]
@@ -158,16 +158,16 @@ def test_excess_is_positive_exactly_where_the_limit_is_broken(bound: float, valu
     limit = Limit("m", op, bound)
     kept = {"<=": value <= bound, ">=": value >= bound, "<": value < bound, ">": value > bound}[op]
     assert limit.allows(value) is kept
-    assert (limit.excess(value) == 0.0) is kept
-    assert limit.excess(value) >= 0.0
+    assert (limit.violation(value) == 0.0) is kept
+    assert limit.violation(value) >= 0.0
     assert broken([limit], {"m": value}) == ([] if kept else [limit])
 
 
 def test_excess_is_relative_and_grows_with_the_distance() -> None:
     limit = Limit("m", "<=", 50.0)
-    assert limit.excess(75.0) == pytest.approx(0.5)
-    assert 0 < limit.excess(51.0) < limit.excess(52.0)
-    assert Limit("m", ">=", 50.0).excess(25.0) == pytest.approx(0.5)
+    assert limit.violation(75.0) == pytest.approx(0.5)
+    assert 0 < limit.violation(51.0) < limit.violation(52.0)
+    assert Limit("m", ">=", 50.0).violation(25.0) == pytest.approx(0.5)
 
 
 def test_what_was_not_measured_breaks_nothing() -> None:

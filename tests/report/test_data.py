@@ -18,10 +18,10 @@ from netwright.report.data import (
     Cell,
     big,
     blocks,
+    format_measurement,
     headline,
     hypervolume_trace,
     nearest_miss,
-    shown,
     usable,
     why_not,
 )
@@ -148,7 +148,7 @@ def test_the_nearest_miss_breaks_the_limits_least():
     ],
 )
 def test_a_measurement_is_shown_with_its_spread(measurement, text):
-    assert shown(measurement) == text
+    assert format_measurement(measurement) == text
 
 
 def test_counts_of_any_size_are_readable():

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import netwright as nw
 from netwright.core.candidate import Candidate
+from netwright.core.enumerated import EnumeratedSpace
 from netwright.core.front import nondominated
-from netwright.core.listed import Listed
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
@@ -165,7 +165,7 @@ def test_the_whole_front_of_a_small_space_is_found(name: str) -> None:
 def test_of_a_list_longer_than_it_looks_at_whole_only_listed_candidates_are_met() -> None:
     choices = [Choice(f"w{i}", (1, 2, 3, 4)) for i in range(8)]
     rng, free = np.random.default_rng(0), Space(choices)
-    space = Listed(choices, {c.key: c for c in (free.sample(rng) for _ in range(WHOLE + 1500))}.values())
+    space = EnumeratedSpace(choices, {c.key: c for c in (free.sample(rng) for _ in range(WHOLE + 1500))}.values())
     assert space.size > WHOLE
 
     def cost(candidate: Candidate) -> dict[str, float]:

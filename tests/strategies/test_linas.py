@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from netwright.core.candidate import Candidate
+from netwright.core.enumerated import EnumeratedSpace
 from netwright.core.limits import Limit
-from netwright.core.listed import Listed
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
@@ -107,7 +107,7 @@ def test_only_listed_candidates_are_met(strategy: Strategy) -> None:
     choices = [Choice(f"w{i}", (1, 2, 3, 4)) for i in range(5)]
     rng = np.random.default_rng(0)
     rows = {tuple(row): dict(zip("01234", row, strict=True)) for row in rng.integers(1, 5, (900, 5)).tolist()}
-    space = Listed(choices, [{f"w{i}": v for i, v in row.items()} for row in rows.values()])
+    space = EnumeratedSpace(choices, [{f"w{i}": v for i, v in row.items()} for row in rows.values()])
     known = set(space.enumerate())
 
     def looked_up(candidate: Candidate) -> dict[str, float]:
@@ -148,9 +148,9 @@ def test_exact_metrics_are_computed_and_never_predicted() -> None:
     predicted = Predicted.fit(problem, lies, ("ridge", "svr"))
     assert predicted is not None
     some = [space.sample(np.random.default_rng(i)) for i in range(20)]
-    losses, excess = predicted(predicted.codes.of(some))
+    losses, violation = predicted(predicted.codes.of(some))
     assert losses[:, 1].tolist() == [cost(c)["cost"] for c in some]
-    assert not excess.any()
+    assert not violation.any()
     true = [-measured(c).values["quality"] for c in some]
     assert np.corrcoef(losses[:, 0], true)[0, 1] > 0.9
 

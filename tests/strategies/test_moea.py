@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netwright.core.candidate import Candidate
+from netwright.core.enumerated import EnumeratedSpace
 from netwright.core.errors import NetwrightError
 from netwright.core.front import nondominated
 from netwright.core.limits import Limit
-from netwright.core.listed import Listed
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
@@ -65,7 +65,7 @@ def conditional() -> Space:
 def listed() -> Space:
     choices = [Choice(name, (1, 2, 3, 4)) for name in "abcd"]
     rng = np.random.default_rng(3)
-    return Listed(choices, {c.key: c for c in (Space(choices).sample(rng) for _ in range(80))}.values())
+    return EnumeratedSpace(choices, {c.key: c for c in (Space(choices).sample(rng) for _ in range(80))}.values())
 
 
 def large(choices: int = 24) -> Space:
@@ -276,13 +276,15 @@ def table(rows: Iterable[tuple[float, ...]]) -> Measured:
 @given(ROWS)
 def test_the_infeasible_have_a_place_each_and_scaling_keeps_the_order(rows: list[tuple[float, ...]]) -> None:
     found = table(rows)
-    broken = np.flatnonzero(found.excess > 0)
+    broken = np.flatnonzero(found.violation > 0)
     assert sorted(found.behind[broken]) == list(range(1, len(broken) + 1))
-    assert not found.behind[found.excess == 0].any()
-    assert all(found.excess[a] <= found.excess[b] for a in broken for b in broken if found.behind[a] < found.behind[b])
+    assert not found.behind[found.violation == 0].any()
+    assert all(
+        found.violation[a] <= found.violation[b] for a in broken for b in broken if found.behind[a] < found.behind[b]
+    )
     assert np.isfinite(found.scaled).all()
     assert np.array_equal(nondominated(found.scaled), nondominated(found.losses))
-    able = found.excess == 0 if (found.excess == 0).any() else np.ones(len(rows), dtype=bool)
+    able = found.violation == 0 if (found.violation == 0).any() else np.ones(len(rows), dtype=bool)
     front = found.scaled[able][nondominated(found.losses[able])]
     assert front.min(axis=0) == pytest.approx(0) and (front <= 1 + 1e-9).all()
 
@@ -307,7 +309,7 @@ def test_survival_by_geometry_keeps_better_ranks_before_worse(rows: list[tuple[f
     kept = replay(found, len(rows), lambda everyone, newcomers: survive_by_geometry(everyone, survivors))
     at = kept.get("at")
     assert len(set(at)) == len(at) == min(survivors, len(rows))
-    rank, left, level = np.full(len(rows), np.inf), found.excess == 0, 0
+    rank, left, level = np.full(len(rows), np.inf), found.violation == 0, 0
     while left.any():
         front = np.flatnonzero(left)[nondominated(found.losses[left])]
         rank[front], left[front], level = level, False, level + 1

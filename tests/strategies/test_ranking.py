@@ -22,13 +22,13 @@ points = st.integers(1, 12).flatmap(
 
 @given(points, st.integers(1, 14))
 def test_ranking_holds_fronts_together_and_the_infeasible_last(case: tuple[np.ndarray, np.ndarray], n: int) -> None:
-    losses, excess = case
-    order = ranked(losses, excess, n)
+    losses, violation = case
+    order = ranked(losses, violation, n)
     assert len(set(order.tolist())) == len(order) == min(n, len(losses))
-    assert np.all(np.diff(excess[order][excess[order] > 0]) >= 0)
-    feasible = np.flatnonzero(excess <= 0)
+    assert np.all(np.diff(violation[order][violation[order] > 0]) >= 0)
+    feasible = np.flatnonzero(violation <= 0)
     within = min(len(order), len(feasible))
-    assert not excess[order[:within]].any()
+    assert not violation[order[:within]].any()
     front = set(feasible[nondominated(losses[feasible])].tolist()) if len(feasible) else set()
     assert set(order[: min(within, len(front))].tolist()) <= front
 

@@ -98,15 +98,15 @@ def test_survivors_are_those_of_a_brute_force_sort(rows: list[tuple[float, ...]]
     space = Space([Choice("i", tuple(range(30)))])
     candidates = [space.candidate({"i": i}) for i in range(len(rows))]
     table = np.array(rows, dtype=float).reshape(len(rows), len(rows[0]) if rows else 3)
-    points, excess = table[:, :-1], table[:, -1]
-    parents = Parents(candidates, points, excess, survivors)
+    points, violation = table[:, :-1], table[:, -1]
+    parents = Parents(candidates, points, violation, survivors)
     kept = [int(c["i"]) for c in parents.candidates]  # type: ignore[arg-type]
     assert len(set(kept)) == len(kept) == len(parents) == min(survivors, len(rows))
     assert np.array_equal(parents.losses, points[kept])
-    feasible = np.flatnonzero(excess == 0)
-    merit = np.empty(len(rows))  # rank among the feasible, then by excess
+    feasible = np.flatnonzero(violation == 0)
+    merit = np.empty(len(rows))  # rank among the feasible, then by violation
     merit[feasible] = peel(points[feasible])
-    merit[excess > 0] = 1000 + excess[excess > 0]
+    merit[violation > 0] = 1000 + violation[violation > 0]
     assert sorted(merit[kept]) == sorted(merit)[: len(kept)]
 
 

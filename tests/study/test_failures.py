@@ -12,7 +12,7 @@ import pytest
 
 import netwright as nw
 from netwright.core.code import code_digest
-from netwright.core.errors import MeasureError, Unreachable
+from netwright.core.errors import InfeasibleConstraints, MeasureError
 from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import Measurer, Subject
 from netwright.study.journal import read_journal
@@ -118,7 +118,9 @@ def test_a_mended_function_measures_again_what_it_failed_on() -> None:
 
 def test_another_limit_measures_again_what_only_the_last_one_failed() -> None:
     store, world = MemoryStore(), World()
-    with pytest.raises(Unreachable, match=r"'heap' was not measured .*did you mean 'heat'.*none of 3 networks"):
+    with pytest.raises(
+        InfeasibleConstraints, match=r"'heap' was not measured .*did you mean 'heat'.*none of 3 networks"
+    ):
         search(world, store, limits=["heap <= 4"])
     assert world.calls.total() == 3
     records = search(world, store, limits=["heat <= 4"])

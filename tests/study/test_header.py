@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import netwright as nw
-from netwright.core.errors import StoreError, Unreachable
+from netwright.core.errors import InfeasibleConstraints, StoreError
 from netwright.study.header import contrast, other_study
 from netwright.study.store import MemoryStore
 
@@ -73,7 +73,7 @@ def test_keys_of_any_depth_and_digests() -> None:
 
 
 def test_a_limit_that_is_missed_by_little_is_shown_with_digits_enough() -> None:
-    with pytest.raises(Unreachable, match=r"no candidate keeps q <= 5(\.0*)?: the nearest has q 5\.0001"):
+    with pytest.raises(InfeasibleConstraints, match=r"no candidate keeps q <= 5(\.0*)?: the nearest has q 5\.0001"):
         nw.search(
             nw.Space([nw.Choice("a", (1, 2))]), lambda c: {"q": 5.0001}, {"q": "min"}, limits=["q <= 5"], evaluations=2
         )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import netwright as nw
-from netwright.core.errors import StoreError, Unreachable
+from netwright.core.errors import InfeasibleConstraints, StoreError
 from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import Measurer, Subject
 from netwright.study.store import MemoryStore
@@ -157,7 +157,7 @@ def test_the_probe_says_what_cannot_be_reached_before_training_and_says_it_again
     store = MemoryStore()
     for _ in range(2):
         made, quality, latency, _ = study(store, ["latency <= 3 ms"])  # the smallest has 5
-        with pytest.raises(Unreachable, match="latency 5 ms"):
+        with pytest.raises(InfeasibleConstraints, match="latency 5 ms"):
             made.probe()
         assert not quality.calls
         assert [r.status for r in made.records] == ["infeasible"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import netwright as nw
-from netwright.core.errors import NetwrightError, Unreachable
+from netwright.core.errors import InfeasibleConstraints, NetwrightError
 from netwright.core.metric import AT_BEST, Measurement, Metric
 from netwright.measure.base import Measurer, Subject
 from netwright.recipe import load
@@ -168,7 +168,7 @@ def test_a_limit_that_comes_later_does_not_judge_parts() -> None:
     assert settled, "whom a record that keeps the limit dominates is known well enough"
     assert not settled & racer.calls.keys()
     assert all(quality_of(r.candidate) >= 60 for r in later.records if r.status == "ok")
-    with pytest.raises(Unreachable):
+    with pytest.raises(InfeasibleConstraints):
         study(store, ["quality >= 99 %"])[0].run(nw.Random(), 30)
     assert not any(stopped(r) for r in study(store, ["quality >= 99 %"])[0]._known()), "no rival is feasible"
 

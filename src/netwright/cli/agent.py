@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ..core.errors import MissingExtra, NetwrightError, nearest
+from ..core.errors import MissingExtra, NetwrightError, did_you_mean
 
 TEXT = """Measure networks on this device for others: 'http://127.0.0.1:7653/onnxruntime' is a target then, and from
 another machine 'ssh://this-device/onnxruntime'. Needs the runtime and NumPy, not torch. Whoever has the token can run
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--pack", type=Path, metavar="FILE", help="write the agent as one file for a device, and end")
     given, rest = parser.parse_known_args(arguments)
     if rest:
-        raise NetwrightError(f"there is no {rest[0]!r}; {nearest(rest[0], parser._option_string_actions)}")
+        raise NetwrightError(f"there is no {rest[0]!r}; {did_you_mean(rest[0], parser._option_string_actions)}")
     if given.pack:
         from ..measure.remote.pack import pack
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonargparse
 
-from ..core.errors import NetwrightError, nearest
+from ..core.errors import NetwrightError, did_you_mean
 from ..job import Job, Watch
 from ..recipe import Recipe, builtin, load, parse, parser_message, parser_of
 from ..study.failures import RETRIES
@@ -61,7 +61,7 @@ def read(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
             flags = [s for action in parser._actions for s in action.option_strings if s.startswith("--")]
             name = flag.split("=")[0]
             inner = [f for f in flags if name.startswith("--") and f.endswith(f".{name[2:]}")]
-            known = f"did you mean {' or '.join(map(repr, inner))}?" if inner else nearest(name, flags)
+            known = f"did you mean {' or '.join(map(repr, inner))}?" if inner else did_you_mean(name, flags)
             if not flag.startswith("-"):
                 text = (
                     f"{flag!r} is one argument too many; a directory follows --out, each limit its own --limit, and a "

@@ -14,7 +14,7 @@ from rich.table import Table
 from ..core.front import Front
 from ..core.metric import Metric
 from ..core.record import Record
-from ..core.units import show
+from ..core.units import format_value
 from ..report.table import front_table
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ class Display:
     def measured(self, step: Step, study: Study) -> None:
         """A network was measured."""
         record = step.record
-        last = " ".join(show(record.values[m.name], m.unit) for m in study.objectives if m.name in record.values)
+        last = " ".join(
+            format_value(record.values[m.name], m.unit) for m in study.objectives if m.name in record.values
+        )
         figures = f"front {len(study.front())}, last {last if record.status == 'ok' else record.status}"
         self._advance("searching", step.done, step.evaluations, figures)
 
@@ -107,7 +109,9 @@ class Display:
         for title in ("network", "status", *(m.name for m in objectives), "reason"):
             table.add_column(title, justify="left" if title in ("network", "status", "reason") else "right")
         for record in records:
-            cells = [show(record.values[m.name], m.unit) if m.name in record.values else "-" for m in objectives]
+            cells = [
+                format_value(record.values[m.name], m.unit) if m.name in record.values else "-" for m in objectives
+            ]
             table.add_row(record.id, record.status, *cells, record.reason)
         self._out.print(table)
 

@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run one command; exits with 0, with 2 for a mistake of the person's, or with 130 when interrupted."""
     # Idle OpenMP threads must sleep: spinning ones starve the others on a busy machine. Read when torch starts.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from ..core.errors import NetwrightError, nearest
+    from ..core.errors import NetwrightError, did_you_mean
 
     arguments = sys.argv[1:] if argv is None else argv
     if len(arguments) == 2 and arguments[0] == "help":
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     verb, *rest = arguments
     try:
         if verb not in VERBS:
-            raise NetwrightError(f"there is no command {verb!r}; {nearest(verb, VERBS)}")
+            raise NetwrightError(f"there is no command {verb!r}; {did_you_mean(verb, VERBS)}")
         import_module(f"{__package__}.{verb}").run(rest)
     except NetwrightError as error:
         print(f"netwright: {' '.join(str(error).split())}", file=sys.stderr)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ..core.errors import MeasureError, NetwrightError
 from ..core.metric import Measurement
-from ..core.units import show
+from ..core.units import format_value
 from ..measure.comparison import compare
 from ..measure.feeds import read_feeds
 from ..measure.latency import Energy, Latency
@@ -186,4 +186,4 @@ def _cell(found: Measurement | None) -> str:
     if found is None:
         return "-"
     spread = f" ± {found.spread / found.value:.1%}" if found.spread and found.value else ""
-    return show(found.value, found.unit) + spread
+    return format_value(found.value, found.unit) + spread

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..core.errors import NetwrightError, one_line
+from ..core.errors import NetwrightError, format_error
 from ..measure.energy import unavailable
 from ..measure.machine import machine
 from ..measure.runtimes import names, runtime_class
@@ -55,5 +55,5 @@ def _state(name: str) -> dict[str, Any]:
     try:
         described = parse_target(name).described
     except NetwrightError as error:
-        return {"works": False, "why": one_line(error), "versions": {}, **state}
+        return {"works": False, "why": format_error(error), "versions": {}, **state}
     return {"works": True, "why": "", "versions": described["versions"], **state}

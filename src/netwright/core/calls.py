@@ -8,7 +8,7 @@ from functools import wraps
 from types import FunctionType
 from typing import Any
 
-from .errors import CallError, nearest
+from .errors import CallError, did_you_mean
 
 TELLS = "_tells"
 """The attribute of what tells already."""
@@ -63,7 +63,7 @@ def _mistake(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
     taken = {n: p for n, p in signature.parameters.items() if n != "self"}
     named = [n for n, p in taken.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if unknown := [n for n in kwargs if n not in named]:
-        return f"got an unexpected keyword argument {unknown[0]!r}; {nearest(unknown[0], named)}"
+        return f"got an unexpected keyword argument {unknown[0]!r}; {did_you_mean(unknown[0], named)}"
     given = {*kwargs, *list(signature.parameters)[: len(args)]}
     needed = [n for n in named if taken[n].default is inspect.Parameter.empty and n not in given]
     if needed:

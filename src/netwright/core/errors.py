@@ -4,7 +4,7 @@
   + CallError                    a call with arguments that there are not
   + SpaceError                   a choice, a space or a candidate that is not legal
   + LimitError                   a limit that cannot be read
-  + Unreachable                  a limit that no candidate meets
+  + InfeasibleConstraints        a limit that no candidate meets
   + RecipeError                  a recipe with an unknown key, a wrong type, or code that cannot be used
   + StoreError                   a study that cannot be opened, is damaged, or is another study
   + CheckpointError              saved weights that cannot be read or belong to another network
@@ -38,7 +38,7 @@ class LimitError(NetwrightError, ValueError):
     """A limit that cannot be read."""
 
 
-class Unreachable(NetwrightError):
+class InfeasibleConstraints(NetwrightError):
     """A limit that no candidate meets; the message names the nearest."""
 
 
@@ -86,7 +86,7 @@ NEAR = 0.7
 """How alike two names must be (difflib's ratio) for one to be taken for the other, misspelt."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that helps with a misspelt ``name``: the nearest of ``known``, or all of them when none is near.
 
     The dashes of flags, and capitals, make no two names alike or unlike.
@@ -100,7 +100,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known are: {', '.join(known)}" if known else "none are known"
 
 
-def one_line(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """The error's type and message on one line, for a record's reason or the terminal."""
     text = " ".join(str(error).split())
     return text if isinstance(error, NetwrightError) else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -7,7 +7,7 @@ from typing import overload
 
 import numpy as np
 
-from .errors import NetwrightError, nearest
+from .errors import NetwrightError, did_you_mean
 from .metric import Direction, Metric
 from .record import Record
 
@@ -111,7 +111,7 @@ class Front(Sequence[Record]):
         for m in self.objectives:
             if m.name == metric:
                 return min(self, key=lambda r: m.loss(r.values[m.name]))
-        raise NetwrightError(f"{metric!r} is no objective; {nearest(metric, [m.name for m in self.objectives])}")
+        raise NetwrightError(f"{metric!r} is no objective; {did_you_mean(metric, [m.name for m in self.objectives])}")
 
     def gaps(self) -> np.ndarray:
         """How far apart neighbours on the front are, the widest gap first, shape (records - 1,).

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
-from .errors import LimitError, nearest
+from .errors import LimitError, did_you_mean
 from .metric import Measurement, Metric
-from .units import BARE, UNITS, show
+from .units import BARE, UNITS, format_value
 
 _FORM = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(<=|>=|≤|≥|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)\s*")
 _EXAMPLE = "write for example 'latency <= 5 ms' or 'macs <= 300M'"
@@ -36,14 +36,14 @@ class Limit:
             case _:
                 return value > self.bound
 
-    def excess(self, value: float) -> float:
+    def violation(self, value: float) -> float:
         """How far the value is beyond the bound, relative to the bound; 0 where the limit is kept."""
         if self.allows(value):
             return 0.0
         return max(abs(value - self.bound) / (abs(self.bound) or 1.0), 1e-12)
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.op} {show(self.bound, self.unit)}"
+        return f"{self.metric} {self.op} {format_value(self.bound, self.unit)}"
 
 
 def parse_limit(text: str, metrics: Iterable[Metric]) -> Limit:
@@ -57,7 +57,7 @@ def parse_limit(text: str, metrics: Iterable[Metric]) -> Limit:
         raise LimitError(f"cannot read the limit {text!r}: {_EXAMPLE}")
     name, op, number, unit = match.groups()
     if name not in known:
-        raise LimitError(f"the limit {text!r} names an unknown metric; {nearest(name, known)}")
+        raise LimitError(f"the limit {text!r} names an unknown metric; {did_you_mean(name, known)}")
     metric = known[name]
     factors = UNITS.get(metric.unit, {metric.unit: 1.0})
     if not unit and metric.unit not in BARE:
@@ -107,5 +107,7 @@ def explain(limits: Iterable[Limit], measurements: Mapping[str, Measurement]) ->
 
 def apart(value: float, limit: Limit) -> tuple[str, str]:
     """A value and the bound of a limit on it as texts, with digits enough to tell them apart."""
-    digits = next((d for d in range(3, 17) if show(value, limit.unit, d) != show(limit.bound, limit.unit, d)), 17)
-    return show(value, limit.unit, digits), show(limit.bound, limit.unit, digits)
+    digits = next(
+        (d for d in range(3, 17) if format_value(value, limit.unit, d) != format_value(limit.bound, limit.unit, d)), 17
+    )
+    return format_value(value, limit.unit, digits), format_value(limit.bound, limit.unit, digits)

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from .errors import MeasureError, SpaceError
-from .units import show
+from .units import format_value
 
 Direction = Literal["max", "min"]
 
@@ -91,7 +91,9 @@ class Measurement:
     def as_measured(self) -> str:
         """``1.52 ms as measured`` where the value was moved from that by 2 % or more, else nothing."""
         measured = self.how.get(MEASURED, self.value)
-        return f"{show(measured, self.unit)} as measured" if abs(measured - self.value) > 0.02 * self.value else ""
+        return (
+            f"{format_value(measured, self.unit)} as measured" if abs(measured - self.value) > 0.02 * self.value else ""
+        )
 
     def to_json(self) -> dict[str, Any]:
         """``{"value", "unit", "spread", "n"}`` and the entries of ``how`` beside them."""

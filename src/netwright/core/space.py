@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .candidate import Candidate, Option, canonical_json, digest
-from .errors import SpaceError, nearest
+from .errors import SpaceError, did_you_mean
 
 When = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Callable[[Mapping[str, Option]], bool]
 """A condition as a person writes it: ``{"depth": (3, 4)}``, several of these of which one must hold, or
@@ -84,7 +84,7 @@ class Space:
         try:
             return self._by_name[name]
         except KeyError:
-            raise SpaceError(f"no choice is called {name!r}; {nearest(name, self._by_name)}") from None
+            raise SpaceError(f"no choice is called {name!r}; {did_you_mean(name, self._by_name)}") from None
 
     def __repr__(self) -> str:
         return f"Space({len(self.choices)} choices, {about(self.size)} candidates)"
@@ -288,7 +288,7 @@ class Space:
         if name not in self._by_name:
             raise SpaceError(
                 f"choice {choice.name!r} depends on {name!r}, which is not listed before it; "
-                f"{nearest(name, self._by_name)}"
+                f"{did_you_mean(name, self._by_name)}"
             )
         return self._by_name[name]
 
@@ -305,7 +305,7 @@ class Space:
         except KeyError as error:
             raise SpaceError(
                 f"choice {choice.name!r}: its condition asks for {error}, which is not listed before it; "
-                f"{nearest(str(error.args[0]), self._by_name)}"
+                f"{did_you_mean(str(error.args[0]), self._by_name)}"
             ) from None
 
 

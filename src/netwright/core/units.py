@@ -17,7 +17,7 @@ BARE = ("", "B", "/s")
 wrong (is 0.97 a share or a percentage?)."""
 
 
-def show(value: float, unit: str, digits: int = 3) -> str:
+def format_value(value: float, unit: str, digits: int = 3) -> str:
     """A value with its unit as a person reads it: ``0.123 ms``, ``1.25 M``, ``97.5 %``, ``24.1 kB``."""
     if digits > 3:
         return f"{value:.{digits}g} {unit}".rstrip()

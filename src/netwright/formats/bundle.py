@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..core.errors import BundleError, SpaceError, nearest, one_line
+from ..core.errors import BundleError, SpaceError, did_you_mean, format_error
 from ..core.space import Space
 from ..nets.batch import Given, batch_dims_of, find_batch_dims
 from ..nets.extract import copy_of
@@ -154,7 +154,7 @@ def export(
         out.mkdir(parents=True, exist_ok=True)
         (out / "manifest.json").unlink(missing_ok=True)
     except OSError as error:
-        raise BundleError(f"cannot write to {out}: {one_line(error)}; choose another directory") from None
+        raise BundleError(f"cannot write to {out}: {format_error(error)}; choose another directory") from None
     if "onnx" in formats:
         _check_forgets(network, example)
     sizes = find_sizes(network, example)
@@ -202,7 +202,7 @@ def _checked(network: Any, formats: Any, example_inputs: Inputs | None) -> Input
         raise BundleError(f"formats is a list, such as [{formats!r}], not {formats!r}")
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
-        raise BundleError(f"there is no format {unknown[0]!r}; {nearest(str(unknown[0]), FORMATS)}")
+        raise BundleError(f"there is no format {unknown[0]!r}; {did_you_mean(str(unknown[0]), FORMATS)}")
     example = example_inputs if example_inputs is not None else getattr(network, "example_inputs", None)
     if example is None:
         raise BundleError("export needs example_inputs=: what the network is called with")
@@ -261,14 +261,14 @@ def load(folder: str | Path, net: Any) -> nn.Module:
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{folder} is not a bundle: {one_line(error)}") from None
+        raise BundleError(f"{folder} is not a bundle: {format_error(error)}") from None
     told = manifest.get("candidate") if isinstance(manifest, dict) else None
     if not isinstance(told, dict):
         raise BundleError(f"{folder}/manifest.json names no candidate; was it extracted from a super-network?")
     try:
         candidate = net.space.candidate(told)
     except SpaceError as error:
-        raise BundleError(f"{folder} is of another super-network: {one_line(error)}") from None
+        raise BundleError(f"{folder} is of another super-network: {format_error(error)}") from None
     if not weights.exists():
         raise BundleError(f"{folder} has no {weights.name}; export with 'safetensors' among the formats")
     network: nn.Module = net.extract(candidate)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from ..core.errors import BundleError, one_line
+from ..core.errors import BundleError, format_error
 from ..core.quiet import quiet
 from ..nets.inputs import Inputs, tensors_in
 from ..nets.isolation import isolated
@@ -70,7 +70,7 @@ def write_onnx(
             _save(model, path, external_data)
             return {"exporter": name, "free": list(free)}
     assert first is not None
-    raise BundleError(f"torch cannot export this network to ONNX: {one_line(_root(first))[:500]}") from first
+    raise BundleError(f"torch cannot export this network to ONNX: {format_error(_root(first))[:500]}") from first
 
 
 def parts_of(path: Path) -> list[Path]:

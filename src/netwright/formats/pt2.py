@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import BundleError, one_line
+from ..core.errors import BundleError, format_error
 from ..core.quiet import quiet
 from ..nets.inputs import Inputs, tensors_in
 from ..nets.isolation import isolated
@@ -41,7 +41,7 @@ def write_pt2(network: nn.Module, example_inputs: Inputs, path: Path, *, sizes: 
             program, free = _program(plain, sizes)
             torch.export.save(program, path)
         except Exception as error:  # torch.export raises many types
-            raise BundleError(f"torch.export cannot take this network: {one_line(error)[:500]}") from error
+            raise BundleError(f"torch.export cannot take this network: {format_error(error)[:500]}") from error
     return {"free": list(free)}
 
 

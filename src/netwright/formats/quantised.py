@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import BundleError, MeasureError, one_line
+from ..core.errors import BundleError, MeasureError, format_error
 from ..core.precision import FORMS, SATURATES
 from ..core.quiet import quiet
 
@@ -93,7 +93,7 @@ def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str) -> str:
             onnx.helper.set_model_props(model, {METADATA: json.dumps({"form": form, "note": note(form)})})
             onnx.save(model, done)
         except Exception as error:  # ONNX, protobuf and ONNX Runtime raise many types
-            raise BundleError(f"onnxruntime cannot quantise this network: {one_line(error)[:500]}") from error
+            raise BundleError(f"onnxruntime cannot quantise this network: {format_error(error)[:500]}") from error
         found = Counter(node.op_type for node in model.graph.node)
         path.write_bytes(done.read_bytes())
     count = found["QuantizeLinear"] if static else found["MatMulInteger"]

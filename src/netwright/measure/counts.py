@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..core.errors import MeasureError, NetwrightError, nearest
+from ..core.errors import MeasureError, NetwrightError, did_you_mean
 from ..core.metric import Measurement, Metric
 from .base import Measurer, Subject
 
@@ -32,7 +32,7 @@ class Count(Measurer):
 
     def __init__(self, name: str) -> None:
         if name not in METRICS:
-            raise NetwrightError(f"there is no count {name!r}; {nearest(name, METRICS)}")
+            raise NetwrightError(f"there is no count {name!r}; {did_you_mean(name, METRICS)}")
         self.metrics = (METRICS[name],)
 
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:

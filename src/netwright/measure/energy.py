@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import MeasureError, one_line
+from ..core.errors import MeasureError, format_error
 from ..core.metric import Measurement
 
 SYS = Path("/sys")
@@ -205,7 +205,7 @@ def _nvml(root: Path) -> list[Meter]:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
     except pynvml.NVMLError as error:
-        raise _Absent(one_line(error)) from None
+        raise _Absent(format_error(error)) from None
     if not handles:
         raise _Absent("there is no GPU")
     return [_gpu(pynvml, i, handle) for i, handle in enumerate(handles)]
@@ -220,7 +220,7 @@ def _gpu(pynvml: Any, number: int, handle: Any) -> Meter:
     try:
         return Power(name, lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3)
     except pynvml.NVMLError as error:
-        raise _Absent(f"GPU {number} tells no energy and no power: {one_line(error)}") from None
+        raise _Absent(f"GPU {number} tells no energy and no power: {format_error(error)}") from None
 
 
 def _hwmon(root: Path) -> list[Meter]:

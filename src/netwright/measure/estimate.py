@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-from ..core.errors import MeasureError, nearest
+from ..core.errors import MeasureError, did_you_mean
 from ..core.metric import Measurement, Metric
 from .base import Measurer, Subject
 
@@ -49,7 +49,9 @@ class EnergyEstimate(Measurer):
         self, precision: str = "float32", pj_per_mac: float | None = None, pj_per_byte: float = PJ_PER_BYTE
     ) -> None:
         if precision not in PJ_PER_MAC:
-            raise MeasureError(f"no energies are known for precision {precision!r}; {nearest(precision, PJ_PER_MAC)}")
+            raise MeasureError(
+                f"no energies are known for precision {precision!r}; {did_you_mean(precision, PJ_PER_MAC)}"
+            )
         self.precision = precision
         self.pj_per_mac = PJ_PER_MAC[precision] if pj_per_mac is None else pj_per_mac
         self.pj_per_byte = pj_per_byte

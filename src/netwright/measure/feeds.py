@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..core.errors import MeasureError, one_line
+from ..core.errors import MeasureError, format_error
 from .runtimes.base import Feeds
 
 
@@ -25,4 +25,4 @@ def read_feeds(path: Path) -> Feeds:
         with np.load(path, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
     except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise MeasureError(f"{path} is not an .npz file of arrays: {one_line(error)}") from None
+        raise MeasureError(f"{path} is not an .npz file of arrays: {format_error(error)}") from None

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..core.errors import MeasureError, NetwrightError, one_line
+from ..core.errors import MeasureError, NetwrightError, format_error
 from ..core.metric import Measurement
 from ..nets.inputs import Inputs
 from ..nets.state import write_atomically
@@ -89,7 +89,7 @@ class LookupTable:
                 converted(self.latency.suited, block.network, block.inputs, path)
                 found = self.latency.run(path, feeds_of(block.inputs))["latency"]
         except NetwrightError as error:
-            raise MeasureError(f"the block {block.name} cannot be measured by itself: {one_line(error)}") from error
+            raise MeasureError(f"the block {block.name} cannot be measured by itself: {format_error(error)}") from error
         shapes = [list(t.shape) for t in block.inputs]
         return {"name": block.name, "inputs": shapes, "ms": found.value, "spread": found.spread}
 
@@ -138,7 +138,7 @@ class LookupTable:
             kept: Mapping[str, Any] = json.loads(path.read_text())
             rows, whole, target = dict(kept["rows"]), list(kept["whole"]), kept["target"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MeasureError(f"{path} is not a lookup table: {one_line(error)}") from None
+            raise MeasureError(f"{path} is not a lookup table: {format_error(error)}") from None
         now = self.latency.target
         if target.get("fingerprint") != now["fingerprint"]:
             differs = next((k for k in now if target.get(k) != now[k]), "fingerprint")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import MeasureError, one_line
+from ..core.errors import MeasureError, format_error
 
 
 def parts_of(path: Path, beside: Sequence[str] = ()) -> dict[str, Path]:
@@ -45,7 +45,7 @@ def _external(path: Path) -> Iterator[str]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise MeasureError(f"{path} cannot be read: {one_line(error)}") from error
+        raise MeasureError(f"{path} cannot be read: {format_error(error)}") from error
     if b"location" not in content:  # the key that every such entry has: most files are not read any further
         return
     import onnx

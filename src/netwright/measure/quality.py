@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import CallError, MeasureError, NetError, one_line
+from ..core.errors import CallError, MeasureError, NetError, format_error
 from ..core.metric import AT_BEST, CHANCE, Measurement, Metric
 from ..nets.inputs import call, fresh
 from ..nets.labelled import IGNORED, answers_of, pair_of, scores_of
@@ -112,7 +112,7 @@ class Accuracy(Measurer):
                         raise MeasureError("the network's outputs are not finite numbers")
                     answers = answers_of(scores, labels)
                 except NetError as error:
-                    raise MeasureError(f"accuracy cannot be judged: {one_line(error)}") from None
+                    raise MeasureError(f"accuracy cannot be judged: {format_error(error)}") from None
                 counts = labels != IGNORED
                 tally.add(answers[counts], labels[counts])
                 yield

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.candidate import digest
-from ..core.errors import MeasureError, nearest
+from ..core.errors import MeasureError, did_you_mean
 from .convert import folder
 from .feeds import write_feeds
 from .process import worker
@@ -138,14 +138,14 @@ def parse_target(text: str) -> Target:
         text = rest
     name, *pairs = [part.strip() for part in text.split(",")]
     if name not in names():
-        raise MeasureError(f"there is no runtime {name!r}; {nearest(name, names())}")
+        raise MeasureError(f"there is no runtime {name!r}; {did_you_mean(name, names())}")
     kind = runtime_class(name)
     known = kind.settings()
     given: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or key not in known:
-            raise MeasureError(f"{name} has no setting {key!r}; {nearest(key, known)}, each as name=value")
+            raise MeasureError(f"{name} has no setting {key!r}; {did_you_mean(key, known)}, each as name=value")
         given[key] = _typed(f"{name}: {key}", value, known[key])
     return Target(kind(**given), at)
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..core.errors import MeasureError, NetwrightError, one_line
+from ..core.errors import MeasureError, NetwrightError, format_error
 from ..core.metric import Measurement
 from . import agreement, protocol
 from .clocks import Clock
@@ -125,7 +125,7 @@ def _death(status: int) -> str:
 
 def _failed(error: BaseException) -> dict[str, Any]:
     known = isinstance(error, NetwrightError)
-    words = "out of memory: " + one_line(error) if isinstance(error, MemoryError) else one_line(error)
+    words = "out of memory: " + format_error(error) if isinstance(error, MemoryError) else format_error(error)
     return {"failed": words, **({} if known else {"trace": traceback.format_exc()[-2000:]})}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import NetError, one_line
+from ..core.errors import NetError, format_error
 from .inputs import Inputs, call, each_tensor, entries, evaluating, fresh, is_constant, is_dense, tensors_in
 from .isolation import State
 
@@ -221,7 +221,7 @@ class _Trials:
             with self.state.kept():
                 return _copies(call(self.network, fresh(self.given)))
         except Exception as error:
-            raise NetError(f"the network raises on its example inputs: {one_line(error)}") from error
+            raise NetError(f"the network raises on its example inputs: {format_error(error)}") from error
 
     def _first_taken(self, several: Iterable[Inputs]) -> tuple[Inputs, list[Tensor]] | None:
         """The first inputs that the network takes and makes numbers of, with its outputs."""

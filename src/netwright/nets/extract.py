@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import NetError, one_line
+from ..core.errors import NetError, format_error
 from .closures import Copier
 from .cut import HOOKS, Anatomy, Cut, stand_in
 from .inputs import is_dense
@@ -35,8 +35,8 @@ def _copied(copier: Copier) -> nn.Module:
         return copier.copy()
     except Exception as error:
         raise NetError(
-            f"the network cannot be copied: {one_line(error)}; keep what cannot be copied (locks, files) out of the "
-            "module's attributes"
+            f"the network cannot be copied: {format_error(error)}; keep what cannot be copied (locks, files) out of "
+            "the module's attributes"
         ) from error
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.candidate import Candidate
-from ..core.errors import NetError, nearest
+from ..core.errors import NetError, did_you_mean
 from .axes import Experts, Width
 from .axes.width import Slot
 from .cut import Anatomy
@@ -53,7 +53,7 @@ def sort_channels(
         What the channels are worth, in their new order, by the width's name: what :func:`best_within` needs.
     """
     if by not in KINDS:
-        raise NetError(f"there is no importance {by!r}; {nearest(by, KINDS)}")
+        raise NetError(f"there is no importance {by!r}; {did_you_mean(by, KINDS)}")
     given = list(batches) if batches is not None else []
     if by in ("activation", "taylor") and not given:
         raise NetError(f"importance by {by} needs batches=, a few batches of training data")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ..core.errors import NetError, one_line
+from ..core.errors import NetError, format_error
 
 Inputs = Any
 """A tuple of positional arguments, a mapping of keyword arguments, or one argument of any other kind.
@@ -214,8 +214,8 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         return copy.deepcopy(value, memo)
     except Exception as error:
         raise NetError(
-            f"a {type(value).__name__} among inputs or outputs cannot be copied: {one_line(error)}; give tensors in "
-            "tuples, lists, dicts or dataclasses, or make its class fit for copy.deepcopy"
+            f"a {type(value).__name__} among inputs or outputs cannot be copied: {format_error(error)}; give tensors "
+            "in tuples, lists, dicts or dataclasses, or make its class fit for copy.deepcopy"
         ) from error
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..core.errors import one_line
+from ..core.errors import format_error
 from .axes import Width
 from .cut import Anatomy, Cut
 from .dataless import sizes_follow
@@ -287,7 +287,7 @@ class Excerpt:
                     outputs = call(self.network.train(mode), fresh(self.inputs if inputs is None else inputs))
                 except Exception as error:  # the model's own code meets numbers that it did not expect
                     raise DoesNotRun(
-                        f"the network does not run with noise for weights ({one_line(error)[:160]})"
+                        f"the network does not run with noise for weights ({format_error(error)[:160]})"
                     ) from error
                 found += [t.clone() for t in tensors_in(outputs)]
                 found += supposing.masks if supposing else []

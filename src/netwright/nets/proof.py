@@ -17,7 +17,7 @@ from math import lcm
 from typing import TypeVar
 
 from ..core.candidate import Option
-from ..core.errors import NetError, one_line
+from ..core.errors import NetError, format_error
 from .axes import Axis, Depth, Joint, Width, fractions
 from .cut import Anatomy, Cut, Draft
 from .expected import Expected, Watcher
@@ -242,7 +242,7 @@ class Proof:
                 return Outcome(0, "it would read what an earlier call has left, which the skipped module makes anew")
         except Exception as error:  # the model's own code meets sizes that it did not expect
             deviation = watcher.deviation if watcher else None
-            why = str(deviation) if deviation else one_line(error)[:160]
+            why = str(deviation) if deviation else format_error(error)[:160]
             return Outcome(watcher.seen, why, watcher.place) if watcher else Outcome(0, why)
         if watcher.deviation:  # the model's own code went on
             return Outcome(watcher.seen, str(watcher.deviation), watcher.place)
@@ -257,7 +257,7 @@ class Proof:
         try:
             why = _differ(whole, self._tracer.form(self._cut(chosen), lengths=lengths))
         except Exception as error:  # as above
-            why = one_line(error)[:160]
+            why = format_error(error)[:160]
         return why and f"{why}, {told(self.example_inputs, lengths)}"
 
     def _cut(self, chosen: Sequence[tuple[Axis, Option]]) -> Cut:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..core.errors import MeasureError, NetError, one_line
+from ..core.errors import MeasureError, NetError, format_error
 from .inputs import Inputs, call, fresh, inputs_of
 from .isolation import isolated, seeded
 from .labelled import pair_of
@@ -125,7 +125,7 @@ def _run(network: nn.Module, batch: Any) -> None:
         call(network, fresh(inputs))  # the batches may be used again, and a network may write into them
     except TypeError as error:  # of another number, or by other names
         raise NetError(
-            f"the network cannot be called with the inputs of a calibration batch: {one_line(error)}; batches are "
+            f"the network cannot be called with the inputs of a calibration batch: {format_error(error)}; batches are "
             "inputs, pairs (inputs, labels), or dicts of keyword inputs"
         ) from error
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..core.candidate import Option
 from ..core.space import about
-from ..core.units import show
+from ..core.units import format_value
 from .axes import Axis
 from .count import Counts
 from .cut import Anatomy
@@ -55,8 +55,8 @@ class Report:
         small, large = self.smallest, self.largest
         lines = [
             f"{len(self.elastic)} axes, {about(self.space_size)} candidates, "
-            f"{show(small.macs, '')} to {show(large.macs, '')} MACs, "
-            f"{show(small.params, '')} to {show(large.params, '')} parameters",
+            f"{format_value(small.macs, '')} to {format_value(large.macs, '')} MACs, "
+            f"{format_value(small.params, '')} to {format_value(large.params, '')} parameters",
             f"  counted for {self.counted_for}",
             *(f"  {name}: {', '.join(map(str, options))}" for name, options in self.elastic.items()),
         ]

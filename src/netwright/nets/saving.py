@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.errors import NetError, one_line
+from ..core.errors import NetError, format_error
 from .cut import Skip
 from .isolation import outputs_of
 
@@ -137,7 +137,7 @@ def _differs(network: Any, made: Any) -> str:
         network.train(modes)
         got = outputs_of(again, inputs)
     except Exception as error:
-        return f"it cannot be built of its config: {one_line(error)[:300]}"
+        return f"it cannot be built of its config: {format_error(error)[:300]}"
     if len(got) != len(wanted) or any(
         a.shape != b.shape or not torch.allclose(a.float(), b.float(), ALIKE, ALIKE * float(b.float().abs().max()))
         for a, b in zip(got, wanted, strict=True)

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..core.errors import CheckpointError, one_line
+from ..core.errors import CheckpointError, format_error
 from .inputs import is_dense, parts_of, put, sparse_of
 
 
@@ -80,7 +80,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, meta
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({one_line(error)}); it is left as it is: move it away to start anew"
+            f"{path} cannot be read ({format_error(error)}); it is left as it is: move it away to start anew"
         ) from None
 
 

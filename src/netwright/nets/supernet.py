@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..core.candidate import Candidate, Option
-from ..core.errors import NetError, nearest, one_line
+from ..core.errors import NetError, did_you_mean, format_error
 from ..core.space import Choice, Space
 from .axes import Axis, Setting, Share
 from .batch import BatchDims, Given, find_batch_dims
@@ -210,7 +210,7 @@ class SuperNet:
             unknown = [name for name in axis.reads if name not in names]
             if unknown:
                 raise NetError(
-                    f"axis {axis.name!r} reads {unknown[0]!r}, which is not an axis; {nearest(unknown[0], names)}"
+                    f"axis {axis.name!r} reads {unknown[0]!r}, which is not an axis; {did_you_mean(unknown[0], names)}"
                 )
             if isinstance(axis, Share) and axis.of.options != next(
                 a.options for a in self.axes if a.name == axis.of.name
@@ -274,7 +274,7 @@ class SuperNet:
         except NetError:
             raise
         except Exception as error:
-            raise NetError(f"the network raises on its example inputs: {one_line(error)}") from error
+            raise NetError(f"the network raises on its example inputs: {format_error(error)}") from error
 
 
 def _require_candidate(value: object) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..core.errors import NetError, one_line
+from ..core.errors import NetError, format_error
 from .cut import Anatomy, Cut, Gives, applied
 from .dataless import Dataless, without_data
 from .extract import copied, extract
@@ -327,7 +327,7 @@ class _Recorder(Watching):
             except NetError:
                 raise
             except Exception as error:
-                raise NetError(f"the network raises on its example inputs: {one_line(error)}") from error
+                raise NetError(f"the network raises on its example inputs: {format_error(error)}") from error
         trace.outputs = {trace.buffers[self._see(tensor)] for tensor in tensors_in(output)}
         return trace
 

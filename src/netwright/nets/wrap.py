@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..core.errors import NetError, nearest
+from ..core.errors import NetError, did_you_mean
 from .axes import Axis
 from .batch import Given
 from .cut import Anatomy, Cut
@@ -61,13 +61,13 @@ def wrap(
     kinds, wanted, unwanted = _several("axes", axes), _several("only", only), _several("except_", except_)
     for kind in kinds:
         if kind not in KINDS:
-            raise NetError(f"there is no kind of axis {kind!r}; {nearest(kind, KINDS)}")
+            raise NetError(f"there is no kind of axis {kind!r}; {did_you_mean(kind, KINDS)}")
     if type(round_to) is not int or round_to < 1:
         raise NetError(f"round_to is a whole number from 1, not {round_to!r}")
     anatomy = Anatomy(module)
     for pattern in (*wanted, *unwanted):
         if not any(fnmatch(path, pattern) for path in anatomy.modules):
-            raise NetError(f"no module matches {pattern!r}; {nearest(pattern, list(anatomy.modules)[1:])}")
+            raise NetError(f"no module matches {pattern!r}; {did_you_mean(pattern, list(anatomy.modules)[1:])}")
     tracer = Tracer(anatomy, example_inputs, supposes=True)
     trace = tracer.whole
     learning = _learning(tracer, trace, anatomy)

@@ -17,7 +17,7 @@ from ..core.limits import Limit, broken
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.space import Space
-from ..core.units import show
+from ..core.units import format_value
 from ..strategies.predict.scores import Scores
 
 
@@ -204,10 +204,10 @@ def why_not(story: Story) -> list[tuple[str, str, int]]:
 def nearest_miss(story: Story) -> Record | None:
     """The infeasible record that is beyond the limits by the least, summed over the limits; None without one."""
 
-    def excess(record: Record) -> float:
-        return sum(limit.excess(record.values[limit.metric]) for limit in broken(story.limits, record.values))
+    def violation(record: Record) -> float:
+        return sum(limit.violation(record.values[limit.metric]) for limit in broken(story.limits, record.values))
 
-    return min((r for r in story.records if r.status == "infeasible"), key=excess, default=None)
+    return min((r for r in story.records if r.status == "infeasible"), key=violation, default=None)
 
 
 # -- words -----------------------------------------------------------------------------------------------------
@@ -221,19 +221,19 @@ def label(name: str) -> str:
 def limit_text(limit: Limit) -> str:
     """A limit as a person reads it: ``weight bytes ≤ 150 kB``."""
     sign = {"<=": "≤", ">=": "≥"}.get(limit.op, limit.op)
-    return f"{label(limit.metric)} {sign} {show(limit.bound, limit.unit)}"
+    return f"{label(limit.metric)} {sign} {format_value(limit.bound, limit.unit)}"
 
 
-def shown(measurement: Measurement) -> str:
+def format_measurement(measurement: Measurement) -> str:
     """A measurement with its spread and unit, ``0.0213 ± 0.0004 ms``, and whether it is no better than chance."""
     return _with_spread(measurement) + (" (chance)" if measurement.at_chance else "")
 
 
 def _with_spread(measurement: Measurement) -> str:
-    value = show(measurement.value, measurement.unit)
+    value = format_value(measurement.value, measurement.unit)
     if not measurement.spread > 0:
         return value
-    spread = show(float(f"{measurement.spread:.1g}"), measurement.unit)
+    spread = format_value(float(f"{measurement.spread:.1g}"), measurement.unit)
     if "e-" in spread:  # nobody reads 2.8e-05 beside 0.0122
         small, _, rest = spread.partition(" ")
         spread = f"{np.format_float_positional(float(small))} {rest}"
@@ -261,7 +261,7 @@ def headline(story: Story) -> str:
     def point(record: Record, named: bool) -> str:
         parts = []
         for metric in objectives[:2]:
-            value = show(record.values[metric.name], metric.unit)
+            value = format_value(record.values[metric.name], metric.unit)
             parts.append(f"{value} {label(metric.name)}" if named or not metric.unit else value)
         return " at ".join(parts)
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..core.limits import Limit
 from ..core.metric import Metric
 from ..core.record import Record
-from .data import Story, hypervolume_trace, label, limit_text, shown, usable
+from .data import Story, format_measurement, hypervolume_trace, label, limit_text, usable
 from .shapes import shape_lines
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _hover(records: Sequence[Record], story: Story) -> dict[str, Any]:
     texts = []
     for record in records:
         values = [
-            f"{label(name)}  {shown(m)}" + (f" ({m.as_measured})" if m.as_measured else "")
+            f"{label(name)}  {format_measurement(m)}" + (f" ({m.as_measured})" if m.as_measured else "")
             for name, m in record.measurements.items()
         ]
         lines = [escape(line) for line in (*values, record.reason, *shape_lines(record.candidate, story.space)) if line]

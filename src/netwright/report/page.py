@@ -15,8 +15,8 @@ import numpy as np
 
 from ..core.metric import Measurement, Metric
 from ..core.record import Record, Status
-from ..core.units import show
-from .data import Network, Story, big, headline, label, limit_text, nearest_miss, shown, usable, why_not
+from ..core.units import format_value
+from .data import Network, Story, big, format_measurement, headline, label, limit_text, nearest_miss, usable, why_not
 from .figures import axes_of, front_figure, parallel_figure, placed, progress_figure
 from .shapes import shape_html
 
@@ -94,10 +94,11 @@ def _keys(story: Story) -> Iterator[tuple[str, str]]:
         for metric in story.objectives[:3]:
             best = story.front.pick(metric.name)
             word = "highest" if metric.direction == "max" else "lowest"
-            yield show(best.values[metric.name], metric.unit), f"{word} {label(metric.name)} on the front"
+            yield format_value(best.values[metric.name], metric.unit), f"{word} {label(metric.name)} on the front"
     shares = [share for record in story.front if (share := _smaller(story, record))]
     if shares:
-        yield f"up to {max(shares):.3g}×", f"fewer MACs than the largest network ({show(story.largest['macs'], '')})"  # noqa: RUF001
+        largest = format_value(story.largest["macs"], "")
+        yield f"up to {max(shares):.3g}×", f"fewer MACs than the largest network ({largest})"  # noqa: RUF001
     yield f"{len(story.records):,}", f"networks evaluated, of {big(story.space_size)} possible"
 
 
@@ -196,7 +197,7 @@ def _card(network: Network, story: Story) -> str:
             rows.append(f"<tr><td>{escape(label(name))}</td>{values}</tr>")
     sizes = []
     for name, size in network.files.items():
-        sizes.append(f'<tr><td class="wide"><code>{escape(name)}</code></td><td>{show(size, "B")}</td></tr>')
+        sizes.append(f'<tr><td class="wide"><code>{escape(name)}</code></td><td>{format_value(size, "B")}</td></tr>')
     figures = _table(["<th></th>", *(f"<th>{name}</th>" for name in columns)], rows)
     return f"""<article class="card" id="n-{escape(network.id)}">
 <header><h3>{escape(network.role)}</h3><code class="quiet">{escape(network.id)}</code></header>
@@ -215,7 +216,7 @@ def _shapes(story: Story) -> str:
         return ""
     drawn: list[str] = []
     for record in others:
-        values = " · ".join(show(record.values[m.name], m.unit) for m in story.objectives)
+        values = " · ".join(format_value(record.values[m.name], m.unit) for m in story.objectives)
         shape = shape_html(record.candidate, story.space)
         opened = "" if drawn or exported else " open"
         drawn.append(f"<details{opened}><summary><code>{record.id}</code>{escape(values)}</summary>{shape}</details>")
@@ -263,7 +264,8 @@ def _predicted(story: Story) -> str:
     units = {metric.name: metric.unit for metric in story.metrics}
     rows = [
         f"<tr><td>{escape(label(name))}</td><td>{s.kendall:.2f}</td><td>{s.spearman:.2f}</td>"
-        f"<td>{escape(show(float(f'{s.rmse:.2g}'), units.get(name, '')))}</td><td>{_share(s.calibration)}</td></tr>"
+        f"<td>{escape(format_value(float(f'{s.rmse:.2g}'), units.get(name, '')))}</td>"
+        f"<td>{_share(s.calibration)}</td></tr>"
         for name, s in story.predicted.items()
     ]
     head = ["metric", "Kendall's tau", "Spearman's rho", "error (RMS)", "within 95 % intervals"]
@@ -331,5 +333,5 @@ def _value(measurement: Measurement | None) -> str:
     """A measurement with its spread set back."""
     if measurement is None:
         return "&ndash;"
-    value, sign, spread = shown(measurement).partition(" ± ")
+    value, sign, spread = format_measurement(measurement).partition(" ± ")
     return f'{escape(value)}<span class="pm">{sign}{escape(spread)}</span>'

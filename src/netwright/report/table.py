@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ..core.front import Front
 from ..core.metric import Metric
-from .data import label, shown
+from .data import format_measurement, label
 
 
 def front_table(front: Front, metrics: Sequence[Metric], roles: Mapping[str, str]) -> Table:
@@ -32,5 +32,5 @@ def front_table(front: Front, metrics: Sequence[Metric], roles: Mapping[str, str
     for record in front:
         role = [Text(roles.get(record.id, ""))] if with_roles else []
         found = (record.measurements.get(metric.name) for metric in known)
-        table.add_row(Text(record.id), *(Text(shown(m) if m else "-") for m in found), *role)
+        table.add_row(Text(record.id), *(Text(format_measurement(m) if m else "-") for m in found), *role)
     return table

@@ -31,7 +31,7 @@ class RegularisedEvolution(Evolution):
 
         def draw() -> Candidate:
             rivals = rng.choice(young, min(self.sample, len(young)), replace=False)
-            rivals = rivals[found.excess[rivals] == found.excess[rivals].min()]
+            rivals = rivals[found.violation[rivals] == found.violation[rivals].min()]
             best = rivals[nondominated(found.losses[rivals])]
             return mutate(problem.space, found.candidates[int(rng.choice(best))], rng)
 

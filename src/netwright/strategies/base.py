@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.candidate import Candidate
+from ..core.enumerated import EnumeratedSpace
 from ..core.front import nondominated
 from ..core.limits import Limit, broken
-from ..core.listed import Listed
 from ..core.metric import Metric
 from ..core.record import Record
 from ..core.space import Space
@@ -66,9 +66,9 @@ class Problem:
         """Whether the candidate keeps every limit on an exact metric."""
         return not self.limits or not broken(self.limits, self.exact(candidate))
 
-    def excess(self, values: Mapping[str, float]) -> float:
+    def violation(self, values: Mapping[str, float]) -> float:
         """How far values are beyond the limits, summed; 0 where all known limits are kept."""
-        return sum(limit.excess(values[limit.metric]) for limit in self.limits if limit.metric in values)
+        return sum(limit.violation(values[limit.metric]) for limit in self.limits if limit.metric in values)
 
     def losses(self, record: Record) -> list[float] | None:
         """The objectives with less being better, or None where one was not found."""
@@ -120,7 +120,7 @@ def fresh(
     so that narrow limits are reached. In a listed space, a draw that is not in the list stands for the nearest new
     candidate that is.
     """
-    listed = problem.space if isinstance(problem.space, Listed) else None
+    listed = problem.space if isinstance(problem.space, EnumeratedSpace) else None
     seen = {*known, *problem.pending}
     found: list[Candidate] = []
     ends = [0 if limit.op in ("<", "<=") else -1 for limit in problem.limits]

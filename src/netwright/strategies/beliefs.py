@@ -43,7 +43,7 @@ class Outlook:
         losses: expected objectives, less is better, shape (n, objectives).
         spread: standard deviation of each, 0 for exact ones.
         feasible: the probability that nothing fails and the measured limits are kept, shape (n,).
-        excess: how far the expected metrics are beyond the limits, summed; exact limits included.
+        violation: how far the expected metrics are beyond the limits, summed; exact limits included.
         allowed: whether the exact limits are kept.
     """
 
@@ -52,7 +52,7 @@ class Outlook:
     losses: np.ndarray
     spread: np.ndarray
     feasible: np.ndarray
-    excess: np.ndarray
+    violation: np.ndarray
     allowed: np.ndarray
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class Outlook:
     def __getitem__(self, index: np.ndarray) -> Outlook:
         own = [self.candidates[i] for i in np.arange(len(self))[index]]
         return Outlook(
-            self.rows[index], own, self.losses[index], self.spread[index], self.feasible[index], self.excess[index],
+            self.rows[index], own, self.losses[index], self.spread[index], self.feasible[index], self.violation[index],
             self.allowed[index],
         )  # fmt: skip
 
@@ -72,7 +72,7 @@ class Outlook:
             np.vstack([self.losses, other.losses]),
             np.vstack([self.spread, other.spread]),
             np.concatenate([self.feasible, other.feasible]),
-            np.concatenate([self.excess, other.excess]),
+            np.concatenate([self.violation, other.violation]),
             np.concatenate([self.allowed, other.allowed]),
         )
 
@@ -143,10 +143,10 @@ class Beliefs:
             measured = metric.name in mean
             losses[:, i] = mean[metric.name] if measured else metric.loss(1.0) * value[metric.name]
             spreads[:, i] = spread[metric.name] if measured else 0.0
-        feasible, excess, allowed = np.ones(len(rows)), np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
+        feasible, violation, allowed = np.ones(len(rows)), np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
         for limit in problem.limits:
-            beyond = np.array([limit.excess(v) for v in value[limit.metric]], dtype=np.float64)
-            excess += beyond
+            beyond = np.array([limit.violation(v) for v in value[limit.metric]], dtype=np.float64)
+            violation += beyond
             model = self.models.get(limit.metric)
             if model is None:
                 allowed &= beyond <= 0
@@ -154,7 +154,7 @@ class Beliefs:
                 feasible *= model.keeps(limit, mean[limit.metric], spread[limit.metric])
         if self._fails is not None:
             feasible *= np.clip(1 - self._fails.predict(features)[0], 0.0, 1.0)
-        return Outlook(rows, candidates, losses, spreads, feasible, excess, allowed)
+        return Outlook(rows, candidates, losses, spreads, feasible, violation, allowed)
 
     def losses(self, records: Sequence[Record]) -> np.ndarray:
         """The objectives of records that have them, as outlooks have theirs, shape (records, objectives)."""

@@ -67,8 +67,8 @@ class BoTorch(Strategy):
         everyone = guess.whole(self.pool, rng)
         if everyone is None:
             losses = np.array([problem.losses(r) for r in whole])
-            excess = np.array([problem.excess(r.values) for r in whole])
-            parents = guess.codes.of([r.candidate for r in whole])[ranked(losses, excess, max(10, len(whole) // 4))]
+            violation = np.array([problem.violation(r.values) for r in whole])
+            parents = guess.codes.of([r.candidate for r in whole])[ranked(losses, violation, max(10, len(whole) // 4))]
             pairs = rng.integers(len(parents), size=(2, 2 * self.pool // 3))
             children = guess.codes.children(parents[pairs[0]], parents[pairs[1]], rng)
             everyone = np.vstack([children, guess.codes.sample(self.pool // 3, rng)])

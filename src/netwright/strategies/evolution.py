@@ -29,30 +29,30 @@ class Measured:
         candidates: in the order of the history.
         losses: float64 of shape (candidates, objectives), less is better; the worst known where a candidate broke a
             limit before the objective was measured.
-        excess: how far each is beyond the limits, shape (candidates,); 0: feasible, infinite: infeasible, and not
+        violation: how far each is beyond the limits, shape (candidates,); 0: feasible, infinite: infeasible, and not
             known by how much.
     """
 
     candidates: tuple[Candidate, ...]
     losses: np.ndarray
-    excess: np.ndarray
+    violation: np.ndarray
 
     @classmethod
     def of(cls, problem: Problem, history: Sequence[Record]) -> Measured:
         """What was measured whole, or far enough to break a limit. What failed says nothing."""
-        candidates, losses, excess = [], [], []
+        candidates, losses, violation = [], [], []
         for record in history:
             found = problem.losses(record)
-            beyond = problem.excess(record.values)
+            beyond = problem.violation(record.values)
             if record.status == "failed" or (found is None and not beyond):
                 continue
             candidates.append(record.candidate)
             losses.append(found if found is not None else [np.nan] * len(problem.objectives))
-            excess.append(beyond if beyond or record.status == "ok" else np.inf)
+            violation.append(beyond if beyond or record.status == "ok" else np.inf)
         table = np.array(losses, dtype=np.float64).reshape(len(losses), len(problem.objectives))
         worst = np.max(table, axis=0, initial=-np.inf, where=~np.isnan(table))
         table = np.where(np.isnan(table), np.where(np.isfinite(worst), worst, 0.0), table)
-        return cls(tuple(candidates), table, np.array(excess, dtype=np.float64))
+        return cls(tuple(candidates), table, np.array(violation, dtype=np.float64))
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -64,8 +64,8 @@ class Measured:
         No two that are infeasible are level, so that nothing is left to pymoo's own dice.
         """
         place = np.zeros(len(self))
-        order = np.argsort(self.excess, kind="stable")
-        order = order[self.excess[order] > 0]
+        order = np.argsort(self.violation, kind="stable")
+        order = order[self.violation[order] > 0]
         place[order] = np.arange(1, len(order) + 1)
         return place
 
@@ -76,7 +76,7 @@ class Measured:
         Methods that weigh objectives against one another need them alike: MACs are counted in millions, accuracy in
         points.
         """
-        able = self.losses[self.excess <= 0] if (self.excess <= 0).any() else self.losses
+        able = self.losses[self.violation <= 0] if (self.violation <= 0).any() else self.losses
         front = able[nondominated(able)]
         low, reach = front.min(axis=0), np.ptp(front, axis=0)
         reach = np.where(reach > 0, reach, np.ptp(able, axis=0))
@@ -135,7 +135,7 @@ class Nsga2(Evolution):
     """NSGA-II (Deb et al. 2002): rank and crowding decide who survives and who mates. Any number of objectives."""
 
     def breeder(self, problem: Problem, found: Measured, rng: np.random.Generator) -> Draw:
-        parents = Parents(found.candidates, found.losses, found.excess, self.population)
+        parents = Parents(found.candidates, found.losses, found.violation, self.population)
         return lambda: parents.child(problem.space, rng)
 
 
@@ -145,15 +145,17 @@ class Parents:
     Args:
         candidates: who competes.
         losses: float64 of shape (candidates, objectives), less is better.
-        excess: how far each is beyond the limits, shape (candidates,); 0: feasible.
+        violation: how far each is beyond the limits, shape (candidates,); 0: feasible.
         survivors: how many remain.
     """
 
-    def __init__(self, candidates: Sequence[Candidate], losses: np.ndarray, excess: np.ndarray, survivors: int) -> None:
+    def __init__(
+        self, candidates: Sequence[Candidate], losses: np.ndarray, violation: np.ndarray, survivors: int
+    ) -> None:
         from pymoo.core.population import Population
         from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
-        feasible = np.flatnonzero(excess <= 0)
+        feasible = np.flatnonzero(violation <= 0)
         self.candidates: list[Candidate] = []
         self._order: list[tuple[float, float]] = []
         self.losses = np.empty((0, losses.shape[1]))
@@ -166,17 +168,17 @@ class Parents:
             self.candidates = [candidates[i] for i in picked]
             self._order = list(zip(kept.get("rank").tolist(), (-kept.get("crowding")).tolist(), strict=True))
             self.losses = losses[picked]
-        worst = np.argsort(excess, kind="stable")
-        for i in worst[excess[worst] > 0][: survivors - len(self.candidates)]:
+        worst = np.argsort(violation, kind="stable")
+        for i in worst[violation[worst] > 0][: survivors - len(self.candidates)]:
             self.candidates.append(candidates[i])
-            self._order.append((np.inf, float(excess[i])))
+            self._order.append((np.inf, float(violation[i])))
             self.losses = np.vstack([self.losses, losses[i]])
 
     @classmethod
     def of(cls, problem: Problem, history: Sequence[Record], survivors: int) -> Parents:
         """The survivors of a history."""
         found = Measured.of(problem, history)
-        return cls(found.candidates, found.losses, found.excess, survivors)
+        return cls(found.candidates, found.losses, found.violation, survivors)
 
     def __len__(self) -> int:
         return len(self.candidates)

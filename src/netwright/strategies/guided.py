@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.candidate import Candidate, Option
+from ..core.enumerated import EnumeratedSpace
 from ..core.front import comparable, nondominated
-from ..core.listed import Listed
 from ..core.record import Record
 from ..core.space import Choice
 from .base import Problem, Strategy, ends, fresh
@@ -108,7 +108,7 @@ class Guided(Strategy):
                 break
         volume = Volume(found, pool.losses, pool.spread, rng, hope, beliefs.worth)
         chances = volume.chances(pool.losses, pool.spread)
-        free = not isinstance(problem.space, Listed) and problem.space.size > WHOLE
+        free = not isinstance(problem.space, EnumeratedSpace) and problem.space.size > WHOLE
         if problem.pending:  # counted as chosen, since their results are still to come
             out = beliefs.look(beliefs.codes.of(problem.pending))
             for chance in volume.chances(out.losses, out.spread) * out.feasible[:, None]:
@@ -147,10 +147,10 @@ class Guided(Strategy):
             pool = beliefs.look(new_rows(codes.of(list(space.enumerate())), seen))
             return pool[pool.allowed]
         measured = telling(beliefs.problem, [r for r in history if r.status != "failed"])
-        listed = new_rows(codes.of(list(space.enumerate())), set(seen)) if isinstance(space, Listed) else None
+        listed = new_rows(codes.of(list(space.enumerate())), set(seen)) if isinstance(space, EnumeratedSpace) else None
         pool = everyone = beliefs.look(codes.of([r.candidate for r in measured]))
         for _ in range(self.generations):
-            everyone = everyone[ranked(everyone.losses, everyone.excess, self.population)]
+            everyone = everyone[ranked(everyone.losses, everyone.violation, self.population)]
             # The best come first: of two drawn, the one with the lower place is a parent. Half have one parent.
             one, other = rng.integers(len(everyone), size=(2, 2 * self.population, 2)).min(axis=2)
             other[: self.population] = one[: self.population]
@@ -173,7 +173,7 @@ def _taken(pool: Outlook, chances: np.ndarray, volume: Volume, n: int) -> list[i
     for _ in range(min(n, len(pool))):
         gain = (chances @ left) * pool.feasible
         # Where nothing can be won, or nothing feasible is known, what is nearest to the limits comes first.
-        gain = np.where(gain > 0, gain, -pool.excess - 1e-9)
+        gain = np.where(gain > 0, gain, -pool.violation - 1e-9)
         gain[taken] = -np.inf
         taken.append(int(np.argmax(gain)))
         left *= 1 - chances[taken[-1]] * pool.feasible[taken[-1]]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core.candidate import Candidate
-from ..core.listed import Listed
+from ..core.enumerated import EnumeratedSpace
 from ..core.record import Record
 from .base import Problem, Strategy, ends, fresh
 from .codes import keys, new_rows
@@ -64,9 +64,9 @@ class Linas(Strategy):
         rows = new_rows(weak.codes.sample(population, rng) if whole is None else whole, seen)
         if not len(rows):
             return rows
-        losses, excess = weak(rows)
-        best = ranked(losses, excess, population)
-        rows, losses, excess = rows[best], losses[best], excess[best]
+        losses, violation = weak(rows)
+        best = ranked(losses, violation, population)
+        rows, losses, violation = rows[best], losses[best], violation[best]
         for _ in range(self.generations if whole is None else 0):
             # The population stands best first: the winner of a tournament of two is the one with the lower place.
             pairs = rng.integers(len(rows), size=(2, population, 2)).min(axis=2)
@@ -75,9 +75,9 @@ class Linas(Strategy):
                 continue
             more, beyond = weak(children)
             rows, losses = np.vstack([rows, children]), np.vstack([losses, more])
-            excess = np.concatenate([excess, beyond])
-            best = ranked(losses, excess, population)
-            rows, losses, excess = rows[best], losses[best], excess[best]
+            violation = np.concatenate([violation, beyond])
+            best = ranked(losses, violation, population)
+            rows, losses, violation = rows[best], losses[best], violation[best]
         return rows
 
 
@@ -96,7 +96,7 @@ class ConcurrentNas(Linas):
 
 
 class Predicted:
-    """Losses and excess of any candidates of a problem: exact metrics computed, the others predicted.
+    """Losses and violation of any candidates of a problem: exact metrics computed, the others predicted.
 
     Args:
         problem: whose objectives and limits are wanted.
@@ -130,16 +130,16 @@ class Predicted:
         return predicted
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Losses (n, objectives) and excess over the limits (n,) of rows of option positions."""
+        """Losses (n, objectives) and violation over the limits (n,) of rows of option positions."""
         computed = [self.problem.exact(c) for c in self.codes.candidates(rows)] if self.exact else []
         values = {name: np.array([c[name] for c in computed], dtype=np.float64) for name in self.exact}
         features = self.encoder.rows(rows, np.empty((len(rows), 0)))
         values |= {name: model.predict(features) for name, model in self.models.items()}
         losses = np.stack([m.loss(1.0) * values[m.name] for m in self.problem.objectives], axis=1)
-        excess = np.zeros(len(rows))
+        violation = np.zeros(len(rows))
         for limit in self.problem.limits:
-            excess += [limit.excess(v) for v in values[limit.metric]]
-        return losses, excess
+            violation += [limit.violation(v) for v in values[limit.metric]]
+        return losses, violation
 
     def whole(self, most: int, rng: np.random.Generator) -> np.ndarray | None:
         """Rows of the whole space where it has at most so many candidates, else None.
@@ -149,7 +149,7 @@ class Predicted:
         space = self.problem.space
         if space.size <= most:
             return self.codes.of(list(space.enumerate()))
-        if isinstance(space, Listed):
+        if isinstance(space, EnumeratedSpace):
             return self.codes.of(list(dict.fromkeys(space.sample(rng) for _ in range(most))))
         return None
 

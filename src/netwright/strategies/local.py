@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..core.candidate import Candidate, Option
-from ..core.listed import Listed
+from ..core.enumerated import EnumeratedSpace
 from ..core.record import Record
 from ..core.space import Choice, Space
 from .base import Problem, Strategy, ends, fresh
@@ -59,7 +59,7 @@ def neighbours(space: Space, candidate: Candidate) -> tuple[Candidate, ...]:
         return space.build(pick)
 
     others = [moved(name, o) for name, own in candidate.items() for o in space[name].options if o != own]
-    if isinstance(space, Listed):
+    if isinstance(space, EnumeratedSpace):
         lot = np.random.default_rng(0)
         others = [space.nearest(other, {candidate}, lot) for other in others]
     return tuple(c for c in dict.fromkeys(others) if c != candidate)
@@ -71,7 +71,7 @@ def _climb(problem: Problem, history: Sequence[Record]) -> dict[Candidate, list[
     Every climb of the history is made again, so that it is known where the present one began.
     """
     found = Measured.of(problem, history)
-    merits = dict(zip(found.candidates, np.column_stack([found.excess, found.losses]), strict=True))
+    merits = dict(zip(found.candidates, np.column_stack([found.violation, found.losses]), strict=True))
     known: set[Candidate] = set()
     front: dict[Candidate, list[Candidate]] = {}
     for record in history:

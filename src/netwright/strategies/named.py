@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ..core.errors import CallError, NetwrightError, nearest
+from ..core.errors import CallError, NetwrightError, did_you_mean
 from .base import Strategy
 
 STRATEGIES = {
@@ -28,7 +28,7 @@ def strategy_of(what: Any) -> Strategy:
     if not isinstance(what, str):
         raise CallError(f"strategy is an object such as nw.Random(), or a name such as 'random', not {what!r}")
     if what not in STRATEGIES:
-        raise NetwrightError(f"there is no strategy {what!r}; {nearest(what, STRATEGIES)}")
+        raise NetwrightError(f"there is no strategy {what!r}; {did_you_mean(what, STRATEGIES)}")
     module, _, name = STRATEGIES[what].partition(":")
     made: Strategy = getattr(import_module(f"{__package__}.{module}"), name)()
     return made

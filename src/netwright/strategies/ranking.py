@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 
-def ranked(losses: np.ndarray, excess: np.ndarray, n: int) -> np.ndarray:
+def ranked(losses: np.ndarray, violation: np.ndarray, n: int) -> np.ndarray:
     """Which ``n`` are best as NSGA-II sees it, the best first: by front, then by crowding; the infeasible last.
 
     Args:
         losses: (candidates, objectives), less is better.
-        excess: how far each is beyond the limits, shape (candidates,); 0: feasible.
+        violation: how far each is beyond the limits, shape (candidates,); 0: feasible.
         n: how many are wanted.
     """
     import moocore
 
-    feasible = np.flatnonzero(excess <= 0)
+    feasible = np.flatnonzero(violation <= 0)
     fronts = moocore.pareto_rank(losses[feasible]) if len(feasible) else np.empty(0, dtype=int)
     order: list[int] = []
     for front in range(int(fronts.max(initial=-1)) + 1):
@@ -23,8 +23,8 @@ def ranked(losses: np.ndarray, excess: np.ndarray, n: int) -> np.ndarray:
             break
         members = feasible[fronts == front]
         order += members[np.argsort(-crowding(losses[members]), kind="stable")].tolist()
-    worst = np.argsort(excess, kind="stable")
-    return np.array([*order, *worst[excess[worst] > 0]][:n], dtype=np.int64)
+    worst = np.argsort(violation, kind="stable")
+    return np.array([*order, *worst[violation[worst] > 0]][:n], dtype=np.int64)
 
 
 def crowding(losses: np.ndarray) -> np.ndarray:

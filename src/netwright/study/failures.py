@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.candidate import digest
 from ..core.code import code_digest
-from ..core.errors import NetwrightError, nearest
+from ..core.errors import NetwrightError, did_you_mean
 from ..core.record import Record
 
 RETRIES = ("failed",)
@@ -57,7 +57,7 @@ def never_measured(records: Sequence[Record]) -> bool:
 
 def unmeasured(name: str, known: Iterable[str]) -> str:
     """What to do where nothing measures a metric, in words."""
-    near = nearest(name, known)
+    near = did_you_mean(name, known)
     if near.startswith("did"):
         return near
     others = f"; {near}" if near.startswith("known") else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.candidate import Candidate
-from ..core.errors import NetwrightError, StoreError, one_line
+from ..core.errors import NetwrightError, StoreError, format_error
 from ..core.front import Front, front
 from ..core.limits import Limit
 from ..core.metric import Metric
@@ -85,7 +85,7 @@ def read_journal(store: Store, candidate: Callable[[Mapping[str, Any]], Candidat
                 case _:
                     raise KeyError(kind)
         except (AttributeError, LookupError, TypeError, ValueError, NetwrightError) as error:
-            raise StoreError(f"the study holds an entry {kind!r} that cannot be read: {one_line(error)}") from None
+            raise StoreError(f"the study holds an entry {kind!r} that cannot be read: {format_error(error)}") from None
     return journal
 
 

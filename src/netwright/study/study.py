@@ -15,13 +15,13 @@ from ..core.candidate import Candidate, digest
 from ..core.errors import (
     CallError,
     DeviceLost,
+    InfeasibleConstraints,
     MeasureError,
     NetwrightError,
     SpaceError,
     StoreError,
-    Unreachable,
-    nearest,
-    one_line,
+    did_you_mean,
+    format_error,
 )
 from ..core.front import Front, losses, nondominated
 from ..core.limits import Limit, apart, broken, check_together, explain, parse_limit
@@ -158,14 +158,14 @@ class Study:
         """The record that is least beyond the limits, of those that a limit was measured for."""
         limited = {limit.metric for limit in self.limits}
         known = [r for r in self.records if r.status != "failed" and limited & r.values.keys()]
-        return min(known, key=lambda r: self.problem.excess(r.values), default=None)
+        return min(known, key=lambda r: self.problem.violation(r.values), default=None)
 
     def probe(self) -> None:
         """Measure the smallest network on the device, and against limits that do not depend on training, before
         training is paid for.
 
         A network that breaks one is journalled; one that breaks it by more than a quarter raises
-        :class:`Unreachable`, since larger networks will not keep it either.
+        :class:`InfeasibleConstraints`, since larger networks will not keep it either.
         """
         limited = {limit.metric for limit in self.limits}
         smallest = self.net.space.smallest
@@ -187,8 +187,8 @@ class Study:
                     about |= measurer.provenance()
                     why = explain(self.limits, found)
                     self._tell(Record(smallest, found, "infeasible", why, self.objectives, about))
-                if self.problem.excess(values) > 0.25 and not any(r.status == "ok" for r in self.records):
-                    raise Unreachable(self._unreachable())
+                if self.problem.violation(values) > 0.25 and not any(r.status == "ok" for r in self.records):
+                    raise InfeasibleConstraints(self._unreachable())
                 return
 
     # -- running -----------------------------------------------------------------------------------------------
@@ -206,9 +206,9 @@ class Study:
         What could not be measured is measured again first where the code that measures it or the metrics that are
         asked for have changed since, and where everything failed; with ``retry="failed"`` all that failed is.
 
-        Raises :class:`Unreachable` when limits were given and no record keeps them, and :class:`MeasureError` when
-        nothing could be measured, or nothing measures what is asked for; the study keeps its records. A measurer that
-        cannot measure anything here raises before the first network, and so does a study that another process is
+        Raises :class:`InfeasibleConstraints` when limits were given and no record keeps them, and :class:`MeasureError`
+        when nothing could be measured, or nothing measures what is asked for; the study keeps its records. A measurer
+        that cannot measure anything here raises before the first network, and so does a study that another process is
         running.
         """
         check_retry(retry)
@@ -248,7 +248,7 @@ class Study:
         if records and all(r.status == "failed" for r in records):
             self._nothing_measured(f"none of {len(records)} networks could be measured: {commonest(records)}")
         if self.limits and not any(r.status == "ok" for r in records):
-            raise Unreachable(self._unreachable())
+            raise InfeasibleConstraints(self._unreachable())
         return records
 
     def _left(self, evaluations: int) -> int:
@@ -274,7 +274,7 @@ class Study:
     def _nothing_measured(self, why: str) -> NoReturn:
         """Raise the reason for which nothing was measured, after a note that all is to be measured again."""
         self._again(self.records)
-        error = Unreachable if self.limits else MeasureError
+        error = InfeasibleConstraints if self.limits else MeasureError
         raise error(f"{why}; mend it and run this again: the study is kept, and what failed is measured again")
 
     def _again(self, records: Iterable[Record]) -> None:
@@ -390,11 +390,11 @@ class Study:
                 missing += sorted(limited - found.keys() - {*missing})
                 if missing:
                     about[MISSING] = missing[0]
-                    raise MeasureError(f"{missing[0]!r} was not measured ({nearest(missing[0], found)})")
+                    raise MeasureError(f"{missing[0]!r} was not measured ({did_you_mean(missing[0], found)})")
         except Exception as error:  # whatever a person's network raises: the search goes on
             about |= {"device_lost": True} if isinstance(error, DeviceLost) else {}
             about[BY] = self._failed_by
-            reason = one_line(error) or type(error).__name__
+            reason = format_error(error) or type(error).__name__
         about |= {"statistics": subject.statistics} if subject.statistics else {}
         about |= {"time": round(begin, 3), "seconds": round(time.time() - begin, 3)}
         status = "failed" if reason else "infeasible" if self._breaks(found) else "ok"
@@ -422,7 +422,9 @@ class Study:
         for name, metric in own.items():
             value, reach = told.get(name, (0.0, float("inf")))
             ends = value - reach, value + reach
-            split = [x for x in self.limits if x.metric == name and bool(x.excess(ends[0])) != bool(x.excess(ends[1]))]
+            split = [
+                x for x in self.limits if x.metric == name and bool(x.violation(ends[0])) != bool(x.violation(ends[1]))
+            ]
             if reach > UNSURE * value or split:
                 return {}
             best = ends[0] if metric.direction == "min" else ends[1]
@@ -505,8 +507,8 @@ class Study:
         tried = [self.net.space.smallest, self.net.space.largest, *(self.net.space.sample(rng) for _ in range(500))]
         if any(problem.allows(c) for c in tried) or fresh(problem, [], 1, rng, lambda: self.net.space.sample(rng)):
             return
-        values = self._exact_of(min(tried, key=lambda c: problem.excess(self._exact_of(c))))
-        raise Unreachable(_nearest_sentence(limits, values))
+        values = self._exact_of(min(tried, key=lambda c: problem.violation(self._exact_of(c))))
+        raise InfeasibleConstraints(_nearest_sentence(limits, values))
 
     def _unreachable(self) -> str:
         record = self.nearest()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.errors import NetError, TrainingError, one_line
+from ..core.errors import NetError, TrainingError, format_error
 from ..nets.inputs import each_tensor
 from ..nets.labelled import IGNORED, class_dimension, scores_of
 
@@ -53,7 +53,7 @@ def cross_entropy(output: Any, labels: Tensor) -> Tensor:
     try:
         dim = class_dimension(scores, labels)
     except NetError as error:
-        raise TrainingError(f"{one_line(error)}; {_OWN}") from None
+        raise TrainingError(f"{format_error(error)}; {_OWN}") from None
     return F.cross_entropy(scores.movedim(dim, 1), labels.long(), ignore_index=IGNORED)
 
 
@@ -114,7 +114,7 @@ def distillation(loss: Loss, output: Any, labels: Any) -> Softened | Imitated:
     try:
         given = scores_of(output)
     except NetError as error:
-        raise TrainingError(f"{one_line(error)}; {_TEACH}") from None
+        raise TrainingError(f"{format_error(error)}; {_TEACH}") from None
     scores = given.detach().to(torch.promote_types(given.dtype, torch.float32))
     if loss is cross_entropy and isinstance(labels, Tensor) and _yes_or_no(scores, labels):
         return Imitated(_binary, torch.sigmoid)

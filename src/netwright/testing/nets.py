@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.candidate import Candidate
-from ..core.errors import NetError, one_line
+from ..core.errors import NetError, format_error
 from ..formats.bundle import export, load
 from ..nets.axes import Axis, Width
 from ..nets.cut import Cut, Draft
@@ -157,7 +157,7 @@ def _run(network: nn.Module, inputs: Inputs, what: str = "the network") -> list[
     try:
         return outputs_of(network, inputs)
     except Exception as error:
-        raise AssertionError(f"{what} raises: {one_line(error)}") from error
+        raise AssertionError(f"{what} raises: {format_error(error)}") from error
 
 
 def _same(found: list[Tensor], wanted: list[Tensor], tolerance: float, what: str) -> None:
@@ -178,7 +178,7 @@ def _inner_widths(net: SuperNet, tracer: Tracer) -> list[Width]:
             if widths and tracer.form(net.cut_of({axis.name: axis.options[0]})) == whole:
                 found += widths
         except Exception as error:
-            raise AssertionError(f"with {axis.name} alone cut, the network raises: {one_line(error)}") from error
+            raise AssertionError(f"with {axis.name} alone cut, the network raises: {format_error(error)}") from error
     return found
 
 

@@ -12,9 +12,9 @@ from functools import cache
 import numpy as np
 
 from ..core.candidate import Candidate
+from ..core.enumerated import EnumeratedSpace
 from ..core.errors import NetwrightError
 from ..core.limits import Limit
-from ..core.listed import Listed
 from ..core.metric import Direction, Measurement, Metric
 from ..core.record import Record
 from ..core.space import Choice, Space
@@ -82,7 +82,7 @@ def _listed(rows: int) -> Space:
     choices = [Choice(name, (1, 2, 3, 4)) for name in "abcdefgh"]
     rng, free = np.random.default_rng(3), Space(choices)
     found = {c.key: c for c in (free.sample(rng) for _ in range(2 * rows))}
-    return Listed(choices, list(found.values())[:rows])
+    return EnumeratedSpace(choices, list(found.values())[:rows])
 
 
 @cache
@@ -128,7 +128,7 @@ def _cost_in(space: Space) -> Callable[[Candidate], dict[str, float]]:
     """The exact metric, which only candidates of the space have, as rows of a table do."""
 
     def cost(candidate: Candidate) -> dict[str, float]:
-        if isinstance(space, Listed):
+        if isinstance(space, EnumeratedSpace):
             space.candidate(candidate)
         return _cost(candidate)
 

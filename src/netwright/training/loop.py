@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import CheckpointError, TrainingError, one_line
+from ..core.errors import CheckpointError, TrainingError, format_error
 from ..nets.inputs import call, tensors_in
 from ..nets.labelled import pair_of
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
@@ -200,7 +200,8 @@ class _Run:
                 _load_optimizer(self.optimizer, parts["optimizer"])
             except (AttributeError, LookupError, TypeError, ValueError) as error:
                 raise CheckpointError(
-                    f"{self.checkpoint} is damaged ({one_line(error)}); it is left as it is: move it away to start anew"
+                    f"{self.checkpoint} is damaged ({format_error(error)}); it is left as it is: move it away to "
+                    "start anew"
                 ) from None
         return range(first, self.epochs)
 

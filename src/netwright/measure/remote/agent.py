@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ... import __version__
 from ...core.candidate import digest
-from ...core.errors import MeasureError, NetwrightError, one_line
+from ...core.errors import MeasureError, NetwrightError, format_error
 from ..process import stop_all, worker
 from ..protocol import Protocol
 from ..runtimes import from_json
@@ -155,7 +155,7 @@ class Jobs:
         except NetwrightError as error:
             return {"failed": str(error)}
         except Exception as error:
-            return {"failed": f"the agent could not run the job: {one_line(error)}"}
+            return {"failed": f"the agent could not run the job: {format_error(error)}"}
         finally:
             shutil.rmtree(job.folder, ignore_errors=True)
 
@@ -205,7 +205,7 @@ class Agent(ThreadingHTTPServer):
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
-            raise MeasureError(f"an agent cannot listen at {host}, port {port}: {one_line(error)}") from error
+            raise MeasureError(f"an agent cannot listen at {host}, port {port}: {format_error(error)}") from error
         if certificate is not None:
             self.socket = _secured(self.socket, certificate)
 
@@ -249,7 +249,7 @@ class Agent(ThreadingHTTPServer):
         try:
             what = digest(sent)
         except ValueError as error:
-            raise Refused(400, f"a job cannot hold this: {one_line(error)}") from None
+            raise Refused(400, f"a job cannot hold this: {format_error(error)}") from None
         if self.jobs.knows(key, what):
             return {"id": key}
         runtime, body = checked(job, self.limits.seconds)
@@ -284,7 +284,7 @@ class Agent(ThreadingHTTPServer):
             raise Refused(409, "a file of the job had to go", missing=[]) from None
         except (FileExistsError, NotADirectoryError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise Refused(400, f"two parts of a file are in each other's way: {one_line(error)}") from None
+            raise Refused(400, f"two parts of a file are in each other's way: {format_error(error)}") from None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -311,9 +311,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            status, answer = 507 if full else 500, {"error": f"the agent's disk: {one_line(error)}"}
+            status, answer = 507 if full else 500, {"error": f"the agent's disk: {format_error(error)}"}
         except Exception as error:
-            status, answer = 500, {"error": f"the agent failed: {one_line(error)}"}
+            status, answer = 500, {"error": f"the agent failed: {format_error(error)}"}
         if self._unread:
             self.close_connection = True
         body = json.dumps(answer).encode()
@@ -376,7 +376,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return json.loads(text, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            raise Refused(400, f"this is not JSON: {one_line(error)}") from None
+            raise Refused(400, f"this is not JSON: {format_error(error)}") from None
 
     def _read(self, most: int) -> bytes:
         part = self.rfile.read(min(most, self._unread))
@@ -405,7 +405,7 @@ def checked(job: Mapping[str, Any], most_s: float) -> tuple[Runtime, dict[str, A
     try:
         runtime = from_json(settings)
     except Exception as error:  # whatever a runtime makes of the settings of a stranger
-        raise Refused(400, one_line(error)) from None
+        raise Refused(400, format_error(error)) from None
     for file in _files_of(job):
         if not isinstance(file, dict) or not 1 <= len(file) <= PARTS:
             raise Refused(400, f"a file of a job is {{suffix: hash}}, and {PARTS} parts at most")
@@ -457,7 +457,9 @@ def _only_one(folder: Path) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
     except OSError as error:
-        raise MeasureError(f"an agent cannot keep files in {folder}: {one_line(error)}; set NETWRIGHT_CACHE") from error
+        raise MeasureError(
+            f"an agent cannot keep files in {folder}: {format_error(error)}; set NETWRIGHT_CACHE"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -475,7 +477,7 @@ def _secured(plain: socket.socket, certificate: tuple[Path, Path]) -> ssl.SSLSoc
     except (OSError, ValueError) as error:
         plain.close()
         raise MeasureError(
-            f"the certificate {certificate[0]} with the key {certificate[1]} cannot be used: {one_line(error)}"
+            f"the certificate {certificate[0]} with the key {certificate[1]} cannot be used: {format_error(error)}"
         ) from error
     # The handshake waits for the thread of the connection: one that does not shake hands holds up nobody.
     return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from ...core.errors import DeviceLost, MeasureError, one_line
+from ...core.errors import DeviceLost, MeasureError, format_error
 from ..parts import parts_of
 from ..process import START_S
 from ..runtimes import runtime_class
@@ -185,7 +185,7 @@ class _Line:
                 if now + delay > lost + patience:
                     raise DeviceLost(
                         f"the agent at {self._remote._at} cannot be reached, tried for {now - lost:.0f} s: "
-                        f"{one_line(error)}"
+                        f"{format_error(error)}"
                     ) from error
             else:
                 self._remote._met = True
@@ -232,7 +232,7 @@ def _by_hash(value: Any, beside: Any, files: dict[str, Path]) -> Any:
             with part.open("rb") as file:
                 found[suffix] = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise MeasureError(f"{part} cannot be read: {one_line(error)}") from error
+            raise MeasureError(f"{part} cannot be read: {format_error(error)}") from error
         files[found[suffix]] = part
     return found
 

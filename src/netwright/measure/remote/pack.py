@@ -7,7 +7,7 @@ import zipapp
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ...core.errors import MeasureError, one_line
+from ...core.errors import MeasureError, format_error
 
 PARTS = ("__init__.py", "cli/__init__.py", "cli/main.py", "cli/agent.py", "core", "measure")
 """Of netwright, that an agent consists of; the rest of netwright needs more than a runtime and NumPy."""
@@ -41,5 +41,5 @@ def pack(path: Path) -> int:
         try:
             zipapp.create_archive(folder, path, interpreter="/usr/bin/env python3", compressed=True)
         except OSError as error:
-            raise MeasureError(f"{path} cannot be written: {one_line(error)}") from error
+            raise MeasureError(f"{path} cannot be written: {format_error(error)}") from error
     return path.stat().st_size

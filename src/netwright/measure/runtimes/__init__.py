@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from ...core.errors import MeasureError, nearest
+from ...core.errors import MeasureError, did_you_mean
 from .base import Runtime
 
 OURS = {
@@ -33,7 +33,7 @@ def runtime_class(name: str) -> type[Runtime]:
         return getattr(import_module(f".{module}", __package__), cls)
     for entry in entry_points(group="netwright.runtimes", name=name):
         return entry.load()
-    raise MeasureError(f"there is no runtime {name!r}; {nearest(name, names())}")
+    raise MeasureError(f"there is no runtime {name!r}; {did_you_mean(name, names())}")
 
 
 def from_json(settings: Mapping[str, Any]) -> Runtime:

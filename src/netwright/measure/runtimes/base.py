@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ...core.errors import MeasureError, MissingExtra, nearest
+from ...core.errors import MeasureError, MissingExtra, did_you_mean
 
 Feeds = Mapping[str, np.ndarray]
 """What a network is fed with, by the names of its inputs, in their order."""
@@ -88,7 +88,7 @@ class Runtime(ABC):
         if self.precision not in self.precisions:
             raise MeasureError(
                 f"{self.name} has no precision {self.precision!r} on this device; "
-                f"{nearest(self.precision, self.precisions)}"
+                f"{did_you_mean(self.precision, self.precisions)}"
             )
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MeasureError, one_line
+from ...core.errors import MeasureError, format_error
 from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session
 from .exported import export, positional, said_by_library
@@ -62,7 +62,7 @@ class ExecuTorch(Runtime):
                 taken, left = _operators(edge.exported_program().graph_module)
                 data = edge.to_executorch().buffer if taken else b""
             except Exception as error:  # ExecuTorch raises many types
-                raise MeasureError(f"executorch cannot convert this network: {one_line(error)[:500]}") from error
+                raise MeasureError(f"executorch cannot convert this network: {format_error(error)[:500]}") from error
         if not taken:
             raise MeasureError(f"executorch: XNNPACK takes no operator of this network ({_listed(left)})")
         path.write_bytes(data)
@@ -144,7 +144,7 @@ def _loaded(lib: Any, path: Path) -> tuple[bytes, Any, Any]:
             program = lib._load_program_from_buffer(data, program_verification=lib.Verification.InternalConsistency)
             return data, program, program.load_method("forward")
         except RuntimeError as error:
-            raise MeasureError(f"executorch cannot load {path}: {one_line(error)}{_missing(said())}") from error
+            raise MeasureError(f"executorch cannot load {path}: {format_error(error)}{_missing(said())}") from error
 
 
 def _missing(said: str) -> str:
@@ -197,7 +197,7 @@ def _quantised(program: Any, samples: Sequence[tuple[Any, ...]]) -> tuple[Any, s
                 prepared(*tensors)
         quantised = convert_pt2e(prepared)
     except Exception as error:  # torchao raises many types
-        raise MeasureError(f"executorch: this network cannot be quantised: {one_line(error)[:500]}") from error
+        raise MeasureError(f"executorch: this network cannot be quantised: {format_error(error)[:500]}") from error
     count = sum("dequantize" in str(node.target) for node in quantised.graph.nodes)
     if not count:
         raise MeasureError("executorch: nothing in this network can be quantised")

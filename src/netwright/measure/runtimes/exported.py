@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ...core.errors import MeasureError, one_line
+from ...core.errors import MeasureError, format_error
 
 
 def positional(network: Any, inputs: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -42,7 +42,7 @@ def export(network: Any, tensors: tuple[Any, ...]) -> Any:
     try:
         return torch.export.export(network, tensors)
     except Exception as error:  # torch.export raises many types
-        raise MeasureError(f"torch.export cannot take this network: {one_line(error)[:500]}") from error
+        raise MeasureError(f"torch.export cannot take this network: {format_error(error)[:500]}") from error
 
 
 @contextlib.contextmanager

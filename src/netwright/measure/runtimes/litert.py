@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MeasureError, one_line
+from ...core.errors import MeasureError, format_error
 from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session, in_order
 from .exported import export, positional
@@ -114,7 +114,7 @@ class LiteRt(Runtime):
             interpreter = Interpreter(model_path=str(path), num_threads=self.threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise MeasureError(f"litert cannot load {path}: {one_line(error)}") from error
+            raise MeasureError(f"litert cannot load {path}: {format_error(error)}") from error
         return interpreter
 
 

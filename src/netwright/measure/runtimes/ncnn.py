@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import MeasureError, MissingExtra, one_line
+from ...core.errors import MeasureError, MissingExtra, format_error
 from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session, in_order
 from .exported import positional
@@ -176,7 +176,7 @@ def _traced(module: Any, tensors: tuple[Any, ...], place: Path) -> list[list[int
             torch.jit.trace(module, tensors, check_trace=False).save(str(place / "net.pt"))
             return [list(output.shape) for output in module(*tensors)]
     except Exception as error:  # the tracer raises many types
-        raise MeasureError(f"torch.jit.trace cannot take this network: {one_line(error)[:500]}") from error
+        raise MeasureError(f"torch.jit.trace cannot take this network: {format_error(error)[:500]}") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
 
@@ -245,7 +245,7 @@ def _parts(path: Path, place: Path) -> tuple[Path, Path]:
             for part in PARTS:
                 packed.extract(part, place)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise MeasureError(f"{path} is no file that netwright packed for ncnn: {one_line(error)}") from error
+        raise MeasureError(f"{path} is no file that netwright packed for ncnn: {format_error(error)}") from error
     return place / PARTS[0], place / PARTS[1]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ...core.errors import MeasureError, nearest, one_line
+from ...core.errors import MeasureError, did_you_mean, format_error
 from ...core.precision import FORMS
 from .base import Feeds, Runtime, Session, Trial, in_order
 
@@ -52,9 +52,11 @@ class OnnxRuntime(Runtime):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.provider not in PROVIDERS:
-            raise MeasureError(f"onnxruntime has no provider {self.provider!r}; {nearest(self.provider, PROVIDERS)}")
+            raise MeasureError(
+                f"onnxruntime has no provider {self.provider!r}; {did_you_mean(self.provider, PROVIDERS)}"
+            )
         if self.form not in ("", *FORMS):
-            raise MeasureError(f"onnxruntime has no form {self.form!r}; {nearest(self.form, FORMS)}")
+            raise MeasureError(f"onnxruntime has no form {self.form!r}; {did_you_mean(self.form, FORMS)}")
         if self.form and self.precision != "int8":
             raise MeasureError("onnxruntime: form is of 8-bit products; it needs precision=int8")
 
@@ -142,7 +144,7 @@ class OnnxRuntime(Runtime):
         try:
             session = ort.InferenceSession(str(path), options, providers=[wanted])
         except Exception as error:  # onnxruntime raises types of its own, without a common base
-            raise MeasureError(f"onnxruntime cannot load {path}: {one_line(error)}") from error
+            raise MeasureError(f"onnxruntime cannot load {path}: {format_error(error)}") from error
         if session.get_providers()[0] != wanted:
             raise MeasureError(f"onnxruntime fell back to {session.get_providers()[0]} from {wanted}")
         return session

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ...core.errors import BundleError, MeasureError, MissingExtra, nearest, one_line
+from ...core.errors import BundleError, MeasureError, MissingExtra, did_you_mean, format_error
 from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session, Trial, in_order
 
@@ -59,7 +59,7 @@ class OpenVino(Runtime):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.form not in ("", *FIXES):
-            raise MeasureError(f"openvino has no form {self.form!r}; {nearest(self.form, FIXES)}")
+            raise MeasureError(f"openvino has no form {self.form!r}; {did_you_mean(self.form, FIXES)}")
         if self.form and self.precision != "int8":
             raise MeasureError("openvino: form is of 8-bit products; it needs precision=int8")
 
@@ -114,7 +114,9 @@ class OpenVino(Runtime):
                 model.reshape({name: list(value.shape) for name, value in mine.items()})
                 compiled = core.compile_model(model, "CPU", self._options())
             except RuntimeError as error:
-                raise MeasureError(f"openvino cannot take {path} with these inputs: {one_line(error)[:500]}") from error
+                raise MeasureError(
+                    f"openvino cannot take {path} with these inputs: {format_error(error)[:500]}"
+                ) from error
         return _Session(compiled, path, mine, self._checked(compiled))
 
     def signature(self, path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
@@ -217,8 +219,8 @@ def _converted(network: Any, inputs: Any, folder: Path) -> tuple[Any, str]:
             return ov.convert_model(torch.export.export(*positional(network, inputs))), "torch.export"
     except Exception as error:  # torch.export and OpenVINO raise many types
         raise BundleError(
-            f"openvino can take this network neither by ONNX ({one_line(first)[:300]}) nor by torch.export "
-            f"({one_line(error)[:300]})"
+            f"openvino can take this network neither by ONNX ({format_error(first)[:300]}) nor by torch.export "
+            f"({format_error(error)[:300]})"
         ) from error
 
 
@@ -286,7 +288,7 @@ def _quantised(model: Any, samples: Sequence[Feeds], form: str) -> tuple[Any, st
             ),
         )
     except Exception as error:  # nncf raises many types
-        raise BundleError(f"nncf cannot quantise this network: {one_line(error)[:500]}") from error
+        raise BundleError(f"nncf cannot quantise this network: {format_error(error)[:500]}") from error
     done = sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
     if not done:
         raise MeasureError("openvino: nncf found nothing in this network that it can quantise")
@@ -298,7 +300,7 @@ def _read(core: Any, path: Path) -> Any:
     try:
         return core.read_model(path)
     except RuntimeError as error:
-        raise MeasureError(f"openvino cannot read {path}: {one_line(error)[:500]}") from error
+        raise MeasureError(f"openvino cannot read {path}: {format_error(error)[:500]}") from error
 
 
 def _told(node: Any, key: str) -> str:
@@ -319,5 +321,5 @@ def _unpacked(path: Path) -> Iterator[Path]:
                 for name in (MODEL, WEIGHTS):
                     archive.extract(name, folder)
         except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise MeasureError(f"openvino cannot read {path}: {one_line(error)}") from error
+            raise MeasureError(f"openvino cannot read {path}: {format_error(error)}") from error
         yield Path(folder) / MODEL

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ...core.errors import BundleError, MeasureError, nearest, one_line
+from ...core.errors import BundleError, MeasureError, did_you_mean, format_error
 from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session, Trial, in_order
 from .exported import positional
@@ -66,9 +66,9 @@ class Torch(Runtime):
         for name, known in (("compile", COMPILE), ("device", DEVICES)):
             if (value := getattr(self, name)) not in known:
                 allowed = [each or "nothing" for each in known]
-                raise MeasureError(f"torch: {name} cannot be {value!r}; {nearest(str(value), allowed)}")
+                raise MeasureError(f"torch: {name} cannot be {value!r}; {did_you_mean(str(value), allowed)}")
         if self.form not in ("", *FORMS):
-            raise MeasureError(f"torch has no form {self.form!r}; {nearest(self.form, FORMS)}")
+            raise MeasureError(f"torch has no form {self.form!r}; {did_you_mean(self.form, FORMS)}")
         if self.form and self.precision != "int8":
             raise MeasureError("torch: form is of 8-bit products; it needs precision=int8")
         if self.graphs and self.device != "cuda":
@@ -117,7 +117,7 @@ class Torch(Runtime):
             try:
                 program = torch.export.export(network, tensors)
             except Exception as error:  # torch.export raises many types
-                raise BundleError(f"torch.export cannot take this network: {one_line(error)[:500]}") from error
+                raise BundleError(f"torch.export cannot take this network: {format_error(error)[:500]}") from error
             try:
                 if self.compile == "aot":
                     about = json.dumps([[list(t.shape), str(t.dtype).removeprefix("torch.")] for t in tensors])
@@ -129,7 +129,7 @@ class Torch(Runtime):
                     torch.export.save(program, path, extra_files=marks)
             except Exception as error:
                 verb = "compiled by AOTInductor" if self.compile == "aot" else "saved by torch.export"
-                raise BundleError(f"this network cannot be {verb}: {one_line(error)[:500]}") from error
+                raise BundleError(f"this network cannot be {verb}: {format_error(error)[:500]}") from error
         return how
 
     def open(self, path: Path, feeds: Feeds) -> Session:
@@ -145,7 +145,7 @@ class Torch(Runtime):
         try:
             return _OnCuda(run, bound, path, self.graphs) if self.device == "cuda" else _Session(run, bound, path)
         except Exception as error:  # the first inference: torch.compile compiles, operators may be missing
-            raise MeasureError(f"torch cannot run {path}: {one_line(error)[:500]}") from error
+            raise MeasureError(f"torch cannot run {path}: {format_error(error)[:500]}") from error
 
     def signature(self, path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
         if not _is_compiled(path):
@@ -254,7 +254,7 @@ class Torch(Runtime):
             with quiet():
                 return torch.export.load(path)
         except Exception as error:  # zip, JSON and torch's own types
-            raise MeasureError(f"torch.export cannot load {path}: {one_line(error)[:500]}") from error
+            raise MeasureError(f"torch.export cannot load {path}: {format_error(error)[:500]}") from error
 
     def _package(self, path: Path) -> Any:
         import torch
@@ -263,7 +263,7 @@ class Torch(Runtime):
             with quiet():
                 return torch._inductor.aoti_load_package(str(path))
         except Exception as error:
-            raise MeasureError(f"AOTInductor cannot load {path}: {one_line(error)[:500]}") from error
+            raise MeasureError(f"AOTInductor cannot load {path}: {format_error(error)[:500]}") from error
 
 
 class _Session(Session):
@@ -384,4 +384,4 @@ def _is_compiled(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             return any("/data/aotinductor/" in name for name in archive.namelist())
     except (OSError, zipfile.BadZipFile) as error:
-        raise MeasureError(f"torch cannot read {path}: {one_line(error)}") from error
+        raise MeasureError(f"torch cannot read {path}: {format_error(error)}") from error

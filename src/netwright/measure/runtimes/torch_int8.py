@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import BundleError, MeasureError, MissingExtra, one_line
+from ...core.errors import BundleError, MeasureError, MissingExtra, format_error
 from ...core.quiet import quiet
 from .base import Feeds
 
@@ -40,7 +40,7 @@ def quantise(network: Any, reduced: bool) -> str:
         try:
             quantize_(network, Int8DynamicActivationInt8WeightConfig(reduce_range=reduced))
         except Exception as error:
-            raise BundleError(f"torchao cannot quantise this network: {one_line(error)[:500]}") from error
+            raise BundleError(f"torchao cannot quantise this network: {format_error(error)[:500]}") from error
     done = sum(type(m.weight) is not kind for m, kind in zip(linear, before, strict=True))
     if not done:
         raise MeasureError("torch: precision=int8 quantises linear layers, of which this network has none that it can")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...core.errors import CheckpointError, NetError, one_line
+from ...core.errors import CheckpointError, NetError, format_error
 from ..state import load_state, read_tensors, state_of
 from ..supernet import SuperNet
 from .ofa_mobilenet import ofa_mobilenet_v3, ofa_proxyless
@@ -87,7 +87,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         return read_tensors(path)[0]
     except CheckpointError as error:
         raise CheckpointError(
-            f"{path} is no safetensors file that can be read ({one_line(error)}). The published files are pickles, "
+            f"{path} is no safetensors file that can be read ({format_error(error)}). The published files are pickles, "
             "which netwright does not read; where you trust one, write it anew: safetensors.torch.save_file("
             "torch.load(path, weights_only=True)['state_dict'], 'ofa.safetensors')"
         ) from None

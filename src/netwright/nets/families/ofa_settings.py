@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...core.candidate import Candidate, Option
-from ...core.errors import SpaceError, nearest
+from ...core.errors import SpaceError, did_you_mean
 from ...core.space import Choice
 from ..supernet import SuperNet
 from .ofa_resnet import EXTRA, STAGES, STEM, stem_widths, widths
@@ -37,7 +37,9 @@ def from_ofa(net: SuperNet, setting: Mapping[str, Any]) -> Candidate:
         elif key in ("image_size", "r"):
             said["resolution"] = next(iter(value), None) if isinstance(value, Iterable) else value
         else:
-            raise SpaceError(f"a setting of this network has no {key!r}; {nearest(key, (*lists, 'image_size', 'r'))}")
+            raise SpaceError(
+                f"a setting of this network has no {key!r}; {did_you_mean(key, (*lists, 'image_size', 'r'))}"
+            )
 
     def option(name: str) -> Option:
         if said[name] not in means[name]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...core.errors import NetError, one_line
+from ...core.errors import NetError, format_error
 from ..axes import Axis, Depth, Kernel, fractions
 from ..supernet import SuperNet
 from .parts import tie, unit
@@ -173,7 +173,7 @@ def read(path: str | Path) -> Description:
     try:
         whole = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
-        raise NetError(f"{path} cannot be read: {one_line(error)}") from None
+        raise NetError(f"{path} cannot be read: {format_error(error)}") from None
     place = str(path)
 
     def no(at: str, why: str) -> NetError:

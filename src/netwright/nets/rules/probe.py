@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...core.errors import one_line
+from ...core.errors import format_error
 from ..inputs import is_dense, tensors_in
 from ..labels import Labels
 from ..trace import Op, Ref, Trace, changed_beside
@@ -122,7 +122,7 @@ class NotTried(Exception):
 
 
 def _untried(error: Exception) -> str:
-    return f"which cannot be tried on noise ({one_line(error)[:100]})"
+    return f"which cannot be tried on noise ({format_error(error)[:100]})"
 
 
 def call_of(op: Op, trace: Trace, used: Callable[[int], bool]) -> tuple[Call, list[int], list[int]]:

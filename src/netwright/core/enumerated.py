@@ -13,7 +13,7 @@ from .errors import SpaceError
 from .space import Choice, Space
 
 
-class Listed(Space):
+class EnumeratedSpace(Space):
     """The candidates of a list and no others, such as the rows of a table.
 
     What :meth:`build` gives may be none of them; :meth:`nearest` says which listed one stands for it.

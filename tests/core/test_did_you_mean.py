@@ -2,7 +2,7 @@
 
 import pytest
 
-from netwright.core.errors import nearest
+from netwright.core.errors import did_you_mean
 
 FLAGS = ["--help", "--objectives", "--limit", "--train.epochs", "--json", "--out", "--retry"]
 
@@ -17,7 +17,7 @@ FLAGS = ["--help", "--objectives", "--limit", "--train.epochs", "--json", "--out
     ],
 )  # fmt: skip
 def test_misspelt(name: str, known: list[str], near: str) -> None:
-    assert nearest(name, known) == f"did you mean {near!r}?"
+    assert did_you_mean(name, known) == f"did you mean {near!r}?"
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ def test_misspelt(name: str, known: list[str], near: str) -> None:
     [("--model", FLAGS), ("--data", FLAGS), ("--self", FLAGS), ("wide", ["depth", "heads"])],
 )  # fmt: skip
 def test_another_one(name: str, known: list[str]) -> None:
-    assert nearest(name, known) == f"known are: {', '.join(known)}"
+    assert did_you_mean(name, known) == f"known are: {', '.join(known)}"
 
 
 def test_no_names() -> None:
-    assert nearest("x", []) == "none are known"
+    assert did_you_mean("x", []) == "none are known"
