@@ -64,7 +64,7 @@ def main() -> None:
         net = bench.wrapped()
         for axis in net.axes:
             if isinstance(axis, nw.Width):
-                permute(net.anatomy, axis, torch.randperm(axis.channels, generator=generator))
+                permute(net.index, axis, torch.randperm(axis.channels, generator=generator))
         network = net.extract(half)
         found.append(bench.accuracy(network))
         if i < arguments.tuned_random and not arguments.untrained:

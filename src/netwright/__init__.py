@@ -28,15 +28,15 @@ _HOME = {
     "Kernel": "nets.axes",
     "factorise": "nets.axes",
     "add_transforms": "nets.axes",
-    "Share": "nets.axes",
-    "Setting": "nets.axes",
+    "RelativeWidth": "nets.axes",
+    "Attribute": "nets.axes",
     "Resolution": "nets.axes",
     "Resize": "nets.axes",
     "Rank": "nets.axes",
-    "Joint": "nets.axes",
+    "TiedAxes": "nets.axes",
     "Heads": "nets.axes",
     "Experts": "nets.axes",
-    "Slot": "nets.axes",
+    "ChannelSlice": "nets.axes",
     "Width": "nets.axes",
     "recalibrate": "nets.recalibrate",
     "sort_channels": "nets.importance",
@@ -147,18 +147,18 @@ if TYPE_CHECKING:
     from .measure.lookup import LookupTable as LookupTable
     from .measure.quality import Accuracy as Accuracy
     from .nets import families as families
+    from .nets.axes import Attribute as Attribute
     from .nets.axes import Axis as Axis
+    from .nets.axes import ChannelSlice as ChannelSlice
     from .nets.axes import Depth as Depth
     from .nets.axes import Experts as Experts
     from .nets.axes import Heads as Heads
-    from .nets.axes import Joint as Joint
     from .nets.axes import Kernel as Kernel
     from .nets.axes import Rank as Rank
+    from .nets.axes import RelativeWidth as RelativeWidth
     from .nets.axes import Resize as Resize
     from .nets.axes import Resolution as Resolution
-    from .nets.axes import Setting as Setting
-    from .nets.axes import Share as Share
-    from .nets.axes import Slot as Slot
+    from .nets.axes import TiedAxes as TiedAxes
     from .nets.axes import Width as Width
     from .nets.axes import add_transforms as add_transforms
     from .nets.axes import factorise as factorise

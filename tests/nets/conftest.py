@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netwright.nets.axes import Axis, Depth, Kernel, Slot, Width
+from netwright.nets.axes import Axis, ChannelSlice, Depth, Kernel, Width
 from netwright.nets.families.inverted_residual import inverted_residual
 from netwright.nets.inputs import Inputs, call, each_tensor
 from netwright.nets.supernet import SuperNet
@@ -85,10 +85,16 @@ class Concat(nn.Module):
 
 def concat() -> tuple[nn.Module, list[Axis], Inputs]:
     norm = ("norm.weight", "norm.bias", "norm.running_mean", "norm.running_var")
-    makes = {"left": [Slot("left.weight", 0), Slot("left.bias", 0)], "right": [Slot("right.weight", 0)]}
+    makes = {
+        "left": [ChannelSlice("left.weight", 0), ChannelSlice("left.bias", 0)],
+        "right": [ChannelSlice("right.weight", 0)],
+    }
     axes: list[Axis] = []
     for branch, offset, options in (("left", 0, (1, 2, 4)), ("right", 7, (2, 4, 6))):
-        reads = [Slot(t, 0, offset) for t in norm] + [Slot("mix.weight", 1, offset), Slot("gate.weight", 1, offset)]
+        reads = [ChannelSlice(t, 0, offset) for t in norm] + [
+            ChannelSlice("mix.weight", 1, offset),
+            ChannelSlice("gate.weight", 1, offset),
+        ]
         axes.append(Width(branch, (*makes[branch], *reads), options))
     net = Concat()
     axes.append(Width.tie(net, "mid", (2, 5), out_of=["mix", "gate"], through=["mix_norm"], into=["out"]))
@@ -149,22 +155,30 @@ def tied() -> tuple[nn.Module, list[Axis], Inputs]:
     layers = [(f"blocks.{b}.inner.{i}", f"b{b}.i{i}") for b, n in enumerate((2, 2, 1)) for i in range(n)]
     plain = [path for path, _ in layers]
     size = [
-        Slot("embed.weight", 1),
-        Slot("twice.weight", 0),
-        Slot("twice.weight", 1),
-        Slot("twice.bias", 0),
-        Slot("frozen", 0),
-        Slot("qkv.weight", 1),
+        ChannelSlice("embed.weight", 1),
+        ChannelSlice("twice.weight", 0),
+        ChannelSlice("twice.weight", 1),
+        ChannelSlice("twice.bias", 0),
+        ChannelSlice("frozen", 0),
+        ChannelSlice("qkv.weight", 1),
     ]
     for b in range(3):
-        size += [Slot(f"blocks.{b}.time.weight", 0), Slot(f"blocks.{b}.time.bias", 0)]
+        size += [ChannelSlice(f"blocks.{b}.time.weight", 0), ChannelSlice(f"blocks.{b}.time.bias", 0)]
     for path in plain:
-        size += [Slot(f"{path}.norm.weight", 0), Slot(f"{path}.norm.bias", 0), Slot(f"{path}.up.weight", 1)]
-        size += [Slot(f"{path}.down.weight", 0)]
+        size += [
+            ChannelSlice(f"{path}.norm.weight", 0),
+            ChannelSlice(f"{path}.norm.bias", 0),
+            ChannelSlice(f"{path}.up.weight", 1),
+        ]
+        size += [ChannelSlice(f"{path}.down.weight", 0)]
     # blocks.1's inner layers are listed before the depth that they depend on
     axes: list[Axis] = []
     for path, name in layers:
-        hidden = (Slot(f"{path}.up.weight", 0), Slot(f"{path}.up.bias", 0), Slot(f"{path}.down.weight", 1))
+        hidden = (
+            ChannelSlice(f"{path}.up.weight", 0),
+            ChannelSlice(f"{path}.up.bias", 0),
+            ChannelSlice(f"{path}.down.weight", 1),
+        )
         axes.append(Width(f"{name}.hidden", hidden, (4, 8)))
     axes += [Kernel(f"b{b}.kernel", f"blocks.{b}.time", (1, 3, 5)) for b in range(3)]
     axes += [Depth(f"b{b}.depth", (f"blocks.{b}.inner.0", f"blocks.{b}.inner.1"), (0, 1, 2)) for b in range(2)]

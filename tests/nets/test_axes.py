@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netwright.core.errors import NetError
-from netwright.nets.axes import Kernel, Slot, Width, fractions
-from netwright.nets.cut import Anatomy, Cut, Draft
+from netwright.nets.axes import ChannelSlice, Kernel, Width, fractions
+from netwright.nets.cut import Cut, CutBuilder, ModuleIndex
 from netwright.nets.supernet import SuperNet
 
 
@@ -95,7 +95,7 @@ def test_a_width_through_a_flatten_keeps_whole_channels() -> None:
 
     module = Flattened()
     width = Width.tie(module, "w", (1, 2, 4), out_of=["conv"], into=["read"])
-    assert Slot("read.weight", 1, 0, 6) in width.slots
+    assert ChannelSlice("read.weight", 1, 0, 6) in width.slices
     net = SuperNet(module, [width], torch.randn(1, 1, 2, 3))
     small: Any = net.extract(net.space.candidate({"w": 2}))
     assert torch.equal(small.read.weight, module.read.weight[:, :12])
@@ -109,14 +109,14 @@ def test_a_width_through_a_flatten_keeps_whole_channels() -> None:
 def test_grouped_convolutions_lose_whole_groups() -> None:
     """Groups of two channels in and three out: dropping a group drops both."""
     module = nn.Sequential(nn.Conv2d(1, 8, 1), nn.Conv2d(8, 12, 1, groups=4), nn.Conv2d(12, 1, 1))
-    slots = (
-        Slot("0.weight", 0, 0, 2),
-        Slot("0.bias", 0, 0, 2),
-        Slot("1.weight", 0, 0, 3),
-        Slot("1.bias", 0, 0, 3),
-        Slot("2.weight", 1, 0, 3),
+    slices = (
+        ChannelSlice("0.weight", 0, 0, 2),
+        ChannelSlice("0.bias", 0, 0, 2),
+        ChannelSlice("1.weight", 0, 0, 3),
+        ChannelSlice("1.bias", 0, 0, 3),
+        ChannelSlice("2.weight", 1, 0, 3),
     )
-    net = SuperNet(module, [Width("groups", slots, (1, 2, 3, 4))], torch.randn(1, 1, 3, 3))
+    net = SuperNet(module, [Width("groups", slices, (1, 2, 3, 4))], torch.randn(1, 1, 3, 3))
     x = torch.randn(2, 1, 3, 3)
     for candidate in net.space.enumerate():
         network: Any = net.extract(candidate)
@@ -130,10 +130,10 @@ def test_grouped_convolutions_lose_whole_groups() -> None:
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=5))
 def test_what_stays_is_what_did_not_go(gone: list[tuple[int, int]]) -> None:
     module = nn.Linear(3, 8, bias=False)
-    anatomy, draft = Anatomy(module), Draft()
+    index, builder = ModuleIndex(module), CutBuilder()
     for start, stop in gone:
-        draft.drop("weight", 0, start, stop)
-    cut = draft.finish(anatomy)
+        builder.drop("weight", 0, start, stop)
+    cut = builder.finish(index)
     kept = [i for i in range(8) if not any(a <= i < b for a, b in gone)]
     assert cut.shape("weight", (8, 3)) == (len(kept), 3)
     for ranges in (dims[0] for dims in cut.keep.values()):

@@ -15,15 +15,15 @@ from torch.nn import functional as F
 
 from netwright.core.errors import NetError
 from netwright.nets.axes import (
+    Attribute,
     Axis,
     Depth,
     Heads,
-    Joint,
     Kernel,
     Rank,
     Resize,
     Resolution,
-    Setting,
+    TiedAxes,
     Width,
     add_transforms,
     factorise,
@@ -187,7 +187,7 @@ def expansion(module: nn.Module) -> tuple[Width, Width]:
 def test_the_squeeze_follows_the_expansion() -> None:
     module = Squeezed()
     inner, squeezed = expansion(module)
-    joint = Joint("expand", ("a quarter", "half", "all"), ((inner, (4, 8, 16)), (squeezed, (1, 2, 4))))
+    joint = TiedAxes("expand", ("a quarter", "half", "all"), ((inner, (4, 8, 16)), (squeezed, (1, 2, 4))))
     net = SuperNet(module, [joint], IMAGES)
     assert [c["expand"] for c in net.space.enumerate()] == ["a quarter", "half", "all"]
     for candidate, (wide, narrow) in zip(net.space.enumerate(), ((4, 1), (8, 2), (16, 4)), strict=True):
@@ -202,7 +202,7 @@ def test_the_squeeze_follows_the_expansion() -> None:
 def test_a_joint_may_take_one_option_twice_and_skip_blocks() -> None:
     module = nn.Sequential(Squeezed(), Squeezed())
     inner = Width.tie(module, "inner", (4, 16), out_of=["0.up", "0.excite"], into=["0.squeeze", "0.down"])
-    joint = Joint("size", (1, 2, 3), ((Depth("d", ("1",), (0, 1)), (0, 0, 1)), (inner, (4, 16, 16))))
+    joint = TiedAxes("size", (1, 2, 3), ((Depth("d", ("1",), (0, 1)), (0, 0, 1)), (inner, (4, 16, 16))))
     own = Width.tie(module, "own", (2, 16), out_of=["1.up", "1.excite"], into=["1.squeeze", "1.down"])
     net = SuperNet(module, [own, joint], IMAGES)
     assert [dict(c) for c in net.space.enumerate()] == [
@@ -220,13 +220,13 @@ def test_a_joint_whose_axes_have_other_options_is_refused(taken: tuple[int, ...]
     with pytest.raises(
         NetError, match=r"'expand': inner takes one of its options \[4, 8, 16\] for each of \[1, 2, 3\]"
     ):
-        Joint("expand", (1, 2, 3), ((inner, taken),))
+        TiedAxes("expand", (1, 2, 3), ((inner, taken),))
 
 
 def test_channels_of_joint_axes_are_sorted() -> None:
     module = Squeezed()
     before = module(IMAGES)
-    joint = Joint("expand", (1, 2, 3), tuple((axis, axis.options) for axis in expansion(module)))
+    joint = TiedAxes("expand", (1, 2, 3), tuple((axis, axis.options) for axis in expansion(module)))
     sort_channels(SuperNet(module, [joint], IMAGES), "l2")
     close(module(IMAGES), before)
     norms = sum(
@@ -241,9 +241,9 @@ def test_channels_of_joint_axes_are_sorted() -> None:
 
 def test_a_setting_changes_an_attribute_and_nothing_else() -> None:
     module = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.MaxPool2d(3, 1, 1), nn.ELU(0.5), nn.MaxPool2d(3, 1, 1))
-    strides = Setting("stride", (("1", "stride"), ("3", "stride")), (3, 2, 1))
-    net = SuperNet(module, [strides, Setting("slope", (("2", "alpha"),), (0.1, 0.5))], IMAGES)
-    assert not list(strides.regions(net.anatomy))
+    strides = Attribute("stride", (("1", "stride"), ("3", "stride")), (3, 2, 1))
+    net = SuperNet(module, [strides, Attribute("slope", (("2", "alpha"),), (0.1, 0.5))], IMAGES)
+    assert not list(strides.regions(net.index))
     for candidate in net.space.enumerate():
         s, a = candidate["stride"], candidate["slope"]
         y = F.elu(F.max_pool2d(module[0](IMAGES), 3, s, 1), a)  # type: ignore[arg-type]
@@ -254,7 +254,7 @@ def test_a_setting_changes_an_attribute_and_nothing_else() -> None:
 @pytest.mark.parametrize(("attribute", "is_now"), [("stride", "1"), ("strid", "None"), ("forward", "None")])
 def test_a_setting_ends_with_what_is(attribute: str, is_now: str) -> None:
     with pytest.raises(NetError, match=rf"'s': 0\.{attribute} is {is_now}; the last option must be what it is, not 2"):
-        SuperNet(nn.Sequential(nn.MaxPool2d(3, 1)), [Setting("s", (("0", attribute),), (1, 2))], IMAGES)
+        SuperNet(nn.Sequential(nn.MaxPool2d(3, 1)), [Attribute("s", (("0", attribute),), (1, 2))], IMAGES)
 
 
 @given(side=st.integers(1, 40), seed=st.integers(0, 99), dtype=st.sampled_from([torch.float32, torch.float16]))
@@ -310,7 +310,7 @@ TOKENS = IMAGES[:, :, 1:3, 1:9].flatten(1, 2)  # (2, 8, 8)
 
 def heads_of(module: nn.Module, options: Any, size: int = 3, **other: str) -> Heads:
     layers = {"query": "query", "key": "key", "value": "value", "out": "out", **other}
-    return Heads.of(module, "heads", options, size=size, counts=[("", "kept")], **layers)
+    return Heads.of(module, "heads", options, size=size, size_attributes=[("", "kept")], **layers)
 
 
 @pytest.mark.parametrize("bias", [True, False])

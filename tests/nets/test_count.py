@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from netwright.core.candidate import Candidate
-from netwright.nets.axes import Axis, Depth, Joint, Share, Slot, Width
-from netwright.nets.count import Counts, _Table
+from netwright.nets.axes import Axis, ChannelSlice, Depth, RelativeWidth, TiedAxes, Width
+from netwright.nets.count import Counts, _SizeTable
 from netwright.nets.families.inverted_residual import inverted_residual
 from netwright.nets.supernet import SuperNet
 from netwright.nets.trace import Tracer
@@ -28,7 +28,7 @@ def counts(module: nn.Module, inputs: Any) -> Counts:
 
 
 def direct(net: SuperNet, candidate: Candidate) -> tuple[Any, ...]:
-    return _Table(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
+    return _SizeTable(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
 
 
 def told(found: Counts) -> tuple[Any, ...]:
@@ -326,8 +326,8 @@ def test_sizes_that_several_axes_share_are_told_apart() -> None:
     module = Branches()
     axes = []
     for i in range(3):
-        slots = [Slot(f"branches.{i}.{own}", 0) for own in ("weight", "bias")]
-        axes.append(Width(f"w{i}", (*slots, Slot("read.weight", 1, 6 * i)), (2, 4, 6)))
+        slices = [ChannelSlice(f"branches.{i}.{own}", 0) for own in ("weight", "bias")]
+        axes.append(Width(f"w{i}", (*slices, ChannelSlice("read.weight", 1, 6 * i)), (2, 4, 6)))
     net = SuperNet(module, axes, torch.randn(1, 3))
     assert net._counter._table is not None
     exact_everywhere(net)
@@ -337,7 +337,9 @@ def test_options_that_are_no_straight_line_are_traced() -> None:
     module = nn.Sequential(nn.Linear(3, 9), nn.ReLU(), nn.Linear(9, 9), nn.ReLU(), nn.Linear(9, 2))
     crooked = Width.tie(module, "inner", (2, 3, 8, 9), out_of=["0"], into=["2"])
     straight = Width.tie(module, "straight", (3, 5, 7, 9), out_of=["2"], into=["4"])
-    net = SuperNet(module, [Joint("crooked", (1, 2, 3, 4), ((crooked, crooked.options),)), straight], torch.randn(1, 3))
+    net = SuperNet(
+        module, [TiedAxes("crooked", (1, 2, 3, 4), ((crooked, crooked.options),)), straight], torch.randn(1, 3)
+    )
     assert net._counter._table is not None
     exact_everywhere(net)
 
@@ -346,7 +348,7 @@ def test_an_axis_that_reads_another_is_in_the_table() -> None:
     module = nn.Sequential(nn.Linear(3, 12), nn.Linear(12, 6), nn.Linear(6, 2))
     width = Width.tie(module, "width", (6, 8, 12), out_of=["0"], into=["1"])
     group = Width.tie(module, "inner", (6,), out_of=["1"], into=["2"])
-    share = Share.tabulate("inner", (0.2, 0.4, 0.5), width, group, lambda share, of: int(share * of))
+    share = RelativeWidth.tabulate("inner", (0.2, 0.4, 0.5), width, group, lambda share, of: int(share * of))
     net = SuperNet(module, [share, width], torch.randn(1, 3))
     assert net._counter._table is not None
     exact_everywhere(net)

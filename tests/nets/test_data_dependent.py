@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import netwright as nw
-from netwright.nets.axes import Slot, Width
-from netwright.nets.cut import Anatomy
+from netwright.nets.axes import ChannelSlice, Width
+from netwright.nets.cut import ModuleIndex
 from netwright.nets.noise import untied
 from netwright.testing import check_supernet
 
@@ -170,7 +170,7 @@ def test_active_is_extracted(kind: str, seed: int) -> None:
 def test_a_wrong_tie_after_a_threshold_is_seen_whatever_it_keeps(threshold: float) -> None:
     torch.manual_seed(0)
     network, x = Nonzero(threshold).eval(), torch.randn(6, 8)
-    half = (Slot("second.0.weight", 0), Slot("second.0.bias", 0))
-    wrong, right = (Width("second", slots, (8, 24)) for slots in (half, (*half, Slot("second.2.weight", 1))))
-    assert untied(Anatomy(network), [wrong, right], x, supposes=True).keys() == {"second"}
-    assert not untied(Anatomy(network), [right], x, supposes=True)
+    half = (ChannelSlice("second.0.weight", 0), ChannelSlice("second.0.bias", 0))
+    wrong, right = (Width("second", slices, (8, 24)) for slices in (half, (*half, ChannelSlice("second.2.weight", 1))))
+    assert untied(ModuleIndex(network), [wrong, right], x, supposes=True).keys() == {"second"}
+    assert not untied(ModuleIndex(network), [right], x, supposes=True)

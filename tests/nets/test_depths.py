@@ -129,7 +129,7 @@ def test_grouped_and_depthwise_transposed_convolutions(dims: int, groups: int, o
     norm = getattr(nn, f"BatchNorm{dims}d")
     module = nn.Sequential(conv(3, 32, 1), nn.ReLU(), up(32, out, 4, 2, 1, groups=groups), norm(out), conv(out, 4, 1))
     net = wrap(module.eval(), torch.randn(2, 3, *[4] * dims))
-    cut = {(tensor, dim) for axis in net.axes for tensor, dim, *_ in axis.regions(net.anatomy)}
+    cut = {(tensor, dim) for axis in net.axes for tensor, dim, *_ in axis.regions(net.index)}
     assert cut >= {("0.weight", 0), ("2.weight", 0), ("2.bias", 0), ("3.weight", 0), ("4.weight", 1)}
     check_supernet(net, candidates=2)
 
@@ -149,7 +149,7 @@ def test_a_block_that_takes_a_part_of_a_tensor_may_be_skipped() -> None:
 
     torch.manual_seed(0)
     net = wrap(Halves().eval(), torch.randn(2, 4))
-    assert {path for axis in net.axes for path in axis.hides()} == {"blocks.1"}
+    assert {path for axis in net.axes for path in axis.skipped_modules()} == {"blocks.1"}
     check_supernet(net, candidates=2)
 
 
@@ -168,6 +168,6 @@ def test_a_layer_that_nobody_listens_to_shrinks_with_what_it_reads() -> None:
     torch.manual_seed(0)
     net = wrap(Deaf().eval(), torch.randn(2, 4))
     (width,) = (axis for axis in net.axes if isinstance(axis, Width))
-    cut = {(tensor, dim) for tensor, dim, *_ in width.regions(net.anatomy)}
+    cut = {(tensor, dim) for tensor, dim, *_ in width.regions(net.index)}
     assert cut >= {("enter.weight", 0), ("last.up.weight", 1), ("last.down.weight", 0), ("norm.weight", 0)}
     check_supernet(net, candidates=1)

@@ -134,7 +134,7 @@ def test_widths_within_experts_go_with_them() -> None:
     axes: list[Axis] = [Depth("depth", ("0", "1"), (1, 2))]
     for block in ("0.", "1."):
         axis = experts(module, (2, 3), block)
-        axes.append(Experts(f"{block}experts", axis.slots, axis.options, axis.counts, axis.modules))
+        axes.append(Experts(f"{block}experts", axis.slices, axis.options, axis.size_attributes, axis.modules))
         for i in range(3):
             path = f"{block}experts.{i}"
             axes.append(Width.tie(module, path, (3, 8), out_of=[f"{path}.0"], into=[f"{path}.2"]))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import netwright as nw
 from netwright.core.errors import NetError
-from netwright.nets.cut import Anatomy, Cut
+from netwright.nets.cut import Cut, ModuleIndex
 from netwright.nets.extract import extract
 from netwright.nets.isolation import isolated
 
@@ -335,7 +335,7 @@ def test_what_is_a_network_s_own_its_copies_do_not_write_into(make: Callable[[],
     network = make().eval()
     network(X)
     before = network.stored()
-    twin: Any = extract(Anatomy(network), Cut())
+    twin: Any = extract(ModuleIndex(network), Cut())
     twin(Y)
     assert network.stored() is before
     assert not torch.equal(twin.stored(), before)
@@ -344,7 +344,7 @@ def test_what_is_a_network_s_own_its_copies_do_not_write_into(make: Callable[[],
 def test_functions_that_hold_nothing_are_not_copied() -> None:
     network = Base()
     network.act, network.log = F.gelu, store_globally  # type: ignore[assignment]
-    twin: Any = extract(Anatomy(network), Cut())
+    twin: Any = extract(ModuleIndex(network), Cut())
     assert twin.act is F.gelu
     assert twin.log is store_globally
 
@@ -412,7 +412,7 @@ def test_parameters_keep_their_class_and_attributes() -> None:
     network = Base()
     network.second.bias = Tagged(torch.ones(4))
     network.first.weight.decays = {"rate": 0.1}  # type: ignore[attr-defined]
-    twin: Any = extract(Anatomy(network), Cut())
+    twin: Any = extract(ModuleIndex(network), Cut())
     assert type(twin.second.bias) is Tagged
     assert twin.second.bias.requires_grad
     assert twin.first.weight.decays == {"rate": 0.1}

@@ -78,7 +78,7 @@ class Scaled(nn.Module):
 
 def test_a_buffer_of_training_is_cut_with_the_rest() -> None:
     net = nw.wrap(Scaled().eval(), torch.randn(4, 8))
-    assert ("scale", 0, 0, 32) in net.axes[0].regions(net.anatomy)
+    assert ("scale", 0, 0, 32) in net.axes[0].regions(net.index)
     small = net.extract(net.smallest).train()
     assert small(torch.randn(4, 8)).shape == (4, 4)
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netwright.nets.rules import RULES
-from netwright.nets.rules.probe import Call, probe
+from netwright.nets.propagation import PROPAGATORS
+from netwright.nets.propagation.probe import Call, probe
 from netwright.nets.supernet import SuperNet
 from netwright.nets.wrap import wrap
 from netwright.testing import check_supernet
@@ -96,7 +96,7 @@ def wrapped(operator: Callable[..., Tensor], *weights: Tensor) -> SuperNet:
 
 
 def cut(net: SuperNet) -> set[tuple[str, int]]:
-    return {(tensor, dim) for axis in net.axes for tensor, dim, *_ in axis.regions(net.anatomy)}
+    return {(tensor, dim) for axis in net.axes for tensor, dim, *_ in axis.regions(net.index)}
 
 
 PASS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -266,7 +266,7 @@ def test_a_rule_says_what_trying_says(monkeypatch: pytest.MonkeyPatch) -> None:
     module, inputs = Block().eval(), torch.randn(2, 3, 4, 4)
     by_rule = wrap(module, inputs)
     for name in own:
-        monkeypatch.delitem(RULES, name, raising=False)
+        monkeypatch.delitem(PROPAGATORS, name, raising=False)
     tried = wrap(module, inputs)
     assert {(a.name, a.options) for a in tried.axes} == {(a.name, a.options) for a in by_rule.axes}
     assert cut(tried) == cut(by_rule)

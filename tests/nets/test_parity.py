@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from netwright.core.candidate import Candidate
-from netwright.nets.count import _Table
+from netwright.nets.count import _SizeTable
 from netwright.nets.inputs import call
 from netwright.nets.supernet import SuperNet
 
@@ -60,7 +60,7 @@ def positions(net: SuperNet, candidate: Candidate) -> dict[str, Tensor]:
             tensor.data = torch.arange(tensor.numel(), dtype=torch.float64).reshape(tensor.shape)
     numbered = SuperNet.__new__(SuperNet)
     numbered.__dict__.update(net.__dict__)
-    numbered.anatomy = type(net.anatomy)(twin)
+    numbered.index = type(net.index)(twin)
     network = SuperNet.extract(numbered, candidate)
     return {n: t.detach().long() for n, t in (*network.named_parameters(), *network.named_buffers())}
 
@@ -230,7 +230,7 @@ def test_counts_are_those_of_the_extracted_network(case: Any, seed: int) -> None
 def test_the_table_and_the_direct_path_agree(case: Any, seed: int) -> None:
     net, candidate = case.net, candidate_of(case.net, seed)
     counts = net.count(candidate)
-    direct = _Table(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
+    direct = _SizeTable(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
     assert (counts.macs, counts.peak_activation_bytes, counts.moved_bytes, counts.uncounted) == direct
 
 

@@ -134,7 +134,7 @@ def test_positions_are_no_widths(name: str) -> None:
     with torch.no_grad():
         before = call(module, other)
         net = nw.wrap(module, example)
-        cut = {(tensor, dim) for axis in net.axes for tensor, dim, *_ in axis.regions(net.anatomy)}
+        cut = {(tensor, dim) for axis in net.axes for tensor, dim, *_ in axis.regions(net.index)}
         assert not cut & set(fixed)
         assert any(tensor.endswith("weight") for tensor, _ in cut), "nothing else is elastic"
         nw.sort_channels(net)

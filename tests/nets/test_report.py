@@ -94,7 +94,7 @@ class Half(nn.Module):
 
 
 def test_some_of_a_dimension_may_stay() -> None:
-    half = [nw.Slot("first.weight", 0), nw.Slot("first.bias", 0), nw.Slot("last.weight", 1)]
+    half = [nw.ChannelSlice("first.weight", 0), nw.ChannelSlice("first.bias", 0), nw.ChannelSlice("last.weight", 1)]
     report = nw.SuperNet(Half().eval(), [nw.Width("half", tuple(half), (8, 16))], torch.randn(2, 6)).report
     assert report.partly["first"] == "no axis was given for it (its outputs, 16 of its 32, its inputs, 6)"
     assert report.partly["last"] == "no axis was given for it (its outputs, 4, its inputs, 16 of its 32)"

@@ -52,7 +52,7 @@ def test_candidates() -> None:
     ("make", "told"),
     [
         (lambda: nw.Width("w", (), ("a",)), "whole numbers; got"),  # type: ignore[arg-type]
-        (lambda: nw.Setting("s", (("0", "n"),), ()), "got none"),
+        (lambda: nw.Attribute("s", (("0", "n"),), ()), "got none"),
         (lambda: nw.Heads.of(mlp(), "h", (1, 2), size=0, query="0", key="0", value="0", out="2"), "not 0"),
         (lambda: nw.Experts.of(mlp(), "e", (1, 2), router="1", experts="0"), "router 1 has no weight"),
         (lambda: nw.add_transforms(nn.Linear(2, 2), (3, 5)), "need a convolution"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from netwright.nets import dataless
+from netwright.nets import fake_tensors
 
 
 def test_known_forms_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataless, "FORMS", 10)
+    monkeypatch.setattr(fake_tensors, "FORMS", 10)
     metas = [torch.empty(n, 3, device="meta") for n in range(1, 50)]
-    mode = dataless.Dataless()
+    mode = fake_tensors.FakeTensors()
     with mode:
         for n in range(1, 50):
             assert torch.relu(metas[n - 1]).shape == (n, 3)

@@ -1,4 +1,4 @@
-"""The proof of ties on networks that do not take every kind of noise."""
+"""Verification of dependency groups on networks that do not take every kind of noise."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from netwright.core.candidate import Candidate
 from netwright.core.errors import NetError, NetwrightError, SpaceError
-from netwright.nets.axes import Axis, Depth, Kernel, Slot, Width
+from netwright.nets.axes import Axis, ChannelSlice, Depth, Kernel, Width
 from netwright.nets.inputs import call
 from netwright.nets.supernet import SuperNet
 
@@ -119,15 +119,19 @@ def test_an_axis_over_several_homes_exists_while_one_of_them_runs(order: int) ->
         def forward(self, x: Tensor) -> Tensor:
             return self.tail(self.outer(x))
 
-    slots = []
+    slices = []
     for path in ("outer.0.0", "tail.0"):
-        slots += [Slot(f"{path}.a.weight", 0), Slot(f"{path}.a.bias", 0), Slot(f"{path}.b.weight", 1)]
+        slices += [
+            ChannelSlice(f"{path}.a.weight", 0),
+            ChannelSlice(f"{path}.a.bias", 0),
+            ChannelSlice(f"{path}.b.weight", 1),
+        ]
     depths: list[Axis] = [
         Depth("inner", ("outer.0.0",), (0, 1)),
         Depth("outer", ("outer.0", "outer.1"), (0, 1, 2)),
         Depth("tail", ("tail.0",), (0, 1)),
     ]
-    axes: list[Axis] = [*depths[order:], *depths[:order], Width("shared", tuple(slots), (2, 4))]
+    axes: list[Axis] = [*depths[order:], *depths[:order], Width("shared", tuple(slices), (2, 4))]
     net = SuperNet(Two(), axes, torch.randn(1, 2, 3, 3))
     for candidate in net.space.enumerate():
         runs = candidate["tail"] == 1 or candidate.get("inner") == 1
@@ -140,9 +144,13 @@ def test_an_axis_over_many_stages_is_no_burden(work: Callable[[Callable[[], obje
     """Conditions of the form "any of these blocks runs" grow with the number of stages, not exponentially."""
     stages = 7
     module = nn.Sequential(*(nn.Sequential(*(Residual(2, 4) for _ in range(3))) for _ in range(stages)))
-    shared: list[Slot] = []
+    shared: list[ChannelSlice] = []
     for s in range(stages):
-        shared += [Slot(f"{s}.2.a.weight", 0), Slot(f"{s}.2.a.bias", 0), Slot(f"{s}.2.b.weight", 1)]
+        shared += [
+            ChannelSlice(f"{s}.2.a.weight", 0),
+            ChannelSlice(f"{s}.2.a.bias", 0),
+            ChannelSlice(f"{s}.2.b.weight", 1),
+        ]
     depths = [Depth(f"d{s}", tuple(f"{s}.{b}" for b in range(3)), (0, 1, 2, 3)) for s in range(stages)]
     axes: list[list[Axis]] = [[*depths], [*depths, Width("shared", tuple(shared), (2, 4))]]
     nets: list[SuperNet] = []
@@ -283,8 +291,13 @@ def test_buffers_that_a_module_replaces_reach_the_whole() -> None:
             return self.read(x - self.mean)
 
     module = Running()
-    slots = (Slot("make.weight", 0), Slot("make.bias", 0), Slot("mean", 0), Slot("read.weight", 1))
-    net = SuperNet(module, [Width("w", slots, (2, 4))], torch.randn(3, 3))
+    slices = (
+        ChannelSlice("make.weight", 0),
+        ChannelSlice("make.bias", 0),
+        ChannelSlice("mean", 0),
+        ChannelSlice("read.weight", 1),
+    )
+    net = SuperNet(module, [Width("w", slices, (2, 4))], torch.randn(3, 3))
     extracted: Any = net.extract(net.smallest).train()
     module.train()
     x = torch.randn(5, 3)
@@ -328,9 +341,13 @@ class Shared(nn.Module):
 @pytest.mark.parametrize("width", [2, 4])
 def test_a_module_shared_with_a_skipped_block_still_runs_elsewhere(depth: int, width: int) -> None:
     torch.manual_seed(0)
-    slots = [Slot(f"stem.{own}", 0) for own in ("weight", "bias")] + [Slot("head.1.weight", 1)]
-    slots += [Slot("blocks.0.0.weight", 0), Slot("blocks.0.0.weight", 1), Slot("blocks.0.0.bias", 0)]
-    axes: list[Axis] = [Depth("depth", ("blocks.0",), (0, 1)), Width("width", tuple(slots), (2, 4))]
+    slices = [ChannelSlice(f"stem.{own}", 0) for own in ("weight", "bias")] + [ChannelSlice("head.1.weight", 1)]
+    slices += [
+        ChannelSlice("blocks.0.0.weight", 0),
+        ChannelSlice("blocks.0.0.weight", 1),
+        ChannelSlice("blocks.0.0.bias", 0),
+    ]
+    axes: list[Axis] = [Depth("depth", ("blocks.0",), (0, 1)), Width("width", tuple(slices), (2, 4))]
     net = SuperNet(Shared(), axes, torch.randn(1, 3))
     agree(net, net.space.candidate({"depth": depth, "width": width}), torch.randn(5, 3))
 
@@ -395,10 +412,10 @@ def test_paths_that_the_network_does_not_have() -> None:
     refused(lambda m: [Width.tie(m, "w", (2, 4), out_of=["stam"])], "'stam'")
     refused(lambda m: [Width.tie(m, "w", (2, 4), out_of=["stem"], through=["nrm"])], "'nrm'")
     refused(lambda m: [Width.tie(m, "w", (2, 4), out_of=["stem"], into=["haed"])], "'haed'")
-    refused(lambda m: [Width("w", (Slot("stem.wieght", 0),), (2, 4))], "'w'", "stem.wieght")
-    refused(lambda m: [Width("w", (Slot("stem.weight", 0, offset=2),), (2, 4))], "'w'", "stem.weight", "6")
-    refused(lambda m: [Width("w", (Slot("stem.weight", 4),), (2, 4))], "'w'", "stem.weight")
-    refused(lambda m: [Width("w", (Slot("stem.weight", 0, block=2),), (2, 4))], "'w'", "stem.weight", "8")
+    refused(lambda m: [Width("w", (ChannelSlice("stem.wieght", 0),), (2, 4))], "'w'", "stem.wieght")
+    refused(lambda m: [Width("w", (ChannelSlice("stem.weight", 0, offset=2),), (2, 4))], "'w'", "stem.weight", "6")
+    refused(lambda m: [Width("w", (ChannelSlice("stem.weight", 4),), (2, 4))], "'w'", "stem.weight")
+    refused(lambda m: [Width("w", (ChannelSlice("stem.weight", 0, block=2),), (2, 4))], "'w'", "stem.weight", "8")
 
 
 def test_options_that_cannot_be() -> None:
@@ -421,10 +438,10 @@ def test_options_that_cannot_be() -> None:
 
 @pytest.mark.parametrize("options", [(4, 2), (2, 2, 4), (), (0, 4), (-2, 4)])
 def test_a_width_made_by_hand_is_checked_too(options: tuple[int, ...]) -> None:
-    slots = (Slot("0.weight", 0), Slot("0.bias", 0), Slot("2.weight", 1))
+    slices = (ChannelSlice("0.weight", 0), ChannelSlice("0.bias", 0), ChannelSlice("2.weight", 1))
     module = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 1, 1))
     try:
-        net = SuperNet(module, [Width("w", slots, options)], IMAGE)
+        net = SuperNet(module, [Width("w", slices, options)], IMAGE)
     except NetwrightError as error:
         assert "'w'" in str(error)
     else:  # or understood: the largest is the whole and the smallest is not
@@ -434,9 +451,9 @@ def test_a_width_made_by_hand_is_checked_too(options: tuple[int, ...]) -> None:
 
 def test_a_dimension_counted_from_the_end_is_understood_or_refused() -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    slots = (Slot("0.weight", 0), Slot("0.bias", -1), Slot("1.weight", -1))
+    slices = (ChannelSlice("0.weight", 0), ChannelSlice("0.bias", -1), ChannelSlice("1.weight", -1))
     try:
-        net = SuperNet(module, [Width("w", slots, (2, 4))], torch.randn(1, 3))
+        net = SuperNet(module, [Width("w", slices, (2, 4))], torch.randn(1, 3))
     except NetwrightError as error:
         assert "'w'" in str(error)
     else:
@@ -454,8 +471,8 @@ def test_axes_that_contradict_one_another() -> None:
     refused(lambda m: [Depth(n, BLOCKS, (1, 2)) for n in ("one", "two")], "'one'", "'two'", "blocks.1")
     refused(
         lambda m: [
-            Width("one", (Slot("head.weight", 1, 0),), (2, 3)),
-            Width("two", (Slot("head.weight", 1, 2),), (1, 2)),
+            Width("one", (ChannelSlice("head.weight", 1, 0),), (2, 3)),
+            Width("two", (ChannelSlice("head.weight", 1, 2),), (1, 2)),
         ],
         "'one'",
         "'two'",

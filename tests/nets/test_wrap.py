@@ -257,7 +257,7 @@ def test_what_is_found(name):
     for width, tensors in widths.items():
         assert width in found, sorted(found)
         if tensors is not None:
-            assert len(found[width].slots) == tensors, found[width].slots
+            assert len(found[width].slices) == tensors, found[width].slices
     assert net.report.space_size == net.space.size > 1
 
 
@@ -265,9 +265,9 @@ def test_the_shift_of_a_padded_shortcut_is_seen():
     module, inputs = build("option_a")
     net = wrap(module, inputs)
     stem = next(a for a in net.axes if a.name == "stem.width")
-    slots = {(s.tensor, s.dim): s.offset for s in stem.slots}
-    assert slots["stage1.0.conv1.weight", 1] == 0
-    assert slots["stage2.0.conv2.weight", 0] == 8  # channel 3 is channel 11 behind the padding
+    slices = {(s.tensor, s.dim): s.offset for s in stem.slices}
+    assert slices["stage1.0.conv1.weight", 1] == 0
+    assert slices["stage2.0.conv2.weight", 0] == 8  # channel 3 is channel 11 behind the padding
 
 
 def test_heads_go_whole_and_their_number_follows():
@@ -275,7 +275,7 @@ def test_heads_go_whole_and_their_number_follows():
     net = wrap(module, inputs)
     heads = next(a for a in net.axes if a.name == "layers.0.attention.query.width")
     assert heads.channels == 4
-    assert {s.block for s in heads.slots} == {8}
+    assert {s.block for s in heads.slices} == {8}
     network = net.extract(net.space.candidate({**dict(net.largest), heads.name: heads.options[0]}))
     assert network.layers[0].attention.num_heads == heads.options[0]
     assert network.layers[1].attention.num_heads == 4
@@ -327,9 +327,9 @@ def test_narrowing():
     module, inputs = build("resnet")
     only = wrap(module, inputs, only=["stage2.*"])
     assert only.axes
-    assert all(p.startswith("stage2.") for a in only.axes for p in a.places(only.anatomy))
+    assert all(p.startswith("stage2.") for a in only.axes for p in a.affected_modules(only.index))
     without = wrap(module, inputs, except_=["stage2.*"])
-    assert not any(p.startswith("stage2.") for a in without.axes for p in a.places(without.anatomy))
+    assert not any(p.startswith("stage2.") for a in without.axes for p in a.affected_modules(without.index))
     assert "left out" in without.report.rigid["stage2.1.conv1"]
     assert {type(a) for a in wrap(module, inputs, axes=["depth"]).axes} == {Depth}
     for axis in wrap(module, inputs, axes=["width"], round_to=16).axes:
@@ -355,7 +355,7 @@ def test_sorting_keeps_the_function_and_puts_the_best_first(wrapped):
         assert far(before, flat(call(net.module, inputs))) <= 1e-5
     for axis in net.axes:
         if isinstance(axis, Width):
-            scores = importance(net.anatomy, axis, 1)
+            scores = importance(net.index, axis, 1)
             assert torch.all(scores[:-1] >= scores[1:] - 1e-9)
 
 

@@ -52,11 +52,11 @@ class Case:
 
     def missing(self, net: SuperNet) -> list[str]:
         """What must be elastic in the model's super-network and is not."""
-        anatomy = net.anatomy
-        cut = {f"{tensor}:{dim}" for axis in net.axes for tensor, dim, *_ in axis.regions(anatomy)}
-        dimensions = [f"{tensor}:{dim}" for tensor, shape in anatomy.shapes.items() for dim in range(len(shape))]
-        skipped = {path for axis in net.axes for path in axis.hides()}
-        found = [*unmet(self.cuts, dimensions, cut), *unmet(self.skips, anatomy.modules, skipped)]
+        index = net.index
+        cut = {f"{tensor}:{dim}" for axis in net.axes for tensor, dim, *_ in axis.regions(index)}
+        dimensions = [f"{tensor}:{dim}" for tensor, shape in index.shapes.items() for dim in range(len(shape))]
+        skipped = {path for axis in net.axes for path in axis.skipped_modules()}
+        found = [*unmet(self.cuts, dimensions, cut), *unmet(self.skips, index.modules, skipped)]
         return found + ([f"{self.axes - len(net.axes)} axes more"] if len(net.axes) < self.axes else [])
 
 

@@ -207,7 +207,7 @@ def test_classes_are_never_cut(choose: Callable[[torch.Tensor], object]) -> None
         assert "output" in str(error)
         return
     for axis in net.axes:
-        assert not any(tensor.startswith("classes") and dim == 0 for tensor, dim, *_ in axis.regions(net.anatomy))
+        assert not any(tensor.startswith("classes") and dim == 0 for tensor, dim, *_ in axis.regions(net.index))
 
 
 class Auxiliary(nn.Module):
@@ -228,7 +228,7 @@ class Auxiliary(nn.Module):
 def test_a_head_that_runs_in_training_only() -> None:
     torch.manual_seed(0)
     net = wrap(Auxiliary().eval(), torch.randn(3, 4))
-    tensors = {tensor for axis in net.axes for tensor, *_ in axis.regions(net.anatomy)}
+    tensors = {tensor for axis in net.axes for tensor, *_ in axis.regions(net.index)}
     assert tensors >= {"first.weight", "second.weight", "side.weight"}
     check_supernet(net, candidates=1)
     check_training(net)

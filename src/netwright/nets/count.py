@@ -21,7 +21,7 @@ import torch
 from ..core.candidate import Candidate, Option
 from ..core.space import Space
 from .axes import Axis
-from .cut import Anatomy
+from .cut import ModuleIndex
 from .trace import RESHAPED_IN_PLACE, Op, Trace
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ class Counter:
     def __init__(self, net: SuperNet) -> None:
         self._net = net
         self._tracer = net.tracer
-        absent = net.cut(net.largest).absent
-        self._parameter_bytes = {name: size for name, size in net.anatomy.parameters.items() if name not in absent}
+        auxiliary = net.cut(net.largest).auxiliary
+        self._parameter_bytes = {name: size for name, size in net.index.parameters.items() if name not in auxiliary}
         self.counts = lru_cache(maxsize=65536)(self._counts)
 
     def _counts(self, candidate: Candidate) -> Counts:
@@ -101,44 +101,44 @@ class Counter:
             if table is None:
                 params, weight_bytes = self._parameters(candidate)
                 trace = self._tracer.run(self._net.cut(candidate))
-                table, candidate = _Table(trace, {}, {}, {}), Candidate({})
+                table, candidate = _SizeTable(trace, {}, {}, {}), Candidate({})
             else:
-                params, weight_bytes = table.parameters(candidate, self._net.anatomy, self._parameter_bytes)
+                params, weight_bytes = table.parameters(candidate, self._net.index, self._parameter_bytes)
         macs, peak, moved, uncounted = table.counts(candidate)
         return Counts(params, macs, weight_bytes, peak, moved, uncounted)
 
     def _parameters(self, candidate: Candidate) -> tuple[int, int]:
-        cut, anatomy = self._net.cut(candidate), self._net.anatomy
+        cut, index = self._net.cut(candidate), self._net.index
         params = weight_bytes = 0
         for name, size in self._parameter_bytes.items():
-            if not all(cut.skips(owner) for owner in anatomy.owners[name]):
-                elements = int(np.prod(cut.shape(name, anatomy.shapes[name]), dtype=np.int64))
+            if not all(cut.skips(owner) for owner in index.owners[name]):
+                elements = int(np.prod(cut.shape(name, index.shapes[name]), dtype=np.int64))
                 params += elements
                 weight_bytes += elements * size
         return params, weight_bytes
 
     @cached_property
-    def _table(self) -> _Table | None:
+    def _table(self) -> _SizeTable | None:
         """The table, or None where the network's sizes are not sums of its axes' effects."""
         net = self._net
         whole = self._tracer.run(net.cut(net.largest))
         if any(len(shape) > RANK for shape in whole.shapes):
             return None
-        hides = {axis.name: axis.hides() for axis in net.axes if axis.hides()}
-        if any(path not in whole.around for paths in hides.values() for path in paths):
+        skipped_modules = {axis.name: axis.skipped_modules() for axis in net.axes if axis.skipped_modules()}
+        if any(path not in whole.around for paths in skipped_modules.values() for path in paths):
             return None
-        if any(axis.name in hides and any(True for _ in axis.regions(net.anatomy)) for axis in net.axes):
+        if any(axis.name in skipped_modules and any(True for _ in axis.regions(net.index)) for axis in net.axes):
             return None
-        effects = self._effects(whole, [axis for axis in net.axes if axis.name not in hides])
+        effects = self._effects(whole, [axis for axis in net.axes if axis.name not in skipped_modules])
         if effects is None:
             return None
-        table = _Table(whole, effects, hides, {c.name: c.options[-1] for c in net.space})
-        return table if self._agrees(table, hides) else None
+        table = _SizeTable(whole, effects, skipped_modules, {c.name: c.options[-1] for c in net.space})
+        return table if self._agrees(table, skipped_modules) else None
 
     def _effects(self, whole: Trace, axes: list[Axis]) -> Effects | None:
         """What every option of every axis adds to the sizes of all tensors; None where operators come or go."""
-        effects: Effects = {(axis.name, *axis.reads): {} for axis in axes}
-        base, plain = self._net.largest, [axis for axis in axes if not axis.reads]
+        effects: Effects = {(axis.name, *axis.depends_on): {} for axis in axes}
+        base, plain = self._net.largest, [axis for axis in axes if not axis.depends_on]
         for i in range(max((len(axis.options) for axis in plain), default=1) - 1):
             change = {axis.name: axis.options[i] for axis in plain if i < len(axis.options) - 1}
             # Most sizes are straight lines in the option. Where those do not add up, the options are traced.
@@ -154,14 +154,14 @@ class Counter:
                 return None
             for name, effect in (found | traced).items():
                 effects[name,][change[name],] = effect
-        return effects if self._readers([axis for axis in axes if axis.reads], effects) else None
+        return effects if self._readers([axis for axis in axes if axis.depends_on], effects) else None
 
     def _readers(self, axes: list[Axis], effects: Effects) -> bool:
         """Add what axes that read another one do to what that one's option leaves; False where operators come or go."""
         net = self._net
-        if any(len(axis.reads) > 1 for axis in axes):
+        if any(len(axis.depends_on) > 1 for axis in axes):
             return False
-        read = {axis.reads[0]: net.space[axis.reads[0]].options for axis in axes}
+        read = {axis.depends_on[0]: net.space[axis.depends_on[0]].options for axis in axes}
         for j in range(max(map(len, read.values()), default=0)):
             base = {**net.largest, **{name: options[min(j, len(options) - 1)] for name, options in read.items()}}
             bottom = self._tracer.run(net.cut_of(base))
@@ -172,8 +172,8 @@ class Counter:
                     return False
                 for axis in axes:
                     if axis.name in change:
-                        pair = (change[axis.name], base[axis.reads[0]])
-                        effects[axis.name, *axis.reads][pair] = traced[axis.name]
+                        pair = (change[axis.name], base[axis.depends_on[0]])
+                        effects[axis.name, *axis.depends_on][pair] = traced[axis.name]
         return True
 
     def _apart(
@@ -217,13 +217,13 @@ class Counter:
             added[i] = _padded(trace.shapes) - sizes
         return added
 
-    def _agrees(self, table: _Table, hides: Mapping[str, object]) -> bool:
+    def _agrees(self, table: _SizeTable, skipped_modules: Mapping[str, object]) -> bool:
         """Whether the table counts as a trace does: every option of every axis is met once, then mixtures."""
         net, rng = self._net, np.random.default_rng(0)
         most = max((len(axis.options) for axis in net.axes), default=1)
-        each = [_every(net.space, hides, i) for i in range(most - 1)]
+        each = [_every(net.space, skipped_modules, i) for i in range(most - 1)]
         for candidate in (net.smallest, *each, *(net.space.sample(rng) for _ in range(3))):
-            direct = _Table(self._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
+            direct = _SizeTable(self._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
             if table.counts(candidate) != direct:
                 return False
         return True
@@ -234,17 +234,17 @@ def _every(space: Space, whole: Mapping[str, object], i: int) -> Candidate:
     return space.build(lambda c: c.options[-1 if c.name in whole else min(i, len(c.options) - 1)])
 
 
-class _Table:
+class _SizeTable:
     """Sizes of all tensors of a trace as sums of the axes' effects, and the counts that follow."""
 
     def __init__(
         self,
         trace: Trace,
         effects: Effects,
-        hides: Mapping[str, Mapping[str, tuple[Option, ...]]],
+        skipped_modules: Mapping[str, Mapping[str, tuple[Option, ...]]],
         whole: Mapping[str, Option],
     ) -> None:
-        self._trace, self._effects, self._hides, self._whole = trace, effects, hides, whole
+        self._trace, self._effects, self._skipped_modules, self._whole = trace, effects, skipped_modules, whole
         self._full = _padded(trace.shapes)
         # How many products one with a sparse or nested tensor is, its entries say, not its sizes.
         sparse = {i for i, op in enumerate(trace.ops) if _multiplies(op) and trace.sparse.intersection(op.reads)}
@@ -258,13 +258,13 @@ class _Table:
         unknown = {op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY or "." in op.name}
         self._uncounted = tuple(sorted(unknown | {f"{trace.ops[i].name} of a sparse or nested tensor" for i in sparse}))
 
-    def parameters(self, candidate: Candidate, anatomy: Anatomy, sizes: Mapping[str, int]) -> tuple[int, int]:
+    def parameters(self, candidate: Candidate, index: ModuleIndex, sizes: Mapping[str, int]) -> tuple[int, int]:
         """Elements and bytes of the parameters, of which ``sizes`` has the bytes of an element."""
         elements = self._sizes(candidate).prod(axis=1).tolist()
         skipped = self._skipped(candidate)
         params = weight_bytes = 0
         for name, size in sizes.items():
-            if not skipped or not all(_inside(owner, skipped) for owner in anatomy.owners[name]):
+            if not skipped or not all(_inside(owner, skipped) for owner in index.owners[name]):
                 count = elements[self._trace.names[name]]
                 params += count
                 weight_bytes += count * size
@@ -281,7 +281,7 @@ class _Table:
     def _skipped(self, candidate: Candidate) -> tuple[str, ...]:
         return tuple(
             path
-            for name, paths in self._hides.items()
+            for name, paths in self._skipped_modules.items()
             for path, runs in paths.items()
             if candidate.get(name, self._whole[name]) not in runs
         )

@@ -20,7 +20,7 @@ Ranges = tuple[tuple[int, int], ...]
 """Half-open, ascending, disjoint ranges of indices that stay."""
 
 
-Gives = int | str | None | tuple["Gives", ...]
+Passthrough = int | str | None | tuple["Passthrough", ...]
 """What a skipped module gives: an argument, by its position or its name; None; or a tuple of these."""
 
 
@@ -49,21 +49,21 @@ class Cut:
         keep: per tensor (its name in the state dict) and dimension, the ranges of indices that stay.
         skip: modules that give their arguments on, and what each gives.
         set: per module, places (an attribute, or what a config in one holds: :mod:`.places`) that take another value.
-        make: per tensor, what is made of the indices that stay.
-        absent: tensors that serve only to make others: no sub-network holds them.
+        transforms: per tensor, what is made of the indices that stay.
+        auxiliary: tensors that serve only to make others: no sub-network holds them.
     """
 
     keep: Mapping[str, Mapping[int, Ranges]] = field(default_factory=dict)
-    skip: Mapping[str, Gives] = field(default_factory=dict)
+    skip: Mapping[str, Passthrough] = field(default_factory=dict)
     set: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    make: Mapping[str, Transform] = field(default_factory=dict)
-    absent: frozenset[str] = frozenset()
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
+    auxiliary: frozenset[str] = frozenset()
 
     def shape(self, tensor: str, whole: Shape) -> Shape:
         """The shape that is left of a tensor of shape ``whole``."""
         kept = self.keep.get(tensor, {})
         shape = tuple(sum(b - a for a, b in kept[d]) if d in kept else n for d, n in enumerate(whole))
-        return self.make[tensor].shape(shape) if tensor in self.make else shape
+        return self.transforms[tensor].shape(shape) if tensor in self.transforms else shape
 
     def skips(self, path: str) -> bool:
         """Whether the module at ``path``, or one around it, is skipped."""
@@ -83,20 +83,20 @@ class Cut:
                 whole = whole.narrow(dim, start, stop - start)
             else:
                 whole = torch.cat([whole.narrow(dim, a, b - a) for a, b in ranges], dim)
-        transform = self.make.get(tensor)
+        transform = self.transforms.get(tensor)
         return whole if transform is None else transform(whole, *map(whole_of, transform.reads))
 
 
-class Draft:
+class CutBuilder:
     """A cut in the making. Axes write what goes; :meth:`finish` works out what stays."""
 
     def __init__(self) -> None:
         self._gone: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        self._skip: dict[str, Gives] = {}
+        self._skip: dict[str, Passthrough] = {}
         self._set: dict[str, dict[str, Any]] = {}
         self._less: dict[tuple[str, str], int] = {}
-        self._make: dict[str, Transform] = {}
-        self._absent: set[str] = set()
+        self._transforms: dict[str, Transform] = {}
+        self._auxiliary: set[str] = set()
 
     def drop(self, tensor: str, dim: int, start: int, stop: int) -> None:
         """Indices ``start`` to ``stop`` (exclusive) of a dimension go."""
@@ -109,9 +109,9 @@ class Draft:
             for start, stop in gone:
                 yield tensor, dim, start, stop
 
-    def skip(self, module: str, gives: Gives = 0) -> None:
-        """The module gives on what it is given: its first argument, or what ``gives`` says."""
-        self._skip[module] = gives
+    def skip(self, module: str, passthrough: Passthrough = 0) -> None:
+        """The module gives on what it is given: its first argument, or what ``passthrough`` says."""
+        self._skip[module] = passthrough
 
     def set(self, module: str, place: str, value: Any) -> None:
         """The module's attribute, or another place (:mod:`.places`), takes another value."""
@@ -121,44 +121,44 @@ class Draft:
         """The number at a place of the module becomes smaller; what several axes take off adds up."""
         self._less[module, place] = self._less.get((module, place), 0) + by
 
-    def make(self, tensor: str, transform: Transform) -> None:
+    def transform(self, tensor: str, transform: Transform) -> None:
         """The tensor is what the transform makes of the indices that stay."""
-        self._make[tensor] = transform
+        self._transforms[tensor] = transform
 
-    def absent(self, tensor: str) -> None:
+    def auxiliary(self, tensor: str) -> None:
         """The tensor serves only to make others: no sub-network holds it."""
-        self._absent.add(tensor)
+        self._auxiliary.add(tensor)
 
-    def finish(self, anatomy: Anatomy) -> Cut:
+    def finish(self, index: ModuleIndex) -> Cut:
         """The cut, with the attributes that follow from the shapes that stay."""
         keep: dict[str, dict[int, Ranges]] = {}
-        unknown = next((t for t in (*(t for t, _ in self._gone), *self._make) if t not in anatomy.shapes), None)
+        unknown = next((t for t in (*(t for t, _ in self._gone), *self._transforms) if t not in index.shapes), None)
         if unknown is not None:
             raise NetError(f"the network has no tensor {unknown!r} that a cut could change")
         for (tensor, dim), gone in self._gone.items():
-            if not 0 <= dim < len(anatomy.shapes[tensor]):
-                raise NetError(f"{tensor} has no dimension {dim}: its shape is {anatomy.shapes[tensor]}")
-            keep.setdefault(tensor, {})[dim] = _rest(gone, anatomy.shapes[tensor][dim])
-        cut = Cut(keep, self._skip, {}, self._make, frozenset(self._absent))
+            if not 0 <= dim < len(index.shapes[tensor]):
+                raise NetError(f"{tensor} has no dimension {dim}: its shape is {index.shapes[tensor]}")
+            keep.setdefault(tensor, {})[dim] = _rest(gone, index.shapes[tensor][dim])
+        cut = Cut(keep, self._skip, {}, self._transforms, frozenset(self._auxiliary))
         changes: dict[str, dict[str, Any]] = {}
-        owners = {owner for tensor in (*keep, *self._make) for owner in anatomy.owners[tensor]}
+        owners = {owner for tensor in (*keep, *self._transforms) for owner in index.owners[tensor]}
         for path in {path.partition(".parametrizations.")[0] for path in owners}:
-            tensors = anatomy.tensors_of.get(path, {}) | anatomy.made_of(path)
-            shapes = {own: cut.shape(name, anatomy.shapes[name]) for own, name in tensors.items()}
-            found = attributes(anatomy.modules[path], shapes)
+            tensors = index.tensors_of.get(path, {}) | index.made_of(path)
+            shapes = {own: cut.shape(name, index.shapes[name]) for own, name in tensors.items()}
+            found = attributes(index.modules[path], shapes)
             if found:
                 changes[path] = found
         for path, values in self._set.items():
             for place in values:
-                anatomy.number(path, place)
+                index.number(path, place)
             changes.setdefault(path, {}).update(values)
         for (path, place), by in self._less.items():
-            whole = anatomy.number(path, place)
+            whole = index.number(path, place)
             changes.setdefault(path, {})[place] = type(whole)(whole - by)
         return replace(cut, set=changes)
 
 
-class Anatomy:
+class ModuleIndex:
     """The parts of a module by name: looked up once, used by every cut.
 
     Raises :class:`NetError` for what is no module, or one whose parts cannot be cut.
@@ -246,17 +246,18 @@ class Skip(nn.Module):
     """Stands in for a skipped module that takes more than one argument or gives more than one value.
 
     Args:
-        gives: what it gives; see :data:`Gives`. A negative position is not used, a missing argument is None.
+        passthrough: what it gives; see :data:`Passthrough`. A negative position is not used, a missing argument is
+            None.
     """
 
-    def __init__(self, gives: Gives = 0) -> None:
+    def __init__(self, passthrough: Passthrough = 0) -> None:
         super().__init__()
-        self.gives = gives
+        self.passthrough = passthrough
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
-        """Arguments of the call, as ``gives`` says; argument 0 is the first, however it was passed."""
+        """Arguments of the call, as ``passthrough`` says; argument 0 is the first, however it was passed."""
 
-        def given(what: Gives) -> Any:
+        def given(what: Passthrough) -> Any:
             if isinstance(what, tuple):
                 return tuple(map(given, what))
             if isinstance(what, str):
@@ -265,7 +266,7 @@ class Skip(nn.Module):
                 return None
             return arguments[what] if what < len(arguments) else next(iter(named.values())) if what == 0 else None
 
-        return given(self.gives)
+        return given(self.passthrough)
 
 
 HOOKS = tuple(
@@ -275,20 +276,20 @@ HOOKS = tuple(
 """The tables of a module's hooks."""
 
 
-def stand_in(module: nn.Module, gives: Gives) -> nn.Module:
+def stand_in(module: nn.Module, passthrough: Passthrough) -> nn.Module:
     """What runs instead of a skipped module: ``nn.Identity`` where it takes one argument and gives it.
 
     The module's hooks are called for it, so that whoever watches the module sees what takes its place.
     """
     parameters = list(inspect.signature(module.forward).parameters.values())
     alone = len(parameters) == 1 and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL
-    other = (nn.Identity() if alone and gives == 0 else Skip(gives)).train(module.training)
+    other = (nn.Identity() if alone and passthrough == 0 else Skip(passthrough)).train(module.training)
     vars(other).update((name, vars(module)[name]) for name in HOOKS)
     return other
 
 
 @contextmanager
-def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
+def applied(index: ModuleIndex, cut: Cut) -> Iterator[nn.Module]:
     """The live module as the sub-network: slices of the whole tensors in its slots until the block is left.
 
     Gradients of the slices reach the whole parameters. Buffers that are views (one range per dimension) are
@@ -297,8 +298,8 @@ def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
     undo: list[tuple[dict[str, Any], str, Any]] = []
     absent = object()
     buffers: list[tuple[str, Tensor, Tensor]] = []
-    changed = dict.fromkeys((*cut.keep, *cut.make))
-    parts = {name: cut.part(name, anatomy.tensor) for name in changed}
+    changed = dict.fromkeys((*cut.keep, *cut.transforms))
+    parts = {name: cut.part(name, index.tensor) for name in changed}
 
     def put(table: dict[str, Any], own: str, value: Any) -> None:
         undo.append((table, own, table.get(own, absent)))  # a number of the class is not the module's own
@@ -306,24 +307,24 @@ def applied(anatomy: Anatomy, cut: Cut) -> Iterator[nn.Module]:
 
     try:
         for name, part in parts.items():
-            if name not in anatomy.parameters and name not in cut.make:  # what was made cannot be written back
-                buffers.append((name, anatomy.tensor(name), part))
-            for table, own in anatomy.slots[name]:
+            if name not in index.parameters and name not in cut.transforms:  # what was made cannot be written back
+                buffers.append((name, index.tensor(name), part))
+            for table, own in index.slots[name]:
                 put(table, own, part)
-        for path, gives in cut.skip.items():
-            parent, own = anatomy.parent(path)
-            put(parent._modules, own, stand_in(anatomy.modules[path], gives))
+        for path, passthrough in cut.skip.items():
+            parent, own = index.parent(path)
+            put(parent._modules, own, stand_in(index.modules[path], passthrough))
         for path, values in cut.set.items():
-            for own, value in replaced(anatomy.modules[path], values).items():
-                put(anatomy.modules[path].__dict__, own, value)
-        for path in dict.fromkeys(owner for name in changed for owner in anatomy.owners[name]):
-            module = anatomy.modules[path]
-            made = {own: vars(module)[own] for own in anatomy.made_of(path) if own in vars(module)}  # made anew inside
+            for own, value in replaced(index.modules[path], values).items():
+                put(index.modules[path].__dict__, own, value)
+        for path in dict.fromkeys(owner for name in changed for owner in index.owners[name]):
+            module = index.modules[path]
+            made = {own: vars(module)[own] for own in index.made_of(path) if own in vars(module)}  # made anew inside
             for own, value in (echoes(module) | made).items():
                 put(vars(module), own, value)
-        yield anatomy.root
+        yield index.root
     finally:
-        now = {name: anatomy.tensor(name) for name, *_ in buffers}
+        now = {name: index.tensor(name) for name, *_ in buffers}
         for table, own, before in reversed(undo):
             if before is absent:
                 del table[own]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..core.errors import NetError, format_error
 from .closures import Copier
-from .cut import HOOKS, Anatomy, Cut, stand_in
+from .cut import HOOKS, Cut, ModuleIndex, stand_in
 from .inputs import is_dense
 from .places import replaced
 
@@ -53,7 +53,7 @@ def _like(whole: Tensor, piece: Tensor) -> Tensor:
 
 
 @torch.inference_mode(False)  # in which copies could not be trained
-def extract(anatomy: Anatomy, cut: Cut, part: Callable[[str, Tensor], Tensor] = copied) -> nn.Module:
+def extract(index: ModuleIndex, cut: Cut, part: Callable[[str, Tensor], Tensor] = copied) -> nn.Module:
     """A copy of the network that holds only what the cut keeps.
 
     Skipped modules are ``nn.Identity``, or :class:`~netwright.nets.cut.Skip` where they take several arguments.
@@ -63,29 +63,29 @@ def extract(anatomy: Anatomy, cut: Cut, part: Callable[[str, Tensor], Tensor] = 
     """
     # deepcopy looks up what it was already told: the slices stand in for the whole tensors, which are never copied,
     # and tied tensors and shared modules stay tied and shared.
-    modules = anatomy.modules
-    skipped = {path: stand_in(modules[path], gives) for path, gives in cut.skip.items()}
+    modules = index.modules
+    skipped = {path: stand_in(modules[path], passthrough) for path, passthrough in cut.skip.items()}
     memo: dict[int, Any] = {id(modules[path]): other for path, other in skipped.items()}
-    for name in anatomy.shapes:
-        whole = anatomy.tensor(name)
-        if name in cut.absent:
+    for name in index.shapes:
+        whole = index.tensor(name)
+        if name in cut.auxiliary:
             memo[id(whole)] = None
-        elif not all(cut.skips(owner) for owner in anatomy.owners[name]):
-            piece = part(name, cut.part(name, anatomy.tensor))
+        elif not all(cut.skips(owner) for owner in index.owners[name]):
+            piece = part(name, cut.part(name, index.tensor))
             memo[id(whole)] = _like(whole, piece)
-    for path in {owner for name in cut.keep for owner in anatomy.owners[name]}:
-        for own, source in anatomy.made_of(path).items():
+    for path in {owner for name in cut.keep for owner in index.owners[name]}:
+        for own, source in index.made_of(path).items():
             made = vars(modules[path]).get(own)  # before the network has run, the attribute would be the whole one's
-            if isinstance(made, Tensor) and source in cut.keep and source not in cut.make:
+            if isinstance(made, Tensor) and source in cut.keep and source not in cut.transforms:
                 memo[id(made)] = copied(own, cut.part(source, {source: made}.__getitem__))
-    network = _copied(Copier(anatomy.root, memo))
+    network = _copied(Copier(index.root, memo))
     for other in skipped.values():
         vars(other).update((name, copy.deepcopy(vars(other)[name], memo)) for name in HOOKS)
-    _check_pieces(anatomy, cut, memo, network)
-    for name in cut.absent:
-        for path in anatomy.owners[name]:
+    _check_pieces(index, cut, memo, network)
+    for name in cut.auxiliary:
+        for path in index.owners[name]:
             if not cut.skips(path):
-                own = next(own for own, tensor in anatomy.tensors_of[path].items() if tensor == name)
+                own = next(own for own, tensor in index.tensors_of[path].items() if tensor == name)
                 network.get_submodule(path)._parameters.pop(own, None)
     for path, values in cut.set.items():
         if not cut.skips(path):
@@ -94,14 +94,14 @@ def extract(anatomy: Anatomy, cut: Cut, part: Callable[[str, Tensor], Tensor] = 
     return network
 
 
-def _check_pieces(anatomy: Anatomy, cut: Cut, memo: dict[int, Any], network: nn.Module) -> None:
+def _check_pieces(index: ModuleIndex, cut: Cut, memo: dict[int, Any], network: nn.Module) -> None:
     """Refuse a network that holds other parameters than those made for it."""
-    for path, tensors in anatomy.tensors_of.items():
+    for path, tensors in index.tensors_of.items():
         if cut.skips(path):
             continue
         held = network.get_submodule(path)._parameters
         for own, name in tensors.items():
-            if held.get(own) is not None and held[own] is not memo[id(anatomy.tensor(name))]:
+            if held.get(own) is not None and held[own] is not memo[id(index.tensor(name))]:
                 raise NetError(
                     f"{path or 'the network'} makes {own} anew when it is copied; let its __deepcopy__ copy its "
                     "attributes with copy.deepcopy(value, memo), or give it none"

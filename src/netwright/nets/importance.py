@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from ..core.candidate import Candidate
 from ..core.errors import NetError, did_you_mean
 from .axes import Experts, Width
-from .axes.width import Slot
-from .cut import Anatomy
+from .axes.width import ChannelSlice
+from .cut import ModuleIndex
 from .inputs import call, evaluating, fresh, inputs_of, tensors_in
 from .isolation import isolated
 from .layers import CONVOLUTIONS, is_transposed_linear
@@ -57,17 +57,17 @@ def sort_channels(
     given = list(batches) if batches is not None else []
     if by in ("activation", "taylor") and not given:
         raise NetError(f"importance by {by} needs batches=, a few batches of training data")
-    widths = [part for axis in net.axes for part in axis.parts() if isinstance(part, Width)]
+    widths = [part for axis in net.axes for part in axis.members() if isinstance(part, Width)]
     if by == "activation":
         scores = _activations(net, widths, given)
     elif by == "taylor":
         scores = _taylor(net, widths, given, loss)
     else:
-        scores = [importance(net.anatomy, width, 1 if by == "l1" else 2) for width in widths]
+        scores = [importance(net.index, width, 1 if by == "l1" else 2) for width in widths]
     worth = {}
     for width, score in zip(widths, scores, strict=True):
         order = torch.argsort(score, descending=True)
-        permute(net.anatomy, width, order)
+        permute(net.index, width, order)
         # Norms compare within a width, so that its total counts for nothing. Changes of the outputs compare between
         # widths too; but those of a width's channels add up to more than each says, and the more, the more are gone.
         total = score.sum().clamp_min(1e-30)
@@ -106,20 +106,20 @@ def best_within(net: SuperNet, worth: Mapping[str, Tensor], macs: float) -> Cand
 
 
 @torch.no_grad()
-def importance(anatomy: Anatomy, width: Width, power: int) -> Tensor:
+def importance(index: ModuleIndex, width: Width, power: int) -> Tensor:
     """The norm of what the weights hold of each channel, shape (channels,)."""
     total = torch.zeros(width.channels, dtype=torch.float64)
-    for slot in width.slots:
-        whole = anatomy.tensor(slot.tensor)
-        if slot.tensor not in anatomy.parameters or whole.dim() < 2:
+    for slot in width.slices:
+        whole = index.tensor(slot.tensor)
+        if slot.tensor not in index.parameters or whole.dim() < 2:
             continue  # statistics and biases say little of what a channel is worth
         total += _scaled(_by_channel(whole.detach().abs().double().pow(power), slot, width.channels).sum(dim=1))
-    for members in _expert_tensors(anatomy, width):
-        total += _scaled(torch.stack([anatomy.tensor(m).detach().abs().double().pow(power).sum() for m in members]))
+    for members in _expert_tensors(index, width):
+        total += _scaled(torch.stack([index.tensor(m).detach().abs().double().pow(power).sum() for m in members]))
     return total
 
 
-def _by_channel(whole: Tensor, slot: Slot, channels: int) -> Tensor:
+def _by_channel(whole: Tensor, slot: ChannelSlice, channels: int) -> Tensor:
     """The elements of a tensor that belong to each channel, shape (channels, elements)."""
     own = whole.movedim(slot.dim, 0)[slot.offset : slot.offset + channels * slot.block]
     return own.reshape(channels, -1)
@@ -131,19 +131,19 @@ def _scaled(score: Tensor) -> Tensor:
     return score / score.mean().clamp_min(1e-12)
 
 
-def _expert_tensors(anatomy: Anatomy, width: Width) -> list[list[str]]:
+def _expert_tensors(index: ModuleIndex, width: Width) -> list[list[str]]:
     """For experts that are modules of their own: the names of each of their tensors, expert by expert."""
     if not isinstance(width, Experts) or not width.modules:
         return []
     first = width.modules[0]
-    inner = [name.removeprefix(first) for name in anatomy.shapes if name.startswith(first + ".")]
+    inner = [name.removeprefix(first) for name in index.shapes if name.startswith(first + ".")]
     return [[path + own for path in width.modules] for own in inner]
 
 
 # -- activations -----------------------------------------------------------------------------------------------
 
 
-def _reads_from(layer: nn.Module, slot: Slot) -> int | None:
+def _reads_from(layer: nn.Module, slot: ChannelSlice) -> int | None:
     """The dimension of a layer's input that a dimension of its weight reads, or None."""
     if isinstance(layer, nn.Linear) and slot.dim == 1:
         return -1
@@ -154,13 +154,13 @@ def _reads_from(layer: nn.Module, slot: Slot) -> int | None:
 
 @torch.no_grad()
 def _activations(net: SuperNet, widths: list[Width], batches: list[Any]) -> list[Tensor]:
-    anatomy = net.anatomy
+    index = net.index
     squares: dict[str, Tensor] = {}
     dims: dict[str, int] = {}
     for width in widths:
-        for slot in width.slots:
-            for path in anatomy.owners[slot.tensor]:
-                dim = _reads_from(anatomy.modules[path], slot)
+        for slot in width.slices:
+            for path in index.owners[slot.tensor]:
+                dim = _reads_from(index.modules[path], slot)
                 if dim is not None:
                     dims[path] = dim
 
@@ -173,21 +173,21 @@ def _activations(net: SuperNet, widths: list[Width], batches: list[Any]) -> list
 
     with isolated(net.module), evaluating(net.module):  # which takes the hooks away again, too
         for path in dims:
-            anatomy.modules[path].register_forward_pre_hook(watch(path))
+            index.modules[path].register_forward_pre_hook(watch(path))
         for batch in batches:
             call(net.module, fresh(inputs_of(batch)))
     scores = []
     for width in widths:
         total = torch.zeros(width.channels, dtype=torch.float64)
-        for slot in width.slots:
-            for path in anatomy.owners[slot.tensor]:
-                if path in squares and _reads_from(anatomy.modules[path], slot) is not None:
-                    columns = anatomy.tensor(slot.tensor).detach().double().movedim(slot.dim, 0).flatten(1).square()
+        for slot in width.slices:
+            for path in index.owners[slot.tensor]:
+                if path in squares and _reads_from(index.modules[path], slot) is not None:
+                    columns = index.tensor(slot.tensor).detach().double().movedim(slot.dim, 0).flatten(1).square()
                     each = squares[path] * columns.sum(1).cpu()
                     total += _scaled(
-                        _by_channel(each, Slot(slot.tensor, 0, slot.offset, slot.block), width.channels).sum(1)
+                        _by_channel(each, ChannelSlice(slot.tensor, 0, slot.offset, slot.block), width.channels).sum(1)
                     )
-        scores.append(total if total.any() else importance(anatomy, width, 2))
+        scores.append(total if total.any() else importance(index, width, 2))
     return scores
 
 
@@ -200,17 +200,17 @@ class _Gates:
     All layers that read a width share its factors, one row for each example, so that what the channel does adds up.
     """
 
-    def __init__(self, anatomy: Anatomy, widths: list[Width]) -> None:
+    def __init__(self, index: ModuleIndex, widths: list[Width]) -> None:
         self.of: dict[tuple[int, int], Tensor] = {}
         """By the width's position and the number of examples, shape (examples, channels)."""
-        self._reads: dict[str, list[tuple[int, int, Slot, int]]] = {}
+        self._reads: dict[str, list[tuple[int, int, ChannelSlice, int]]] = {}
         for at, width in enumerate(widths):
-            for slot in width.slots:
-                for path in anatomy.owners[slot.tensor]:
-                    dim = _reads_from(anatomy.modules[path], slot)
+            for slot in width.slices:
+                for path in index.owners[slot.tensor]:
+                    dim = _reads_from(index.modules[path], slot)
                     if dim is not None:
                         self._reads.setdefault(path, []).append((at, width.channels, slot, dim))
-        self._handles = [anatomy.modules[p].register_forward_pre_hook(self._hook(p)) for p in self._reads]
+        self._handles = [index.modules[p].register_forward_pre_hook(self._hook(p)) for p in self._reads]
 
     def _hook(self, path: str) -> Callable[[nn.Module, Any], Any]:
         def hook(module: nn.Module, arguments: Any) -> Any:
@@ -236,12 +236,12 @@ class _Gates:
 
 @torch.enable_grad()
 def _taylor(net: SuperNet, widths: list[Width], batches: list[Any], loss: Loss | None) -> list[Tensor]:
-    anatomy = net.anatomy
-    wholes = {name: t for name in anatomy.parameters if (t := anatomy.tensor(name)).is_floating_point()}
+    index = net.index
+    wholes = {name: t for name in index.parameters if (t := index.tensor(name)).is_floating_point()}
     wanted = {name: t.requires_grad for name, t in wholes.items()}
     scores = [torch.zeros(width.channels, dtype=torch.float64) for width in widths]
     generator = torch.Generator().manual_seed(0)
-    gates = _Gates(anatomy, widths)
+    gates = _Gates(index, widths)
     try:
         for t in wholes.values():
             t.requires_grad_(True)
@@ -252,7 +252,7 @@ def _taylor(net: SuperNet, widths: list[Width], batches: list[Any], loss: Loss |
                 value = loss(output, batch) if loss else _projected(output, generator)
                 read = {at for at, _ in gates.of}
                 others = [at for at in range(len(widths)) if at not in read]  # judged by their weights
-                named = dict.fromkeys(n for at in others for n in _tensors(anatomy, widths[at]))
+                named = dict.fromkeys(n for at in others for n in _tensors(index, widths[at]))
                 names = [n for n in named if n in wholes]
                 asked = [*gates.of.values(), *(wholes[n] for n in names)]
                 found = torch.autograd.grad(value, asked, allow_unused=True)
@@ -261,7 +261,7 @@ def _taylor(net: SuperNet, widths: list[Width], batches: list[Any], loss: Loss |
                         scores[at] += gradient.double().square().sum(0).cpu()
                 gradients = dict(zip(names, found[len(gates.of) :], strict=True))
                 for at in others:
-                    scores[at] += _changes(anatomy, widths[at], gradients).square()
+                    scores[at] += _changes(index, widths[at], gradients).square()
     finally:
         gates.remove()
         for name, t in wholes.items():
@@ -279,26 +279,26 @@ def _projected(output: Any, generator: torch.Generator) -> Tensor:
     return total
 
 
-def _tensors(anatomy: Anatomy, width: Width) -> Iterator[str]:
-    yield from (slot.tensor for slot in width.slots)
-    for members in _expert_tensors(anatomy, width):
+def _tensors(index: ModuleIndex, width: Width) -> Iterator[str]:
+    yield from (slot.tensor for slot in width.slices)
+    for members in _expert_tensors(index, width):
         yield from members
 
 
 @torch.no_grad()
-def _changes(anatomy: Anatomy, width: Width, gradients: Mapping[str, Tensor | None]) -> Tensor:
+def _changes(index: ModuleIndex, width: Width, gradients: Mapping[str, Tensor | None]) -> Tensor:
     """What the result would change by without each channel's weights, to first order."""
     total = torch.zeros(width.channels, dtype=torch.float64)
-    for slot in width.slots:
+    for slot in width.slices:
         gradient = gradients.get(slot.tensor)
         if gradient is not None:
-            change = (anatomy.tensor(slot.tensor).detach() * gradient).double()
+            change = (index.tensor(slot.tensor).detach() * gradient).double()
             total += _by_channel(change, slot, width.channels).sum(1).cpu()
-    for members in _expert_tensors(anatomy, width):
+    for members in _expert_tensors(index, width):
         for i, member in enumerate(members):
             gradient = gradients.get(member)
             if gradient is not None:
-                total[i] += (anatomy.tensor(member).detach() * gradient).double().sum().cpu()
+                total[i] += (index.tensor(member).detach() * gradient).double().sum().cpu()
     return total
 
 
@@ -306,21 +306,21 @@ def _changes(anatomy: Anatomy, width: Width, gradients: Mapping[str, Tensor | No
 
 
 @torch.no_grad()
-def permute(anatomy: Anatomy, width: Width, order: Tensor) -> None:
+def permute(index: ModuleIndex, width: Width, order: Tensor) -> None:
     """Put channel ``order[i]`` in place ``i``, in every slot of a group.
 
     Args:
-        anatomy: of the network; its tensors are changed in place.
+        index: of the network; its tensors are changed in place.
         width: the group.
         order: a permutation, shape (channels,).
     """
-    for slot in width.slots:
-        whole = anatomy.tensor(slot.tensor)
-        index = torch.arange(whole.shape[slot.dim])
+    for slot in width.slices:
+        whole = index.tensor(slot.tensor)
+        rows = torch.arange(whole.shape[slot.dim])
         blocks = torch.arange(len(order) * slot.block).reshape(len(order), slot.block)
-        index[slot.offset : slot.offset + len(order) * slot.block] = blocks[order].flatten() + slot.offset
-        whole.copy_(whole.index_select(slot.dim, index.to(whole.device)))
-    for members in _expert_tensors(anatomy, width):
-        before = [anatomy.tensor(m).detach().clone() for m in members]
+        rows[slot.offset : slot.offset + len(order) * slot.block] = blocks[order].flatten() + slot.offset
+        whole.copy_(whole.index_select(slot.dim, rows.to(whole.device)))
+    for members in _expert_tensors(index, width):
+        before = [index.tensor(m).detach().clone() for m in members]
         for member, source in zip(members, order.tolist(), strict=True):
-            anatomy.tensor(member).copy_(before[source])
+            index.tensor(member).copy_(before[source])

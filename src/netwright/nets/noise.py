@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.errors import format_error
 from .axes import Width
-from .cut import Anatomy, Cut
-from .dataless import sizes_follow
+from .cut import Cut, ModuleIndex
 from .extract import extract
+from .fake_tensors import sizes_follow
 from .importance import permute
 from .inputs import Inputs, call, each_tensor, entries, fresh, is_constant, tensors_in, with_entries
 from .isolation import State, seed_all
@@ -33,57 +33,57 @@ DTYPES = (torch.float64, torch.float32)
 
 
 def untied(
-    anatomy: Anatomy, widths: Sequence[Width], example_inputs: Inputs, supposes: bool = False
+    index: ModuleIndex, widths: Sequence[Width], example_inputs: Inputs, supposes: bool = False
 ) -> dict[str, float]:
     """The widths whose channels cannot change places without a change of the output, relative to its size.
 
     All tensors have noise added. A network that does not run with it, or whose output is not finite then, tells
-    nothing. For ``supposes`` see :class:`Excerpt`.
+    nothing. For ``supposes`` see :class:`Subgraph`.
     """
     try:
-        excerpt = next(excerpts(anatomy, example_inputs, [Cut()], supposes=supposes))
+        subgraph = next(subgraphs(index, example_inputs, [Cut()], supposes=supposes))
     except DoesNotRun:
         return {}
-    return {width.name: change for width, change in excerpt.untied(widths)}
+    return {width.name: change for width, change in subgraph.untied(widths)}
 
 
-def excerpts(
-    anatomy: Anatomy,
+def subgraphs(
+    index: ModuleIndex,
     example_inputs: Inputs,
     cuts: Sequence[Cut],
     modes: tuple[bool, ...] = (False,),
     blocks: Iterable[str] = (),
     large: bool = False,
     supposes: bool = False,
-) -> Iterator[Excerpt]:
+) -> Iterator[Subgraph]:
     """The network, or parts of it in turn, with noise for weights and inputs, in the best precision that it takes.
 
     Buffers that are not statistics take no noise where the network does not run with it.
 
     Args:
-        anatomy: of the network.
+        index: of the network.
         example_inputs: which it is called with.
         cuts: what is left out of it, each time.
-        modes: see :class:`Excerpt`.
+        modes: see :class:`Subgraph`.
         blocks: see :class:`Noise`.
         large: whether double precision is not to be tried.
-        supposes: see :class:`Excerpt`.
+        supposes: see :class:`Subgraph`.
 
     Raises :class:`DoesNotRun` where the network runs with no kind of noise.
     """
     blocks = tuple(blocks)
-    noises = [Noise(anatomy, dtype, blocks, buffers) for buffers in (True, False) for dtype in DTYPES[large:]]
+    noises = [Noise(index, dtype, blocks, buffers) for buffers in (True, False) for dtype in DTYPES[large:]]
     for cut in cuts:
         failed: list[DoesNotRun] = []
         for noise in noises:
             try:
-                network = extract(anatomy, cut, noise)
-                excerpt = Excerpt(network, noise.inputs(example_inputs), noise.tolerance, modes, supposes)
+                network = extract(index, cut, noise)
+                subgraph = Subgraph(network, noise.inputs(example_inputs), noise.tolerance, modes, supposes)
             except DoesNotRun as error:
                 failed.append(error)
             else:
                 noises = [noise]
-                yield excerpt
+                yield subgraph
                 break
         else:
             raise failed[0]
@@ -179,13 +179,13 @@ def _reorderings(tensor: Tensor) -> Iterator[Tensor]:
         yield with_entries(tensor, own.flip(order))
 
 
-def repeats(anatomy: Anatomy, example_inputs: Inputs) -> bool:
+def repeats(index: ModuleIndex, example_inputs: Inputs) -> bool:
     """Whether the network in training mode gives the same outputs twice, with all generators set back."""
     try:
-        excerpt = next(excerpts(anatomy, example_inputs, [Cut()], (True,), large=True))
+        subgraph = next(subgraphs(index, example_inputs, [Cut()], (True,), large=True))
     except DoesNotRun:
         return False
-    return apart(excerpt.reference, excerpt.run()) == 0
+    return apart(subgraph.reference, subgraph.run()) == 0
 
 
 class _Even(TorchDispatchMode):
@@ -244,7 +244,7 @@ class DoesNotRun(Exception):
     """The network does not run on numbers of ours; the message says why."""
 
 
-class Excerpt:
+class Subgraph:
     """A stand-alone copy of the network, or of a part of it, with noise for weights.
 
     Args:
@@ -262,7 +262,7 @@ class Excerpt:
         self, network: nn.Module, inputs: Inputs, tolerance: float, modes: tuple[bool, ...], supposes: bool = False
     ) -> None:
         self.network, self.tolerance, self.modes, self._supposes = network, tolerance, modes, supposes
-        self.anatomy = Anatomy(network)
+        self.index = ModuleIndex(network)
         for module in network.modules():
             if isinstance(module, _DropoutNd):  # in training mode it would draw anew for channels that changed places
                 module.p = 0.0
@@ -300,7 +300,7 @@ class Excerpt:
             raise DoesNotRun("its output is not finite with noise for weights")
         return outputs
 
-    def resized(self, lengths: Lengths) -> Excerpt:
+    def resized(self, lengths: Lengths) -> Subgraph:
         """The same, as it is now, on inputs of other sizes. Raises :class:`DoesNotRun` where it does not take them."""
         other = copy.copy(self)
         other.inputs = resized(self.inputs, lengths)
@@ -309,7 +309,7 @@ class Excerpt:
 
     def share(self, width: Width) -> Width:
         """The width as far as its tensors are here."""
-        return replace(width, slots=tuple(s for s in width.slots if s.tensor in self.anatomy.shapes))
+        return replace(width, slices=tuple(s for s in width.slices if s.tensor in self.index.shapes))
 
     def untied(self, widths: Sequence[Width]) -> Iterator[tuple[Width, float]]:
         """The widths that cannot be permuted without a change, and the change; the others stay permuted."""
@@ -320,12 +320,12 @@ class Excerpt:
             for w in widths
         ]
         for width, order in zip(widths, orders, strict=True):
-            permute(self.anatomy, width, order)
+            permute(self.index, width, order)
         change = apart(self.reference, self.run())
         if change <= self.tolerance:
             return
         for width, order in zip(widths, orders, strict=True):
-            permute(self.anatomy, width, torch.argsort(order))
+            permute(self.index, width, torch.argsort(order))
         if len(widths) == 1:
             yield widths[0], change
             return
@@ -361,7 +361,7 @@ class Noise:
     """Numbers for a proof: a fresh network's zeros and ones would hide a wrong tie.
 
     Args:
-        anatomy: of the network.
+        index: of the network.
         dtype: of the floating-point numbers.
         blocks: modules that are copied once; other tensors are made once for all copies.
         buffers: whether buffers other than statistics take noise.
@@ -373,15 +373,17 @@ class Noise:
     HUGE = 1e4
     """Numbers from here on stand for minus infinity in a mask, whose zeros mean something too: it takes no noise."""
 
-    def __init__(self, anatomy: Anatomy, dtype: torch.dtype, blocks: Iterable[str] = (), buffers: bool = True) -> None:
+    def __init__(
+        self, index: ModuleIndex, dtype: torch.dtype, blocks: Iterable[str] = (), buffers: bool = True
+    ) -> None:
         self.dtype = dtype
         self.tolerance = 1e-6 if dtype == torch.float64 else 1e-4
         self._blocks = tuple(path + "." for path in blocks)
         self._made: dict[str, Tensor] = {}
         self._plain = {
             name
-            for name, owners in anatomy.owners.items()
-            if not buffers and name not in anatomy.parameters and not known(anatomy.modules[owners[0]])
+            for name, owners in index.owners.items()
+            if not buffers and name not in index.parameters and not known(index.modules[owners[0]])
         }
 
     @cached_property

@@ -15,7 +15,7 @@ from ..core.space import about
 from ..core.units import format_value
 from .axes import Axis
 from .count import Counts
-from .cut import Anatomy
+from .cut import ModuleIndex
 from .inputs import Inputs, shape_of, tensors_in
 from .layers import CONVOLUTIONS, TRANSPOSED, is_transposed_linear
 
@@ -79,12 +79,12 @@ def shapes_of(inputs: Inputs) -> str:
     )
 
 
-def rigidity(anatomy: Anatomy, axes: Iterable[Axis], reasons: Reasons) -> tuple[dict[str, str], dict[str, str]]:
+def rigidity(index: ModuleIndex, axes: Iterable[Axis], reasons: Reasons) -> tuple[dict[str, str], dict[str, str]]:
     """Modules whose weights no axis changes, and those of which some stays; each with the reasons."""
     claimed: dict[Dimension, set[int]] = {}
     fixed: dict[str | Dimension, str] = {}
     for axis in axes:
-        for tensor, dim, start, stop in axis.regions(anatomy):
+        for tensor, dim, start, stop in axis.regions(index):
             if len(axis.options) > 1:
                 claimed.setdefault((tensor, dim), set()).update(range(start, stop))
             else:
@@ -92,10 +92,10 @@ def rigidity(anatomy: Anatomy, axes: Iterable[Axis], reasons: Reasons) -> tuple[
     reasons = {**reasons, **fixed}
     rigid: dict[str, str] = {}
     partly: dict[str, str] = {}
-    for path, module in anatomy.modules.items():
-        own = {o: t for o, t in anatomy.tensors_of.get(path, {}).items() if t in anatomy.parameters}
+    for path, module in index.modules.items():
+        own = {o: t for o, t in index.tensors_of.get(path, {}).items() if t in index.parameters}
         name = path or "(the network itself)"
-        told, touched = _told(anatomy, path, own, claimed, reasons)
+        told, touched = _told(index, path, own, claimed, reasons)
         other = "" if touched else _held_otherwise(module)
         if other or told:
             (partly if touched else rigid)[name] = other or told
@@ -103,15 +103,15 @@ def rigidity(anatomy: Anatomy, axes: Iterable[Axis], reasons: Reasons) -> tuple[
 
 
 def _told(
-    anatomy: Anatomy, path: str, own: Mapping[str, str], claimed: Mapping[Dimension, set[int]], reasons: Reasons
+    index: ModuleIndex, path: str, own: Mapping[str, str], claimed: Mapping[Dimension, set[int]], reasons: Reasons
 ) -> tuple[str, bool]:
     """Why some of a module's dimensions stay, or nothing; and whether any does not."""
     staying: dict[str, dict[str, None]] = {}  # reason to what stays for it
     touched = False
     for name, tensor in own.items():
-        whole = anatomy.shapes[tensor]
+        whole = index.shapes[tensor]
         touched |= any(claimed.get((tensor, dim)) for dim in range(len(whole)))
-        for dim, role in _roles(anatomy.modules[path], name, whole).items():
+        for dim, role in _roles(index.modules[path], name, whole).items():
             cut = len(claimed.get((tensor, dim), ()))
             known = reasons.get((tensor, dim))
             if cut == whole[dim] or (role == "window" and (cut or not known)):

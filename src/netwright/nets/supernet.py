@@ -12,10 +12,10 @@ from torch import nn
 from ..core.candidate import Candidate, Option
 from ..core.errors import NetError, did_you_mean, format_error
 from ..core.space import Choice, Space
-from .axes import Axis, Setting, Share
+from .axes import Attribute, Axis, RelativeWidth
 from .batch import BatchDims, Given, find_batch_dims
 from .count import Counter, Counts
-from .cut import Anatomy, Cut, Draft, applied
+from .cut import Cut, CutBuilder, ModuleIndex, applied
 from .extract import extract
 from .inputs import Inputs, call, evaluating, fresh
 from .isolation import isolated
@@ -56,7 +56,7 @@ class SuperNet:
         self._reasons: dict[str | Dimension, str] = dict(reasons or {})
         self.axes: tuple[Axis, ...] = tuple(axes)
         self.example_inputs = example_inputs
-        self.anatomy = Anatomy(module)
+        self.index = ModuleIndex(module)
         self._check_axes()
         self.space = Space(self._choices())
         self._active: Candidate | None = None
@@ -95,7 +95,7 @@ class SuperNet:
         self._active = candidate
         try:
             with self._applied:
-                yield self._applied.enter_context(applied(self.anatomy, cut))
+                yield self._applied.enter_context(applied(self.index, cut))
         finally:
             self._active = None
 
@@ -109,13 +109,13 @@ class SuperNet:
         """
         cut = self.cut(candidate)
         if self._active is None:
-            network = extract(self.anatomy, cut)
+            network = extract(self.index, cut)
         elif self._active == candidate:
             self._applied.close()
             try:
-                network = extract(self.anatomy, cut)
+                network = extract(self.index, cut)
             finally:
-                self._applied.enter_context(applied(self.anatomy, cut))
+                self._applied.enter_context(applied(self.index, cut))
         else:
             raise NetError("another candidate is active; leave its 'with net.active(...)' block first")
         network.example_inputs = self.example_inputs
@@ -141,26 +141,26 @@ class SuperNet:
         """The cut for some of the choices; the axes that are not named stay whole."""
         if self._active:
             raise NetError("this super-network is active; leave the 'with net.active(...)' block to make another cut")
-        draft = Draft()
+        builder = CutBuilder()
         for axis in self.axes:
             if axis.name in options:
-                axis.write(self.given(axis, options), draft, self.anatomy)
-        return draft.finish(self.anatomy)
+                axis.write(self.given(axis, options), builder, self.index)
+        return builder.finish(self.index)
 
     def given(self, axis: Axis, options: Mapping[str, Option]) -> Option:
         """What an axis writes for: its own option, in a tuple with those of the axes that it reads, if any.
 
         An axis that is read and not among ``options`` counts as whole.
         """
-        if not axis.reads:
+        if not axis.depends_on:
             return options[axis.name]
-        return (options[axis.name], *(options.get(name, self.space[name].options[-1]) for name in axis.reads))
+        return (options[axis.name], *(options.get(name, self.space[name].options[-1]) for name in axis.depends_on))
 
     @cached_property
     def report(self) -> Report:
         """What is elastic, what is not, and how far it reaches."""
         axes = [*self.axes, *self._left_out]
-        rigid, partly = rigidity(self.anatomy, axes, self._reasons)
+        rigid, partly = rigidity(self.index, axes, self._reasons)
         return Report(
             elastic={axis.name: axis.options for axis in axes if len(axis.options) > 1},
             fixed={axis.name: axis.options[0] for axis in axes if len(axis.options) == 1},
@@ -175,7 +175,7 @@ class SuperNet:
     @cached_property
     def tracer(self) -> Tracer:
         """Traces this network and its sub-networks."""
-        return Tracer(self.anatomy, self.example_inputs)
+        return Tracer(self.index, self.example_inputs)
 
     @cached_property
     def _counter(self) -> Counter:
@@ -188,8 +188,8 @@ class SuperNet:
         names = [axis.name for axis in self.axes]
         taken: dict[tuple[str, str], str] = {}
         for axis in self.axes:
-            for tensor, dim, start, stop in axis.regions(self.anatomy):
-                shape = self.anatomy.shapes.get(tensor)
+            for tensor, dim, start, stop in axis.regions(self.index):
+                shape = self.index.shapes.get(tensor)
                 if shape is None or not 0 <= dim < len(shape) or start < 0 or stop > shape[dim]:
                     raise NetError(f"axis {axis.name!r} cuts {tensor}[{dim}] up to {stop}, but its shape is {shape}")
                 for a, b, other in claimed.get((tensor, dim), []):
@@ -199,26 +199,26 @@ class SuperNet:
                             f"dimension {dim}; merge them into one axis or drop one"
                         )
                 claimed.setdefault((tensor, dim), []).append((start, stop, axis.name))
-            axis.places(self.anatomy)
-            for place in (p for part in axis.parts() if isinstance(part, Setting) for p in part.places_):
+            axis.affected_modules(self.index)
+            for place in (p for part in axis.members() if isinstance(part, Attribute) for p in part.attributes):
                 if place in taken:
                     raise NetError(
                         f"axes {taken[place]!r} and {axis.name!r} contradict one another: both set {'.'.join(place)}; "
                         "merge them into one axis or drop one"
                     )
                 taken[place] = axis.name
-            unknown = [name for name in axis.reads if name not in names]
+            unknown = [name for name in axis.depends_on if name not in names]
             if unknown:
                 raise NetError(
                     f"axis {axis.name!r} reads {unknown[0]!r}, which is not an axis; {did_you_mean(unknown[0], names)}"
                 )
-            if isinstance(axis, Share) and axis.of.options != next(
+            if isinstance(axis, RelativeWidth) and axis.of.options != next(
                 a.options for a in self.axes if a.name == axis.of.name
             ):
                 raise NetError(f"axis {axis.name!r} is a share of another {axis.of.name!r}, with other options")
-            for path in axis.hides():
-                module = self.anatomy.modules[path]
-                twins = [p for p, m in self.anatomy.modules.items() if m is module]
+            for path in axis.skipped_modules():
+                module = self.index.modules[path]
+                twins = [p for p, m in self.index.modules.items() if m is module]
                 if len(twins) > 1:
                     raise NetError(
                         f"axis {axis.name!r} skips {path}, which is one module at {', '.join(twins)}; "
@@ -229,11 +229,11 @@ class SuperNet:
                 skipped[path] = axis.name
 
     def _choices(self) -> list[Choice]:
-        hidden = [(path, axis.name, runs) for axis in self.axes for path, runs in axis.hides().items()]
+        hidden = [(path, axis.name, runs) for axis in self.axes for path, runs in axis.skipped_modules().items()]
         when = {axis.name: self._condition(axis, hidden) for axis in self.axes}
         # A depth axis comes before what lies in its blocks.
         choices: dict[str, Choice] = {}
-        waiting = [*(a for a in self.axes if a.hides()), *(a for a in self.axes if not a.hides())]
+        waiting = [*(a for a in self.axes if a.skipped_modules()), *(a for a in self.axes if not a.skipped_modules())]
         while waiting:
             ready = [a for a in waiting if all(name in choices for clause in when[a.name] or () for name in clause)]
             if not ready:
@@ -250,7 +250,7 @@ class SuperNet:
     ) -> list[dict[str, tuple[Option, ...]]] | None:
         """The axis has a meaning while any of the modules that it changes runs."""
         homes: list[dict[str, tuple[Option, ...]]] = []
-        for place in sorted(axis.places(self.anatomy)):
+        for place in sorted(axis.affected_modules(self.index)):
             around: dict[str, tuple[Option, ...]] = {}
             for path, name, runs in hidden:
                 if name != axis.name and (place == path or place.startswith(path + ".")):
@@ -262,7 +262,7 @@ class SuperNet:
         return homes or None
 
     def _check_runs(self) -> None:
-        without_data = check_tensors(self.anatomy, self.example_inputs)
+        without_data = check_tensors(self.index, self.example_inputs)
         try:
             with isolated(self.module), evaluating(self.module), torch.no_grad():
                 if without_data:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.errors import NetError, format_error
-from .cut import Anatomy, Cut, Gives, applied
-from .dataless import Dataless, without_data
+from .cut import Cut, ModuleIndex, Passthrough, applied
 from .extract import copied, extract
+from .fake_tensors import FakeTensors, without_data
 from .inputs import Inputs, call, each_tensor, fresh, is_dense, shape_of, tensors_in
 from .isolation import State
 from .lengths import Lengths, resized
@@ -83,8 +83,9 @@ class Trace:
         sparse: of the tensors, those that are sparse or nested.
         inputs, outputs: storages of the network's own.
         around: module path to its first tensor argument and result, by position, for modules that ran once.
-        gives: what such a module would give in the place of its results if it gave on its arguments: the first for
-            the first result, and for others the arguments that they are. Modules with other results are not listed.
+        passthrough: what such a module would give in the place of its results if it passed its arguments through: the
+            first for the first result, and for others the arguments that they are. Modules with other results are not
+            listed.
         names: parameter or buffer to the position of its tensor.
     """
 
@@ -100,7 +101,7 @@ class Trace:
     inputs: set[int] = field(default_factory=set)
     outputs: set[int] = field(default_factory=set)
     around: dict[str, tuple[int, int]] = field(default_factory=dict)
-    gives: dict[str, Gives] = field(default_factory=dict)
+    passthrough: dict[str, Passthrough] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
 
     def live(self, beside: bool = False) -> set[int]:
@@ -130,13 +131,13 @@ class Trace:
         return [(op.name, op.module, op.reads, op.writes) for op in self.ops]
 
 
-def check_tensors(anatomy: Anatomy, example_inputs: Inputs) -> bool:
+def check_tensors(index: ModuleIndex, example_inputs: Inputs) -> bool:
     """Whether the network lies on the meta device.
 
     Raises :class:`NetError` for parameters that cannot be cut or trained, and for inputs on another device.
     """
-    for name in anatomy.parameters:
-        tensor = anatomy.tensor(name)
+    for name in index.parameters:
+        tensor = index.tensor(name)
         if tensor.is_inference():
             raise NetError(
                 f"{name} was made in inference mode, so that it can be neither trained nor changed; make the network "
@@ -147,7 +148,7 @@ def check_tensors(anatomy: Anatomy, example_inputs: Inputs) -> bool:
                 f"{name} is a {type(tensor).__name__}, a tensor with operators of its own (quantised, distributed), "
                 "which cannot be cut; give the network as it was before its weights were converted"
             )
-    own = {anatomy.tensor(name).device for name in anatomy.parameters}
+    own = {index.tensor(name).device for name in index.parameters}
     given = {tensor.device for tensor in tensors_in(example_inputs)}
     without_data = own == {torch.device("meta")}  # what is given may then have data
     if len(own) == 1 and given - own and not without_data:
@@ -161,24 +162,24 @@ def check_tensors(anatomy: Anatomy, example_inputs: Inputs) -> bool:
 class Tracer:
     """Traces sub-networks of one network on a copy of it whose weights hold no data.
 
-    Several ways are tried. What depends on the inputs alone is computed (:class:`Dataless`); what is made of numbers
+    Several ways are tried. What depends on the inputs alone is computed (:class:`FakeTensors`); what is made of numbers
     alone; nothing; and, for a network that looks at the values of its activations, all is, with a copy of the weights.
     Raises :class:`NetError` where none works; the last needs weights and inputs with data.
 
     Args:
-        anatomy: of the network.
+        index: of the network.
         example_inputs: which it is called with.
-        supposes: whether, before all is computed, sizes that depend on values are supposed (see :class:`Dataless`):
+        supposes: whether, before all is computed, sizes that depend on values are supposed (see :class:`FakeTensors`):
             what a threshold keeps differs from cut to cut, and says nothing of whether the network takes it.
 
     Attributes:
         whole: the trace of the whole network.
     """
 
-    def __init__(self, anatomy: Anatomy, example_inputs: Inputs, supposes: bool = False) -> None:
-        weights = anatomy.parameters
-        self._originals = _own_tensors(anatomy)
-        check_tensors(anatomy, example_inputs)
+    def __init__(self, index: ModuleIndex, example_inputs: Inputs, supposes: bool = False) -> None:
+        weights = index.parameters
+        self._originals = _own_tensors(index)
+        check_tensors(index, example_inputs)
 
         def empty(_: str, tensor: Tensor) -> Tensor:
             return torch.empty_like(tensor) if tensor.is_meta else without_data(tensor)  # always one of its own
@@ -192,21 +193,21 @@ class Tracer:
 
         own = each_tensor(example_inputs, lambda t: t if t.is_meta else t.cpu())
         bare = each_tensor(example_inputs, lambda t: empty("", t))
-        ways: list[tuple[Callable[[str, Tensor], Tensor], Inputs, Dataless | None]] = [
-            (with_buffers, own, Dataless()),
-            (empty, bare, Dataless(computes=False)),
-            (empty, bare, Dataless(computes=False, makes=False)),
+        ways: list[tuple[Callable[[str, Tensor], Tensor], Inputs, FakeTensors | None]] = [
+            (with_buffers, own, FakeTensors()),
+            (empty, bare, FakeTensors(computes=False)),
+            (empty, bare, FakeTensors(computes=False, makes=False)),
         ]
-        has_data = not any(t.is_meta for t in (*map(anatomy.tensor, anatomy.shapes), *tensors_in(example_inputs)))
+        has_data = not any(t.is_meta for t in (*map(index.tensor, index.shapes), *tensors_in(example_inputs)))
         if supposes:
-            ways += [(with_buffers, own, Dataless(makes=makes, supposes=True)) for makes in (True, False)]
+            ways += [(with_buffers, own, FakeTensors(makes=makes, supposes=True)) for makes in (True, False)]
         if has_data:
             ways.append((whole, own, None))
         failed: list[NetError] = []
         for part, inputs, mode in ways:
             with torch.inference_mode(False):
-                self._twin = extract(anatomy, Cut(), part)
-                self._anatomy, self._inputs, self._mode = Anatomy(self._twin), inputs, mode
+                self._twin = extract(index, Cut(), part)
+                self._index, self._inputs, self._mode = ModuleIndex(self._twin), inputs, mode
                 self._state = State(self._twin)
                 try:
                     self.whole = self.run(Cut())
@@ -237,7 +238,7 @@ class Tracer:
             kept, off = self._state.kept(), torch.inference_mode(False)
             if watcher:
                 watcher.mode = self._mode
-            for context in (kept, torch.no_grad(), off, applied(self._anatomy, cut), watcher or self._mode):
+            for context in (kept, torch.no_grad(), off, applied(self._index, cut), watcher or self._mode):
                 if context is not None:
                     stack.enter_context(context)
             return [shape_of(t) for t in tensors_in(call(self._twin, inputs))]
@@ -247,7 +248,7 @@ class Tracer:
         self._start(training)
         inputs = fresh(self._inputs)
         # See :meth:`form`.
-        with self._state.kept(), torch.no_grad(), torch.inference_mode(False), applied(self._anatomy, cut):
+        with self._state.kept(), torch.no_grad(), torch.inference_mode(False), applied(self._index, cut):
             recorder = _Recorder(self._twin, self._mode)
             with recorder:
                 trace = recorder.record(inputs)
@@ -267,7 +268,7 @@ class Tracer:
 
     def is_stale(self, cut: Cut) -> bool:
         """Whether the sub-network reads tensors that an earlier call has left, which the whole network does not."""
-        kept = self._state.kept_tensors() - {id(self._anatomy.tensor(name)) for name in self._anatomy.shapes}
+        kept = self._state.kept_tensors() - {id(self._index.tensor(name)) for name in self._index.shapes}
         if not kept:
             return False
         self.run(cut)
@@ -276,10 +277,10 @@ class Tracer:
         return not now <= self._read
 
 
-def _own_tensors(anatomy: Anatomy) -> list[tuple[weakref.ref[Tensor], str]]:
+def _own_tensors(index: ModuleIndex) -> list[tuple[weakref.ref[Tensor], str]]:
     """The tensors that no copy of the network may use, and what they are called."""
-    reach = Reach(anatomy.root)
-    named = {id(anatomy.tensor(name)): name for name in anatomy.shapes}
+    reach = Reach(index.root)
+    named = {id(index.tensor(name)): name for name in index.shapes}
     kept = [t for at, t in (reach.own | reach.held).items() if isinstance(t, Tensor) and at not in reach.shared]
     return [(weakref.ref(t), named.get(id(t), "a tensor that it keeps")) for t in kept]
 
@@ -291,7 +292,7 @@ class Watching(TorchDispatchMode):
         mode: what computes the results, if not PyTorch.
     """
 
-    mode: Dataless | None = None
+    mode: FakeTensors | None = None
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The operator's result."""
@@ -299,7 +300,7 @@ class Watching(TorchDispatchMode):
 
 
 class _Recorder(Watching):
-    def __init__(self, network: nn.Module, mode: Dataless | None) -> None:
+    def __init__(self, network: nn.Module, mode: FakeTensors | None) -> None:
         super().__init__()
         self.network, self.mode = network, mode
         self.trace = Trace()
@@ -401,7 +402,7 @@ class _Recorder(Watching):
                 if into is not None and out is not None:
                     self.trace.around[path] = (self._see(into), self._see(out))
                     with contextlib.suppress(_NotGiven):
-                        self.trace.gives[path] = _gives(args, kwargs, output)
+                        self.trace.passthrough[path] = _passthrough(args, kwargs, output)
 
             return hook
 
@@ -415,7 +416,7 @@ class _Recorder(Watching):
                 handle.remove()
         for path in ran_twice:
             del self.trace.around[path]
-            self.trace.gives.pop(path, None)
+            self.trace.passthrough.pop(path, None)
 
 
 def changed_beside(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -437,15 +438,15 @@ class _NotGiven(Exception):
     """A result that is not an argument."""
 
 
-def _gives(args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Gives:
-    """See :attr:`Trace.gives`."""
+def _passthrough(args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Passthrough:
+    """See :attr:`Trace.passthrough`."""
     first = args[0] if args else next(iter(kwargs.values()), None)
     if not isinstance(first, Tensor):
         raise _NotGiven
-    given: dict[int, Gives] = {id(value): name for name, value in kwargs.items()}
+    given: dict[int, Passthrough] = {id(value): name for name, value in kwargs.items()}
     given |= {id(value): at for at, value in enumerate(args)}
 
-    def leaf(value: Any, leads: bool) -> Gives:
+    def leaf(value: Any, leads: bool) -> Passthrough:
         if leads and isinstance(value, Tensor):
             return 0
         if value is None:

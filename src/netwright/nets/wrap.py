@@ -11,16 +11,16 @@ from torch import nn
 from ..core.errors import NetError, did_you_mean
 from .axes import Axis
 from .batch import Given
-from .cut import Anatomy, Cut
-from .find import causes, depths, kernels, widths
+from .cut import Cut, ModuleIndex
+from .dependency_groups import DependencyGroups
+from .discovery import causes, depths, kernels, widths
 from .inputs import Inputs
 from .noise import repeats
-from .proof import Proof
-from .rules import RULES, plain
-from .rules.compute import ELEMENTWISE
+from .propagation import PROPAGATORS, plain
+from .propagation.compute import ELEMENTWISE
 from .supernet import SuperNet
-from .ties import Ties
 from .trace import Trace, Tracer
+from .verification import Verifier
 
 KINDS = ("width", "depth", "kernel")
 
@@ -46,8 +46,8 @@ def wrap(
     stands in ``net.report``, with the reason.
 
     Args:
-        module: the model; shared, not copied, and left as it is. It may lie on the meta device: then ties are proved
-            with noise for weights, block by block.
+        module: the model; shared, not copied, and left as it is. It may lie on the meta device: then widths are
+            verified with noise for weights, block by block.
         example_inputs: what it is called with: a tensor, a tuple of positional or a mapping of keyword tensors.
         axes: kinds of axes to look for: ``width``, ``depth``, ``kernel``.
         only: patterns of module paths (``layer1.*``); an axis is kept if all modules that it changes match one.
@@ -64,41 +64,41 @@ def wrap(
             raise NetError(f"there is no kind of axis {kind!r}; {did_you_mean(kind, KINDS)}")
     if type(round_to) is not int or round_to < 1:
         raise NetError(f"round_to is a whole number from 1, not {round_to!r}")
-    anatomy = Anatomy(module)
+    index = ModuleIndex(module)
     for pattern in (*wanted, *unwanted):
-        if not any(fnmatch(path, pattern) for path in anatomy.modules):
-            raise NetError(f"no module matches {pattern!r}; {did_you_mean(pattern, list(anatomy.modules)[1:])}")
-    tracer = Tracer(anatomy, example_inputs, supposes=True)
+        if not any(fnmatch(path, pattern) for path in index.modules):
+            raise NetError(f"no module matches {pattern!r}; {did_you_mean(pattern, list(index.modules)[1:])}")
+    tracer = Tracer(index, example_inputs, supposes=True)
     trace = tracer.whole
-    learning = _learning(tracer, trace, anatomy)
+    learning = _learning(tracer, trace, index)
     # In a mode that draws its own numbers nothing could be proved.
-    if learning and not repeats(anatomy, example_inputs):
+    if learning and not repeats(index, example_inputs):
         learning = None
-    ties = Ties(learning or trace)
-    proof = Proof(anatomy, tracer, example_inputs, wanted, unwanted, ties, learning is not None)
+    deps = DependencyGroups(learning or trace)
+    verifier = Verifier(index, tracer, example_inputs, wanted, unwanted, deps, learning is not None)
     extra = tuple(extra)
     for axis in extra:
-        proof.keep(axis)
+        verifier.keep(axis)
     if "depth" in kinds:
-        proof.take(depths(anatomy, trace))
+        verifier.take(depths(index, trace))
     if "width" in kinds:
-        proof.take_widths(widths(anatomy, ties, round_to, proof.reasons))
+        verifier.take_widths(widths(index, deps, round_to, verifier.reasons))
     else:
-        proof.reasons.update((path, "widths were not asked for: see axes=") for path in anatomy.modules)
+        verifier.reasons.update((path, "widths were not asked for: see axes=") for path in index.modules)
     if "kernel" in kinds:
-        proof.take(kernels(anatomy, ties.trace, proof.reasons))
-    for dimension, reason in causes(anatomy, ties):
-        proof.reasons.setdefault(dimension, reason)
+        verifier.take(kernels(index, deps.trace, verifier.reasons))
+    for dimension, reason in causes(index, deps):
+        verifier.reasons.setdefault(dimension, reason)
     try:
-        return SuperNet(module, proof.kept, example_inputs, proof.reasons, batch_dims=batch_dims)
+        return SuperNet(module, verifier.kept, example_inputs, verifier.reasons, batch_dims=batch_dims)
     except NetError:  # what the proofs cannot see: values that the module keeps from one call to the next
         mine = {axis.name for axis in extra}
-        for axis in [axis for axis in proof.kept if axis.name not in mine]:
+        for axis in [axis for axis in verifier.kept if axis.name not in mine]:
             try:
                 SuperNet(module, [axis], example_inputs)
             except NetError as error:
-                proof.take_back(axis, str(error))
-        return SuperNet(module, proof.kept, example_inputs, proof.reasons, batch_dims=batch_dims)
+                verifier.take_back(axis, str(error))
+        return SuperNet(module, verifier.kept, example_inputs, verifier.reasons, batch_dims=batch_dims)
 
 
 def _several(argument: str, given: Iterable[str]) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def _several(argument: str, given: Iterable[str]) -> tuple[str, ...]:
     return tuple(given)
 
 
-def _learning(tracer: Tracer, trace: Trace, anatomy: Anatomy) -> Trace | None:
+def _learning(tracer: Tracer, trace: Trace, index: ModuleIndex) -> Trace | None:
     """The trace in training mode, where the network then does something else: other operators, or with other tensors.
 
     What works index by index (dropout) and counts of batches do not matter.
@@ -117,7 +117,7 @@ def _learning(tracer: Tracer, trace: Trace, anatomy: Anatomy) -> Trace | None:
         learning = tracer.run(Cut(), training=True)
     except NetError:  # a network need not run in training mode on one example
         return None
-    new = {name for name in trace.idle() - learning.idle() if anatomy.shapes[name]}
+    new = {name for name in trace.idle() - learning.idle() if index.shapes[name]}
     return learning if new or _doings(learning) != _doings(trace) else None
 
 
@@ -126,5 +126,5 @@ def _doings(trace: Trace) -> list[tuple[Any, list[tuple[int, ...]]]]:
     found = []
     for op in (trace.ops[at] for at in sorted(trace.live())):
         if plain(op) not in ELEMENTWISE:
-            found.append((RULES.get(plain(op), op.name), [trace.shapes[position] for position in op.writes[:1]]))
+            found.append((PROPAGATORS.get(plain(op), op.name), [trace.shapes[position] for position in op.writes[:1]]))
     return found

@@ -19,7 +19,7 @@ from ..core.candidate import Candidate
 from ..core.errors import NetError, format_error
 from ..formats.bundle import export, load
 from ..nets.axes import Axis, Width
-from ..nets.cut import Cut, Draft
+from ..nets.cut import Cut, CutBuilder
 from ..nets.inputs import Inputs, call, each_tensor, evaluating, fresh, shape_of, tensors_in
 from ..nets.isolation import isolated, outputs_of
 from ..nets.layers import attributes
@@ -81,8 +81,8 @@ def _check(
             what = "the largest sub-network"
             _same(_run(module, each, what), wanted, tolerance, f"{what}, active, and the network itself")
             _same(_run(twin, each, what), wanted, tolerance, f"{what}, extracted, and the network itself")
-    tracer = Tracer(net.anatomy, net.example_inputs, supposes=True)
-    for name, change in untied(net.anatomy, _inner_widths(net, tracer), net.example_inputs, tracer.supposes).items():
+    tracer = Tracer(net.index, net.example_inputs, supposes=True)
+    for name, change in untied(net.index, _inner_widths(net, tracer), net.example_inputs, tracer.supposes).items():
         raise AssertionError(
             f"the tie of {name} is wrong or incomplete: permuting its channels changes the output by {change:.1g} "
             "of its size"
@@ -122,7 +122,7 @@ def check_axis(module: nn.Module, axis: Axis, example_inputs: Inputs, *, toleran
     """
     net = SuperNet(module, [axis], example_inputs)
     assert axis.options, f"{axis.name} has no options"
-    assert net.anatomy.modules.keys() >= axis.places(net.anatomy), f"{axis.name} names modules that do not exist"
+    assert net.index.modules.keys() >= axis.affected_modules(net.index), f"{axis.name} names modules that do not exist"
     every = [net.space.candidate({axis.name: option}) for option in axis.options]
     check_supernet(net, candidates=every, tolerance=tolerance)
     for i, j in combinations(range(len(every)), 2):
@@ -173,7 +173,7 @@ def _inner_widths(net: SuperNet, tracer: Tracer) -> list[Width]:
     found: list[Width] = []
     whole = tracer.form(Cut())
     for axis in net.axes:
-        widths = [part for part in axis.parts() if isinstance(part, Width)]
+        widths = [part for part in axis.members() if isinstance(part, Width)]
         try:
             if widths and tracer.form(net.cut_of({axis.name: axis.options[0]})) == whole:
                 found += widths
@@ -185,10 +185,10 @@ def _inner_widths(net: SuperNet, tracer: Tracer) -> list[Width]:
 def _check_drops(net: SuperNet, candidate: Candidate) -> None:
     """An axis drops no more than its regions, by which contradictions between axes are found."""
     for axis in (a for a in net.axes if a.name in candidate):
-        draft = Draft()
-        axis.write(net.given(axis, candidate), draft, net.anatomy)
-        regions = list(axis.regions(net.anatomy))
-        for tensor, dim, start, stop in draft.dropped():
+        builder = CutBuilder()
+        axis.write(net.given(axis, candidate), builder, net.index)
+        regions = list(axis.regions(net.index))
+        for tensor, dim, start, stop in builder.dropped():
             assert any((tensor, dim) == (t, d) and a <= start and stop <= b for t, d, a, b in regions), (
                 f"{axis.name} drops {start} to {stop} of {tensor}, dimension {dim}, which its regions() do not hold"
             )
@@ -197,7 +197,7 @@ def _check_drops(net: SuperNet, candidate: Candidate) -> None:
 def _check_attributes(net: SuperNet, candidate: Candidate, network: nn.Module) -> None:
     """What a layer says of itself follows from its tensors, where it did in the whole network."""
     for path, layer in network.named_modules():
-        whole = net.anatomy.modules.get(path)
+        whole = net.index.modules.get(path)
         if whole is not None and type(layer) is type(whole) and not _unlike(whole):
             for name, value in _unlike(layer).items():
                 raise AssertionError(
@@ -251,7 +251,7 @@ _FORMULAS = {
 
 def _check_trains(net: SuperNet, candidate: Candidate, inputs: Inputs) -> None:
     """Gradients of the active sub-network are those of the extracted one, and lie in the shared weights."""
-    wholes = [net.anatomy.tensor(name) for name in net.anatomy.parameters]
+    wholes = [net.index.tensor(name) for name in net.index.parameters]
     before = [w.grad for w in wholes]
     network = net.extract(candidate)
     norms = []
@@ -268,7 +268,7 @@ def _check_trains(net: SuperNet, candidate: Candidate, inputs: Inputs) -> None:
     norms.append(
         math.sqrt(sum(float(p.grad.double().square().sum()) for p in network.parameters() if p.grad is not None))
     )
-    made = net.cut(candidate).make  # what is made of several tensors has other gradients than its ingredients
+    made = net.cut(candidate).transforms  # what is made of several tensors has other gradients than its ingredients
     if not made:
         apart = abs(norms[0] - norms[1])
         assert apart <= 1e-3 * max(norms[1], 1e-12), f"{candidate}: gradients of size {norms[0]} and {norms[1]}"

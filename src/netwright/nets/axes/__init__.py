@@ -1,30 +1,30 @@
 """Axes: one way of cutting per file."""
 
+from .attribute import Attribute
 from .base import Axis, fractions
 from .depth import Depth
 from .experts import Experts
 from .heads import Heads
-from .joint import Joint
 from .kernel import Kernel, add_transforms
 from .rank import Rank, factorise
+from .relative_width import RelativeWidth
 from .resolution import Resize, Resolution
-from .setting import Setting
-from .share import Share
-from .width import Slot, Width
+from .tied_axes import TiedAxes
+from .width import ChannelSlice, Width
 
 __all__ = [
+    "Attribute",
     "Axis",
+    "ChannelSlice",
     "Depth",
     "Experts",
     "Heads",
-    "Joint",
     "Kernel",
     "Rank",
+    "RelativeWidth",
     "Resize",
     "Resolution",
-    "Setting",
-    "Share",
-    "Slot",
+    "TiedAxes",
     "Width",
     "add_transforms",
     "factorise",

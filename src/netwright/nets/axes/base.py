@@ -8,7 +8,7 @@ from typing import SupportsIndex
 
 from ...core.candidate import Option
 from ...core.errors import NetError
-from ..cut import Anatomy, Draft
+from ..cut import CutBuilder, ModuleIndex
 
 Region = tuple[str, int, int, int]
 """Tensor name, dimension, first index, end index."""
@@ -26,27 +26,27 @@ class Axis(ABC):
     options: tuple[Option, ...]
 
     @property
-    def reads(self) -> tuple[str, ...]:
+    def depends_on(self) -> tuple[str, ...]:
         """Names of other axes that decide with this one: :meth:`write` gets a tuple of its own option and theirs."""
         return ()
 
     @abstractmethod
-    def regions(self, anatomy: Anatomy) -> Iterable[Region]:
+    def regions(self, index: ModuleIndex) -> Iterable[Region]:
         """What the axis may ever drop. Two axes whose regions overlap contradict one another."""
 
     @abstractmethod
-    def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
+    def write(self, option: Option, builder: CutBuilder, index: ModuleIndex) -> None:
         """Write the axis's part of the cut for one option."""
 
-    def places(self, anatomy: Anatomy) -> set[str]:
+    def affected_modules(self, index: ModuleIndex) -> set[str]:
         """Paths of the modules that the axis changes: where all of them are skipped, it has no meaning."""
-        return {owner for tensor, *_ in self.regions(anatomy) for owner in anatomy.owners[tensor]}
+        return {owner for tensor, *_ in self.regions(index) for owner in index.owners[tensor]}
 
-    def parts(self) -> Iterable[Axis]:
+    def members(self) -> Iterable[Axis]:
         """The axes that this one is made of; itself, where it is one alone."""
         return (self,)
 
-    def hides(self) -> Mapping[str, tuple[Option, ...]]:
+    def skipped_modules(self) -> Mapping[str, tuple[Option, ...]]:
         """For an axis that skips modules: module path to the options with which that module runs."""
         return {}
 

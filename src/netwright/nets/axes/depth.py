@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...core.candidate import Option
 from ...core.errors import NetError
-from ..cut import Anatomy, Draft, Gives
+from ..cut import CutBuilder, ModuleIndex, Passthrough
 from .base import Axis, Region, check_options
 
 
@@ -20,34 +20,36 @@ class Depth(Axis):
         blocks: module paths, in the order in which they run. Those that may be skipped must give what they take
             (residual blocks).
         options: numbers of blocks; the last is the whole.
-        gives: what each block gives when it is skipped, for blocks that give more than their first argument; see
-            :data:`netwright.nets.cut.Gives`.
+        passthrough: what each block gives when it is skipped, for blocks that give more than their first argument; see
+            :data:`netwright.nets.cut.Passthrough`.
     """
 
     name: str
     blocks: tuple[str, ...]
     options: tuple[int, ...]
-    gives: tuple[Gives, ...] = ()
+    passthrough: tuple[Passthrough, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(self.blocks))
         object.__setattr__(self, "options", check_options(self.name, self.options, len(self.blocks), least=0))
-        if self.gives and len(self.gives) != len(self.blocks):
-            raise NetError(f"axis {self.name!r}: gives= has {len(self.gives)} entries for {len(self.blocks)} blocks")
+        if self.passthrough and len(self.passthrough) != len(self.blocks):
+            raise NetError(
+                f"axis {self.name!r}: passthrough= has {len(self.passthrough)} entries for {len(self.blocks)} blocks"
+            )
 
-    def regions(self, anatomy: Anatomy) -> Iterable[Region]:
+    def regions(self, index: ModuleIndex) -> Iterable[Region]:
         return []
 
-    def places(self, anatomy: Anatomy) -> set[str]:
+    def affected_modules(self, index: ModuleIndex) -> set[str]:
         for path in self.blocks:
-            anatomy.module(path)
-        return set(self.hides())
+            index.module(path)
+        return set(self.skipped_modules())
 
-    def hides(self) -> Mapping[str, tuple[Option, ...]]:
+    def skipped_modules(self) -> Mapping[str, tuple[Option, ...]]:
         return {
             path: tuple(o for o in self.options if o > i) for i, path in enumerate(self.blocks) if i >= self.options[0]
         }
 
-    def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
+    def write(self, option: Option, builder: CutBuilder, index: ModuleIndex) -> None:
         for i in range(int(option), len(self.blocks)):  # type: ignore[arg-type]
-            draft.skip(self.blocks[i], self.gives[i] if self.gives else 0)
+            builder.skip(self.blocks[i], self.passthrough[i] if self.passthrough else 0)

@@ -9,9 +9,9 @@ from torch import nn
 
 from ...core.candidate import Option
 from ...core.errors import NetError
-from ..cut import Anatomy, Draft
+from ..cut import CutBuilder, ModuleIndex
 from .base import check_options
-from .width import Slot, Width
+from .width import ChannelSlice, Width
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Experts(Width):
 
     Args:
         modules: the experts, where each is a module of its own; they go with their tensors. Experts that lie side by
-            side in the same tensors are slots.
+            side in the same tensors are slices.
     """
 
     modules: tuple[str, ...] = ()
@@ -36,44 +36,44 @@ class Experts(Width):
             router: the module whose weight has a row for each expert.
             experts: an ``nn.ModuleList`` of experts, or a module whose tensors' first dimension is the expert.
         """
-        anatomy = Anatomy(net)
-        held = anatomy.module(experts)
-        anatomy.module(router)
-        scores = anatomy.tensors_of.get(router, {})
+        index = ModuleIndex(net)
+        held = index.module(experts)
+        index.module(router)
+        scores = index.tensors_of.get(router, {})
         if "weight" not in scores:
             raise NetError(f"experts {name!r}: the router {router} has no weight with a row for each expert")
-        whole = anatomy.shapes[scores["weight"]][0]
-        slots = [Slot(t, 0) for t in scores.values() if anatomy.shapes[t][:1] == (whole,)]
+        whole = index.shapes[scores["weight"]][0]
+        slices = [ChannelSlice(t, 0) for t in scores.values() if index.shapes[t][:1] == (whole,)]
         modules: tuple[str, ...] = ()
         if isinstance(held, nn.ModuleList):
             modules = tuple(f"{experts}.{own}" for own in held._modules)
             sizes = {len(modules)}
         else:
-            own = anatomy.tensors_of.get(experts, {}).values()
-            slots += [Slot(t, 0) for t in own]
-            sizes = {(*anatomy.shapes[t], 1)[0] for t in own}
+            own = index.tensors_of.get(experts, {}).values()
+            slices += [ChannelSlice(t, 0) for t in own]
+            sizes = {(*index.shapes[t], 1)[0] for t in own}
             if not own:
                 raise NetError(f"experts {name!r}: {experts} is neither an nn.ModuleList nor has it tensors of its own")
         if sizes != {whole}:
             raise NetError(f"experts {name!r}: {router} scores {whole} experts, {experts} holds {sorted(sizes)}")
-        around = [p for p in {router, experts, experts.rpartition(".")[0]} if p in anatomy.modules]
-        counts = tuple(
+        around = [p for p in {router, experts, experts.rpartition(".")[0]} if p in index.modules]
+        size_attributes = tuple(
             (path, attribute)
             for path in sorted(around)
-            for attribute, value in vars(anatomy.modules[path]).items()
+            for attribute, value in vars(index.modules[path]).items()
             if isinstance(value, int) and value == whole and "expert" in attribute
         )
-        return cls(name, tuple(slots), check_options(name, options, whole), counts, modules)
+        return cls(name, tuple(slices), check_options(name, options, whole), size_attributes, modules)
 
-    def hides(self) -> Mapping[str, tuple[Option, ...]]:
+    def skipped_modules(self) -> Mapping[str, tuple[Option, ...]]:
         return {
             path: tuple(o for o in self.options if o > i) for i, path in enumerate(self.modules) if i >= self.options[0]
         }
 
-    def places(self, anatomy: Anatomy) -> set[str]:
-        return super().places(anatomy) - set(self.modules)
+    def affected_modules(self, index: ModuleIndex) -> set[str]:
+        return super().affected_modules(index) - set(self.modules)
 
-    def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
-        super().write(option, draft, anatomy)
+    def write(self, option: Option, builder: CutBuilder, index: ModuleIndex) -> None:
+        super().write(option, builder, index)
         for path in self.modules[int(option) :]:  # type: ignore[arg-type]
-            draft.skip(path)
+            builder.skip(path)

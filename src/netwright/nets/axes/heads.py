@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from torch import nn
 
 from ...core.errors import NetError
-from ..cut import Anatomy
-from .width import Count, Slot, Width
+from ..cut import ModuleIndex
+from .width import ChannelSlice, SizeAttribute, Width
 
 
 class Heads(Width):
@@ -30,7 +30,7 @@ class Heads(Width):
         key: str,
         value: str,
         out: str,
-        counts: Iterable[Count] = (),
+        size_attributes: Iterable[SizeAttribute] = (),
     ) -> Heads:
         """The heads of one attention block with a linear layer each for queries, keys, values and output.
 
@@ -40,29 +40,29 @@ class Heads(Width):
             options: numbers of heads of keys and values; the last is the whole.
             size: channels of a head.
             query, key, value, out: the linear layers.
-            counts: (module, attribute) pairs that hold the number of heads of keys and values.
+            size_attributes: (module, attribute) pairs that hold the number of heads of keys and values.
         """
-        anatomy = Anatomy(net)
+        index = ModuleIndex(net)
         if size < 1:
             raise NetError(f"heads {name!r}: a head has one channel or more, not {size}")
-        slots: list[Slot] = []
+        slices: list[ChannelSlice] = []
         groups = 0
         for path, makes in ((key, True), (value, True), (query, True), (out, False)):
-            layer = anatomy.module(path)
+            layer = index.module(path)
             if not isinstance(layer, nn.Linear):
                 raise NetError(f"heads {name!r}: {path} is a {type(layer).__name__}, not a linear layer")
             channels = layer.out_features if makes else layer.in_features
             groups = groups or channels // size
             if not groups or channels % (groups * size):
                 raise NetError(f"heads {name!r}: {path} has {channels} channels, not {groups} groups of {size} each")
-            own = anatomy.tensors_of.get(path, {})
+            own = index.tensors_of.get(path, {})
             if "weight" not in own:
                 raise NetError(f"heads {name!r}: {path} makes its weight of other tensors; remove the parametrization")
             block = channels // groups
-            slots.append(Slot(own["weight"], 0 if makes else 1, 0, block))
+            slices.append(ChannelSlice(own["weight"], 0 if makes else 1, 0, block))
             if makes and "bias" in own:
-                slots.append(Slot(own["bias"], 0, 0, block))
-        made = cls(name, tuple(slots), tuple(options), tuple(counts))
+                slices.append(ChannelSlice(own["bias"], 0, 0, block))
+        made = cls(name, tuple(slices), tuple(options), tuple(size_attributes))
         if made.channels != groups:
             raise NetError(f"heads {name!r}: options must hold {groups}, the whole; got {list(made.options)}")
         return made

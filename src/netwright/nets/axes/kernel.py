@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ...core.candidate import Option
 from ...core.errors import NetError
-from ..cut import Anatomy, Draft
+from ..cut import CutBuilder, ModuleIndex
 from ..layers import CONVOLUTIONS, Shape
 from .base import Axis, Region
 
@@ -44,13 +44,13 @@ class Kernel(Axis):
             raise NetError(f"axis {self.name!r}: kernel sizes must be odd and positive, got {list(self.options)}")
         object.__setattr__(self, "options", options)
 
-    def _layer(self, anatomy: Anatomy) -> Any:
-        layer: Any = anatomy.module(self.layer)
+    def _layer(self, index: ModuleIndex) -> Any:
+        layer: Any = index.module(self.layer)
         if not isinstance(layer, CONVOLUTIONS) or set(layer.kernel_size) != {self.options[-1]}:
             raise NetError(
                 f"axis {self.name!r}: {self.layer} must be a convolution with a square window of {self.options[-1]}"
             )
-        if "weight" not in anatomy.tensors_of.get(self.layer, {}):
+        if "weight" not in index.tensors_of.get(self.layer, {}):
             raise NetError(
                 f"axis {self.name!r}: {self.layer} makes its weight of other tensors (weight_norm does); "
                 "remove the parametrization, which leaves the weight"
@@ -74,36 +74,36 @@ class Kernel(Axis):
         """The layer's own names of its matrices, from the largest window down."""
         return [matrix(a, b) for a, b in pairwise(reversed(self.options))] if self.transformed else []
 
-    def regions(self, anatomy: Anatomy) -> Iterable[Region]:
-        self._layer(anatomy)
-        tensor = anatomy.tensors_of[self.layer]["weight"]
-        return [(tensor, d, 0, n) for d, n in enumerate(anatomy.shapes[tensor]) if d >= 2]
+    def regions(self, index: ModuleIndex) -> Iterable[Region]:
+        self._layer(index)
+        tensor = index.tensors_of[self.layer]["weight"]
+        return [(tensor, d, 0, n) for d, n in enumerate(index.shapes[tensor]) if d >= 2]
 
-    def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
-        layer: Any = anatomy.modules[self.layer]
-        own = anatomy.tensors_of[self.layer]
+    def write(self, option: Option, builder: CutBuilder, index: ModuleIndex) -> None:
+        layer: Any = index.modules[self.layer]
+        own = index.tensors_of[self.layer]
         for name in self._matrices():
-            draft.absent(own[name])
+            builder.auxiliary(own[name])
         ring = (self.options[-1] - int(option)) // 2  # type: ignore[arg-type]
         if ring == 0:
             return
         if self.transformed:
             sizes = tuple(o for o in reversed(self.options) if o >= option)  # type: ignore[operator]
             reads = tuple(own[matrix(a, b)] for a, b in pairwise(sizes))
-            draft.make(own["weight"], Transformed(sizes, reads))
+            builder.transform(own["weight"], Transformed(sizes, reads))
         else:
-            for tensor, dim, _, size in self.regions(anatomy):
-                draft.drop(tensor, dim, 0, ring)
-                draft.drop(tensor, dim, size - ring, size)
+            for tensor, dim, _, size in self.regions(index):
+                builder.drop(tensor, dim, 0, ring)
+                builder.drop(tensor, dim, size - ring, size)
         if isinstance(layer.padding, str):
             total = [d * (int(option) - 1) for d in layer.dilation]  # type: ignore[arg-type]
             sides = [side for t in reversed(total) for side in (t // 2, t - t // 2)]
-            draft.set(self.layer, "_reversed_padding_repeated_twice", sides)
+            builder.set(self.layer, "_reversed_padding_repeated_twice", sides)
             return
         padding = tuple(p - ring * d for p, d in zip(layer.padding, layer.dilation, strict=True))
-        draft.set(self.layer, "padding", padding)
+        builder.set(self.layer, "padding", padding)
         # What torch derives from the padding when the layer is made, for padding modes other than zeros.
-        draft.set(self.layer, "_reversed_padding_repeated_twice", [p for p in reversed(padding) for _ in range(2)])
+        builder.set(self.layer, "_reversed_padding_repeated_twice", [p for p in reversed(padding) for _ in range(2)])
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ...core.errors import NetError
-from ..cut import Anatomy
+from ..cut import ModuleIndex
 from .base import check_options
-from .width import Slot, Width
+from .width import ChannelSlice, Width
 
 
 class Rank(Width):
@@ -31,12 +31,12 @@ class Rank(Width):
             layer: path of the factorised layer.
             options: ranks; the last is the whole. A rank pays where it is below ``in * out / (in + out)``.
         """
-        pair = Anatomy(net).module(layer)
+        pair = ModuleIndex(net).module(layer)
         if not isinstance(pair, Factorised):
             raise NetError(f"rank {name!r}: {layer} is a {type(pair).__name__}; factorise(net, {layer!r}) first")
         first: Any = pair[0]
-        slots = (Slot(f"{layer}.0.weight", 0), Slot(f"{layer}.1.weight", 1))
-        return cls(name, slots, check_options(name, options, first.weight.shape[0]))
+        slices = (ChannelSlice(f"{layer}.0.weight", 0), ChannelSlice(f"{layer}.1.weight", 1))
+        return cls(name, slices, check_options(name, options, first.weight.shape[0]))
 
 
 class Factorised(nn.Sequential):
@@ -52,15 +52,15 @@ def factorise(net: nn.Module, layer: str) -> None:
         layer: the layer's path. ``W = U S V`` becomes ``V`` times the root of ``S``, then ``U`` times the root of
             ``S``; a convolution's window goes to the first, which has stride and padding, the second is 1x1.
     """
-    anatomy = Anatomy(net)
-    whole = anatomy.module(layer)
+    index = ModuleIndex(net)
+    whole = index.module(layer)
     if (isinstance(whole, nn.Conv2d) and whole.groups > 1) or not isinstance(whole, nn.Linear | nn.Conv2d):
         raise NetError(f"{layer} is a {type(whole).__name__}; a linear layer or an ungrouped Conv2d can be factorised")
     if whole is net:
         raise NetError("the network is one layer, which nothing holds; put it into an nn.Sequential")
-    if "weight" not in anatomy.tensors_of.get(layer, {}):
+    if "weight" not in index.tensors_of.get(layer, {}):
         raise NetError(f"{layer} makes its weight of other tensors (weight_norm does); remove the parametrization")
-    if len(anatomy.owners[anatomy.tensors_of[layer]["weight"]]) > 1:
+    if len(index.owners[index.tensors_of[layer]["weight"]]) > 1:
         raise NetError(f"{layer} shares its weight with another place; factorise layers that stand alone")
     weight, bias = whole.weight.detach(), whole.bias is not None
     u, s, v = torch.linalg.svd(weight.double().flatten(1), full_matrices=False)
@@ -90,5 +90,5 @@ def factorise(net: nn.Module, layer: str) -> None:
         second.bias.requires_grad_(whole.bias.requires_grad)
     for half in (first, second):
         half.weight.requires_grad_(whole.weight.requires_grad)
-    parent, own = anatomy.parent(layer)
+    parent, own = index.parent(layer)
     parent._modules[own] = pair

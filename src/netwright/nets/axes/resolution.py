@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .setting import Setting
+from .attribute import Attribute
 
 
 class Resize(nn.Module):
@@ -26,7 +26,7 @@ class Resize(nn.Module):
         return F.interpolate(images, size=(self.size, self.size), mode="bilinear", align_corners=False)
 
 
-class Resolution(Setting):
+class Resolution(Attribute):
     """The size of a :class:`Resize` module.
 
     It is a part of the network, and of the exported file, so that every candidate takes the same images and its

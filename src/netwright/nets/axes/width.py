@@ -9,14 +9,14 @@ from torch import nn
 
 from ...core.candidate import Option
 from ...core.errors import NetError
-from ..cut import Anatomy, Draft
+from ..cut import CutBuilder, ModuleIndex
 from ..layers import BATCH_NORMS, CONVOLUTIONS
 from ..places import is_number
 from .base import Axis, Region, check_options
 
 
 @dataclass(frozen=True)
-class Slot:
+class ChannelSlice:
     """Where a width's channels lie in one dimension of one tensor.
 
     Channel ``i`` is at the indices ``offset + i * block`` to ``offset + (i + 1) * block``: ``offset`` is not 0
@@ -29,7 +29,7 @@ class Slot:
     block: int = 1
 
 
-Count = tuple[str, str] | tuple[str, str, int]
+SizeAttribute = tuple[str, str] | tuple[str, str, int]
 """A module and an attribute that counts channels; see :class:`Width`."""
 
 
@@ -39,21 +39,21 @@ class Width(Axis):
 
     Args:
         name: of the choice.
-        slots: every place where the group's channels lie.
+        slices: every place where the group's channels lie.
         options: numbers of channels; the last is the whole.
-        counts: (module, attribute) pairs that hold the number of channels, such as a number of heads, or a number in
-            proportion to it, such as the channels of all heads; in a tuple, the numbers that are either. What a config
-            or a dict in an attribute holds is named with dots: ``config.n_head``. A third entry says by how much the
-            number falls with each channel, for numbers that are a total of several widths.
+        size_attributes: (module, attribute) pairs that hold the number of channels, such as a number of heads, or a
+            number in proportion to it, such as the channels of all heads; in a tuple, the numbers that are either.
+            What a config or a dict in an attribute holds is named with dots: ``config.n_head``. A third entry says by
+            how much the number falls with each channel, for numbers that are a total of several widths.
     """
 
     name: str
-    slots: tuple[Slot, ...]
+    slices: tuple[ChannelSlice, ...]
     options: tuple[int, ...]
-    counts: tuple[Count, ...] = ()
+    size_attributes: tuple[SizeAttribute, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "slots", tuple(self.slots))
+        object.__setattr__(self, "slices", tuple(self.slices))
         options = tuple(self.options)
         object.__setattr__(self, "options", check_options(self.name, options, max(options, default=0)))
 
@@ -77,18 +77,18 @@ class Width(Axis):
             into: layers that read the channels (convolution, linear). A linear layer behind a flatten of ``p``
                 positions reads ``p`` inputs per channel; this is found from its size.
         """
-        anatomy = Anatomy(net)
-        slots: list[Slot] = []
+        index = ModuleIndex(net)
+        slices: list[ChannelSlice] = []
         sizes: dict[str, int] = {}
 
         def add(path: str, own: str, dim: int, block: int = 1) -> None:
-            tensor = anatomy.tensors_of.get(path, {}).get(own)
+            tensor = index.tensors_of.get(path, {}).get(own)
             if tensor is not None:
-                slots.append(Slot(tensor, dim, 0, block))
-                sizes[f"{tensor} (dimension {dim})"] = anatomy.shapes[tensor][dim] // block
+                slices.append(ChannelSlice(tensor, dim, 0, block))
+                sizes[f"{tensor} (dimension {dim})"] = index.shapes[tensor][dim] // block
 
         for path in out_of:
-            layer = anatomy.module(path)
+            layer = index.module(path)
             if isinstance(layer, nn.Embedding):
                 add(path, "weight", 1)
             elif isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
@@ -97,7 +97,7 @@ class Width(Axis):
             else:
                 raise NetError(f"width {name!r}: {path} is a {type(layer).__name__}; out_of= takes layers with weights")
         for path in through:
-            layer = anatomy.module(path)
+            layer = index.module(path)
             if isinstance(layer, CONVOLUTIONS) and not layer.groups == layer.in_channels == layer.out_channels:
                 raise NetError(f"width {name!r}: {path} mixes channels; list it in out_of= and into=")
             if not isinstance(layer, (*CONVOLUTIONS, *BATCH_NORMS, nn.LayerNorm, nn.RMSNorm, nn.PReLU)):
@@ -108,7 +108,7 @@ class Width(Axis):
                 add(path, own, 0)
         channels = min(sizes.values(), default=0)
         for path in into:
-            layer = anatomy.module(path)
+            layer = index.module(path)
             if isinstance(layer, nn.Linear) and channels and layer.in_features % channels == 0:
                 add(path, "weight", 1, layer.in_features // channels)
             elif isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
@@ -119,34 +119,34 @@ class Width(Axis):
             told = ", ".join(f"{k} has {v}" for k, v in sizes.items())
             raise NetError(f"width {name!r}: tied tensors must have the same number of channels, but {told}")
         # tied tensors are named once, however many layers hold them
-        return cls(name, tuple(dict.fromkeys(slots)), check_options(name, options, channels))
+        return cls(name, tuple(dict.fromkeys(slices)), check_options(name, options, channels))
 
     @property
     def channels(self) -> int:
         """The whole width."""
         return self.options[-1]
 
-    def regions(self, anatomy: Anatomy) -> Iterable[Region]:
-        return [(s.tensor, s.dim, s.offset, s.offset + self.channels * s.block) for s in self.slots]
+    def regions(self, index: ModuleIndex) -> Iterable[Region]:
+        return [(s.tensor, s.dim, s.offset, s.offset + self.channels * s.block) for s in self.slices]
 
-    def places(self, anatomy: Anatomy) -> set[str]:
-        self._counted(anatomy)
-        return super().places(anatomy)
+    def affected_modules(self, index: ModuleIndex) -> set[str]:
+        self._counted(index)
+        return super().affected_modules(index)
 
-    def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
+    def write(self, option: Option, builder: CutBuilder, index: ModuleIndex) -> None:
         gone = self.channels - int(option)  # type: ignore[arg-type]
         if gone:
-            for path, place, times in self._counted(anatomy):
-                draft.less(path, place, gone * times)
-        for s in self.slots:
-            draft.drop(s.tensor, s.dim, s.offset + int(option) * s.block, s.offset + self.channels * s.block)  # type: ignore[arg-type]
+            for path, place, times in self._counted(index):
+                builder.less(path, place, gone * times)
+        for s in self.slices:
+            builder.drop(s.tensor, s.dim, s.offset + int(option) * s.block, s.offset + self.channels * s.block)  # type: ignore[arg-type]
 
-    def _counted(self, anatomy: Anatomy) -> list[tuple[str, str, int]]:
+    def _counted(self, index: ModuleIndex) -> list[tuple[str, str, int]]:
         """Module, place of a number, and by how much it falls with each channel."""
-        sizes = {self.channels * block for block in (1, *(s.block for s in self.slots))}
+        sizes = {self.channels * block for block in (1, *(s.block for s in self.slices))}
         found: list[tuple[str, str, int]] = []
-        for path, place, *times in self.counts:
-            now = anatomy.number(path, place)
+        for path, place, *times in self.size_attributes:
+            now = index.number(path, place)
             several = isinstance(now, tuple | list)
             own = [
                 (path, f"{place}.{at}" if several else place, times[0] if times else value // self.channels)
@@ -155,8 +155,8 @@ class Width(Axis):
             ]
             if not own:
                 raise NetError(
-                    f"axis {self.name!r}: {path}.{place} is {now!r}; what counts= names must hold the number of "
-                    f"channels, {self.channels}, or of all their indices"
+                    f"axis {self.name!r}: {path}.{place} is {now!r}; what size_attributes= names must hold the "
+                    f"number of channels, {self.channels}, or of all their indices"
                 )
             found += own
         return found

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from ..axes import Slot, Width, fractions
-from ..cut import Anatomy
+from ..axes import ChannelSlice, Width, fractions
+from ..cut import ModuleIndex
 from ..inputs import Inputs
 from .pretrained import Family, Pretrained, Stack, a_text, check_length
 
@@ -72,18 +72,20 @@ def decoder(
 
 def _hidden(stack: Stack, options: tuple[int, ...]) -> Width:
     """The channels between the layers."""
-    anatomy, family = Anatomy(stack.model), stack.family
+    index, family = ModuleIndex(stack.model), stack.family
     makes, keeps, reads = [], [stack.path("norm")], []
-    counts: list[tuple[str, str]] = []
+    size_attributes: list[tuple[str, str]] = []
     for layer in stack.layers:
         makes += [f"{layer}.{own}" for own in (family.out, family.contract)]
         keeps += [f"{layer}.{own}" for own in ("input_layernorm", "post_attention_layernorm")]
         reads += [f"{layer}.{own}" for own in (family.query, family.key, family.value, *family.expand)]
-        counts += [(path, "hidden_size") for path in (layer, f"{layer}.mlp")]
+        size_attributes += [(path, "hidden_size") for path in (layer, f"{layer}.mlp")]
     core = stack.model.get_submodule(stack.base)
     heads = [path for path, child in stack.model.named_children() if isinstance(child, nn.Linear) and child is not core]
     places = [(stack.path("embed_tokens"), "weight", 1)]
     places += [(path, "weight", 0) for path in (*makes, *keeps)] + [(path, "bias", 0) for path in makes]
     places += [(path, "weight", 1) for path in (*reads, *heads)]
-    slots = [Slot(anatomy.tensors_of[path][own], dim) for path, own, dim in places if own in anatomy.tensors_of[path]]
-    return Width("hidden", tuple(dict.fromkeys(slots)), options, tuple(counts))  # a tied head is named once
+    slices = [
+        ChannelSlice(index.tensors_of[path][own], dim) for path, own, dim in places if own in index.tensors_of[path]
+    ]
+    return Width("hidden", tuple(dict.fromkeys(slices)), options, tuple(size_attributes))  # a tied head is named once

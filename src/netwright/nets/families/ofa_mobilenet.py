@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import NetError
-from ..axes import Axis, Depth, Joint, Kernel, Resize, Resolution, Width, add_transforms
+from ..axes import Axis, Depth, Kernel, Resize, Resolution, TiedAxes, Width, add_transforms
 from ..supernet import SuperNet
 from .parts import check_positive
 
@@ -228,4 +228,4 @@ def _expand(net: nn.Module, block: str, stage: Stage) -> Axis:
         parts.append((Width.tie(net, name, inner, out_of=[reduce], into=[expand]), inner))
         makes, reads = [*makes, expand], [*reads, reduce]
     parts.append((Width.tie(net, name, hidden, out_of=makes, through=passes, into=reads), hidden))
-    return Joint(name, stage.expands, tuple(parts))
+    return TiedAxes(name, stage.expands, tuple(parts))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from ..axes import Axis, Depth, Share, Width
+from ..axes import Axis, Depth, RelativeWidth, Width
 from ..supernet import SuperNet
 from .ofa_mobilenet import Layers, Residual, conv_norm, divisible, supernet
 from .parts import check_positive
@@ -132,5 +132,5 @@ def _axes(net: nn.Module) -> list[Axis]:
                 through=[f"{block}.conv1.norm", f"{block}.conv2.norm"],
                 into=[f"{block}.conv2.conv", f"{block}.conv3.conv"],
             )
-            axes.append(Share.tabulate(f"{block}.expand", EXPANDS, width, group, inner))
+            axes.append(RelativeWidth.tabulate(f"{block}.expand", EXPANDS, width, group, inner))
     return axes

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ...core.candidate import Candidate
 from ...core.errors import NetError
-from ..axes import Axis, Depth, Heads, Joint, Setting, Width, fractions
-from ..cut import Anatomy, Skip
+from ..axes import Attribute, Axis, Depth, Heads, TiedAxes, Width, fractions
+from ..cut import ModuleIndex, Skip
 from ..inputs import Inputs
 from ..supernet import SuperNet
 
@@ -81,7 +81,7 @@ class Stack:
     @property
     def layers(self) -> tuple[str, ...]:
         """The paths of the layers, in the order in which they run."""
-        held = Anatomy(self.model).module(self.path(self.family.layers))
+        held = ModuleIndex(self.model).module(self.path(self.family.layers))
         return tuple(f"{self.path(self.family.layers)}.{own}" for own in held._modules)
 
     def path(self, own: str) -> str:
@@ -122,10 +122,10 @@ class Stack:
             key=f"{layer}.{family.key}",
             value=f"{layer}.{family.value}",
             out=f"{layer}.{family.out}",
-            counts=_within(layer, family.head_counts),
+            size_attributes=_within(layer, family.head_counts),
         )
         sums = _within(layer, family.head_sums)
-        return [axis, *([Setting(f"{layer}.channels", sums, tuple(size * o for o in axis.options))] if sums else [])]
+        return [axis, *([Attribute(f"{layer}.channels", sums, tuple(size * o for o in axis.options))] if sums else [])]
 
     def _ffn(self, layer: str, shares: Iterable[float], round_to: int) -> Axis:
         family = self.family
@@ -134,7 +134,7 @@ class Stack:
         options = fractions(whole, shares, round_to, "ffn")
         out_of = [f"{layer}.{own}" for own in family.expand]
         width = Width.tie(self.model, f"{layer}.ffn", options, out_of=out_of, into=[into])
-        return replace(width, counts=_within(layer, family.ffn_counts))
+        return replace(width, size_attributes=_within(layer, family.ffn_counts))
 
 
 class Pretrained(SuperNet):
@@ -219,4 +219,4 @@ def _joined(name: str, axes: list[Axis]) -> Axis:
     """One choice for all these axes, which have as many options each."""
     if len(axes) == 1:
         return replace(axes[0], name=name)  # type: ignore[type-var]
-    return Joint(name, axes[0].options, tuple((axis, axis.options) for axis in axes))
+    return TiedAxes(name, axes[0].options, tuple((axis, axis.options) for axis in axes))

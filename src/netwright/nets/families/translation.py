@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import NetError
-from ..axes import Axis, Depth, Heads, Setting, Slot, Width
+from ..axes import Attribute, Axis, ChannelSlice, Depth, Heads, Width
 from ..supernet import SuperNet
 
 
@@ -276,7 +276,7 @@ def translation(
         axes.append(_heads(net, f"{name}.heads", heads, f"{layer}.attention"))
         if layer in decoder:
             axes.append(_heads(net, f"{name}.cross_heads", heads, f"{layer}.cross"))
-            axes.append(Setting(f"{name}.attends", ((layer, "attends"),), tuple(sorted(attends))))
+            axes.append(Attribute(f"{name}.attends", ((layer, "attends"),), tuple(sorted(attends))))
     ids = torch.arange(length)[None]
     inputs = {"source_ids": ids % source_vocabulary, "target_ids": ids % target_vocabulary}
     return SuperNet(net, axes, inputs)
@@ -299,5 +299,5 @@ def _width(
     reads += [f"{layer}.{own}" for layer in layers for own in ("cross.query", "expand")]
     out_of, through, into = ([path for path in paths if path in modules] for paths in (makes, keeps, reads))
     width = Width.tie(net, name, options, out_of=[side, *out_of], through=through, into=[*into, *readers])
-    positions = tuple(Slot(f"{side}_positions.{own}", 0) for own in ("frequency", "phase"))
-    return replace(width, slots=(*width.slots, *positions))
+    positions = tuple(ChannelSlice(f"{side}_positions.{own}", 0) for own in ("frequency", "phase"))
+    return replace(width, slices=(*width.slices, *positions))

@@ -1,4 +1,4 @@
-"""Joint: one choice that decides several axes."""
+"""TiedAxes: one choice that decides several axes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from ...core.candidate import Option
 from ...core.errors import NetError
-from ..cut import Anatomy, Draft
+from ..cut import CutBuilder, ModuleIndex
 from .base import Axis, Region
 
 
 @dataclass(frozen=True)
-class Joint(Axis):
+class TiedAxes(Axis):
     """Several axes with one choice: the squeeze layer that follows the expansion, one size for all blocks.
 
     Args:
@@ -37,29 +37,29 @@ class Joint(Axis):
                     f"axis {self.name!r}: {axis.name} takes one of its options {list(axis.options)} for each of "
                     f"{list(self.options)}, the last for the last; got {list(taken)}"
                 )
-            if axis.reads:
+            if axis.depends_on:
                 raise NetError(
-                    f"axis {self.name!r}: {axis.name} reads {axis.reads[0]!r}, which an axis in a joint one cannot; "
+                    f"axis {self.name!r}: {axis.name} depends on {axis.depends_on[0]!r}, which a tied axis cannot; "
                     "give it a choice of its own"
                 )
 
-    def parts(self) -> Iterable[Axis]:
-        return [part for axis, _ in self.axes for part in axis.parts()]
+    def members(self) -> Iterable[Axis]:
+        return [part for axis, _ in self.axes for part in axis.members()]
 
-    def regions(self, anatomy: Anatomy) -> Iterable[Region]:
-        return [region for axis, _ in self.axes for region in axis.regions(anatomy)]
+    def regions(self, index: ModuleIndex) -> Iterable[Region]:
+        return [region for axis, _ in self.axes for region in axis.regions(index)]
 
-    def places(self, anatomy: Anatomy) -> set[str]:
-        return {place for axis, _ in self.axes for place in axis.places(anatomy)}
+    def affected_modules(self, index: ModuleIndex) -> set[str]:
+        return {place for axis, _ in self.axes for place in axis.affected_modules(index)}
 
-    def hides(self) -> Mapping[str, tuple[Option, ...]]:
+    def skipped_modules(self) -> Mapping[str, tuple[Option, ...]]:
         return {
             path: tuple(mine for mine, its in zip(self.options, taken, strict=True) if its in runs)
             for axis, taken in self.axes
-            for path, runs in axis.hides().items()
+            for path, runs in axis.skipped_modules().items()
         }
 
-    def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
+    def write(self, option: Option, builder: CutBuilder, index: ModuleIndex) -> None:
         at = self.options.index(option)
         for axis, taken in self.axes:
-            axis.write(taken[at], draft, anatomy)
+            axis.write(taken[at], builder, index)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..trace import Op
-from .base import MIXES, PLACES, Rows, rule
+from .base import MIXES, PLACES, Rows, propagates
 
 if TYPE_CHECKING:
-    from ..ties import Ties
+    from ..dependency_groups import DependencyGroups
 
 ELEMENTWISE = frozenset(
     """add sub mul div rsub maximum minimum pow where eq ne lt le gt ge bitwise_and bitwise_or logical_and logical_or
@@ -39,23 +39,23 @@ POOLS = frozenset(
 """Batch and channels pass; positions are rigid."""
 
 
-@rule(*CONSTANTS)
-def _constant(ties: Ties, op: Op) -> Rows | None:
-    return [ties.labels.new(n) for n in ties.trace.shapes[op.writes[0]]]
+@propagates(*CONSTANTS)
+def _constant(deps: DependencyGroups, op: Op) -> Rows | None:
+    return [deps.labels.new(n) for n in deps.trace.shapes[op.writes[0]]]
 
 
-@rule(*ELEMENTWISE)
-def _elementwise(ties: Ties, op: Op) -> Rows | None:
-    return ties.broadcast(op.reads, ties.trace.shapes[op.writes[0]])
+@propagates(*ELEMENTWISE)
+def _elementwise(deps: DependencyGroups, op: Op) -> Rows | None:
+    return deps.broadcast(op.reads, deps.trace.shapes[op.writes[0]])
 
 
-@rule(*REDUCTIONS, because=PLACES)
-def _reduction(ties: Ties, op: Op) -> Rows | None:
-    labels = ties.argument(op, 0)
-    out = ties.trace.shapes[op.writes[0]]
+@propagates(*REDUCTIONS, because=PLACES)
+def _reduction(deps: DependencyGroups, op: Op) -> Rows | None:
+    labels = deps.argument(op, 0)
+    out = deps.trace.shapes[op.writes[0]]
     if labels is None or not out:
         if labels is not None and op.name.startswith("arg"):
-            ties.labels.rigid(*labels)
+            deps.labels.rigid(*labels)
         return []
     named = next((a for a in op.args[1:] if isinstance(a, tuple | int) and not isinstance(a, bool)), None)
     dims = op.kwargs.get("dim", named)
@@ -63,231 +63,231 @@ def _reduction(ties: Ties, op: Op) -> Rows | None:
         return [] if not out else None
     gone = {d % len(labels) for d in ((dims,) if isinstance(dims, int) else dims)}
     if op.name.startswith("arg"):  # an index has a meaning
-        ties.labels.rigid(*(labels[d] for d in gone))
+        deps.labels.rigid(*(labels[d] for d in gone))
     if len(out) == len(labels):
-        return [ties.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
+        return [deps.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
     return [x for d, x in enumerate(labels) if d not in gone]
 
 
-@rule(*POOLS, because=MIXES)
-def _pool(ties: Ties, op: Op) -> Rows | None:
-    labels = ties.argument(op, 0)
-    out = ties.trace.shapes[op.writes[0]]
+@propagates(*POOLS, because=MIXES)
+def _pool(deps: DependencyGroups, op: Op) -> Rows | None:
+    labels = deps.argument(op, 0)
+    out = deps.trace.shapes[op.writes[0]]
     if labels is None or len(out) != len(labels) or len(out) < 3:
         return None
-    ties.labels.rigid(*labels[2:])
-    result = [labels[0], labels[1], *(ties.labels.fixed(n) for n in out[2:])]
+    deps.labels.rigid(*labels[2:])
+    result = [labels[0], labels[1], *(deps.labels.fixed(n) for n in out[2:])]
     for position in op.writes[1:]:  # where the largest are
-        ties.write(position, list(result))
+        deps.write(position, list(result))
     return result
 
 
-@rule("convolution", because=MIXES)
-def convolution(ties: Ties, op: Op) -> Rows | None:
-    data, weight, bias = ties.argument(op, 0), ties.argument(op, 1), ties.argument(op, 2)
+@propagates("convolution", because=MIXES)
+def convolution(deps: DependencyGroups, op: Op) -> Rows | None:
+    data, weight, bias = deps.argument(op, 0), deps.argument(op, 1), deps.argument(op, 2)
     if data is None or weight is None:
         return None
     groups, transposed = op.args[8], op.args[6]
     made, read = (weight[1], weight[0]) if transposed else (weight[0], weight[1])
-    ties.labels.rigid(*weight[2:], *data[2:])
+    deps.labels.rigid(*weight[2:], *data[2:])
     into = data[1]
     if groups == 1:
-        ties.labels.unite(into, read)
+        deps.labels.unite(into, read)
     else:
         per_in = len(into) // groups
         first = into[::per_in]  # a group stays or goes whole
-        ties.labels.unite(into, np.repeat(first, per_in))
+        deps.labels.unite(into, np.repeat(first, per_in))
         if transposed:  # the weight is (inputs, outputs of a group)
-            ties.labels.unite(into, read)
-            ties.labels.rigid(made)
+            deps.labels.unite(into, read)
+            deps.labels.rigid(made)
             made = np.repeat(first, len(made))
         else:
-            ties.labels.rigid(read)
-            ties.labels.unite(made, np.repeat(first, len(made) // groups))
+            deps.labels.rigid(read)
+            deps.labels.unite(made, np.repeat(first, len(made) // groups))
     if bias is not None:
-        ties.labels.unite(bias[0], made)
-    return [data[0], made, *(ties.labels.fixed(n) for n in ties.trace.shapes[op.writes[0]][2:])]
+        deps.labels.unite(bias[0], made)
+    return [data[0], made, *(deps.labels.fixed(n) for n in deps.trace.shapes[op.writes[0]][2:])]
 
 
-def _product(ties: Ties, left: Rows | None, right: Rows | None) -> Rows | None:
+def _product(deps: DependencyGroups, left: Rows | None, right: Rows | None) -> Rows | None:
     if left is None or right is None:
         return None
-    ties.labels.unite(left[-1], right[-2])
+    deps.labels.unite(left[-1], right[-2])
     for a, b in zip(left[:-2], right[:-2], strict=True):
-        ties.labels.unite(a, b)
+        deps.labels.unite(a, b)
     return [*left[:-1], right[-1]]
 
 
-@rule("mm", "bmm")
-def mm(ties: Ties, op: Op) -> Rows | None:
-    return _product(ties, ties.argument(op, 0), ties.argument(op, 1))
+@propagates("mm", "bmm")
+def mm(deps: DependencyGroups, op: Op) -> Rows | None:
+    return _product(deps, deps.argument(op, 0), deps.argument(op, 1))
 
 
-@rule("addmm", "baddbmm")
-def addmm(ties: Ties, op: Op) -> Rows | None:
-    result = _product(ties, ties.argument(op, 1), ties.argument(op, 2))
-    addend = ties.argument(op, 0)
+@propagates("addmm", "baddbmm")
+def addmm(deps: DependencyGroups, op: Op) -> Rows | None:
+    result = _product(deps, deps.argument(op, 1), deps.argument(op, 2))
+    addend = deps.argument(op, 0)
     if result is not None and addend is not None and len(addend[-1]) == len(result[-1]):
-        ties.labels.unite(addend[-1], result[-1])
+        deps.labels.unite(addend[-1], result[-1])
     return result
 
 
-@rule("native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm")
-def native_batch_norm(ties: Ties, op: Op) -> Rows | None:
-    labels = ties.argument(op, 0)
+@propagates("native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm")
+def native_batch_norm(deps: DependencyGroups, op: Op) -> Rows | None:
+    labels = deps.argument(op, 0)
     if labels is None:
         return None
     for at in range(1, 5):
-        own = ties.argument(op, at)
+        own = deps.argument(op, at)
         if own is not None:
-            ties.labels.unite(own[0], labels[1])
+            deps.labels.unite(own[0], labels[1])
     return labels
 
 
-@rule("native_layer_norm")
-def native_layer_norm(ties: Ties, op: Op) -> Rows | None:
-    labels = ties.argument(op, 0)
+@propagates("native_layer_norm")
+def native_layer_norm(deps: DependencyGroups, op: Op) -> Rows | None:
+    labels = deps.argument(op, 0)
     for at in (2, 3):
-        own = ties.argument(op, at)
+        own = deps.argument(op, at)
         if own is not None and labels is not None:
             for a, b in zip(own, labels[-len(own) :], strict=True):
-                ties.labels.unite(a, b)
+                deps.labels.unite(a, b)
     return labels
 
 
-@rule("native_group_norm", because=MIXES)
-def native_group_norm(ties: Ties, op: Op) -> Rows | None:
-    labels = ties.argument(op, 0)
+@propagates("native_group_norm", because=MIXES)
+def native_group_norm(deps: DependencyGroups, op: Op) -> Rows | None:
+    labels = deps.argument(op, 0)
     if labels is None:
         return None
     groups = op.args[6]
     per_group = len(labels[1]) // groups
     if groups > 1:  # statistics are of a group: it stays or goes whole
-        ties.labels.unite(labels[1], np.repeat(labels[1][::per_group], per_group))
+        deps.labels.unite(labels[1], np.repeat(labels[1][::per_group], per_group))
     for at in (1, 2):
-        own = ties.argument(op, at)
+        own = deps.argument(op, at)
         if own is not None:
-            ties.labels.unite(own[0], labels[1])
-    ties.labels.rigid(*labels[2:])
+            deps.labels.unite(own[0], labels[1])
+    deps.labels.rigid(*labels[2:])
     return labels
 
 
-@rule(
+@propagates(
     "_scaled_dot_product_flash_attention_for_cpu",
     "_scaled_dot_product_flash_attention",
     "_scaled_dot_product_efficient_attention",
     "_scaled_dot_product_fused_attention_overrideable",
     because=MIXES,
 )
-def _attention(ties: Ties, op: Op) -> Rows | None:
+def _attention(deps: DependencyGroups, op: Op) -> Rows | None:
     """Scaled dot-product attention of (batch, heads, positions, size): heads pass, the rest is rigid."""
-    parts = [ties.argument(op, at) for at in range(3)]
+    parts = [deps.argument(op, at) for at in range(3)]
     if any(part is None or len(part) != 4 for part in parts):
         return None
     query, key, value = parts
     for part in (key, value):
         # Several query heads may share one head of keys and values: they stay or go together.
         shared = len(query[1]) // len(part[1])  # type: ignore[index]
-        ties.labels.unite(query[1], np.repeat(part[1], shared))  # type: ignore[index]
+        deps.labels.unite(query[1], np.repeat(part[1], shared))  # type: ignore[index]
     for part in parts:
-        ties.labels.rigid(part[0], *part[2:])  # type: ignore[index]
-    return [query[0], query[1], *(ties.labels.fixed(n) for n in ties.trace.shapes[op.writes[0]][2:])]  # type: ignore[index]
+        deps.labels.rigid(part[0], *part[2:])  # type: ignore[index]
+    return [query[0], query[1], *(deps.labels.fixed(n) for n in deps.trace.shapes[op.writes[0]][2:])]  # type: ignore[index]
 
 
-@rule("glu")
-def glu(ties: Ties, op: Op) -> Rows | None:
-    labels = ties.argument(op, 0)
+@propagates("glu")
+def glu(deps: DependencyGroups, op: Op) -> Rows | None:
+    labels = deps.argument(op, 0)
     if labels is None:
         return None
     at = (op.args[1] if len(op.args) > 1 else -1) % len(labels)
     half = len(labels[at]) // 2
-    ties.labels.unite(labels[at][:half], labels[at][half:])
+    deps.labels.unite(labels[at][:half], labels[at][half:])
     return [x[:half] if d == at else x for d, x in enumerate(labels)]
 
 
-@rule("max", "min", because=PLACES)
-def _extreme(ties: Ties, op: Op) -> Rows | None:
+@propagates("max", "min", because=PLACES)
+def _extreme(deps: DependencyGroups, op: Op) -> Rows | None:
     """max and min: of all, of a dimension with its indices, or of two tensors."""
     if len(op.reads) > 1:
-        return _elementwise(ties, op)
-    labels = ties.argument(op, 0)
-    if len(op.writes) > 1 and labels and ties.is_used(op.writes[1]):  # an index has a meaning
-        ties.labels.rigid(labels[op.args[1] % len(labels)])
-    result = _reduction(ties, op)
+        return _elementwise(deps, op)
+    labels = deps.argument(op, 0)
+    if len(op.writes) > 1 and labels and deps.is_used(op.writes[1]):  # an index has a meaning
+        deps.labels.rigid(labels[op.args[1] % len(labels)])
+    result = _reduction(deps, op)
     for position in op.writes[1:]:
         if result is not None:
-            ties.write(position, list(result))
+            deps.write(position, list(result))
     return result
 
 
-@rule("linalg_vector_norm")
-def linalg_vector_norm(ties: Ties, op: Op) -> Rows | None:
-    labels = ties.argument(op, 0)
-    out = ties.trace.shapes[op.writes[0]]
+@propagates("linalg_vector_norm")
+def linalg_vector_norm(deps: DependencyGroups, op: Op) -> Rows | None:
+    labels = deps.argument(op, 0)
+    out = deps.trace.shapes[op.writes[0]]
     dims = op.args[2] if len(op.args) > 2 else op.kwargs.get("dim")
     if labels is None or not dims:
-        return [ties.labels.fixed(n) for n in out]
+        return [deps.labels.fixed(n) for n in out]
     gone = {d % len(labels) for d in dims}
     if len(out) == len(labels):
-        return [ties.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
+        return [deps.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
     return [x for d, x in enumerate(labels) if d not in gone]
 
 
-@rule("_weight_norm_interface")
-def weight_norm_interface(ties: Ties, op: Op) -> Rows | None:
-    direction, size = ties.argument(op, 0), ties.argument(op, 1)
+@propagates("_weight_norm_interface")
+def weight_norm_interface(deps: DependencyGroups, op: Op) -> Rows | None:
+    direction, size = deps.argument(op, 0), deps.argument(op, 1)
     if direction is None or size is None:
         return None
     at = op.args[2] if len(op.args) > 2 else 0
-    ties.labels.unite(direction[at], size[at])
+    deps.labels.unite(direction[at], size[at])
     return direction
 
 
-@rule("_embedding_bag", because=PLACES)
-def embedding_bag(ties: Ties, op: Op) -> Rows | None:
-    weight = ties.argument(op, 0)
+@propagates("_embedding_bag", because=PLACES)
+def embedding_bag(deps: DependencyGroups, op: Op) -> Rows | None:
+    weight = deps.argument(op, 0)
     if weight is None:
         return None
-    ties.labels.rigid(weight[0])
-    return [ties.labels.fixed(ties.trace.shapes[op.writes[0]][0]), weight[1]]
+    deps.labels.rigid(weight[0])
+    return [deps.labels.fixed(deps.trace.shapes[op.writes[0]][0]), weight[1]]
 
 
-@rule("mv")
-def mv(ties: Ties, op: Op) -> Rows | None:
-    left, right = ties.argument(op, 0), ties.argument(op, 1)
+@propagates("mv")
+def mv(deps: DependencyGroups, op: Op) -> Rows | None:
+    left, right = deps.argument(op, 0), deps.argument(op, 1)
     if left is None or right is None:
         return None
-    ties.labels.unite(left[1], right[0])
+    deps.labels.unite(left[1], right[0])
     return left[:1]
 
 
-@rule("embedding", because=PLACES)
-def embedding(ties: Ties, op: Op) -> Rows | None:
-    weight = ties.argument(op, 0)
+@propagates("embedding", because=PLACES)
+def embedding(deps: DependencyGroups, op: Op) -> Rows | None:
+    weight = deps.argument(op, 0)
     if weight is None:
         return None
-    ties.labels.rigid(weight[0])
-    return [*(ties.argument(op, 1) or []), weight[1]]
+    deps.labels.rigid(weight[0])
+    return [*(deps.argument(op, 1) or []), weight[1]]
 
 
-@rule("_fft_r2c", "_fft_c2c", "_fft_c2r", because=MIXES)
-def fft(ties: Ties, op: Op) -> Rows | None:
-    labels = ties.argument(op, 0)
+@propagates("_fft_r2c", "_fft_c2c", "_fft_c2r", because=MIXES)
+def fft(deps: DependencyGroups, op: Op) -> Rows | None:
+    labels = deps.argument(op, 0)
     if labels is None:
         return None
     mixed = {d % len(labels) for d in op.args[1]}
     for d in mixed:
-        ties.labels.rigid(labels[d])
-    out = ties.trace.shapes[op.writes[0]]
-    return [ties.labels.fixed(n) if d in mixed else labels[d] for d, n in enumerate(out)]
+        deps.labels.rigid(labels[d])
+    out = deps.trace.shapes[op.writes[0]]
+    return [deps.labels.fixed(n) if d in mixed else labels[d] for d, n in enumerate(out)]
 
 
-@rule("_trilinear")
-def trilinear(ties: Ties, op: Op) -> Rows | None:
+@propagates("_trilinear")
+def trilinear(deps: DependencyGroups, op: Op) -> Rows | None:
     """Three tensors are given further dimensions, multiplied, and summed over some (nn.Bilinear)."""
     result: list[np.ndarray | None] = []
     for at in range(3):
-        labels = ties.argument(op, at)
+        labels = deps.argument(op, at)
         if labels is None:
             return None
         own: list[np.ndarray | None] = list(labels)
@@ -299,17 +299,17 @@ def trilinear(ties: Ties, op: Op) -> Rows | None:
             if known is None:
                 result[d] = x
             elif x is not None and len(x) == len(known):
-                ties.labels.unite(known, x)
+                deps.labels.unite(known, x)
     gone = op.args[6]
-    return [x if x is not None else ties.labels.fixed(1) for d, x in enumerate(result) if d not in gone]
+    return [x if x is not None else deps.labels.fixed(1) for d, x in enumerate(result) if d not in gone]
 
 
-@rule("_grouped_mm", because=PLACES)
-def grouped_mm(ties: Ties, op: Op) -> Rows | None:
+@propagates("_grouped_mm", because=PLACES)
+def grouped_mm(deps: DependencyGroups, op: Op) -> Rows | None:
     """Rows sorted by expert, each times its expert's matrix: (rows, inputs) and (experts, inputs, outputs)."""
-    left, right = ties.argument(op, 0), ties.argument(op, 1)
+    left, right = deps.argument(op, 0), deps.argument(op, 1)
     if left is None or right is None or (len(left), len(right)) != (2, 3):
         return None
-    ties.labels.rigid(left[0], right[0])
-    ties.labels.unite(left[1], right[1])
+    deps.labels.rigid(left[0], right[0])
+    deps.labels.unite(left[1], right[1])
     return [left[0], right[2]]

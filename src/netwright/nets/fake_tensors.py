@@ -30,7 +30,7 @@ class NeedsData(RuntimeError):
     """Something that has data is to be changed by something that has none, or what has none is waited for."""
 
 
-class Dataless(TorchDispatchMode):
+class FakeTensors(TorchDispatchMode):
     """Operators on meta tensors stay without data; what does not depend on a meta tensor is computed.
 
     Weights are meta tensors, and so is all that follows from them. Positions, masks and whatever else follows from

@@ -1,4 +1,4 @@
-"""Ties: which indices of which tensors must stay or go together.
+"""Dependency groups: which indices of which tensors must stay or go together.
 
 Every index of every dimension carries a label. Operators pass labels on, and unite them where indices meet: an
 addition unites the channels of its operands, a convolution its input's channels with its kernel's, a concatenation
@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from .labels import Labels
-from .rules import FIXES, REASONS, RULES, Rows, plain
-from .rules.probe import Call, Passed, Place, call_of, probe
+from .propagation import FIXES, PROPAGATORS, REASONS, Rows, plain
+from .propagation.probe import Call, Passed, Place, call_of, probe
 from .trace import Op, Ref, Trace
+from .union_find import UnionFind
 
 
-class Ties:
+class DependencyGroups:
     """Labels of all tensors of a trace.
 
     Args:
@@ -40,7 +40,7 @@ class Ties:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.labels = Labels()
+        self.labels = UnionFind()
         self.known: dict[int, Rows] = {}
         self._tried: dict[Any, Passed] = {}
         self._reasons: dict[tuple[int, str], int] = {}  # by the number of an operator, counted from 1, and the reason
@@ -109,7 +109,7 @@ class Ties:
     # -- operators ---------------------------------------------------------------------------------------------
 
     def _follow(self, op: Op) -> None:
-        rule = RULES.get(plain(op))
+        rule = PROPAGATORS.get(plain(op))
         result = rule(self, op) if rule else None
         if result is None:
             self._try(op)

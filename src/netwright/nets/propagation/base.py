@@ -10,15 +10,15 @@ import numpy as np
 from ..trace import Op
 
 if TYPE_CHECKING:
-    from ..ties import Ties
+    from ..dependency_groups import DependencyGroups
 
 Rows = list[np.ndarray]
 """One array of labels per dimension."""
 
-Rule = Callable[["Ties", Op], Rows | None]
+Propagator = Callable[["DependencyGroups", Op], Rows | None]
 """Gives the labels of an operator's first result, or None where it cannot tell."""
 
-RULES: dict[str, Rule] = {}
+PROPAGATORS: dict[str, Propagator] = {}
 """By the operator's name in ATen, without the mark of the in-place variant."""
 
 FIXES = "which fixes their number"
@@ -34,7 +34,7 @@ def plain(op: Op) -> str:
     return op.name if op.name.startswith("__") else op.name.removesuffix("_")
 
 
-def rule(*names: str, because: str = FIXES) -> Callable[[Rule], Rule]:
+def propagates(*names: str, because: str = FIXES) -> Callable[[Propagator], Propagator]:
     """Make a function the rule of some operators.
 
     Args:
@@ -42,8 +42,8 @@ def rule(*names: str, because: str = FIXES) -> Callable[[Rule], Rule]:
         because: why what the rule makes rigid is so.
     """
 
-    def register(function: Rule) -> Rule:
-        RULES.update(dict.fromkeys(names, function))
+    def register(function: Propagator) -> Propagator:
+        PROPAGATORS.update(dict.fromkeys(names, function))
         REASONS.update(dict.fromkeys(names, because))
         return function
 

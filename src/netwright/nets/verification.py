@@ -1,4 +1,4 @@
-"""No axis is believed because a rule says so: ties are proved by numbers, and cuts by running them.
+"""No axis is believed because it was found: dependency groups are verified by numbers, and cuts by running them.
 
 Permuting a width's channels in all its tensors must leave the output as it is. All widths are permuted at once, each
 in an order of its own; where the output changes, halves of them are tried, and halves of these. Whether the network
@@ -18,55 +18,55 @@ from typing import TypeVar
 
 from ..core.candidate import Option
 from ..core.errors import NetError, format_error
-from .axes import Axis, Depth, Joint, Width, fractions
-from .cut import Anatomy, Cut, Draft
-from .expected import Expected, Watcher
-from .find import SHARES
+from .axes import Axis, Depth, TiedAxes, Width, fractions
+from .cut import Cut, CutBuilder, ModuleIndex
+from .dependency_groups import DependencyGroups
+from .discovery import SHARES
+from .expected_sizes import ExpectedSizes, Watcher
 from .inputs import Inputs, evaluating, tensors_in
 from .lengths import Lengths, larger, other_lengths, resized, smaller, told
-from .noise import DoesNotRun, Excerpt, excerpts
+from .noise import DoesNotRun, Subgraph, subgraphs
 from .noise import follows as follows_inputs
 from .report import Dimension
-from .sizes import ENDS, Outcome, Sizes
-from .ties import Ties
+from .size_attributes import ENDS, Outcome, SizeAttributes
 from .trace import Tracer
 
 A = TypeVar("A", bound=Axis)
 
 LARGE = 50_000_000
-"""Parameters above which ties are proved part by part and in single precision."""
+"""Parameters above which dependency groups are verified part by part and in single precision."""
 
 PART = 250_000_000
 """Parameters of all blocks that are proved at once in a large network: a gigabyte."""
 
 
-class Proof:
+class Verifier:
     """Axes that have been proved so far, and why others were not.
 
     Args:
-        anatomy: of the model.
+        index: of the model.
         tracer: of the model.
         example_inputs: of the model.
         only, except_: patterns of module paths.
-        ties: of the model; in training mode, where parts of it run in that mode only.
+        deps: of the model; in training mode, where parts of it run in that mode only.
         learning: whether that is so: then all is tried in training mode too.
     """
 
     def __init__(
         self,
-        anatomy: Anatomy,
+        index: ModuleIndex,
         tracer: Tracer,
         example_inputs: Inputs,
         only: Iterable[str],
         except_: Iterable[str],
-        ties: Ties,
+        deps: DependencyGroups,
         learning: bool = False,
     ) -> None:
-        self.anatomy, self.example_inputs = anatomy, example_inputs
+        self.index, self.example_inputs = index, example_inputs
         self._modes = (False, True) if learning else (False,)
-        self._beyond = ties.beyond
-        self._expected = Expected(ties)
-        self._sizes = Sizes(anatomy, self._expected)
+        self._beyond = deps.beyond
+        self._expected = ExpectedSizes(deps)
+        self._sizes = SizeAttributes(index, self._expected)
         self.only, self.except_ = tuple(only), tuple(except_)
         self.kept: list[Axis] = []
         self.reasons: dict[str | Dimension, str] = {}
@@ -80,7 +80,7 @@ class Proof:
             )
 
     def _form(self, cut: Cut, watcher: Watcher | None = None) -> list[tuple[int, ...]]:
-        first, *others = reversed(self._modes)  # the ties are those of the first
+        first, *others = reversed(self._modes)  # the groups are those of the first
         return [
             *self._tracer.form(cut, first, watcher),
             *(shape for mode in others for shape in self._tracer.form(cut, mode)),
@@ -103,7 +103,7 @@ class Proof:
         """Take an axis in without proof."""
         self.kept.append(axis)
         self._names.add(axis.name)
-        for tensor, dim, start, stop in axis.regions(self.anatomy):
+        for tensor, dim, start, stop in axis.regions(self.index):
             self._claimed.setdefault((tensor, dim), []).append((start, stop, axis.name))
 
     def take_back(self, axis: Axis, why: str) -> None:
@@ -161,7 +161,7 @@ class Proof:
         def attempt(tried: Axis) -> Outcome:
             return self._run([(tried, _middle(tried))])
 
-        if isinstance(axis, Width | Joint):
+        if isinstance(axis, Width | TiedAxes):
             return self._sizes.fit(axis, attempt)
         outcome = attempt(axis)
         return axis if outcome.why is None else outcome
@@ -177,7 +177,9 @@ class Proof:
     def _take_together(self, width: Width, others: Sequence[Width]) -> None:
         """Widths that a layer wants in proportion: the channels of a model, and the heads of its attention; or of one
         size: what a layer takes, and what it makes, where that is reshaped by the number of what was taken."""
-        near = [o for o in others if o is not width and o.places(self.anatomy) & width.places(self.anatomy)]
+        near = [
+            o for o in others if o is not width and o.affected_modules(self.index) & width.affected_modules(self.index)
+        ]
         alike = [o for o in near if o.options == width.options]
         if alike and self._take_joined(width, width.options, alike):
             return
@@ -195,20 +197,20 @@ class Proof:
         for part in (width, *others):
             own = tuple(option * part.channels // width.channels for option in options)
             parts.append((replace(part, options=own), own))
-        joined = Joint(width.name, options, tuple(parts))
+        joined = TiedAxes(width.name, options, tuple(parts))
         if not self._take_alone(joined):
             return False
         self._names |= {o.name for o in others}
         return True
 
     def _taken(self, axis: Axis) -> None:
-        for tensor, dim, *_ in axis.regions(self.anatomy):
+        for tensor, dim, *_ in axis.regions(self.index):
             self.reasons.pop((tensor, dim), None)
         self.keep(axis)
 
     def _refuse_run(self, axis: Axis, why: str | None) -> bool:
         hint = "; a size in the code, a global or a closure can follow once it is an attribute of a module"
-        told = hint if any(isinstance(part, Width) for part in axis.parts()) else ""
+        told = hint if any(isinstance(part, Width) for part in axis.members()) else ""
         return self._refuse(axis, f"the network does not run when {axis.name} is cut: {why}{told}")
 
     def _fails(self, axis: Axis) -> str | None:
@@ -261,12 +263,12 @@ class Proof:
         return why and f"{why}, {told(self.example_inputs, lengths)}"
 
     def _cut(self, chosen: Sequence[tuple[Axis, Option]]) -> Cut:
-        draft = Draft()
+        builder = CutBuilder()
         taken = {a.name: a.options[-1] for a in self.kept} | {a.name: option for a, option in chosen}
         for axis, option in chosen:
-            read = tuple(taken[name] for name in axis.reads)
-            axis.write((option, *read) if read else option, draft, self.anatomy)
-        return draft.finish(self.anatomy)
+            read = tuple(taken[name] for name in axis.depends_on)
+            axis.write((option, *read) if read else option, builder, self.index)
+        return builder.finish(self.index)
 
     # -- whether it is tied ------------------------------------------------------------------------------------
 
@@ -274,11 +276,11 @@ class Proof:
         """Those whose channels can change places without a change of the output."""
         refused: set[str] = set()
         try:
-            for excerpt in self._excerpts():
-                own = [w for w in (excerpt.share(w) for w in widths if w.name not in refused) if w.slots]
-                if not excerpt.follows and self._follows():
+            for subgraph in self._subgraphs():
+                own = [w for w in (subgraph.share(w) for w in widths if w.name not in refused) if w.slices]
+                if not subgraph.follows and self._follows():
                     raise DoesNotRun("its output is the same for all inputs, with noise for weights")
-                for width, change, at in self._untied(excerpt, own):
+                for width, change, at in self._untied(subgraph, own):
                     refused.add(width.name)
                     self._refuse(
                         width,
@@ -291,55 +293,58 @@ class Proof:
             return []
         return [w for w in widths if w.name not in refused]
 
-    def _untied(self, excerpt: Excerpt, widths: Sequence[Width]) -> Iterator[tuple[Width, float, str]]:
+    def _untied(self, subgraph: Subgraph, widths: Sequence[Width]) -> Iterator[tuple[Width, float, str]]:
         """The widths that cannot be permuted, the change, and for which inputs, in words."""
         bad: set[str] = set()
-        for width, change in excerpt.untied(widths):
+        for width, change in subgraph.untied(widths):
             bad.add(width.name)
             yield width, change, ""
-        for lengths, other in self._resized(excerpt):
+        for lengths, other in self._resized(subgraph):
             for width, change in other.untied([w for w in widths if w.name not in bad]):
                 bad.add(width.name)
                 yield width, change, f", {told(self.example_inputs, lengths)}"
 
-    def _resized(self, excerpt: Excerpt) -> Iterator[tuple[Lengths, Excerpt]]:
-        """The excerpt on inputs of other sizes that it takes: smaller ones, and, where the example leaves a part of a
+    def _resized(self, subgraph: Subgraph) -> Iterator[tuple[Lengths, Subgraph]]:
+        """The subgraph on inputs of other sizes that it takes: smaller ones, and, where the example leaves a part of a
         tensor out, larger ones."""
-        most = 2 * sum(t.numel() for t in tensors_in(excerpt.inputs))  # larger images would cost too much
-        found: list[Excerpt] = []
+        most = 2 * sum(t.numel() for t in tensors_in(subgraph.inputs))  # larger images would cost too much
+        found: list[Subgraph] = []
 
         def runs(lengths: Lengths) -> bool:
-            if sum(t.numel() for t in tensors_in(resized(excerpt.inputs, lengths))) > most:
+            if sum(t.numel() for t in tensors_in(resized(subgraph.inputs, lengths))) > most:
                 return False
             with suppress(DoesNotRun):  # its numbers may not be what it takes, and then tell nothing
-                found.append(excerpt.resized(lengths))
+                found.append(subgraph.resized(lengths))
                 return True
             return False
 
         lengths, _ = self._elsewhere
         if lengths and runs(lengths):
             yield lengths, found.pop()
-        if self._beyond and (lengths := other_lengths(excerpt.inputs, larger, runs)):
+        if self._beyond and (lengths := other_lengths(subgraph.inputs, larger, runs)):
             yield lengths, found.pop()
 
     def _follows(self) -> bool:
         """Whether the network itself gives something else for other inputs; taken for granted where it has no data."""
-        with evaluating(self.anatomy.root):
-            return any(t.is_meta for t in self.anatomy.root.parameters()) or follows_inputs(
-                self.anatomy.root, self.example_inputs
+        with evaluating(self.index.root):
+            return any(t.is_meta for t in self.index.root.parameters()) or follows_inputs(
+                self.index.root, self.example_inputs
             )
 
-    def _excerpts(self) -> Iterator[Excerpt]:
+    def _subgraphs(self) -> Iterator[Subgraph]:
         """The network, or, where it is large, the network with some of the blocks of its stages at a time."""
-        sizes = {name: self.anatomy.tensor(name).numel() for name in self.anatomy.parameters}
+        sizes = {name: self.index.tensor(name).numel() for name in self.index.parameters}
         stages = [axis for axis in self.kept if isinstance(axis, Depth)]
-        gives = {
-            path: s.gives[i] if s.gives else 0 for s in stages for i, path in enumerate(s.blocks) if path in s.hides()
+        passthrough = {
+            path: s.passthrough[i] if s.passthrough else 0
+            for s in stages
+            for i, path in enumerate(s.blocks)
+            if path in s.skipped_modules()
         }
         large = sum(sizes.values()) > LARGE
         parts: list[set[str]] = [set()]
         room = PART
-        for path in gives:
+        for path in passthrough:
             block = sum(size for name, size in sizes.items() if name.startswith(path + "."))
             if large and block > room and parts[-1]:
                 parts.append(set())
@@ -348,12 +353,12 @@ class Proof:
             room -= block
         cuts = []
         for part in parts:
-            draft = Draft()
-            for path in gives.keys() - part:
-                draft.skip(path, gives[path])
-            cuts.append(draft.finish(self.anatomy))
+            builder = CutBuilder()
+            for path in passthrough.keys() - part:
+                builder.skip(path, passthrough[path])
+            cuts.append(builder.finish(self.index))
         supposes = self._tracer.supposes
-        return excerpts(self.anatomy, self.example_inputs, cuts, self._modes, gives, large, supposes)
+        return subgraphs(self.index, self.example_inputs, cuts, self._modes, passthrough, large, supposes)
 
     # -- whether it is wanted ----------------------------------------------------------------------------------
 
@@ -365,7 +370,7 @@ class Proof:
         return axis if name == axis.name else replace(axis, name=name)  # type: ignore[type-var]
 
     def _admits(self, axis: Axis) -> bool:
-        places = axis.places(self.anatomy)
+        places = axis.affected_modules(self.index)
         wanted = all(any(fnmatch(p, o) for o in self.only) for p in places) and not any(
             fnmatch(p, e) for p in places for e in self.except_
         )
@@ -374,19 +379,19 @@ class Proof:
         rival = next(
             (
                 name
-                for tensor, dim, start, stop in axis.regions(self.anatomy)
+                for tensor, dim, start, stop in axis.regions(self.index)
                 for a, b, name in self._claimed.get((tensor, dim), ())
                 if a < stop and start < b
             ),
             None,
         )
-        skips = next((a.name for a in self.kept if set(a.hides()) & set(axis.hides())), None)
+        skips = next((a.name for a in self.kept if set(a.skipped_modules()) & set(axis.skipped_modules())), None)
         if rival or skips:
             return self._refuse(axis, f"{axis.name} would cut what {rival or skips} cuts")
         return True
 
     def _refuse(self, axis: Axis, reason: str) -> bool:
-        for tensor, dim, *_ in axis.regions(self.anatomy):
+        for tensor, dim, *_ in axis.regions(self.index):
             self.reasons.setdefault((tensor, dim), reason)
         return False
 

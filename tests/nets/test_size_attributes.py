@@ -30,7 +30,7 @@ def wrapped(module: nn.Module, inputs: Any, **options: Any) -> SuperNet:
 
 
 def cuts(net: SuperNet, tensor: str, dim: int = 0) -> bool:
-    return any(t == tensor and d == dim for axis in net.axes for t, d, *_ in axis.regions(net.anatomy))
+    return any(t == tensor and d == dim for axis in net.axes for t, d, *_ in axis.regions(net.index))
 
 
 # -- nanoGPT, written anew: sizes are named as there -----------------------------------------------------------

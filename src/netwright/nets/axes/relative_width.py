@@ -1,4 +1,4 @@
-"""Share: a width that follows another one."""
+"""RelativeWidth: a width that follows another one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from ...core.candidate import Option
 from ...core.errors import NetError
-from ..cut import Anatomy, Draft
+from ..cut import CutBuilder, ModuleIndex
 from .base import Axis, Region
 from .width import Width
 
 
 @dataclass(frozen=True)
-class Share(Axis):
+class RelativeWidth(Axis):
     """The number of channels of a tied group as a share of what another axis leaves, such as a block's inner width.
 
     Once-for-all's ResNet50 has it: half the output channels and a quarter of them within are an eighth, which is what
@@ -36,7 +36,7 @@ class Share(Axis):
     @classmethod
     def tabulate(
         cls, name: str, options: Iterable[float], of: Axis, group: Width, channels: Callable[[float, float], int]
-    ) -> Share:
+    ) -> RelativeWidth:
         """The axis whose number of channels a function knows, of the share and the other axis's option."""
         options = tuple(options)
         table = {(share, whole): channels(share, whole) for share in options for whole in of.options}  # type: ignore[arg-type]
@@ -56,14 +56,14 @@ class Share(Axis):
                 )
 
     @property
-    def reads(self) -> tuple[str, ...]:
+    def depends_on(self) -> tuple[str, ...]:
         return (self.of.name,)
 
-    def parts(self) -> Iterable[Axis]:
+    def members(self) -> Iterable[Axis]:
         return (self.group,)
 
-    def regions(self, anatomy: Anatomy) -> Iterable[Region]:
-        return self.group.regions(anatomy)
+    def regions(self, index: ModuleIndex) -> Iterable[Region]:
+        return self.group.regions(index)
 
-    def write(self, option: Option, draft: Draft, anatomy: Anatomy) -> None:
-        self.group.write(self.channels[option], draft, anatomy)  # type: ignore[index]
+    def write(self, option: Option, builder: CutBuilder, index: ModuleIndex) -> None:
+        self.group.write(self.channels[option], builder, index)  # type: ignore[index]

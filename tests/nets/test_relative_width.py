@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.core.errors import NetError
-from netwright.nets.axes import Axis, Depth, Share, Width
+from netwright.nets.axes import Axis, Depth, RelativeWidth, Width
 from netwright.nets.importance import sort_channels
 from netwright.nets.supernet import SuperNet
 from netwright.testing.nets import check_supernet
@@ -32,7 +32,9 @@ def parts() -> tuple[nn.Module, list[Axis]]:
     axes: list[Axis] = [Depth("depth", ("1", "2"), (1, 2)), width]
     for block in ("1", "2"):
         group = Width.tie(net, "inner", (6,), out_of=[f"{block}.reduce"], into=[f"{block}.widen"])
-        axes.append(Share.tabulate(f"{block}.inner", (0.34, 0.5), width, group, lambda share, of: int(share * of)))
+        axes.append(
+            RelativeWidth.tabulate(f"{block}.inner", (0.34, 0.5), width, group, lambda share, of: int(share * of))
+        )
     return net, axes
 
 
@@ -81,4 +83,4 @@ def test_shares_that_do_not_fit_are_refused() -> None:
         lambda share, of: of // 2,  # two options for one network
     ):
         with pytest.raises(NetError, match=r"'inner'.*ascending.*where 'width' is (5|12); got"):
-            Share.tabulate("inner", (0.34, 0.5), width, share.group, wrong)  # type: ignore[attr-defined]
+            RelativeWidth.tabulate("inner", (0.34, 0.5), width, share.group, wrong)  # type: ignore[attr-defined]

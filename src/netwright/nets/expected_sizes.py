@@ -1,4 +1,4 @@
-"""The sizes that tensors within a cut network should have, by the ties, and whether they have them.
+"""The sizes that tensors within a cut network should have, by the dependency groups, and whether they have them.
 
 A cut network may run and compute something else than was meant: of four heads of 16 channels, of which two were cut,
 a reshape by ``channels // heads`` makes four heads of 8. So each operator's results are compared with what the labels
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from .cut import Cut
+from .dependency_groups import DependencyGroups
 from .inputs import shape_of, tensors_in
-from .labels import RIGID
-from .ties import Ties
 from .trace import Op, Watching, op_name
+from .union_find import RIGID
 
 LAYOUT = frozenset("clone contiguous as_strided alias detach _to_copy lift_fresh".split())  # noqa: SIM905
 """Operators that come and go with the sizes: a dimension of 1 needs no copy to be laid out otherwise."""
@@ -27,22 +27,22 @@ Shape = tuple[int | None, ...]
 
 
 class Deviation(Exception):
-    """A tensor has another size than the ties say."""
+    """A tensor has another size than the dependency groups say."""
 
 
-class Expected:
+class ExpectedSizes:
     """The sizes of all tensors of a network, for any cut of channels.
 
     Args:
-        ties: of the whole network.
+        deps: of the whole network.
     """
 
-    def __init__(self, ties: Ties) -> None:
-        self.trace = ties.trace
+    def __init__(self, deps: DependencyGroups) -> None:
+        self.trace = deps.trace
         self._weights = {
-            name: [ties.labels.resolved(row) for row in ties.known[position]]
+            name: [deps.labels.resolved(row) for row in deps.known[position]]
             for name, position in self.trace.names.items()
-            if position in ties.known
+            if position in deps.known
         }
         own = [row for rows in self._weights.values() for row in rows]
         self._tied = np.unique(np.concatenate([*own, np.zeros(1, dtype=np.int64)]))
@@ -53,7 +53,7 @@ class Expected:
         def row(labels: np.ndarray) -> int | None:
             """The place in :attr:`rows`; None where none of the labels may shrink or is known."""
             if id(labels) not in known:
-                resolved = ties.labels.resolved(labels)
+                resolved = deps.labels.resolved(labels)
                 known[id(labels)] = len(self.rows) if np.any(resolved != RIGID) else None
                 if known[id(labels)] is not None:
                     self.rows.append(resolved)
@@ -63,8 +63,8 @@ class Expected:
         """The operators that are compared, and for each result and dimension its row; None for unknown results."""
         for op in self.trace.ops:
             if op.name not in LAYOUT:
-                said = (p if p not in ties.unsaid and ties.is_used(p) else None for p in op.writes)
-                results = (None if p is None else ties.known.get(p) for p in said)
+                said = (p if p not in deps.unsaid and deps.is_used(p) else None for p in op.writes)
+                results = (None if p is None else deps.known.get(p) for p in said)
                 self.ops.append((op, tuple(None if r is None else tuple(map(row, r)) for r in results)))
         self._flat = np.concatenate([*self.rows, np.zeros(1, dtype=np.int64)])
         self._starts = np.cumsum([0, *(len(r) for r in self.rows)])
@@ -94,7 +94,7 @@ class Expected:
 
     def _gone(self, cut: Cut) -> np.ndarray | None:
         """By label, whether it is gone; None where the cut is not one of whole labels (windows, blocks)."""
-        if cut.skip or cut.make:
+        if cut.skip or cut.transforms:
             return None
         gone = np.zeros(self._most, dtype=bool)
         masks: dict[tuple[str, int], np.ndarray] = {}

@@ -1,8 +1,8 @@
 """Which numbers in a network's attributes count its channels: found by running it, and never by their names.
 
 A number may count the channels of a width where some tensor has a dimension of that size that holds them. Which of
-these numbers must change for a cut shows how far the network runs as the ties say it should: one that is needed lets
-it run further.
+these numbers must change for a cut shows how far the network runs as the dependency groups say it should: one that is
+needed lets it run further.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from functools import cached_property
 
 import numpy as np
 
-from .axes import Joint, Width
-from .axes.width import Count
-from .cut import Anatomy
-from .expected import Expected
-from .labels import RIGID
+from .axes import TiedAxes, Width
+from .axes.width import SizeAttribute
+from .cut import ModuleIndex
+from .expected_sizes import ExpectedSizes
 from .layers import follows
 from .places import numbers
+from .union_find import RIGID
 
 ENDS = 1 << 60
 """How far a network runs that runs to its end."""
@@ -50,19 +50,19 @@ class Unit:
     """
 
     name: tuple[str, str]
-    counts: tuple[tuple[int, Count], ...]
+    counts: tuple[tuple[int, SizeAttribute], ...]
 
 
-class Sizes:
+class SizeAttributes:
     """The numbers that may count a network's channels.
 
     Args:
-        anatomy: of the model.
+        index: of the model.
         expected: the sizes of its tensors.
     """
 
-    def __init__(self, anatomy: Anatomy, expected: Expected) -> None:
-        self._anatomy, self._expected = anatomy, expected
+    def __init__(self, index: ModuleIndex, expected: ExpectedSizes) -> None:
+        self._index, self._expected = index, expected
         self._numbers: dict[str, list[tuple[str, int]]] = {}
         self._learned: list[tuple[str, str]] = []  # names of units that were needed before
         self._hopeless: set[tuple[tuple[tuple[str, str], ...], str]] = set()
@@ -87,7 +87,7 @@ class Sizes:
                         found.setdefault(made, set()).add(op.module)
         return found
 
-    def fit(self, axis: Width | Joint, attempt: Callable[[Width | Joint], Outcome]) -> Width | Joint | Outcome:
+    def fit(self, axis: Width | TiedAxes, attempt: Callable[[Width | TiedAxes], Outcome]) -> Width | TiedAxes | Outcome:
         """The axis with all that must count its channels, or how it fails.
 
         Args:
@@ -121,10 +121,10 @@ class Sizes:
     def modules(self, width: Width) -> set[str]:
         """The modules whose operators make tensors that hold the width's channels."""
         rows = {row for label in np.unique(self._labels(width)).tolist() for row in self._rows.get(label, ())}
-        return {path for row in rows for path in self._modules.get(row, ())} | width.places(self._anatomy)
+        return {path for row in rows for path in self._modules.get(row, ())} | width.affected_modules(self._index)
 
     def _labels(self, width: Width) -> np.ndarray:
-        for s in width.slots:
+        for s in width.slices:
             row = self._expected.of_weight(s.tensor, s.dim)
             if row is not None:
                 return row[s.offset : s.offset + width.channels * s.block : s.block]
@@ -145,18 +145,18 @@ class Sizes:
             held = [(owner[v], c) for v, c in zip(values.tolist(), counts.tolist(), strict=True) if v in owner]
             add(len(self._expected.rows[row]), *held)
         for at, width in enumerate(widths):
-            for block in dict.fromkeys((1, *(s.block for s in width.slots))):
+            for block in dict.fromkeys((1, *(s.block for s in width.slices))):
                 add(width.channels * block, (at, block))
         return found
 
-    def _units(self, axis: Width | Joint) -> list[Unit]:
+    def _units(self, axis: Width | TiedAxes) -> list[Unit]:
         """What may count the channels of an axis, inner modules first."""
         widths, taken = _widths(axis)
         times = self._times(widths)
         near = [{path for place in self.modules(w) for path in _upwards(place)} for w in widths]
-        found: dict[tuple[type, str, tuple[int, ...]], dict[tuple[str, str], list[tuple[int, Count]]]] = {}
+        found: dict[tuple[type, str, tuple[int, ...]], dict[tuple[str, str], list[tuple[int, SizeAttribute]]]] = {}
         for path in sorted(set().union(*near), key=lambda path: (not path, -path.count("."), path)):
-            module = self._anatomy.modules[path]
+            module = self._index.modules[path]
             if follows(module):
                 continue
             if path not in self._numbers:
@@ -166,7 +166,7 @@ class Sizes:
                     own = [(at, k) for at, k in pairs if path in near[at]]
                     falls = tuple(sum(k * (widths[at].channels - options[at]) for at, k in own) for options in taken)
                     if any(falls):
-                        counts: list[tuple[int, Count]] = [(at, (path, place, k)) for at, k in own]
+                        counts: list[tuple[int, SizeAttribute]] = [(at, (path, place, k)) for at, k in own]
                         found.setdefault((type(module), place, falls), {}).setdefault((path, place), counts)
         return [
             Unit((f"{kind.__module__}.{kind.__qualname__}", place), tuple(c for own in counts.values() for c in own))
@@ -174,7 +174,7 @@ class Sizes:
         ]
 
 
-def _widths(axis: Width | Joint) -> tuple[list[Width], list[tuple[int, ...]]]:
+def _widths(axis: Width | TiedAxes) -> tuple[list[Width], list[tuple[int, ...]]]:
     """The widths of an axis, and for each of its options what each width takes."""
     if isinstance(axis, Width):
         return [axis], [(option,) for option in axis.options]
@@ -182,17 +182,17 @@ def _widths(axis: Width | Joint) -> tuple[list[Width], list[tuple[int, ...]]]:
     return [w for w, _ in own], [tuple(int(taken[i]) for _, taken in own) for i in range(len(axis.options))]  # type: ignore[arg-type]
 
 
-def _counting(axis: Width | Joint, units: Sequence[Unit]) -> Width | Joint:
+def _counting(axis: Width | TiedAxes, units: Sequence[Unit]) -> Width | TiedAxes:
     """The axis with the units' numbers counting its channels, each place once."""
-    counts: dict[int, list[Count]] = {}
+    counts: dict[int, list[SizeAttribute]] = {}
     taken: dict[tuple[str, str], Unit] = {}
     for unit in units:
         for at, count in unit.counts:
             if taken.setdefault((count[0], count[1]), unit) is unit:
                 counts.setdefault(at, []).append(count)
     if isinstance(axis, Width):
-        return replace(axis, counts=tuple(counts.get(0, ())))
-    axes = [(replace(w, counts=tuple(counts.get(at, ()))), own) for at, (w, own) in enumerate(axis.axes)]  # type: ignore[type-var]
+        return replace(axis, size_attributes=tuple(counts.get(0, ())))
+    axes = [(replace(w, size_attributes=tuple(counts.get(at, ()))), own) for at, (w, own) in enumerate(axis.axes)]  # type: ignore[type-var]
     return replace(axis, axes=tuple(axes))
 
 

@@ -1,4 +1,4 @@
-"""What may be an axis of a model: sizes, runs of blocks and windows, read off its trace and its ties."""
+"""What may be an axis of a model: sizes, runs of blocks and windows, read off its trace and its dependency groups."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ import numpy as np
 from torch import nn
 
 from ..core.errors import NetError
-from .axes import Depth, Kernel, Slot, Width, fractions
-from .cut import Anatomy, Gives
-from .labels import RIGID
+from .axes import ChannelSlice, Depth, Kernel, Width, fractions
+from .cut import ModuleIndex, Passthrough
+from .dependency_groups import DependencyGroups
 from .layers import CONVOLUTIONS, TRANSPOSED, is_transposed_linear
 from .makers import made_by_constants
 from .report import Dimension
-from .ties import Ties
 from .trace import Trace
+from .union_find import RIGID
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 
 
-def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str | Dimension, str]) -> Iterator[Width]:
+def widths(
+    index: ModuleIndex, deps: DependencyGroups, round_to: int, reasons: dict[str | Dimension, str]
+) -> Iterator[Width]:
     """Groups of channels that lie in the same dimensions of the same weights, in a layout that a prefix can cut.
 
     Why others are not given goes into ``reasons``, by tensor and dimension.
     """
-    idle = ties.trace.idle()
+    idle = deps.trace.idle()
     labels = {
         (tensor, dim): row
-        for tensor, position in ties.trace.names.items()
+        for tensor, position in deps.trace.names.items()
         if tensor not in idle
-        for dim, row in enumerate(ties.of(position))
+        for dim, row in enumerate(deps.of(position))
         if not np.all(row == RIGID)
     }
     taken: set[str] = set()
-    constant = made_by_constants(anatomy, ties)
+    constant = made_by_constants(index, deps)
     for key, members in _groups(labels):
-        name = _name(anatomy, key, taken)
+        name = _name(index, key, taken)
         whole = len(members)
 
         def stay(why: str, key: tuple[Dimension, ...] = key) -> None:
@@ -57,23 +59,23 @@ def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str | Dime
                 if k not in reasons
             )
             continue
-        slots = _slots(members, {k: labels[k] for k in key})
-        if slots is None:
+        slices = _slices(members, {k: labels[k] for k in key})
+        if slices is None:
             reasons.update(
                 (k, f"its {whole} channels do not lie one behind the other") for k in key if k not in reasons
             )
             continue
-        blocks = [s.block for s in slots if _is_made(anatomy, s)]
+        blocks = [s.block for s in slices if _is_made(index, s)]
         each = Counter[Dimension]()
-        for s in slots:
+        for s in slices:
             each[s.tensor, s.dim] += s.block
         # A channel may stand for a block of indices (a head, a group), or for one in each of several (a shuffle), which
         # counts towards the multiple.
-        step = max(gcd(*(blocks or [s.block for s in slots])), gcd(*each.values()))
+        step = max(gcd(*(blocks or [s.block for s in slices])), gcd(*each.values()))
         options = fractions(whole, SHARES, max(1, round_to // step))
         if len(options) > 1:
             taken.add(name)
-            yield Width(name, slots, options)
+            yield Width(name, slices, options)
         else:
             reasons.update(
                 (k, f"{whole} channels are too few for multiples of {round_to}: see round_to=")
@@ -82,24 +84,24 @@ def widths(anatomy: Anatomy, ties: Ties, round_to: int, reasons: dict[str | Dime
             )
 
 
-def _is_made(anatomy: Anatomy, slot: Slot) -> bool:
+def _is_made(index: ModuleIndex, slot: ChannelSlice) -> bool:
     """Whether a layer's outputs lie there, of which hardware likes multiples."""
-    layer = anatomy.modules[anatomy.owners[slot.tensor][0]]
-    if len(anatomy.shapes[slot.tensor]) < 2 or not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+    layer = index.modules[index.owners[slot.tensor][0]]
+    if len(index.shapes[slot.tensor]) < 2 or not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return is_transposed_linear(layer) and slot.dim == 1
     return slot.dim == 0
 
 
-def causes(anatomy: Anatomy, ties: Ties) -> Iterator[tuple[Dimension, str]]:
+def causes(index: ModuleIndex, deps: DependencyGroups) -> Iterator[tuple[Dimension, str]]:
     """Why layers cannot have fewer channels, by tensor and dimension."""
-    idle = ties.trace.idle()
-    for tensor, position in ties.trace.names.items():
-        shape = anatomy.shapes.get(tensor)
-        if shape is None or tensor not in anatomy.parameters:
+    idle = deps.trace.idle()
+    for tensor, position in deps.trace.names.items():
+        shape = index.shapes.get(tensor)
+        if shape is None or tensor not in index.parameters:
             continue
-        windows = isinstance(anatomy.modules[anatomy.owners[tensor][0]], (*CONVOLUTIONS, *TRANSPOSED))
+        windows = isinstance(index.modules[index.owners[tensor][0]], (*CONVOLUTIONS, *TRANSPOSED))
         for dim in range(min(len(shape), 2) if windows else len(shape)):  # see :func:`kernels`
-            why = ties.why(position, dim)
+            why = deps.why(position, dim)
             if max(shape) == 1:
                 why = "it is a single number"
             if tensor in idle:
@@ -126,7 +128,7 @@ def _groups(labels: dict[Dimension, np.ndarray]) -> Iterator[tuple[tuple[Dimensi
         yield tuple(sorted(own)), members[mark]
 
 
-def _slots(members: np.ndarray, labels: dict[Dimension, np.ndarray]) -> tuple[Slot, ...] | None:
+def _slices(members: np.ndarray, labels: dict[Dimension, np.ndarray]) -> tuple[ChannelSlice, ...] | None:
     """Where the channels lie, if in every dimension they are runs of equal blocks, one behind the other."""
     tables = {}
     for key, row in labels.items():
@@ -138,7 +140,7 @@ def _slots(members: np.ndarray, labels: dict[Dimension, np.ndarray]) -> tuple[Sl
         tables[key] = at.reshape(len(members), -1)
     first = tables[min(tables, key=lambda k: tables[k].shape[1])]
     order = np.argsort(first[:, 0])
-    slots: list[Slot] = []
+    slices: list[ChannelSlice] = []
     for (tensor, dim), table in tables.items():
         table = table[order]
         column = 0
@@ -148,38 +150,38 @@ def _slots(members: np.ndarray, labels: dict[Dimension, np.ndarray]) -> tuple[Sl
                 block += 1
             if np.any(np.diff(table[:, column]) != block):
                 return None
-            slots.append(Slot(tensor, dim, int(table[0, column]), block))
+            slices.append(ChannelSlice(tensor, dim, int(table[0, column]), block))
             column += block
-    return tuple(slots)
+    return tuple(slices)
 
 
-def _name(anatomy: Anatomy, key: Sequence[Dimension], taken: set[str]) -> str:
+def _name(index: ModuleIndex, key: Sequence[Dimension], taken: set[str]) -> str:
     """After the first layer, in the network's own order, that makes the channels."""
-    order = {name: i for i, name in enumerate(anatomy.shapes)}
-    makers = [t for t, d in key if len(anatomy.shapes[t]) > 1 and d == _made_in(anatomy, t)] or [t for t, _ in key]
+    order = {name: i for i, name in enumerate(index.shapes)}
+    makers = [t for t, d in key if len(index.shapes[t]) > 1 and d == _made_in(index, t)] or [t for t, _ in key]
     tensor = min(makers, key=lambda t: order[t])
-    name = f"{anatomy.owners[tensor][0] or tensor}.width"
+    name = f"{index.owners[tensor][0] or tensor}.width"
     while name in taken:
         name += "'"
     return name
 
 
-def _made_in(anatomy: Anatomy, tensor: str) -> int:
+def _made_in(index: ModuleIndex, tensor: str) -> int:
     """The dimension of a weight that its layer's output has."""
-    layer = anatomy.modules[anatomy.owners[tensor][0]]
-    if len(anatomy.shapes[tensor]) < 2:
+    layer = index.modules[index.owners[tensor][0]]
+    if len(index.shapes[tensor]) < 2:
         return 0
     return 1 if isinstance(layer, nn.Embedding) or is_transposed_linear(layer) else 0
 
 
-def depths(anatomy: Anatomy, trace: Trace) -> Iterator[Depth]:
+def depths(index: ModuleIndex, trace: Trace) -> Iterator[Depth]:
     """Residual blocks of one container, in the order in which they run.
 
     Whatever runs between two of them (the blocks of another container, in a U-Net) runs on: each block that is skipped
     gives on what it takes.
     """
-    residual = [path for path in trace.gives if path and _is_residual(anatomy, trace, path)]
-    listed = [p for p in residual if isinstance(anatomy.modules[p.rpartition(".")[0]], nn.Sequential | nn.ModuleList)]
+    residual = [path for path in trace.passthrough if path and _is_residual(index, trace, path)]
+    listed = [p for p in residual if isinstance(index.modules[p.rpartition(".")[0]], nn.Sequential | nn.ModuleList)]
     size = Counter(p.rpartition(".")[0] for p in listed)
     # A stage whose first block adds what the stage takes looks like a block.
     stages = {p for p in listed if size[p.rpartition(".")[0]] == 1 and any(size[q] > 1 and _within(q, p) for q in size)}
@@ -194,21 +196,23 @@ def depths(anatomy: Anatomy, trace: Trace) -> Iterator[Depth]:
         containers.setdefault(path.rpartition(".")[0], []).append(path)
     end = -1
     for parent, blocks in containers.items():
-        if not isinstance(anatomy.modules[parent], nn.Sequential | nn.ModuleList):
+        if not isinstance(index.modules[parent], nn.Sequential | nn.ModuleList):
             for block in blocks:
-                yield Depth(f"{block}.depth", (block,), (0, 1), _gives(trace, (block,)))
+                yield Depth(f"{block}.depth", (block,), (0, 1), _passthrough(trace, (block,)))
             continue
         # One block of a stage stays, unless others do: of its own container, or of one whose blocks run between.
-        whole = len(blocks) == len(anatomy.modules[parent]._modules)
+        whole = len(blocks) == len(index.modules[parent]._modules)
         least = 1 if whole and first(blocks[0]) > end else 0
         end = max(end, first(blocks[-1]))
         if len(blocks) > least:
-            yield Depth(f"{parent}.depth", tuple(blocks), tuple(range(least, len(blocks) + 1)), _gives(trace, blocks))
+            yield Depth(
+                f"{parent}.depth", tuple(blocks), tuple(range(least, len(blocks) + 1)), _passthrough(trace, blocks)
+            )
 
 
-def _gives(trace: Trace, blocks: Sequence[str]) -> tuple[Gives, ...]:
-    found = tuple(trace.gives[block] for block in blocks)
-    return () if all(gives == 0 for gives in found) else found
+def _passthrough(trace: Trace, blocks: Sequence[str]) -> tuple[Passthrough, ...]:
+    found = tuple(trace.passthrough[block] for block in blocks)
+    return () if all(passthrough == 0 for passthrough in found) else found
 
 
 def _nested(one: str, other: str) -> bool:
@@ -224,9 +228,9 @@ def ran_first(ran: Sequence[str]) -> Callable[[str], int]:
     return lambda path: next((i for i, r in enumerate(ran) if r == path or r.startswith(path + ".")), len(ran))
 
 
-def _is_residual(anatomy: Anatomy, trace: Trace, path: str) -> bool:
+def _is_residual(index: ModuleIndex, trace: Trace, path: str) -> bool:
     """Whether a module gives what it takes, and adds what it takes to something on the way."""
-    module = anatomy.modules[path]
+    module = index.modules[path]
     if isinstance(module, nn.Sequential | nn.ModuleList) or not any(True for _ in module.parameters()):
         return False
     into, out = trace.around[path]
@@ -240,19 +244,19 @@ def _is_residual(anatomy: Anatomy, trace: Trace, path: str) -> bool:
     )
 
 
-def kernels(anatomy: Anatomy, trace: Trace, reasons: dict[str | Dimension, str]) -> Iterator[Kernel]:
+def kernels(index: ModuleIndex, trace: Trace, reasons: dict[str | Dimension, str]) -> Iterator[Kernel]:
     """Windows of five or more that can be cropped. Why others are not given goes into ``reasons``."""
     idle = trace.idle()
-    for path, layer in anatomy.modules.items():
-        if not isinstance(layer, CONVOLUTIONS) or idle & set(anatomy.tensors_of.get(path, {}).values()):
+    for path, layer in index.modules.items():
+        if not isinstance(layer, CONVOLUTIONS) or idle & set(index.tensors_of.get(path, {}).values()):
             continue
         sizes = set(layer.kernel_size)
         size = max(sizes)
         if len(sizes) == 1 and size >= 5 and size % 2 and not isinstance(layer.padding, str):
             axis = Kernel(f"{path}.kernel", path, tuple(range(3, size + 1, 2)))
             try:
-                axis.places(anatomy)
+                axis.affected_modules(index)
             except NetError as error:
-                reasons[anatomy.tensors_of[path]["weight"], 2] = str(error)
+                reasons[index.tensors_of[path]["weight"], 2] = str(error)
                 continue
             yield axis

@@ -1,4 +1,4 @@
-"""Labels that are united as operators make indices meet, and that remember what made them rigid."""
+"""A union-find of labels: they are united as operators make indices meet, and remember what made them rigid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RIGID = 0
 """The label of whatever cannot shrink, once labels are resolved."""
 
 
-class Labels:
+class UnionFind:
     """Labels are whole numbers from 1; sets of them are united, and whole sets become rigid.
 
     Attributes:

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from ...core.errors import format_error
 from ..inputs import is_dense, tensors_in
-from ..labels import Labels
 from ..trace import Op, Ref, Trace, changed_beside
+from ..union_find import UnionFind
 from .base import FIXES, MIXES, PLACES
 
 Place = tuple[int, int]
@@ -386,7 +386,7 @@ def _connected(sample: _Sample, place: Place) -> tuple[dict[Place, np.ndarray], 
     size = sample.size(place)
     if sample.elements * size > COSTLY:
         raise NotTried(TOO_LARGE)
-    labels = Labels()
+    labels = UnionFind()
     rows = {place: labels.new(size)}
     tables = _graph(sample, place)
     results: dict[Place, np.ndarray] = {}
@@ -439,14 +439,14 @@ def _others(sample: _Sample, place: Place) -> list[Place]:
     return [(i, d) for i, t in tensors if i != place[0] for d, n in enumerate(t.shape) if 1 < n <= 4096]
 
 
-def _unite(labels: Labels, rows: np.ndarray, columns: np.ndarray, table: np.ndarray) -> None:
+def _unite(labels: UnionFind, rows: np.ndarray, columns: np.ndarray, table: np.ndarray) -> None:
     i, j = np.nonzero(table)
     labels.unite(rows[i], columns[j])
 
 
 def _parts(table: np.ndarray) -> int:
     """Into how many parts a table falls that have nothing in common."""
-    labels = Labels()
+    labels = UnionFind()
     rows, columns = labels.new(table.shape[0]), labels.new(table.shape[1])
     _unite(labels, rows, columns, table)
     return len(np.unique(labels.find(rows)[table.any(1)]))
