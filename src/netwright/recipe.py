@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal, get_type_hints
 
 from .core.candidate import digest
 from .core.errors import NetwrightError, RecipeError, did_you_mean, format_error
+from .core.registry import find_object
 
 NO_DATA = (
     "accuracy is judged on it: add data: module:function, or name objectives that need none, such as [latency, macs]"
@@ -265,7 +265,7 @@ def resolve(reference: str, what: str, wanted: type | tuple[type, ...]) -> Any:
         what: the recipe's key, for messages.
         wanted: the type that must come back.
     """
-    function = _import(reference, what)
+    function = find_object(reference, what, RecipeError)
     try:
         value = function()
     except NetwrightError as error:
@@ -277,21 +277,3 @@ def resolve(reference: str, what: str, wanted: type | tuple[type, ...]) -> Any:
         expected = " or ".join(f"netwright.{t.__name__}" for t in names)
         raise RecipeError(f"{what}: {reference}() must give a {expected}, but gave a {type(value).__name__}")
     return value
-
-
-def _import(reference: str, what: str) -> Callable[[], Any]:
-    module_name, colon, function_name = reference.partition(":")
-    if not colon or not module_name or not function_name:
-        raise RecipeError(f"{what}: write module:function, not {reference!r}")
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a person's module may raise anything when it is imported
-        raise RecipeError(f"{what}: cannot import {module_name!r} of {reference!r}: {format_error(error)}") from error
-    function = getattr(module, function_name, None)
-    if function is None:
-        own = {n: v for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__}
-        named = [n for n, v in own.items() if callable(v) and not isinstance(v, type) and not n.startswith("_")]
-        raise RecipeError(f"{what}: {module_name} has no {function_name!r}; {did_you_mean(function_name, named)}")
-    if not callable(function):
-        raise RecipeError(f"{what}: {reference} is of type {type(function).__name__}, not a function")
-    return function
