@@ -28,15 +28,15 @@ from torch import nn
 
 import netwright as nw
 from netwright.core.precision import FORMS
-from netwright.fit import fit
 from netwright.formats.weights import load_weights
-from netwright.job import Job
 from netwright.measure.latency import Latency
 from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
 from netwright.measure.target_quality import FileOnTarget
 from netwright.nets.families.cifar_resnet import CifarResNet
-from netwright.recipe import load
+from netwright.pipeline.fit import fit
+from netwright.pipeline.job import Job
+from netwright.recipe.load import load
 
 TARGET = "onnxruntime,precision=int8"
 DATA = "NETWRIGHT_SHARED_DATA"

@@ -26,9 +26,9 @@ import netwright as nw
 from netwright.core.front import losses
 from netwright.core.metric import AT_BEST, Measurement
 from netwright.core.record import Record
-from netwright.job import Job
 from netwright.measure.base import Subject
-from netwright.recipe import load
+from netwright.pipeline.job import Job
+from netwright.recipe.load import load
 from netwright.study.store import MemoryStore
 from netwright.study.study import Study
 

@@ -24,9 +24,9 @@ import netwright as nw
 from netwright.core.front import nondominated
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
-from netwright.job import Job
 from netwright.measure.base import Subject
-from netwright.recipe import load
+from netwright.pipeline.job import Job
+from netwright.recipe.load import load
 from netwright.strategies.base import Problem
 
 ACCURACY = Metric("accuracy", "%", "max")

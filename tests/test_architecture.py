@@ -31,6 +31,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "report": ("core", "study", "strategies.predict.scores"),
     "recipes": ("core", "nets", "tasks"),
     "recipe": ("core",),
+    "sources": ("core", "nets", "measure", "tasks", "recipe"),
     "testing": ("core", "nets", "formats", "strategies", "measure", "tasks"),
     "simple": ("core", "measure.base", "strategies", "study"),
 }
@@ -44,7 +45,7 @@ def name_of(path: Path) -> str:
 
 MODULES = {name_of(path): path for path in FILES}
 
-# Who is not listed above (job, fit, ...) may know everything but the command line.
+# Who is not listed above (pipeline) may know everything but the command line.
 ALL = tuple({name.split(".")[0] for name in MODULES} - {"cli", "__main__", "__init__"})
 KNOWS |= {"cli": (*ALL, "__init__"), "__main__": ("cli",)}
 

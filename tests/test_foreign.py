@@ -45,7 +45,7 @@ def written(tmp_path) -> Callable[[list[str]], Path]:
 
 
 def test_a_table_is_its_rows(written):
-    table = nw.Table.read(written(LINES), choices=["d", "w*"], metrics=METRICS)
+    table = nw.TabularBenchmark.read(written(LINES), choices=["d", "w*"], metrics=METRICS)
     assert [c.name for c in table.space] == ["d", "w1", "w2"]
     assert table.space["w1"].options == (8, 16) and table.space["w2"].options == (0.5, 1.0)
     rows = list(table.space.enumerate())
@@ -60,7 +60,7 @@ def test_a_table_is_its_rows(written):
 
 
 def test_one_digit_per_choice(written):
-    table = nw.Table.read(written(LINES), choices=["d"], digits=["k"], absent="0", metrics=METRICS)
+    table = nw.TabularBenchmark.read(written(LINES), choices=["d"], digits=["k"], absent="0", metrics=METRICS)
     assert [dict(r) for r in table.space.enumerate()] == [
         {"d": 2, "k.0": 3, "k.1": 7}, {"d": 3, "k.0": 5, "k.1": 7, "k.2": 7}, {"d": 3, "k.0": 3, "k.1": 5, "k.2": 5},
     ]  # fmt: skip
@@ -79,15 +79,16 @@ def test_one_digit_per_choice(written):
     ],
 )
 def test_kinds_of_options(written, cells, options):
-    table = nw.Table.read(written(["c,q", *(f"{cell},1" for cell in cells)]), choices=["c"], metrics={"q": "max"})
+    path = written(["c,q", *(f"{cell},1" for cell in cells)])
+    table = nw.TabularBenchmark.read(path, choices=["c"], metrics={"q": "max"})
     assert table.space["c"].options == options
     assert [type(o) for o in table.space["c"].options] == [type(o) for o in options]
 
 
 def test_the_order_of_rows_and_other_columns_do_not_matter(written):
-    first = nw.Table.read(written(LINES), choices=["d", "w*"], metrics=METRICS)
-    second = nw.Table.read(written([LINES[0], *LINES[:0:-1]]), choices=["d", "w*"], metrics=METRICS)
-    other = nw.Table.read(written([*LINES[:2], LINES[2].replace("75.25", "75.5"), LINES[3]]),
+    first = nw.TabularBenchmark.read(written(LINES), choices=["d", "w*"], metrics=METRICS)
+    second = nw.TabularBenchmark.read(written([LINES[0], *LINES[:0:-1]]), choices=["d", "w*"], metrics=METRICS)
+    other = nw.TabularBenchmark.read(written([*LINES[:2], LINES[2].replace("75.25", "75.5"), LINES[3]]),
                           choices=["d", "w*"], metrics=METRICS)  # fmt: skip
     assert first.space.fingerprint == second.space.fingerprint == other.space.fingerprint
     assert first.fingerprint == second.fingerprint != other.fingerprint
@@ -127,7 +128,7 @@ def test_the_order_of_rows_and_other_columns_do_not_matter(written):
 )  # fmt: skip
 def test_tables_that_cannot_be_used(written, lines, settings, words):
     with pytest.raises(NetwrightError) as caught:
-        nw.Table.read(written(lines), **{"choices": ["d"], "metrics": METRICS, **settings})
+        nw.TabularBenchmark.read(written(lines), **{"choices": ["d"], "metrics": METRICS, **settings})
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
@@ -137,7 +138,7 @@ def test_files_that_are_no_table(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(NetwrightError, match=r"measured\.csv"):
-        nw.Table.read(path, choices=["a"], metrics={"b": "max"})
+        nw.TabularBenchmark.read(path, choices=["a"], metrics={"b": "max"})
 
 
 # -- tables: how they are searched
@@ -197,7 +198,7 @@ def test_guided_search_learns_from_the_columns():
 
 
 def test_a_figure_that_is_not_known_is_absent(written):
-    table = nw.Table.read(written(LINES), choices=["d", "w*"], metrics=METRICS)
+    table = nw.TabularBenchmark.read(written(LINES), choices=["d", "w*"], metrics=METRICS)
     found = nw.search(table.space, table.lookup, METRICS, strategy=nw.Random())
     (unknown,) = [r for r in found if r.status != "ok"]
     assert (
@@ -260,7 +261,7 @@ def test_the_example_of_a_table(tmp_path):
     told = done("fit", FOREIGN / "table.yaml", "--out", out, "--evaluations", 20)
     assert "not training" in told.err and "not exporting" in told.err and "report:" in told.out
     assert {p.name for p in out.iterdir()} == {".lock", "study.db", "front.json", "report.html", "recipe.json"}
-    table = nw.Table.read(FOREIGN / "measured.csv", digits=["d", "ks", "e"], absent="0", metrics=METRICS)
+    table = nw.TabularBenchmark.read(FOREIGN / "measured.csv", digits=["d", "ks", "e"], absent="0", metrics=METRICS)
     found = records(out)
     assert len({r["id"] for r in found}) == 20
     for record in found:
@@ -285,7 +286,7 @@ def test_a_table_with_other_figures_is_another_study(recipe, tmp_path):
         code = (
             "def model():\n    import pathlib\n    path = pathlib.Path(__file__).with_name('t.csv')\n"
             f"    path.write_text('w,latency\\n1,{value}\\n2,8\\n')\n"
-            "    return nw.Table.read(path, choices=['w'], metrics={'latency': 'min'})\n"
+            "    return nw.TabularBenchmark.read(path, choices=['w'], metrics={'latency': 'min'})\n"
         )
         told = command("search", recipe(code, objectives=["latency"]), "--out", tmp_path / "out")
         if i == 0:
@@ -411,7 +412,7 @@ def test_a_supernet_of_ours_without_data(recipe, tmp_path):
     "code, keys, words",
     [
         ("def model():\n    return 3", {},
-         ["netwright.SuperNet", "netwright.Table", "extract(candidate)", "gave a int"]),
+         ["netwright.SuperNet", "netwright.TabularBenchmark", "extract(candidate)", "gave a int"]),
         ("def model():\n    m = Mine()\n    m.extract = 3\n    return m", {}, ["extract(candidate)", "gave a Mine"]),
         ("def model():\n    m = Mine()\n    m.space = [1, 2]\n    return m", {}, ["netwright.Space", "not a list"]),
         ("class Bad(Mine):\n    @property\n    def space(self):\n        raise OSError('gone')\n\ndef model():\n"

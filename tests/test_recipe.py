@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netwright.core.errors import NetwrightError, RecipeError
-from netwright.recipe import Export, Latency, Recipe, Search, Train, builtin, load, parse, resolve
+from netwright.recipe.load import builtin, load, parse, resolve
+from netwright.recipe.schema import Export, Latency, Recipe, Search, Train
 
 LEAST = {"model": "m:f", "data": "m:g"}
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import netwright as nw
 
 
-def measured() -> nw.Table:
+def measured() -> nw.TabularBenchmark:
     """Accuracy is what a search would have to pay for; the counts can be computed for any network."""
-    return nw.Table.read(
+    return nw.TabularBenchmark.read(
         Path(__file__).with_name("measured.csv"),
         digits=["d", "ks", "e"],
         absent="0",

@@ -78,7 +78,7 @@ _HOME = {
     "Study": "study.study",
     "SqliteStore": "study.sqlite",
     "search": "simple",
-    "Table": "table",
+    "TabularBenchmark": "sources.table",
     "export": "formats.bundle",
     "load": "formats.bundle",
 }
@@ -168,6 +168,7 @@ if TYPE_CHECKING:
     from .nets.supernet import SuperNet as SuperNet
     from .nets.wrap import wrap as wrap
     from .simple import search as search
+    from .sources.table import TabularBenchmark as TabularBenchmark
     from .strategies.ageing import RegularisedEvolution as RegularisedEvolution
     from .strategies.base import Strategy as Strategy
     from .strategies.botorch import BoTorch as BoTorch
@@ -188,7 +189,6 @@ if TYPE_CHECKING:
     from .strategies.weaknas import WeakNas as WeakNas
     from .study.sqlite import SqliteStore as SqliteStore
     from .study.study import Study as Study
-    from .table import Table as Table
     from .tasks.data import Data as Data
     from .tasks.data import Split as Split
     from .tasks.data import TensorLoader as TensorLoader

@@ -14,7 +14,7 @@ import netwright as nw
 from netwright.core.errors import InfeasibleConstraints, NetwrightError
 from netwright.core.metric import AT_BEST, Measurement, Metric
 from netwright.measure.base import Measurer, Subject
-from netwright.recipe import load
+from netwright.recipe.load import load
 from netwright.study.store import MemoryStore
 from netwright.study.study import Step, Study
 
@@ -224,7 +224,7 @@ def test_a_confidence_is_below_one(bad: float) -> None:
 
 
 def test_a_recipe_races_in_a_random_order(tmp_path: Any) -> None:
-    from netwright.job import Job
+    from netwright.pipeline.job import Job
 
     plain = Job(load("digits"), tmp_path / "plain")
     raced = Job(load("digits", {"search.racing": 0.95}), tmp_path / "raced")

@@ -10,8 +10,9 @@ from typing import Any
 import jsonargparse
 
 from ..core.errors import NetwrightError, did_you_mean
-from ..job import Job, Watch
-from ..recipe import Recipe, builtin, load, parse, parser_message, parser_of
+from ..pipeline.job import Job, Watch
+from ..recipe.load import builtin, load, parse, parser_message, parser_of
+from ..recipe.schema import Recipe
 from ..study.failures import RETRIES
 from ..study.journal import Journal, read_journal
 from ..study.sqlite import SqliteStore

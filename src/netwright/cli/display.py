@@ -18,7 +18,7 @@ from ..core.units import format_value
 from ..report.table import front_table
 
 if TYPE_CHECKING:
-    from ..fit import Fitted
+    from ..pipeline.fit import Fitted
     from ..study.study import Step, Study
     from ..training.loop import Progress as Training
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..picks import records_by_id
+from ..pipeline.selection import records_by_id
 from .arguments import kept_job, read, verb_parser
 from .display import Display
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..fit import fit
+from ..pipeline.fit import fit
 from .arguments import read, recipe_job, search_parser
 from .display import Display
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..picks import roles_told
+from ..pipeline.selection import roles_told
 from .arguments import journal_of, read, verb_parser
 from .display import Display
 

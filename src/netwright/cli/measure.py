@@ -111,15 +111,15 @@ def _fill(reference: str, target: Target, protocol: Protocol, path: Path) -> Non
     """Fill a lookup table, and say what it is worth."""
     import numpy as np
 
-    from ..given import model_of
     from ..measure.lookup import LookupTable, build
-    from ..table import Table as Figures
+    from ..sources.load import load_model
+    from ..sources.table import TabularBenchmark
 
     def without() -> Any:
         raise NetwrightError(f"{reference} gives an object without example_inputs: what a network is called with")
 
-    net = model_of(reference, without)
-    if isinstance(net, Figures):
+    net = load_model(reference, without)
+    if isinstance(net, TabularBenchmark):
         raise NetwrightError(f"{reference} gives a table of figures, which holds no networks")
     table = LookupTable(Latency(target, protocol), path)
     with Progress(console=Console(stderr=True, markup=False), transient=True) as bars:
@@ -141,9 +141,9 @@ def _networks(wanted: Sequence[str]) -> dict[str, tuple[Any, Any]]:
     references = [what for what in wanted if ":" in what and not Path(what).exists()]
     if not references:
         return {}  # files need no torch
-    from ..given import network_of
+    from ..sources.load import load_network
 
-    return {what: network_of(what) for what in references}
+    return {what: load_network(what) for what in references}
 
 
 def _named(what: str, network: tuple[Any, Any] | None, target: Target, given: Mapping[str, Any], folder: Path) -> Named:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..picks import roles_told
+from ..pipeline.selection import roles_told
 from .arguments import read, recipe_job, search_parser
 from .display import Display
 

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .formats.bundle import versions
-from .measure.counts import METRICS
-from .nets.supernet import SuperNet
-from .picks import network_of, read_json
-from .report.data import Story
-from .strategies.beliefs import predictability
-from .table import Table
+from ..formats.bundle import versions
+from ..measure.counts import METRICS
+from ..nets.supernet import SuperNet
+from ..report.data import Story
+from ..sources.table import TabularBenchmark
+from ..strategies.beliefs import predictability
+from .selection import network_of, read_json
 
 if TYPE_CHECKING:
     from .job import Job
@@ -49,7 +49,7 @@ def story_of(job: Job) -> Story:
 
 def _target(job: Job) -> Mapping[str, Any]:
     """Where things were measured: as the last record says, which does not ask a device that may be gone."""
-    if isinstance(job.net, Table):
+    if isinstance(job.net, TabularBenchmark):
         return {}
     told = [r.provenance["target"] for r in job.study.records if "target" in r.provenance]
     return told[-1] if told else job.latency.target
@@ -65,7 +65,7 @@ def _facts(job: Job) -> dict[str, str]:
         "strategy": job.recipe.search.strategy,
         "seed": str(job.recipe.seed),
     }
-    if not isinstance(job.net, Table):
+    if not isinstance(job.net, TabularBenchmark):
         facts["training"] = f"{job.recipe.train.epochs} epochs" if job.trains else "none: the model comes with weights"
     if trained:
         facts["shared weights"] = ", ".join(f"{name} {value:.2f} %" for name, value in trained.items())
@@ -81,7 +81,7 @@ def _largest(job: Job) -> dict[str, float]:
     if isinstance(net, SuperNet):
         counts = net.count(net.largest)
         return {name: float(getattr(counts, name)) for name in METRICS}
-    record = None if isinstance(net, Table) else job.study.journal.found.get(net.space.largest)
+    record = None if isinstance(net, TabularBenchmark) else job.study.journal.found.get(net.space.largest)
     return {name: record.values[name] for name in METRICS if name in record.values} if record else {}
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .core.front import Front
+from ..core.front import Front
+from ..study.study import Study
 from .job import Job
-from .study.study import Study
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import hypot
 
-from .core.metric import CHANCE, Measurement
-from .report.data import format_measurement
+from ..core.metric import CHANCE, Measurement
+from ..report.data import format_measurement
 
 FRESH_LR = 0.1
 """The highest learning rate for weights that have learned nothing yet."""

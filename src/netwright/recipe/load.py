@@ -1,145 +1,18 @@
-"""The recipe: one dataclass tree that the YAML file, the flags, the documentation and the provenance come from."""
+"""Recipes read: built-in ones and YAML files, their keys checked, and the functions that they name."""
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
-from .core.candidate import digest
-from .core.errors import NetwrightError, RecipeError, did_you_mean, format_error
-from .core.registry import find_object
-
-NO_DATA = (
-    "accuracy is judged on it: add data: module:function, or name objectives that need none, such as [latency, macs]"
-)
-
-
-@dataclass(frozen=True)
-class Train:
-    """How the super-network is trained."""
-
-    epochs: int = 30
-    """Passes over the training data; 0 takes the weights as the model function gives them."""
-    batch_size: int = 64
-    """Images of a step."""
-    lr: float | None = None
-    """The highest learning rate; it warms up and then falls to zero along a cosine. By default 0.1, and 0.01 where the
-    model comes trained: where its largest network is well above what a constant answer has."""
-    weight_decay: float = 1e-4
-    """Of tensors with two or more dimensions."""
-    random: int = 2
-    """Random sub-networks that learn beside the largest and the smallest in each step."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """Who is measured next."""
-
-    strategy: Literal[
-        "guided", "random", "nsga2", "nsga3", "unsga3", "agemoea", "moead", "ctaea", "ga", "cmaes", "ageing", "local",
-        "coarse", "linas", "concurrentnas", "weaknas", "botorch",
-    ] = "guided"  # fmt: skip
-    """How candidates are proposed."""
-    calibration: int = 512
-    """Training images that each candidate's normalisation statistics are computed from."""
-    racing: float = 0.0
-    """A confidence below 1, such as 0.95: a network is judged on growing parts of the validation data, and no further
-    once another dominates it with this confidence. 0 judges every network on all of them."""
-
-
-@dataclass(frozen=True)
-class Latency:
-    """How long run time is measured."""
-
-    width: float = 0.02
-    """Sample until half the 95 % interval of the median is this small, relative to the median."""
-    budget: float = 1.0
-    """Seconds after which sampling stops all the same; the width that was reached is recorded."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """What is done with the networks that are handed back."""
-
-    epochs: int = 8
-    """Passes of fine-tuning over the training data; kept only where validation accuracy does not fall."""
-    lr: float = 0.03
-    """The highest learning rate of fine-tuning."""
-    formats: list[Literal["onnx", "pt2", "safetensors"]] = field(default_factory=lambda: ["onnx", "pt2", "safetensors"])
-    """Files to write."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The whole job."""
-
-    model: str
-    """module:function that gives a netwright.SuperNet, a netwright.Table, or anything with space and extract."""
-    data: str = ""
-    """module:function that gives a netwright.Data: training, validation and test part; without it nothing is trained,
-    and accuracy cannot be measured."""
-    objectives: list[str] = field(default_factory=lambda: ["accuracy", "latency"])
-    """What is traded off, the most important first: accuracy, latency, throughput, memory, energy, file_bytes, macs,
-    params, weight_bytes, peak_activation_bytes, moved_bytes, or a metric of the model's own."""
-    limits: list[str] = field(default_factory=list)
-    """Bounds on any metric, such as "latency <= 5 ms", "macs <= 300M" or "file_bytes <= 2 MB"."""
-    target: str = "onnxruntime"
-    """Where networks will run: a runtime with its settings, such as onnxruntime,threads=2,batch=8; with the address of
-    an agent before it another machine's, such as ssh://pi/onnxruntime. 'netwright targets' lists the runtimes."""
-    evaluations: int = 100
-    """Networks to measure."""
-    seed: int = 0
-    """Of everything random."""
-    threads: int = 1
-    """CPU threads for training and for judging accuracy."""
-    train: Train = field(default_factory=Train)
-    search: Search = field(default_factory=Search)
-    latency: Latency = field(default_factory=Latency)
-    export: Export = field(default_factory=Export)
-
-    def __post_init__(self) -> None:
-        rate = {} if self.train.lr is None else {"train.lr": self.train.lr}
-        numbers = {
-            **rate, "train.weight_decay": self.train.weight_decay, "export.lr": self.export.lr,
-            "latency.width": self.latency.width, "latency.budget": self.latency.budget,
-        }  # fmt: skip
-        for name, value in numbers.items():
-            if not math.isfinite(value):
-                raise RecipeError(f"{name} must be a finite number, not {value}")
-        positive = {
-            "evaluations": self.evaluations, "threads": self.threads, "train.batch_size": self.train.batch_size,
-            **rate, "search.calibration": self.search.calibration,
-            "latency.width": self.latency.width, "latency.budget": self.latency.budget, "export.lr": self.export.lr,
-        }  # fmt: skip
-        for name, value in positive.items():
-            if not value > 0:
-                raise RecipeError(f"{name} must be more than 0, not {value}")
-        for name, value in {"train.epochs": self.train.epochs, "export.epochs": self.export.epochs,
-                            "train.random": self.train.random, "train.weight_decay": self.train.weight_decay,
-                            "seed": self.seed}.items():  # fmt: skip
-            if value < 0:
-                raise RecipeError(f"{name} must be 0 or more, not {value}")
-        if not 0 <= self.search.racing < 1:
-            raise RecipeError(
-                f"search.racing is a confidence below 1, such as 0.95, or 0 for none, not {self.search.racing}"
-            )
-        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
-            raise RecipeError(f"objectives must be one or more different metrics, not {list(self.objectives)}")
-
-    def to_json(self) -> dict[str, Any]:
-        """The recipe as JSON values."""
-        return asdict(self)
-
-    def key(self, *parts: str) -> str:
-        """A digest of some top-level parts, to tell whether two recipes agree on them."""
-        whole = self.to_json()
-        return digest({part: whole[part] for part in parts})
+from ..core.errors import NetwrightError, RecipeError, did_you_mean, format_error
+from ..core.registry import find_object
+from .schema import NO_DATA, Recipe
 
 
 def builtin() -> list[str]:

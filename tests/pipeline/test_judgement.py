@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netwright.core.metric import CHANCE, Measurement
-from netwright.judgement import is_trained, worry
+from netwright.pipeline.judgement import is_trained, worry
 
 
 def accuracy(value: float, spread: float = 1.0, **how: float) -> Measurement:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .core.errors import CheckpointError, NetwrightError, format_error
-from .core.front import Front, front
-from .core.metric import Measurement, Metric
-from .core.record import Record
-from .nets.state import sha256
-from .report.data import Network
+from ..core.errors import CheckpointError, NetwrightError, format_error
+from ..core.front import Front, front
+from ..core.metric import Measurement, Metric
+from ..core.record import Record
+from ..nets.state import sha256
+from ..report.data import Network
 
 USELESS = ", but no better than a constant answer"
 

@@ -11,39 +11,40 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from .core.candidate import Candidate
-from .core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, did_you_mean
-from .core.front import Front
-from .core.limits import metric_named, parse_limit
-from .core.metric import Measurement, Metric
-from .core.record import Record
-from .exporting import export_network, give_roles, write_test_part
-from .formats.bundle import versions, write_json
-from .given import Foreign, data_of, model_of
+from ..core.candidate import Candidate
+from ..core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, did_you_mean
+from ..core.front import Front
+from ..core.limits import metric_named, parse_limit
+from ..core.metric import Measurement, Metric
+from ..core.record import Record
+from ..formats.bundle import versions, write_json
+from ..measure.base import Measurer, Subject
+from ..measure.counts import METRICS, Count, NetworkCounts
+from ..measure.latency import Energy, Latency
+from ..measure.protocol import Protocol as LatencyProtocol
+from ..measure.quality import Accuracy
+from ..measure.target_quality import TargetAccuracy, job_size
+from ..measure.targets import Target, parse_target
+from ..nets.recalibrate import Statistics, needs_recalibration
+from ..nets.state import load_state, read_tensors, sha256, state_of, write_tensors
+from ..nets.supernet import SuperNet
+from ..recipe.schema import NO_DATA, Recipe, Train
+from ..report.data import format_measurement
+from ..sources.external import ExternalSource
+from ..sources.load import load_data, load_model
+from ..sources.table import TabularBenchmark
+from ..strategies.named import strategy_of
+from ..study.failures import commonest
+from ..study.journal import read_journal
+from ..study.sqlite import SqliteStore
+from ..study.study import Step, Study
+from ..tasks.data import JUDGED, Data, TensorLoader, calibration_batches, drawn
+from ..training.loop import Progress, train
+from ..training.rules import Sandwich
+from .export import export_network, give_roles, write_test_part
 from .judgement import FRESH_LR, TRAINED_LR, is_trained, worry
-from .measure.base import Measurer, Subject
-from .measure.counts import METRICS, Count, NetworkCounts
-from .measure.latency import Energy, Latency
-from .measure.protocol import Protocol as LatencyProtocol
-from .measure.quality import Accuracy
-from .measure.target_quality import TargetAccuracy, job_size
-from .measure.targets import Target, parse_target
-from .nets.recalibrate import Statistics, needs_recalibration
-from .nets.state import load_state, read_tensors, sha256, state_of, write_tensors
-from .nets.supernet import SuperNet
-from .picks import RUN, RUN_IN_BATCHES, RUN_ON_ZEROS, picks, read_json
-from .recipe import NO_DATA, Recipe, Train
-from .report.data import format_measurement
-from .strategies.named import strategy_of
-from .study.failures import commonest
-from .study.journal import read_journal
-from .study.sqlite import SqliteStore
-from .study.study import Step, Study
-from .table import Table
-from .tasks.data import JUDGED, Data, TensorLoader, calibration_batches, drawn
-from .told import story_of
-from .training.loop import Progress, train
-from .training.rules import Sandwich
+from .selection import RUN, RUN_IN_BATCHES, RUN_ON_ZEROS, picks, read_json
+from .summary import story_of
 
 
 class Watch(Protocol):
@@ -98,11 +99,11 @@ class Job:
     # -- what the recipe names ---------------------------------------------------------------------------------
 
     @cached_property
-    def net(self) -> SuperNet | Table | Foreign:
+    def net(self) -> SuperNet | TabularBenchmark | ExternalSource:
         """What the recipe's model function gives, with its weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
-            return model_of(self.recipe.model, self._one_input)
+            return load_model(self.recipe.model, self._one_input)
 
     @cached_property
     def data(self) -> Data:
@@ -111,7 +112,7 @@ class Job:
             raise RecipeError(f"the key 'data' is missing; {NO_DATA}")
         net = self.net
         network = net.module if isinstance(net, SuperNet) else net.extract(net.space.largest)
-        return data_of(self.recipe.data, network, self.recipe.model)
+        return load_data(self.recipe.data, network, self.recipe.model)
 
     @property
     def trains(self) -> bool:
@@ -121,9 +122,9 @@ class Job:
     @property
     def untrained(self) -> str:
         """Why nothing is trained, where nothing is."""
-        if isinstance(self.net, Table):
+        if isinstance(self.net, TabularBenchmark):
             return f"{self.recipe.model} gives a table"
-        if isinstance(self.net, Foreign):
+        if isinstance(self.net, ExternalSource):
             return f"{self.recipe.model} gives a super-network made elsewhere, with its weights"
         return "there are no data: the super-network keeps the weights that it comes with"
 
@@ -131,7 +132,7 @@ class Job:
     def calibration(self) -> Sequence[tuple[Tensor, Tensor]]:
         """Training batches for normalisation statistics, as networks are trained on them: the same for every candidate;
         none without data."""
-        if not self.recipe.data or isinstance(self.net, Table):
+        if not self.recipe.data or isinstance(self.net, TabularBenchmark):
             return ()
         return calibration_batches(self.data, self.recipe.search.calibration, self.recipe.seed)
 
@@ -196,7 +197,7 @@ class Job:
         self.check_device()
         if self.trains:
             study.probe()
-        elif isinstance(self.net, Foreign):
+        elif isinstance(self.net, ExternalSource):
             self.net.check()
         self.remember_recipe()
 
@@ -287,7 +288,7 @@ class Job:
         named = [m.name for m in self.metrics]
         limited = {parse_limit(text, self.metrics).metric for text in self.recipe.limits}
         wanted = {*self.recipe.objectives, *limited}
-        free = isinstance(self.net, Table)
+        free = isinstance(self.net, TabularBenchmark)
         recorded = [
             m
             for m in self._measurers
@@ -338,7 +339,7 @@ class Job:
 
     def export_picked(self, front: Front) -> dict[str, str]:
         """Export the networks that :func:`picks` gives, as :meth:`export` does. Of a table there are none."""
-        if isinstance(self.net, Table):
+        if isinstance(self.net, TabularBenchmark):
             self.watch.stage(f"not exporting: {self.recipe.model} gives a table of figures, which holds no networks")
             return {}
         if self.recipe.data:
@@ -347,7 +348,7 @@ class Job:
 
     def report(self) -> Path:
         """Write ``report.html``."""
-        from .report.page import write_page
+        from ..report.page import write_page
 
         self.watch.stage("writing the report")
         path = self.out / "report.html"
@@ -366,9 +367,9 @@ class Job:
         """Everything that can be an objective or a limit."""
         return tuple(x for m in self._measurers for x in m.metrics)
 
-    def require_networks(self) -> SuperNet | Foreign:
+    def require_networks(self) -> SuperNet | ExternalSource:
         """Where networks come from; raises for a table."""
-        if isinstance(self.net, Table):
+        if isinstance(self.net, TabularBenchmark):
             raise NetwrightError(f"{self.recipe.model} gives a table of figures: it holds no networks to export")
         return self.net
 
@@ -385,7 +386,7 @@ class Job:
     @cached_property
     def _measurers(self) -> tuple[Measurer, ...]:
         net = self.net
-        if isinstance(net, Table):
+        if isinstance(net, TabularBenchmark):
             return net.measurers
         counts = [Count(name) for name in METRICS] if isinstance(net, SuperNet) else [NetworkCounts()]
         ours = [*counts, *self._on_target, *([self.quality] if self.recipe.data else [])]
@@ -406,14 +407,14 @@ class Job:
         """Say what the recipe asks of a model that cannot give it."""
         recipe, known = self.recipe, [m.name for m in self.metrics]
         limited = [name for name in map(metric_named, recipe.limits) if name]
-        if "accuracy" in {*recipe.objectives, *limited} - {*known} and not isinstance(self.net, Table):
+        if "accuracy" in {*recipe.objectives, *limited} - {*known} and not isinstance(self.net, TabularBenchmark):
             raise RecipeError(f"the key 'data' is missing; {NO_DATA}")
         for name in recipe.objectives:
             if name not in known:
                 near = did_you_mean(name, known)
                 near = near if near.startswith("did") else f"there are: {', '.join(map(repr, known))}"
                 raise RecipeError(f"objectives: there is no metric {name!r} of {recipe.model}; {near}")
-        if isinstance(self.net, Table) and recipe.data:
+        if isinstance(self.net, TabularBenchmark) and recipe.data:
             raise RecipeError(f"the key 'data' is of no use: {self.untrained}; leave the key out")
         if not self.trains and recipe.train.epochs not in (0, Train().epochs):
             raise RecipeError(f"train.epochs is {recipe.train.epochs}, but {self.untrained}; leave the key out")

@@ -13,22 +13,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from .core.candidate import Candidate
-from .core.limits import explain
-from .core.metric import Measurement
-from .core.record import Record
-from .formats.bundle import FORMATS, Bundle, export, onnx_runner, write_json
-from .given import example_of
-from .measure.quality import proportion
-from .measure.target_quality import TargetAccuracy, job_size
-from .nets.extract import copy_of
-from .nets.inputs import Inputs
-from .nets.recalibrate import Statistics
-from .nets.state import write_atomically
-from .picks import OWN_ACCURACY, OWN_FILE, README, files_of, handed_back, read_json, roles_handed_back, whole
-from .tasks.data import JUDGED, TensorLoader
-from .told import git_commit
-from .training.loop import finetune
+from ..core.candidate import Candidate
+from ..core.limits import explain
+from ..core.metric import Measurement
+from ..core.record import Record
+from ..formats.bundle import FORMATS, Bundle, export, onnx_runner, write_json
+from ..measure.quality import proportion
+from ..measure.target_quality import TargetAccuracy, job_size
+from ..nets.extract import copy_of
+from ..nets.inputs import Inputs
+from ..nets.recalibrate import Statistics
+from ..nets.state import write_atomically
+from ..sources.external import example_of
+from ..tasks.data import JUDGED, TensorLoader
+from ..training.loop import finetune
+from .selection import OWN_ACCURACY, OWN_FILE, README, files_of, handed_back, read_json, roles_handed_back, whole
+from .summary import git_commit
 
 if TYPE_CHECKING:
     from .job import Job

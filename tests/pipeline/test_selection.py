@@ -10,7 +10,7 @@ from netwright.core.candidate import Candidate
 from netwright.core.front import front
 from netwright.core.metric import CHANCE, Measurement, Metric
 from netwright.core.record import Record
-from netwright.picks import handed_back, picks, roles, roles_handed_back, roles_told
+from netwright.pipeline.selection import handed_back, picks, roles, roles_handed_back, roles_told
 
 ACCURACY, LATENCY = Metric("accuracy", "%", "max"), Metric("latency", "ms")
 

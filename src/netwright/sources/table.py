@@ -10,16 +10,16 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .core.candidate import Candidate, Option, digest
-from .core.enumerated import EnumeratedSpace
-from .core.errors import NetwrightError, did_you_mean, format_error
-from .core.front import objectives_of
-from .core.metric import Direction, Measurement, Metric
-from .core.space import Choice
-from .measure.base import Measurer, Subject
+from ..core.candidate import Candidate, Option, digest
+from ..core.enumerated import EnumeratedSpace
+from ..core.errors import NetwrightError, did_you_mean, format_error
+from ..core.front import objectives_of
+from ..core.metric import Direction, Measurement, Metric
+from ..core.space import Choice
+from ..measure.base import Measurer, Subject
 
 
-class Table:
+class TabularBenchmark:
     """Networks that somebody measured: the rows are the candidates, and measuring one looks its figures up.
 
     Args:
@@ -44,7 +44,7 @@ class Table:
         digits: Sequence[str] = (),
         metrics: Mapping[str, Direction] | Sequence[Metric],
         absent: str = "",
-    ) -> Table:
+    ) -> TabularBenchmark:
         """A table from a CSV file with a header line; columns that are not named are left alone.
 
         A choice may exist in some rows only. It must then follow from a choice named before it whether it exists, as
@@ -94,7 +94,7 @@ class _Lookup(Measurer):
 
     learned = True
 
-    def __init__(self, table: Table, metrics: Sequence[Metric]) -> None:
+    def __init__(self, table: TabularBenchmark, metrics: Sequence[Metric]) -> None:
         self.metrics, self._table = tuple(metrics), table
 
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:

@@ -1,0 +1,1 @@
+"""The recipe: one dataclass tree, and how it is read."""

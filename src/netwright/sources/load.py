@@ -1,0 +1,104 @@
+"""What a recipe's functions give: the model and the data, checked before anything costly begins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..core.errors import RecipeError, format_error
+from ..core.space import Space
+from ..measure.base import Measurer
+from ..nets.inputs import Inputs, call
+from ..nets.supernet import SuperNet
+from ..recipe.load import resolve
+from ..tasks.data import Data
+from .external import ExternalSource
+from .table import TabularBenchmark
+
+
+def load_model(reference: str, inputs: Callable[[], Inputs]) -> SuperNet | TabularBenchmark | ExternalSource:
+    """What a recipe's ``model`` gives.
+
+    Args:
+        reference: ``module:function``.
+        inputs: gives example inputs for a super-network made elsewhere that has none.
+    """
+    made = resolve(reference, "model", object)
+    if isinstance(made, SuperNet | TabularBenchmark):
+        return made
+    try:
+        space, extract = getattr(made, "space", None), getattr(made, "extract", None)
+    except Exception as error:
+        raise RecipeError(f"model: the space of {reference} raised {format_error(error)}") from error
+    if space is None or not callable(extract):
+        raise RecipeError(
+            f"model: {reference}() must give a netwright.SuperNet, a netwright.TabularBenchmark, or an object with "
+            f"space and extract(candidate), but gave a {_kind(made)}"
+        )
+    if not isinstance(space, Space):
+        raise RecipeError(f"model: the space of {reference} must be a netwright.Space, not a {_kind(space)}")
+    for measurer in getattr(made, "measurers", ()):
+        if not isinstance(measurer, Measurer):
+            raise RecipeError(f"model: the measurers of {reference} must be netwright.Measurer, not {_kind(measurer)}")
+    return ExternalSource(made, reference, inputs)
+
+
+def load_data(reference: str, network: nn.Module, model: str) -> Data:
+    """What a recipe's ``data`` gives; ``network``, of the recipe's ``model``, is tried on a little of it."""
+    data: Data = resolve(reference, "data", Data)
+    network.eval()
+    for name in ("train", "validation", "test"):
+        inputs = getattr(data, name).inputs
+        try:
+            with torch.no_grad():
+                scores = call(network, inputs[:2])
+        except Exception as error:
+            raise RecipeError(
+                f"the model {model} cannot take the data of {reference}, {name} inputs of "
+                f"shape {tuple(inputs.shape[1:])} and {inputs.dtype}: {format_error(error)}"
+            ) from error
+    if not isinstance(scores, torch.Tensor):
+        raise RecipeError(f"the model gives a {_kind(scores)}; it must give a tensor of scores alone")
+    most = int(max(p.targets.max() for p in (data.train, data.validation, data.test)))
+    if scores.ndim != 2 or scores.shape[1] <= most:
+        raise RecipeError(
+            f"the model gives scores of shape {tuple(scores.shape)}, but labels go up to {most}: "
+            f"it must give (batch, {most + 1} or more)"
+        )
+    return data
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def load_network(reference: str) -> tuple[nn.Module, Inputs]:
+    """What ``module:function`` gives to be measured, and what it is called with.
+
+    A ``torch.nn.Module`` with an attribute ``example_inputs``, a pair of a module and its inputs, or a super-network,
+    of which the largest network is taken.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    made = resolve(reference, "measure", object)
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
+        return made
+    if callable(getattr(made, "extract", None)) and isinstance(getattr(made, "space", None), Space):
+        inputs = getattr(made, "example_inputs", None)
+        made = made.extract(made.space.largest)
+    else:
+        inputs = getattr(made, "example_inputs", None)
+    if not isinstance(made, nn.Module):
+        raise RecipeError(
+            f"measure: {reference}() must give a torch.nn.Module with example_inputs, a pair of a module and its "
+            f"inputs, or a super-network, but gave a {_kind(made)}"
+        )
+    if inputs is None:
+        raise RecipeError(
+            f"measure: {reference}() gives a {_kind(made)} without example_inputs: return (module, inputs) instead"
+        )
+    return made, inputs
