@@ -100,7 +100,7 @@ def forms(data: nw.Data, folder: Path) -> None:
         agree = float((scores.argmax(1) == whole.argmax(1)).float().mean())
         right = float((scores.argmax(1) == labels).float().mean())
         found = latency.of(path, data.test.inputs[:1])["latency"]
-        warning = f"  {found.how['warning']}" if "VNNI" in found.how.get("warning", "") else ""
+        warning = f"  {found.details['warning']}" if "VNNI" in found.details.get("warning", "") else ""
         print(f"{name:24}{found.value:8.2f}{error:11.1%}{agree:11.1%}{right:10.1%}{warning}", flush=True)
 
 

@@ -72,9 +72,9 @@ def main() -> None:
     titles = ("5 %", "10 %", "Spearman", "tau", "in interval", "measured")
     widths = (7, 7, 10, 7, 12, 10)
     print(f"held out {len(held):<25}" + "".join(f"{t:>{w}}" for t, w in zip(titles, widths, strict=True)))
-    sums = np.array([m.how["sum"] for m in found])
+    sums = np.array([m.details["sum"] for m in found])
     print_row("sum of the rows alone", sums, truth, None, len(table.rows))
-    means, spreads = (np.array([getattr(m, name) for m in found]) for name in ("value", "spread"))
+    means, spreads = (np.array([getattr(m, name) for m in found]) for name in ("value", "ci95"))
     print_row("lookup table", means, truth, np.hypot(spreads, doubt), len(table.rows) + len(table.whole))
     encoder = Encoder(net.space)
 
@@ -103,7 +103,7 @@ def measure(
         for candidate in candidates:
             if candidate.key not in known:
                 found = latency.measure(Subject(net, candidate, ()))["latency"]
-                row = {"key": candidate.key, "ms": found.value, "spread": found.spread, **found.how}
+                row = {"key": candidate.key, "ms": found.value, "spread": found.ci95, **found.details}
                 known[candidate.key] = row
                 file.write(json.dumps(row) + "\n")
                 file.flush()

@@ -70,7 +70,7 @@ def row(target: str, precision: str, network: nn.Module, inputs: torch.Tensor, w
         print(f"{target:22}{precision:>10}  {format_error(error)[:150]}", flush=True)
         return whole
     times = f"{whole / found.value:.2f}x" if whole else ""
-    width, off = found.spread / found.value, found.how.get("difference", float("nan"))
+    width, off = found.ci95 / found.value, found.details.get("difference", float("nan"))
     print(f"{target:22}{precision:>10}{found.value:9.3f}{width:7.1%}{times:>10}{off:9.1e}", flush=True)
     return whole or found.value
 

@@ -24,7 +24,7 @@ import numpy as np
 
 import netwright as nw
 from netwright.core.front import losses
-from netwright.core.metric import AT_BEST, Measurement
+from netwright.core.metric import Measurement
 from netwright.core.record import Record
 from netwright.measure.base import Subject
 from netwright.pipeline.job import Job
@@ -91,7 +91,7 @@ def in_words(row: list[float]) -> str:
 def compared(job: Job, strategy: nw.Strategy, seed: int, evaluations: int, confidence: float) -> list[float]:
     """The figures of :data:`WORDS`."""
     raced, timed = searched(job, strategy, seed, evaluations, confidence)
-    stopped = [r for r in raced.records if AT_BEST in r.measurements["accuracy"].how]
+    stopped = [r for r in raced.records if r.measurements["accuracy"].kind == "partial"]
     again = Timed(job)
     whole = {r.candidate: again.measure(Subject(job.net, r.candidate, job.calibration)) for r in stopped}
     judged = [

@@ -66,7 +66,7 @@ class Phone(Measurer):
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:
         self.measured += 1
         ms = self.truth(subject.candidate)
-        return {"latency": Measurement(ms * float(1 + 0.01 * self._rng.normal()), "ms", spread=0.02 * ms, n=30)}
+        return {"latency": Measurement(ms * float(1 + 0.01 * self._rng.normal()), "ms", ci95=0.02 * ms, n=30)}
 
 
 class Top1(Measurer):
@@ -78,7 +78,7 @@ class Top1(Measurer):
         self._ofa = ofa
 
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        return {"top1": Measurement(self._ofa.measure(subject.candidate)["top1"], "%", spread=0.2)}
+        return {"top1": Measurement(self._ofa.measure(subject.candidate)["top1"], "%", ci95=0.2)}
 
 
 class Nothing:
@@ -112,7 +112,7 @@ def main() -> None:
             front = study.front()
             points = np.array([[-r.values["top1"], phone.truth(r.candidate)] for r in front])
             volume = moocore.hypervolume(points, ref=REFERENCE)
-            told = [r for r in study.records if not r.measurements["latency"].whole]
+            told = [r for r in study.records if not r.measurements["latency"].is_complete]
             off = [abs(r.values["latency"] / phone.truth(r.candidate) - 1) for r in told] or [0.0]
             print(
                 f"{seed:4d} {name:>8} {phone.measured:8d} of {given.evaluations:3d} {len(front):6d} {volume:12.1f} "

@@ -162,7 +162,7 @@ def row(
     for _ in range(rounds):
         ours = latency.run(path, feeds)["latency"]
         values.append(ours.value)
-        walls.append(ours.how["wall"]["median"])
+        walls.append(ours.details["wall"]["median"])
         for other, loop in loops.items():
             found[other].append(loop())
     for loop in loops.values():

@@ -128,7 +128,11 @@ class _Function(Measurer):
         values = self._function(subject.candidate)
         if not isinstance(values, Mapping):
             raise MeasureError(f"the function must return a mapping such as {{'top1': 75.2}}, not {values!r}")
-        return {name: Measurement(_number(name, value)) for name, value in values.items()}
+        exact = {metric.name for metric in self.metrics if metric.exact}
+        return {
+            name: Measurement(_number(name, value), kind="exact" if name in exact else "measured")
+            for name, value in values.items()
+        }
 
 
 def _number(name: str, value: Any) -> float:

@@ -146,9 +146,18 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-extra = st.dictionaries(st.text().filter(lambda k: k not in {"value", "unit", "spread", "n"}), json_values, max_size=3)
+OWN = {"value", "unit", "spread", "n", "kind", "best_case", "uncorrected"}
+extra = st.dictionaries(st.text().filter(lambda k: k not in OWN), json_values, max_size=3)
 units = st.sampled_from(["", "ms", "B", "%"])
-measurements = st.builds(Measurement, finite, units, finite, st.integers(1, 10**6), extra)
+kinds = st.one_of(
+    st.tuples(st.sampled_from(["exact", "measured"]), extra),
+    st.tuples(st.sampled_from(["partial", "predicted"]), extra, finite),
+    st.tuples(st.just("corrected"), extra, st.none(), finite),
+)
+measurements = st.builds(
+    lambda value, unit, ci95, n, rest: Measurement(value, unit, ci95, n, *rest),
+    finite, units, finite, st.integers(1, 10**6), kinds,
+)  # fmt: skip
 records = st.builds(
     Record,
     st.builds(Candidate, st.dictionaries(st.text(), st.integers() | st.text() | st.none() | st.booleans(), max_size=4)),
@@ -172,12 +181,12 @@ def test_records_round_trip(one: Record) -> None:
     assert data["id"] == one.id == Record.from_json(data).id
     assert set(data) >= {"id", "candidate", "status", "measurements"}
     for measured in data["measurements"].values():
-        assert set(measured) >= {"value", "unit", "spread", "n"}
+        assert set(measured) >= {"value", "unit", "spread", "n", "kind"}
 
 
 def test_what_is_said_of_how_does_not_overwrite_the_value() -> None:
     try:
-        data = Measurement(5.0, "ms", how={"value": 9.0, "n": 3}).to_json()
+        data = Measurement(5.0, "ms", details={"value": 9.0, "n": 3}).to_json()
     except NetwrightError:
         return
     assert (data["value"], data["n"]) == (5.0, 1)

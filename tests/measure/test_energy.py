@@ -110,12 +110,12 @@ def test_known_watts_are_found_by_rapl(tmp_path: Path, clock: Clock, wraps: int)
     zone = package(tmp_path, wraps=wraps)
     machine = Machine(clock, 3.0, 0.012, lambda joules, _: write(zone / "energy_uj", int(joules * 1e6) % wraps))
     found = energy(machine.run, window_s=WINDOW_S, root=tmp_path)
-    assert found.unit == "mJ" and found.n == found.how["pairs"] == e.PAIRS
-    assert 0 < found.spread < 0.4 * found.value
-    assert found.value == pytest.approx(12.0, abs=2 * found.spread + 0.2)
-    assert found.how["meter"] == "rapl package-0"
-    assert found.how["idle_w"] == pytest.approx(3.0, rel=0.05)
-    assert found.how["running_w"] > found.how["idle_w"] + 1
+    assert found.unit == "mJ" and found.n == found.details["pairs"] == e.PAIRS
+    assert 0 < found.ci95 < 0.4 * found.value
+    assert found.value == pytest.approx(12.0, abs=2 * found.ci95 + 0.2)
+    assert found.details["meter"] == "rapl package-0"
+    assert found.details["idle_w"] == pytest.approx(3.0, rel=0.05)
+    assert found.details["running_w"] > found.details["idle_w"] + 1
 
 
 def test_packages_are_summed(tmp_path: Path, clock: Clock) -> None:
@@ -126,9 +126,9 @@ def test_packages_are_summed(tmp_path: Path, clock: Clock) -> None:
             write(zone / "energy_uj", int(joules * 5e5))
 
     found = energy(Machine(clock, 4.0, 0.012, tell).run, window_s=WINDOW_S, root=tmp_path)
-    assert found.how["meter"] == "rapl package-0 + rapl package-1"
-    assert found.value == pytest.approx(12.0, abs=2 * found.spread + 0.2)
-    assert found.how["idle_w"] == pytest.approx(4.0, rel=0.05)
+    assert found.details["meter"] == "rapl package-0 + rapl package-1"
+    assert found.value == pytest.approx(12.0, abs=2 * found.ci95 + 0.2)
+    assert found.details["idle_w"] == pytest.approx(4.0, rel=0.05)
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -136,8 +136,11 @@ def test_a_power_is_added_up_over_time(tmp_path: Path, clock: Clock) -> None:
     board = chip(tmp_path, 0, "ina226", power1_input=5e6, power1_label="VDD_IN", update_interval=1)
     machine = Machine(clock, 5.0, 0.004, lambda _, watts: write(board / "power1_input", int(watts * 1e6)))
     found = energy(machine.run, window_s=WINDOW_S, root=tmp_path)
-    assert found.how["meter"] == "hwmon ina226 VDD_IN"
-    assert (found.how["idle_w"], found.how["running_w"]) == (pytest.approx(5, rel=0.02), pytest.approx(7, rel=0.05))
+    assert found.details["meter"] == "hwmon ina226 VDD_IN"
+    assert (found.details["idle_w"], found.details["running_w"]) == (
+        pytest.approx(5, rel=0.02),
+        pytest.approx(7, rel=0.05),
+    )
     assert found.value == pytest.approx(2 * 2.0, rel=0.05)  # two watts for two milliseconds
 
 
@@ -344,21 +347,23 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(monkeypatch: pytest.Mo
     held = 0
     for seed in range(60):
         found, _ = simulated(monkeypatch, each=3.0, wander=1.0, period=0.001, seed=seed)
-        held += abs(found.value - 3.0) <= found.spread
-        assert found.spread < 3.0
+        held += abs(found.value - 3.0) <= found.ci95
+        assert found.ci95 < 3.0
     assert 52 <= held <= 60  # of 60 at 95 %: fewer than 52 in one case of a hundred
 
 
 def test_what_cannot_be_told_from_nothing_is_reported_with_its_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     found, _ = simulated(monkeypatch, each=0.02, wander=5.0, period=0.001, seed=1)
-    assert found.spread > abs(found.value - 0.02) and found.spread > abs(found.value)
+    assert found.ci95 > abs(found.value - 0.02) and found.ci95 > abs(found.value)
 
 
 @pytest.mark.parametrize("period", [0.001, 0.02, 0.1, 0.2])
 def test_a_counter_that_moves_seldom_gets_longer_windows(monkeypatch: pytest.MonkeyPatch, period: float) -> None:
     found, clock = simulated(monkeypatch, each=3.0, wander=0.0, period=period, seed=0)
     assert found.value == pytest.approx(3.0, rel=0.02), "the ends of a window are changes of the counter"
-    assert found.how["idle_w"] == pytest.approx(20, rel=0.01) and found.how["running_w"] == pytest.approx(23, rel=0.01)
+    assert found.details["idle_w"] == pytest.approx(20, rel=0.01) and found.details["running_w"] == pytest.approx(
+        23, rel=0.01
+    )
     assert clock.now - 100 >= 2 * e.PAIRS * max(e.WINDOW_S, e.UPDATES * period)
 
 
@@ -384,8 +389,8 @@ def test_above_idle_by_hand() -> None:
     idle = [Window(10.0 * s, s, 0) for s in (0.5, 0.6)]
     running = [Window(10.0 * s + n * 0.002, s, n) for s, n in ((0.5, 100), (0.4, 50))]
     found = above_idle("m", idle, running)
-    assert (found.value, found.spread) == (pytest.approx(2.0), pytest.approx(0.0, abs=1e-9))
-    assert found.how == {"meter": "m", "idle_w": 10.0, "running_w": pytest.approx((10.4 + 10.25) / 2), "pairs": 2}
+    assert (found.value, found.ci95) == (pytest.approx(2.0), pytest.approx(0.0, abs=1e-9))
+    assert found.details == {"meter": "m", "idle_w": 10.0, "running_w": pytest.approx((10.4 + 10.25) / 2), "pairs": 2}
 
 
 def test_a_counter_wraps_or_must_not_go_back() -> None:

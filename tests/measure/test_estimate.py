@@ -31,7 +31,7 @@ def linear(dtype: torch.dtype = torch.float32) -> Subject:
 
 def mj(estimate: EnergyEstimate, subject: Subject) -> float:
     found = estimate.measure(subject)["energy_estimate"]
-    assert (found.unit, found.spread, found.n) == ("mJ", 0, 1)
+    assert (found.unit, found.ci95, found.n) == ("mJ", 0, 1)
     return found.value
 
 
@@ -86,7 +86,7 @@ def test_a_super_network_that_does_not_count_is_told(net: nw.SuperNet) -> None:
 def test_what_is_not_counted_is_named() -> None:
     net = nw.SuperNet(nn.Bilinear(3, 4, 5), [], (torch.randn(2, 3), torch.randn(2, 4)))
     found = EnergyEstimate().measure(Subject(net, net.largest))["energy_estimate"]
-    assert found.how == {"uncounted": ["_trilinear"]}
+    assert found.details == {"uncounted": ["_trilinear"]}
 
 
 def test_more_work_is_more_energy_and_less_precision_less(net: nw.SuperNet) -> None:

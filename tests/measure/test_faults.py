@@ -73,7 +73,7 @@ def latency(moody: str) -> nw.Latency:
 def test_a_runtime_of_somebody_else_is_a_target_like_others(latency: nw.Latency, mood: Path) -> None:
     mood.write_text("well")
     found = latency.run(mood, FEEDS, [2 * FEEDS["input"]])
-    assert found["latency"].value > 0 and found["latency"].how["mood"] == "well"
+    assert found["latency"].value > 0 and found["latency"].details["mood"] == "well"
     assert latency.target["runtime"] == "moody" and "numpy" in latency.target["versions"]
 
 

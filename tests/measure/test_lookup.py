@@ -107,7 +107,7 @@ class Clockwork(nw.Latency):
     def run(self, path: Path, feeds: Feeds, expected: object = None) -> dict[str, Measurement]:
         self.blocks += 1
         ms = 1.0 + 0.1 * sum(x.nbytes / 1e6 for x in feeds.values())
-        return {"latency": Measurement(ms, "ms", spread=0.01 * ms, n=30)}
+        return {"latency": Measurement(ms, "ms", ci95=0.01 * ms, n=30)}
 
     def measure(self, subject: object) -> dict[str, Measurement]:
         self.networks += 1
@@ -130,8 +130,8 @@ def test_a_table_measures_each_block_once_and_learns_what_is_between_them(tmp_pa
         network = net.extract(net.space.sample(rng)).eval()
         rows, told = len(table.rows), table.predict(network, net.example_inputs)
         truth = 0.5 + 0.8 * table.sums(network, net.example_inputs).ms
-        assert told.value == pytest.approx(truth, rel=0.02) and told.spread < 0.1 * truth
-        assert told.how["predicted"] == "lookup table" and len(table.rows) >= rows
+        assert told.value == pytest.approx(truth, rel=0.02) and told.ci95 < 0.1 * truth
+        assert told.kind == "predicted" and told.details["predictor"] == "lookup table" and len(table.rows) >= rows
     again = LookupTable(clock, tmp_path / "table.json")
     list(build(again, net, 12, np.random.default_rng(0)))
     assert len(again.whole) == 12, "a table that is filled again learns nothing twice"

@@ -84,7 +84,7 @@ def test_the_spread_is_half_of_wilsons_interval(right: int, total: int) -> None:
     found = proportion(right, total)
     interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
     assert found.value == pytest.approx(100 * right / total)
-    assert found.spread == pytest.approx(50 * (interval.high - interval.low), rel=1e-3)
+    assert found.ci95 == pytest.approx(50 * (interval.high - interval.low), rel=1e-3)
     assert found.n == total
 
 
@@ -107,7 +107,7 @@ def test_counts_are_those_of_the_super_network(net: nw.SuperNet, name: str) -> N
     for candidate in (net.smallest, net.largest):
         found = nw.Count(name).measure(Subject(net, candidate))
         assert found[name].value == getattr(net.count(candidate), name) > 0
-        assert (found[name].spread, found[name].n, found[name].unit) == (0, 1, METRICS[name].unit)
+        assert (found[name].ci95, found[name].n, found[name].unit) == (0, 1, METRICS[name].unit)
     assert nw.Count(name).metrics[0].exact
 
 

@@ -70,14 +70,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_a_known_cost_is_found(machine: Machine, ms: float) -> None:
     found = measure_latency(machine.busy(ms), Protocol(budget_s=0.4), "cpu")
     assert found.unit == "ms"
-    assert found.how["cpu"]["median"] == pytest.approx(ms, rel=0.01)
-    assert found.value == pytest.approx(found.how["cpu"]["median"], rel=1e-6), "it does not wait for memory"
-    assert 0 <= found.spread <= 0.1 * found.value
+    assert found.details["cpu"]["median"] == pytest.approx(ms, rel=0.01)
+    assert found.value == pytest.approx(found.details["cpu"]["median"], rel=1e-6), "it does not wait for memory"
+    assert 0 <= found.ci95 <= 0.1 * found.value
     assert found.n >= LEAST_SAMPLES
-    assert found.how["cpu"]["steady"] == found.value
-    assert found.how["cpu"]["median"] <= found.how["wall"]["median"] * 1.01
-    assert found.how["cpu"]["median"] <= found.how["cpu"]["p90"] <= found.how["cpu"]["p99"]
-    assert found.how["relative"] == pytest.approx(ms, rel=0.01) and found.how["drift"] == 0
+    assert found.details["cpu"]["steady"] == found.value
+    assert found.details["cpu"]["median"] <= found.details["wall"]["median"] * 1.01
+    assert found.details["cpu"]["median"] <= found.details["cpu"]["p90"] <= found.details["cpu"]["p99"]
+    assert found.details["relative"] == pytest.approx(ms, rel=0.01) and found.details["drift"] == 0
 
 
 def test_the_clocks_are_those_of_this_process() -> None:
@@ -103,7 +103,7 @@ def test_neighbours_that_take_the_core_do_not_count(machine: Machine) -> None:
         machine.wait(4.0 * float(rng.random() < 0.5))
 
     found = measure_latency(interrupted, Protocol(budget_s=0.4), "cpu")
-    assert found.value == pytest.approx(1.0, rel=0.01) and found.how["wall"]["p90"] > 4
+    assert found.value == pytest.approx(1.0, rel=0.01) and found.details["wall"]["p90"] > 4
 
 
 def test_one_thread_counts_cpu_time_and_several_wall_time(machine: Machine) -> None:
@@ -114,8 +114,8 @@ def test_one_thread_counts_cpu_time_and_several_wall_time(machine: Machine) -> N
     one = measure_latency(waiting, Protocol(budget_s=0.3), "cpu")
     many = measure_latency(waiting, Protocol(budget_s=0.3), "wall")
     assert one.value == pytest.approx(0.2, rel=0.01)
-    assert many.value == pytest.approx(2.2, rel=0.01) and many.value == many.how["wall"]["steady"]
-    assert many.spread == many.how["wall"]["spread"]
+    assert many.value == pytest.approx(2.2, rel=0.01) and many.value == many.details["wall"]["steady"]
+    assert many.ci95 == many.details["wall"]["spread"]
 
 
 def test_with_several_threads_it_is_the_wall_time_that_must_be_known_well(machine: Machine) -> None:
@@ -140,7 +140,7 @@ def test_outliers_do_not_move_the_value(machine: Machine) -> None:
 
     found = measure_latency(sometimes_slow, Protocol(budget_s=0.5), "cpu")
     assert found.value == pytest.approx(0.5, rel=0.01)
-    assert found.how["cpu"]["p90"] > 5
+    assert found.details["cpu"]["p90"] > 5
 
 
 def test_the_budget_is_kept(machine: Machine) -> None:
@@ -206,11 +206,11 @@ def test_drift_is_measured_again_and_then_told(
     taken = timings(references)
     found = measure_latency(lambda: None, Protocol(), "cpu")
     assert len(taken) == repeated + 1
-    assert found.how.get("repeated", 0) == repeated
-    assert ("warning" in found.how) == warned
+    assert found.details.get("repeated", 0) == repeated
+    assert ("warning" in found.details) == warned
     assert found.value == pytest.approx(2.0 * references[repeated])
-    assert found.how["relative"] == pytest.approx(2.0)
-    assert found.how["drift"] == pytest.approx(references[repeated] - 1)
+    assert found.details["relative"] == pytest.approx(2.0)
+    assert found.details["drift"] == pytest.approx(references[repeated] - 1)
 
 
 @pytest.mark.parametrize("n", [25, 50, 200])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import netwright as nw
-from netwright.core.metric import AT_BEST, CHANCE
+from netwright.core.metric import CHANCE
 from netwright.measure.base import Race, Subject
 from netwright.measure.quality import LOOKS, most_right, proportion
 
@@ -119,12 +119,12 @@ def test_a_hopeless_network_is_stopped_at_the_first_look_and_says_so() -> None:
     loader = Loader(right=120)
     found = measured(loader, against(99.0))
     assert found.n == loader.taken == TOTAL // 8
-    assert found.how == {"of": TOTAL, AT_BEST: pytest.approx(found.how[AT_BEST]), "confidence": 0.95}
-    assert found.value < found.how[AT_BEST] < 99.0
+    assert (found.kind, found.details) == ("partial", {"of": TOTAL, "confidence": 0.95})
+    assert found.best_case is not None and found.value < found.best_case < 99.0
     right = round(found.value * found.n / 100)
-    assert found.spread == proportion(right, found.n).spread
+    assert found.ci95 == proportion(right, found.n).ci95
     chance = 0.05 / len(LOOKS)
-    assert round(found.how[AT_BEST] * TOTAL / 100) == most_right(right, found.n, TOTAL, chance)
+    assert round(found.best_case * TOTAL / 100) == most_right(right, found.n, TOTAL, chance)
 
 
 def test_the_nearer_the_rival_the_longer_the_race() -> None:
@@ -137,7 +137,7 @@ def test_who_does_not_lose_is_measured_whole_as_ever(race: Race | None) -> None:
     loader = Loader(right=320)
     found = measured(loader, race)
     assert found == nw.Accuracy(Loader(right=320)).of(Echo())
-    assert (found.value, found.n, dict(found.how)) == (80.0, TOTAL, {})
+    assert (found.value, found.n, dict(found.details)) == (80.0, TOTAL, {})
 
 
 def test_looks_are_at_the_ends_of_batches() -> None:
@@ -153,7 +153,7 @@ def test_looks_are_at_the_ends_of_batches() -> None:
 
 
 def test_a_surer_race_is_a_longer_one() -> None:
-    ends = [measured(Loader(right=200), against(99.0, c)).how[AT_BEST] for c in (0.5, 0.95, 0.999)]
+    ends = [measured(Loader(right=200), against(99.0, c)).best_case for c in (0.5, 0.95, 0.999)]
     assert ends == sorted(set(ends))
 
 
@@ -163,7 +163,7 @@ def test_examples_in_the_order_of_their_labels_are_found_out() -> None:
 
     with pytest.warns(UserWarning, match="order of their labels"):
         found = measured(Loader(right=120, order=by_label), against(99.0))
-    assert (found.n, found.how.keys()) == (TOTAL, {CHANCE}), "30 % is what a constant answer has too"
+    assert (found.n, found.details.keys()) == (TOTAL, {CHANCE}), "30 % is what a constant answer has too"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert measured(Loader(right=120), against(99.0)).n < TOTAL

@@ -73,10 +73,10 @@ def test_the_value_is_of_the_usual_memory_and_its_interval_holds(slope: float, m
         rounds = simulated(rng, slope, rng.normal(0, 0.15))
         monkeypatch.setattr(p, "_sample", lambda *_, made=rounds: made)
         found.append(measure_latency(lambda: None, Protocol(), "cpu", usual=Usually(1.0, 1.0)))
-    values, measured = np.array([f.value for f in found]), np.array([f.how["cpu"]["median"] for f in found])
+    values, measured = np.array([f.value for f in found]), np.array([f.details["cpu"]["median"] for f in found])
     assert values.std() <= (0.5 * measured.std() if slope > 0.5 else max(measured.std(), 0.15)), "in ms, of 10"
-    assert np.mean([abs(f.value - 10) <= f.spread for f in found]) >= 0.95
-    assert all(f.value == f.how["cpu"]["steady"] for f in found)
+    assert np.mean([abs(f.value - 10) <= f.ci95 for f in found]) >= 0.95
+    assert all(f.value == f.details["cpu"]["steady"] for f in found)
 
 
 @pytest.mark.usefixtures("core")
@@ -85,10 +85,12 @@ def test_a_slow_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = rounds_of(np.full(10, 2.0), 1.7 + rng.normal(0, 0.05, 10))
     monkeypatch.setattr(p, "_sample", lambda *_: rounds)
     found = measure_latency(lambda: None, Protocol(), "cpu", usual=Usually(1.0, 1.0))
-    assert found.how["memory_drift"] == pytest.approx(0.7, abs=0.05)
-    assert "memory was slower by 7" in found.how["warning"] and "than usual" in found.how["warning"]
+    assert found.details["memory_drift"] == pytest.approx(0.7, abs=0.05)
+    assert "memory was slower by 7" in found.details["warning"] and "than usual" in found.details["warning"]
     assert found.value == pytest.approx(2.0), "it does not move this network"
-    assert found.how["reference"]["core"] == 1.0 and found.how["reference"]["memory"] == pytest.approx(1.7, abs=0.05)
+    assert found.details["reference"]["core"] == 1.0 and found.details["reference"]["memory"] == pytest.approx(
+        1.7, abs=0.05
+    )
 
 
 @pytest.mark.parametrize("why", ["usual is not known", "the core was slower", "too few rounds"])
@@ -99,10 +101,10 @@ def test_nothing_is_moved_where(why: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(p, "baseline", lambda: Readings(1.0, 1.0))
     usual = None if why == "usual is not known" else Usually(0.8 if why == "the core was slower" else 1.0, 1.0)
     found = measure_latency(lambda: None, Protocol(), "cpu", usual=usual)
-    assert found.value == found.how["cpu"]["median"] and "measured" not in found.how
-    assert ("warning" in found.how) == (why == "the core was slower")
+    assert found.value == found.details["cpu"]["median"] and found.kind == "measured"
+    assert ("warning" in found.details) == (why == "the core was slower")
     if why == "too few rounds":
-        assert found.spread >= 0.2 * UNKNOWN * found.value, "it may have been"
+        assert found.ci95 >= 0.2 * UNKNOWN * found.value, "it may have been"
 
 
 @pytest.mark.usefixtures("core")
@@ -111,9 +113,9 @@ def test_far_from_the_usual_no_more_is_moved_than_was_seen(monkeypatch: pytest.M
     rounds = simulated(rng, 1.0, 3.0)  # twenty times as slow
     monkeypatch.setattr(p, "_sample", lambda *_: rounds)
     found = measure_latency(lambda: None, Protocol(), "cpu", usual=Usually(1.0, 1.0, error=0.1))
-    assert found.value >= found.how["cpu"]["median"] * np.exp(-FARTHEST * MOST_SENSITIVE)
-    assert found.spread > 0.3 * found.value
-    assert found.as_measured == f"{found.how['cpu']['median']:.3g} ms as measured"
+    assert found.value >= found.details["cpu"]["median"] * np.exp(-FARTHEST * MOST_SENSITIVE)
+    assert found.ci95 > 0.3 * found.value
+    assert found.as_measured == f"{found.details['cpu']['median']:.3g} ms as measured"
 
 
 @pytest.mark.usefixtures("core")
@@ -122,4 +124,4 @@ def test_a_clock_of_the_device_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch
     rounds = [Round({**r.times, "device": r.times["cpu"]}, r.readings) for r in simulated(rng, 0.8, 0.3)]
     monkeypatch.setattr(p, "_sample", lambda *_: rounds)
     found = measure_latency(lambda: None, Protocol(), "cpu", lambda calls: 1.0, Usually(1.0, 1.0))
-    assert found.how["clock"] == "device" and found.value == found.how["device"]["median"]
+    assert found.details["clock"] == "device" and found.value == found.details["device"]["median"]

@@ -62,8 +62,8 @@ def test_the_accuracy_is_that_of_the_file_to_the_example(net: nw.SuperNet, batch
 def test_the_file_is_calibrated_and_compared_on_real_inputs(net: nw.SuperNet, batches: Any) -> None:
     latency = Latency(INT8, QUICK)
     found = latency.measure(Subject(net, net.largest, batches))["latency"]
-    assert "ranges of 150 inputs" in found.how["conversion"]["quantised"]
-    assert found.how["compared_on"] == "32 real inputs" and 1e-4 < found.how["difference"] < 0.1
+    assert "ranges of 150 inputs" in found.details["conversion"]["quantised"]
+    assert found.details["compared_on"] == "32 real inputs" and 1e-4 < found.details["difference"] < 0.1
 
 
 def test_a_file_with_the_ranges_of_noise_is_refused(net: nw.SuperNet, batches: Any, tmp_path: Path) -> None:

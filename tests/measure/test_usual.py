@@ -128,12 +128,13 @@ def test_the_measuring_process_reads_and_notes_it(tmp_path: Path, monkeypatch: p
         inputs = torch.randn(1, 64)
         OnnxRuntime().convert(torch.nn.Linear(64, 64), inputs, path)
         feeds = {"input": inputs.numpy()}
-        first = latency.run(path, feeds)["latency"].how
-        assert "sensitivity" not in first and "measured" not in first
+        found = latency.run(path, feeds)["latency"]
+        first = found.details
+        assert "sensitivity" not in first and found.kind == "measured"
         (kept,) = (tmp_path / "machine").iterdir()
         core, faster = first["reference"]["core"], first["reference"]["memory"] / 20
         kept.write_text(json.dumps([[1 + i, core, faster] for i in range(FEWEST)]))
-        second = latency.run(path, feeds)["latency"].how
+        second = latency.run(path, feeds)["latency"].details
         assert second["memory_drift"] > 1 and "sensitivity" in second
     finally:
         stop_all()

@@ -89,9 +89,9 @@ def test_what_a_constant_answer_could_equal_is_told() -> None:
     constant[:, 3] = 1
     assert not nw.Accuracy([(good, labels)]).of(Echo()).at_chance
     found = nw.Accuracy([(constant, labels)]).of(Echo())
-    assert found.at_chance and dict(found.how) == {"chance": 25.0, "constant": 3}
+    assert found.at_chance and dict(found.details) == {"chance": 25.0, "constant": 3}
     drawn = nn.functional.one_hot(torch.randint(4, (100,), generator=torch.Generator().manual_seed(0)), 4).float()
-    assert dict(nw.Accuracy([(drawn, labels)]).of(Echo()).how) == {"chance": 25.0}
+    assert dict(nw.Accuracy([(drawn, labels)]).of(Echo()).details) == {"chance": 25.0}
     mostly = torch.where(torch.arange(100) < 80, 0, labels)  # 84 % of one class: a constant answer has 84 %
     assert nw.Accuracy([(constant.roll(1, 1), mostly)]).of(Echo()).at_chance
 

@@ -9,7 +9,7 @@ from netwright.pipeline.judgement import is_trained, worry
 
 
 def accuracy(value: float, spread: float = 1.0, **how: float) -> Measurement:
-    return Measurement(value, "%", spread, 1000, how)
+    return Measurement(value, "%", spread, 1000, details=how)
 
 
 @pytest.mark.parametrize(

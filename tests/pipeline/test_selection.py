@@ -17,7 +17,7 @@ ACCURACY, LATENCY = Metric("accuracy", "%", "max"), Metric("latency", "ms")
 
 def record(name: str, accuracy: float, latency: float, chance: float | None = None) -> Record:
     how = {} if chance is None else {CHANCE: chance}
-    found = {"accuracy": Measurement(accuracy, "%", how=how), "latency": Measurement(latency, "ms")}
+    found = {"accuracy": Measurement(accuracy, "%", details=how), "latency": Measurement(latency, "ms")}
     return Record(Candidate({"name": name}), found, objectives=(ACCURACY, LATENCY))
 
 

@@ -44,7 +44,7 @@ def test_names_of_exported_networks_stay_within_the_chart(direction, end, toward
 
 def test_what_was_measured_is_told_where_the_value_was_moved():
     (first, *rest) = records(40)
-    moved = Measurement(1.0, "ms", 0.1, how={"measured": 1.25})
+    moved = Measurement(1.0, "ms", 0.1, kind="corrected", uncorrected=1.25)
     told = story([replace(first, measurements={**first.measurements, "latency": moved}), *rest])
     texts = [text for trace in front_figure(told).data for text in trace.hovertext]
     assert sum("(1.25 ms as measured)" in text for text in texts) >= 1

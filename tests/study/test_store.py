@@ -60,7 +60,7 @@ def test_an_entry_is_not_changed_afterwards(store: Store) -> None:
 def test_a_journal_is_replayed(store: Store) -> None:
     metric = Metric("q", "ms", "max")
     one, two, three = (SPACE.candidate({"a": a, "pair": (3, (4, None)), "b": True}) for a in (1, 2, 3))
-    how = Measurement(1.5, "ms", 0.25, 7, {"p90": 2.0, "wall": {"median": 1.25}})
+    how = Measurement(1.5, "ms", 0.25, 7, "measured", {"p90": 2.0, "wall": {"median": 1.25}})
     first = Record(one, {"q": how}, "ok", "", (metric,), {"seed": 0})
     failed = Record(two, {}, "failed", "boom", (metric,))
     store.append("study", {"objectives": [["q", "ms", "max", False]]})

@@ -36,7 +36,7 @@ class Fake(Measurer):
         self.calls[subject.candidate] += 1
         total = sum(subject.candidate.values())  # type: ignore[arg-type]
         metric = self.metrics[0]
-        return {metric.name: Measurement(float(total), metric.unit, spread=0.5, n=3, how={"wall": 1.0})}
+        return {metric.name: Measurement(float(total), metric.unit, ci95=0.5, n=3, details={"wall": 1.0})}
 
     def provenance(self) -> Mapping[str, Any]:
         return {f"by_{self.metrics[0].name}": True}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import netwright as nw
-from netwright.core.metric import AT_BEST, Measurement, Metric
+from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import Measurer, Subject
 from netwright.study import study as module
 from netwright.study.study import Study
@@ -30,7 +30,7 @@ class Accuracy(Measurer):
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:
         x = np.array([subject.candidate[f"c{i}"] for i in range(8)], dtype=float)
         luck = np.random.default_rng(int(subject.candidate.id, 16)).normal()  # as training has it
-        return {"accuracy": Measurement(float(60 + 4 * np.sqrt(x).sum() + 0.7 * luck), "%", spread=0.3)}
+        return {"accuracy": Measurement(float(60 + 4 * np.sqrt(x).sum() + 0.7 * luck), "%", ci95=0.3)}
 
 
 class Device(Measurer):
@@ -44,7 +44,7 @@ class Device(Measurer):
 
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:
         self.measured.append(subject.candidate)
-        return {"latency": Measurement(self.truth(subject.candidate), "ms", spread=0.001, n=30)}
+        return {"latency": Measurement(self.truth(subject.candidate), "ms", ci95=0.001, n=30)}
 
     @staticmethod
     def truth(candidate: nw.Candidate) -> float:
@@ -72,15 +72,16 @@ def test_most_networks_are_not_measured_and_all_of_the_front_are(tmp_path: Path)
     front = study.front()
     assert len(front) > 5
     for record in front:
-        assert record.candidate in device.measured and record.measurements["latency"].whole
+        assert record.candidate in device.measured and record.measurements["latency"].is_complete
         assert record.values["latency"] == Device.truth(record.candidate)
-    foretold = [r for r in study.records if not r.measurements["latency"].whole]
+    foretold = [r for r in study.records if not r.measurements["latency"].is_complete]
     assert len(foretold) == 60 - len(device.measured)
     for record in foretold:
         told = record.measurements["latency"]
-        assert told.how["foretold"] == "guided" and told.how[AT_BEST] == pytest.approx(told.value - told.spread)
-        assert told.spread <= module.UNSURE * told.value
-    held = [abs(r.values["latency"] - Device.truth(r.candidate)) <= r.measurements["latency"].spread for r in foretold]
+        assert (told.kind, told.details) == ("predicted", {"predictor": "guided"})
+        assert told.best_case == pytest.approx(told.value - told.ci95)
+        assert told.ci95 <= module.UNSURE * told.value
+    held = [abs(r.values["latency"] - Device.truth(r.candidate)) <= r.measurements["latency"].ci95 for r in foretold]
     assert np.mean(held) >= 0.9
     again = Study(tmp_path / "s.db", Net(), objectives=[Accuracy(), Device()], calibration=())
     assert [r.to_json() for r in again.records] == [r.to_json() for r in study.records], "what is foretold is kept"
@@ -91,14 +92,14 @@ def test_what_was_not_measured_is_dominated_if_it_comes_true(tmp_path: Path) -> 
     study, _ = searched(tmp_path / "s.db", 50)
     front = [(r.values["accuracy"], r.values["latency"]) for r in study.front()]
     for record in study.records:
-        if not record.measurements["latency"].whole:
+        if not record.measurements["latency"].is_complete:
             accuracy, latency = record.values["accuracy"], record.values["latency"]
             assert any(a >= accuracy and ms <= latency for a, ms in front)
 
 
 def test_a_device_that_is_quick_measures_everything(tmp_path: Path) -> None:
     study, device = searched(tmp_path / "s.db", 40)
-    assert len(device.measured) == 40 and all(r.measurements["latency"].whole for r in study.records)
+    assert len(device.measured) == 40 and all(r.measurements["latency"].is_complete for r in study.records)
     assert all(r.provenance["device_seconds"] < module.DEAR_S for r in study.records)
 
 
@@ -108,8 +109,8 @@ def test_limits_are_kept_by_what_was_measured(tmp_path: Path) -> None:
     assert all(Device.truth(r.candidate) <= 4 and r.candidate in device.measured for r in study.front())
     for record in study.records:
         told = record.measurements.get("latency")
-        if told is not None and not told.whole:
-            assert not told.value - told.spread <= 4 < told.value + told.spread, "a limit lies within what it may be"
+        if told is not None and not told.is_complete:
+            assert not told.value - told.ci95 <= 4 < told.value + told.ci95, "a limit lies within what it may be"
 
 
 @pytest.mark.usefixtures("dear")

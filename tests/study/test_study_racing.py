@@ -12,7 +12,7 @@ import pytest
 
 import netwright as nw
 from netwright.core.errors import InfeasibleConstraints, NetwrightError
-from netwright.core.metric import AT_BEST, Measurement, Metric
+from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import Measurer, Subject
 from netwright.recipe.load import load
 from netwright.study.store import MemoryStore
@@ -50,8 +50,8 @@ class Racer(Measurer):
         self.log.append("quality")
         value, race = quality_of(subject.candidate), subject.race
         if race and race.totals.get("quality") == TOTAL and race.lost("quality", value + 5):
-            how = {"of": TOTAL, AT_BEST: value + 5, "confidence": race.confidence}
-            return {"quality": Measurement(value + 1, "%", 3.0, TOTAL // 2, how)}
+            how = {"of": TOTAL, "confidence": race.confidence}
+            return {"quality": Measurement(value + 1, "%", 3.0, TOTAL // 2, "partial", how, value + 5)}
         return {"quality": Measurement(value, "%", 2.0, TOTAL)}
 
 
@@ -89,7 +89,7 @@ def study(
 
 
 def stopped(record: nw.Record) -> bool:
-    return AT_BEST in record.measurements["quality"].how
+    return record.measurements["quality"].kind == "partial"
 
 
 def test_the_front_is_that_of_a_study_without_racing() -> None:
@@ -206,13 +206,13 @@ def test_an_objective_that_is_not_known_yet_stops_nobody() -> None:
         def measure(self, subject: Subject) -> Mapping[str, Measurement]:
             race = subject.race
             if race is not None and race.lost("other", -1e9):
-                return {"other": Measurement(-1e9, how={AT_BEST: -1e9})}
+                return {"other": Measurement(-1e9, kind="partial", best_case=-1e9)}
             return {"other": Measurement(quality_of(subject.candidate))}
 
     made = Study(MemoryStore(), Net(), objectives=[Racer(), Second()], racing=0.95)
     records = made.run(nw.Random(), 40)
     assert not any(map(stopped, records))
-    assert any(AT_BEST in r.measurements["other"].how for r in records)
+    assert any(r.measurements["other"].kind == "partial" for r in records)
 
 
 @pytest.mark.parametrize("bad", [1, 1.0, 95, -0.1, True, float("nan")])

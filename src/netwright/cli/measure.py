@@ -172,7 +172,7 @@ def _show(out: Console, rows: Sequence[tuple[str, Target, Mapping[str, Measureme
         if why := target.described.get("suited", {}).get("why"):
             out.print(f"{target}: {why}")
     for what, target, found in rows:
-        how = found["latency"].how
+        how = found["latency"].details
         beside = f"wall {how['wall']['median']:.4g} ms (p90 {how['wall']['p90']:.4g}, p99 {how['wall']['p99']:.4g})"
         out.print(f"{what} on {target}: {how['clock']} time of {found['latency'].n} samples; {beside}")
         if measured := found["latency"].as_measured:
@@ -185,5 +185,5 @@ def _show(out: Console, rows: Sequence[tuple[str, Target, Mapping[str, Measureme
 def _cell(found: Measurement | None) -> str:
     if found is None:
         return "-"
-    spread = f" ± {found.spread / found.value:.1%}" if found.spread and found.value else ""
+    spread = f" ± {found.ci95 / found.value:.1%}" if found.ci95 and found.value else ""
     return format_value(found.value, found.unit) + spread

@@ -58,7 +58,9 @@ def comparable(records: Iterable[Record], objectives: Sequence[Metric]) -> list[
     """The feasible records that were measured whole in every objective."""
     names = {m.name for m in objectives}
     return [
-        r for r in records if r.status == "ok" and names <= {k for k, found in r.measurements.items() if found.whole}
+        r
+        for r in records
+        if r.status == "ok" and names <= {k for k, found in r.measurements.items() if found.is_complete}
     ]
 
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from .errors import MeasureError, SpaceError
+from .errors import MeasureError, SpaceError, did_you_mean
 from .units import format_value
 
 Direction = Literal["max", "min"]
 
-AT_BEST = "at_best"
-"""The entry of a measurement's ``how`` that says that it was stopped: the best value that it may have when whole."""
+Kind = Literal["exact", "measured", "partial", "predicted", "corrected"]
 
-
-MEASURED = "measured"
-"""The entry that holds what was measured, where the value was moved from it to what is usual."""
-
+_OWN = {"value", "unit", "spread", "n", "kind", "best_case", "uncorrected"}
+"""The keys of a measurement in JSON beside its details."""
 
 CHANCE = "chance"
-"""The entry that says that the value is no better than what a network has that always answers the same: that value."""
+"""The entry of the details that says that the value is no better than what a network has that always answers the same:
+that value."""
 
 
 @dataclass(frozen=True)
@@ -51,57 +49,70 @@ class Metric:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A value and how far it can be trusted.
+    """A value, how far it can be trusted, and what it is.
 
     Args:
         value: in ``unit``; a finite number. A thing that was not measured has no Measurement.
         unit: see :class:`Metric`.
-        spread: half the width of the 95 % interval of the value, in ``unit``; 0 for exact values.
+        ci95: half the width of the 95 % interval of the value, in ``unit``; 0 for exact values.
         n: the number of samples behind it; 1 for exact values.
-        how: what else belongs to it (percentiles, wall and CPU time, the reference's drift); JSON values. ``at_best``
-            says that it stands on a part of the samples, and which value it may have at best when whole; ``measured``
-            is what was measured where the value is moved from it; ``chance`` is what a constant answer has where that
-            is as good.
+        kind: ``exact`` (computed); ``measured``; ``partial`` (measured on the part of the samples after which it was
+            stopped); ``predicted`` (from other networks' measurements); ``corrected`` (measured, and moved to what is
+            usual on the machine).
+        details: what else belongs to it (percentiles, wall and CPU time, the reference's drift, ``chance`` where a
+            constant answer is as good); JSON values.
+        best_case: the best value that it may have once it is measured; of ``partial`` and ``predicted`` ones.
+        uncorrected: what was measured; of ``corrected`` ones.
     """
 
     value: float
     unit: str = ""
-    spread: float = 0.0
+    ci95: float = 0.0
     n: int = 1
-    how: Mapping[str, Any] = field(default_factory=dict)
+    kind: Kind = "measured"
+    details: Mapping[str, Any] = field(default_factory=dict)
+    best_case: float | None = None
+    uncorrected: float | None = None
 
     def __post_init__(self) -> None:
         if not isfinite(self.value):
             raise MeasureError(f"a measurement must be a finite number, not {self.value!r}")
-        clash = {"value", "unit", "spread", "n"} & set(self.how)
-        if clash:
-            raise MeasureError(f"how= may not hold {', '.join(sorted(clash))}: the measurement has its own")
+        if self.kind not in get_args(Kind):
+            raise MeasureError(f"a measurement cannot be {self.kind!r}; {did_you_mean(str(self.kind), get_args(Kind))}")
+        if self.is_complete != (self.best_case is None):
+            raise MeasureError("best_case= belongs to partial and predicted measurements, which need it, and no others")
+        if (self.kind == "corrected") != (self.uncorrected is not None):
+            raise MeasureError("uncorrected= belongs to corrected measurements, which need it, and to no others")
+        if clash := _OWN & set(self.details):
+            raise MeasureError(f"details= may not hold {', '.join(sorted(clash))}: the measurement has its own")
 
     @property
-    def whole(self) -> bool:
-        """Whether it stands on all samples, not on the part of them after which it was stopped."""
-        return AT_BEST not in self.how
+    def is_complete(self) -> bool:
+        """Whether all that was to be measured was: it is neither a part nor a prediction."""
+        return self.kind not in ("partial", "predicted")
 
     @property
     def at_chance(self) -> bool:
         """Whether a constant answer could be as good."""
-        return CHANCE in self.how
+        return CHANCE in self.details
 
     @property
     def as_measured(self) -> str:
         """``1.52 ms as measured`` where the value was moved from that by 2 % or more, else nothing."""
-        measured = self.how.get(MEASURED, self.value)
-        return (
-            f"{format_value(measured, self.unit)} as measured" if abs(measured - self.value) > 0.02 * self.value else ""
-        )
+        if self.uncorrected is None or abs(self.uncorrected - self.value) <= 0.02 * self.value:
+            return ""
+        return f"{format_value(self.uncorrected, self.unit)} as measured"
 
     def to_json(self) -> dict[str, Any]:
-        """``{"value", "unit", "spread", "n"}`` and the entries of ``how`` beside them."""
-        return {"value": self.value, "unit": self.unit, "spread": self.spread, "n": self.n, **self.how}
+        """``{"value", "unit", "spread", "n", "kind"}``, where it has them ``best_case`` and ``uncorrected``, and the
+        entries of ``details`` beside them. ``spread`` is :attr:`ci95`."""
+        data = {"value": self.value, "unit": self.unit, "spread": self.ci95, "n": self.n, "kind": self.kind}
+        ends = {"best_case": self.best_case, "uncorrected": self.uncorrected}
+        return {**data, **{name: end for name, end in ends.items() if end is not None}, **self.details}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
-        """The inverse of :meth:`to_json`."""
-        own = ("value", "unit", "spread", "n")
-        how = {k: v for k, v in data.items() if k not in own}
-        return cls(data["value"], data["unit"], data["spread"], data["n"], how)
+        """The inverse of :meth:`to_json`; what does not say what it is was measured."""
+        details = {k: v for k, v in data.items() if k not in _OWN}
+        kind, ends = data.get("kind", "measured"), (data.get("best_case"), data.get("uncorrected"))
+        return cls(data["value"], data["unit"], data["spread"], data["n"], kind, details, *ends)

@@ -83,7 +83,7 @@ class Record:
         """
         if self.status == "failed":
             return self
-        known = {name: m for name, m in self.measurements.items() if m.whole}
+        known = {name: m for name, m in self.measurements.items() if m.is_complete}
         if broken(limits, {name: m.value for name, m in known.items()}):
             return replace(self, status="infeasible", reason=explain(limits, known))
         for limit in limits:

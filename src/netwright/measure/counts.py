@@ -61,4 +61,7 @@ class NetworkCounts(Measurer):
 
 def _measurements(metrics: tuple[Metric, ...], counts: Any) -> dict[str, Measurement]:
     how = {"uncounted": list(counts.uncounted)} if counts.uncounted else {}
-    return {m.name: Measurement(getattr(counts, m.name), m.unit, how=how if m.name == "macs" else {}) for m in metrics}
+    return {
+        m.name: Measurement(getattr(counts, m.name), m.unit, kind="exact", details=how if m.name == "macs" else {})
+        for m in metrics
+    }

@@ -354,9 +354,9 @@ def above_idle(meter: str, idle: Sequence[Window], running: Sequence[Window]) ->
     return Measurement(
         float(np.mean(each)),
         "mJ",
-        spread=STUDENT_T * float(np.std(each, ddof=1)) / sqrt(len(each)),
+        ci95=STUDENT_T * float(np.std(each, ddof=1)) / sqrt(len(each)),
         n=len(each),
-        how={
+        details={
             "meter": meter,
             "idle_w": float(np.mean([i.watts for i in idle])),
             "running_w": float(np.mean([r.watts for r in running])),

@@ -70,7 +70,7 @@ class EnergyEstimate(Measurer):
         moved = counts.moved_bytes * BYTES[self.precision] / own
         value = 1e-9 * (counts.macs * self.pj_per_mac + moved * self.pj_per_byte)
         how = {"uncounted": list(counts.uncounted)} if counts.uncounted else {}
-        return {"energy_estimate": Measurement(value, "mJ", how=how)}
+        return {"energy_estimate": Measurement(value, "mJ", kind="exact", details=how)}
 
     def provenance(self) -> Mapping[str, Any]:
         about = {"precision": self.precision, "pj_per_mac": self.pj_per_mac, "pj_per_byte": self.pj_per_byte}

@@ -195,7 +195,7 @@ class OnTarget(Measurer):
         if warning := self._target.warning(path):
             found["latency"] = _with(found["latency"], warning=warning)
         parts = parts_of(path, () if path.suffix == self.runtime.suffix else self.runtime.beside)
-        found["file_bytes"] = Measurement(bytes_of(parts), "B")
+        found["file_bytes"] = Measurement(bytes_of(parts), "B", kind="exact")
         return found
 
     @property
@@ -218,9 +218,9 @@ class OnTarget(Measurer):
 
 def _with(found: Measurement, **more: Any) -> Measurement:
     """The measurement with more said of how it was made; a second warning follows the first."""
-    if "warning" in found.how and "warning" in more:
-        more["warning"] = f"{found.how['warning']}; {more['warning']}"
-    return replace(found, how={**found.how, **more})
+    if "warning" in found.details and "warning" in more:
+        more["warning"] = f"{found.details['warning']}; {more['warning']}"
+    return replace(found, details={**found.details, **more})
 
 
 class Latency(OnTarget):

@@ -91,7 +91,7 @@ class LookupTable:
         except NetwrightError as error:
             raise MeasureError(f"the block {block.name} cannot be measured by itself: {format_error(error)}") from error
         shapes = [list(t.shape) for t in block.inputs]
-        return {"name": block.name, "inputs": shapes, "ms": found.value, "spread": found.spread}
+        return {"name": block.name, "inputs": shapes, "ms": found.value, "spread": found.ci95}
 
     # -- overhead ----------------------------------------------------------------------------------------------
 
@@ -108,8 +108,9 @@ class LookupTable:
         sums = self.sums(network, inputs)
         weights, error = self.overhead()
         value = max(float(_features(sums) @ weights), 1e-6)
-        how = {"predicted": "lookup table", "rows": sums.blocks, "sum": sums.ms}
-        return Measurement(value, "ms", spread=float(np.hypot(error * value, sums.spread)), n=len(self.whole), how=how)
+        half = float(np.hypot(error * value, sums.spread))
+        how = {"predictor": "lookup table", "rows": sums.blocks, "sum": sums.ms}
+        return Measurement(value, "ms", half, len(self.whole), "predicted", how, best_case=value - half)
 
     def overhead(self) -> tuple[np.ndarray, float]:
         """What is added to the sum, as weights of (1, the sum, the number of blocks, the megabytes), and half the 95 %

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.metric import MEASURED, Measurement
+from ..core.metric import Measurement
 from .clocks import Clock, Run, timed
 from .reference import Readings, baseline, read
 from .steady import FEWEST_ROUNDS, Moved, Usually, moved
@@ -118,8 +118,6 @@ def measure_latency(
     }
     if apart.sensitivity is not None:
         how["sensitivity"] = round(apart.sensitivity, 3)
-    if apart.by:
-        how[MEASURED] = found[clock]["median"]
     if repeated:
         how["repeated"] = repeated
     if abs(drift) > protocol.drift:
@@ -130,13 +128,16 @@ def measure_latency(
     elif crowded > CROWDED:
         how["warning"] = f"the memory was slower by {crowded:.0%} than usual while this was measured: neighbours use it"
     n = len(_together(rounds, clock))
-    return Measurement(found[clock]["steady"], "ms", spread=found[clock]["spread"], n=n, how=how)
+    value, half = found[clock]["steady"], found[clock]["spread"]
+    if apart.by:
+        return Measurement(value, "ms", half, n, "corrected", how, uncorrected=found[clock]["median"])
+    return Measurement(value, "ms", half, n, details=how)
 
 
 def throughput(latency: Measurement, batch: int) -> Measurement:
     """Inputs a second at a batch size, from the latency of the batch."""
     value = batch * 1e3 / latency.value
-    return Measurement(value, "/s", spread=value * latency.spread / latency.value, n=latency.n, how={"batch": batch})
+    return Measurement(value, "/s", ci95=value * latency.ci95 / latency.value, n=latency.n, details={"batch": batch})
 
 
 def ratios(first: Run, second: Run, protocol: Protocol, clock: Clock) -> list[float]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import CallError, MeasureError, NetError, format_error
-from ..core.metric import AT_BEST, CHANCE, Measurement, Metric
+from ..core.metric import CHANCE, Measurement, Metric
 from ..nets.inputs import call, fresh
 from ..nets.labelled import IGNORED, answers_of, pair_of, scores_of
 from ..nets.layout import channels_last
@@ -74,8 +74,9 @@ class Accuracy(Measurer):
                 )
                 looks = []
                 continue
-            how = {"of": total, AT_BEST: best, "confidence": race.confidence}
-            return {"accuracy": replace(proportion(right, seen), how=how)}
+            how = {"of": total, "confidence": race.confidence}
+            part = replace(proportion(right, seen), kind="partial", details=how, best_case=best)
+            return {"accuracy": part}
         return {"accuracy": tally.measurement()}
 
     def network(self, subject: Subject) -> nn.Module:
@@ -140,10 +141,10 @@ class _Tally:
         """The share of right answers, with what a constant answer has where that is as good."""
         found = proportion(self.right, self.seen)
         chance = self.chance()
-        if found.value - found.spread > chance:
+        if found.value - found.ci95 > chance:
             return found
         constant = {"constant": self._given.pop()} if len(self._given) == 1 else {}
-        return replace(found, how={CHANCE: chance, **constant})
+        return replace(found, details={CHANCE: chance, **constant})
 
 
 def most_right(right: int, seen: int, total: int, chance: float) -> int:
@@ -172,10 +173,10 @@ def _in_order(labels: Tensor) -> bool:
 
 
 def proportion(right: int, total: int) -> Measurement:
-    """A share in percent. The spread is half of Wilson's 95 % interval: how far other samples of the same size
+    """A share in percent. Its interval is half of Wilson's 95 % interval: how far other samples of the same size
     would scatter."""
     if total == 0:
         raise MeasureError("accuracy needs data, but the loader gave none")
     share, z = right / total, 1.96
     half = z / (1 + z * z / total) * sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return Measurement(100.0 * share, "%", spread=100.0 * half, n=total)
+    return Measurement(100.0 * share, "%", ci95=100.0 * half, n=total)

@@ -175,11 +175,11 @@ def measure(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     usual = Usual(cores)
     known = usual.get() if runtime.describe()["device"] == "cpu" else None
     latency = protocol.measure_latency(session.run, plan, _clock(runtime), session.device_ms, known)
-    usual.note(Readings(**latency.how["reference"]))
-    latency = replace(latency, how={**latency.how, **{k: v for k, v in how.items() if v not in (None, [])}})
+    usual.note(Readings(**latency.details["reference"]))
+    latency = replace(latency, details={**latency.details, **{k: v for k, v in how.items() if v not in (None, [])}})
     found = {"latency": latency, "throughput": protocol.throughput(latency, runtime.batch)}
     if idle is not None and peak is not None:
-        found["memory"] = Measurement(float(peak - idle), "B", how={"idle": idle})
+        found["memory"] = Measurement(float(peak - idle), "B", details={"idle": idle})
     if "energy" in job["wanted"]:
         found["energy"] = energy(session.run, runtime.describe()["device"])
     return {"measurements": {name: m.to_json() for name, m in found.items()}}

@@ -22,7 +22,7 @@ def is_trained(given: Measurement, chance: float) -> bool:
         given: its accuracy, in percent.
         chance: the share of the most frequent class, in percent.
     """
-    return given.value - given.spread > chance + ABLE * (100 - chance)
+    return given.value - given.ci95 > chance + ABLE * (100 - chance)
 
 
 def worry(given: Measurement, trained: Measurement, lr: float) -> str:
@@ -34,7 +34,7 @@ def worry(given: Measurement, trained: Measurement, lr: float) -> str:
         lr: the highest learning rate.
     """
     advice = f"give a lower --train.lr (it was {lr:g}), or --train.epochs 0 to keep the weights as they are given"
-    if not given.at_chance and given.value - trained.value > hypot(given.spread, trained.spread):
+    if not given.at_chance and given.value - trained.value > hypot(given.ci95, trained.ci95):
         useless = f", {_useless(trained)}" if trained.at_chance else ""
         before, after = format_measurement(given), format_measurement(trained)
         return f"training took the given model from {before} to {after}{useless}; {advice}"
@@ -44,5 +44,5 @@ def worry(given: Measurement, trained: Measurement, lr: float) -> str:
 
 
 def _useless(found: Measurement) -> str:
-    constant = " (and it answers nothing else than one class)" if "constant" in found.how else ""
-    return f"no better than a constant answer, {found.how[CHANCE]:.4g} %{constant}"
+    constant = " (and it answers nothing else than one class)" if "constant" in found.details else ""
+    return f"no better than a constant answer, {found.details[CHANCE]:.4g} %{constant}"

@@ -231,9 +231,9 @@ def format_measurement(measurement: Measurement) -> str:
 
 def _with_spread(measurement: Measurement) -> str:
     value = format_value(measurement.value, measurement.unit)
-    if not measurement.spread > 0:
+    if not measurement.ci95 > 0:
         return value
-    spread = format_value(float(f"{measurement.spread:.1g}"), measurement.unit)
+    spread = format_value(float(f"{measurement.ci95:.1g}"), measurement.unit)
     if "e-" in spread:  # nobody reads 2.8e-05 beside 0.0122
         small, _, rest = spread.partition(" ")
         spread = f"{np.format_float_positional(float(small))} {rest}"

@@ -261,7 +261,7 @@ def _hover(records: Sequence[Record], story: Story) -> dict[str, Any]:
 
 def _bars(records: Sequence[Record], metric: Metric) -> dict[str, Any] | None:
     """Error bars of the metric's spread; None where every value is exact."""
-    spreads = [record.measurements[metric.name].spread for record in records]
+    spreads = [record.measurements[metric.name].ci95 for record in records]
     return {"array": spreads, "color": FAINT_ACCENT, "thickness": 1.2, "width": 3} if any(spreads) else None
 
 

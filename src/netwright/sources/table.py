@@ -99,7 +99,11 @@ class _Lookup(Measurer):
 
     def measure(self, subject: Subject) -> Mapping[str, Measurement]:
         found = self._table.lookup(subject.candidate)
-        return {m.name: Measurement(found[m.name], m.unit) for m in self.metrics if m.name in found}
+        return {
+            m.name: Measurement(found[m.name], m.unit, kind="exact" if m.exact else "measured")
+            for m in self.metrics
+            if m.name in found
+        }
 
 
 class _Sheet:

@@ -123,7 +123,7 @@ class Beliefs:
     def lesson(self, name: str, records: Sequence[Record]) -> tuple[Features, np.ndarray, np.ndarray]:
         """What records teach of a metric that all of them have: features, values, and the values' deviations."""
         values = np.array([r.values[name] for r in records])
-        noise = np.array([r.measurements[name].spread for r in records]) / Z95
+        noise = np.array([r.measurements[name].ci95 for r in records]) / Z95
         return self.features_of([r.candidate for r in records]), values, noise
 
     def look(self, rows: np.ndarray) -> Outlook:

@@ -30,7 +30,7 @@ def foretold(
     beliefs = Beliefs(replace(problem, warm=()), ())
     found: dict[str, tuple[float, float]] = {}
     for name in names:
-        known = [r for r in history if name in r.values and r.measurements[name].whole]
+        known = [r for r in history if name in r.values and r.measurements[name].is_complete]
         if len(known) < LEAST or min(r.values[name] for r in known) <= 0:
             continue
         features, values, noise = beliefs.lesson(name, telling(problem, known, MOST))

@@ -25,7 +25,7 @@ from ..core.errors import (
 )
 from ..core.front import Front, losses, nondominated
 from ..core.limits import Limit, apart, broken, check_together, explain, parse_limit
-from ..core.metric import AT_BEST, Measurement, Metric
+from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.space import Space
 from ..measure.base import Measurer, Race, Searchable, Subject
@@ -75,7 +75,7 @@ class Study:
         racing: a confidence below 1, such as 0.95: measurers that can (:class:`netwright.Accuracy`) judge a candidate
             on growing parts of their data, and stop once a record that was measured whole dominates it with this
             confidence. 0 measures all candidates whole. What a limit is on is always measured whole. A measurement
-            that was stopped says so: its ``n`` is less than ``of``, and ``at_best`` is the end of its interval; it is
+            that was stopped says so: its ``n`` is less than ``of``, and ``best_case`` is the end of its interval; it is
             never on the front, and counts as not measured as soon as other limits leave it undominated.
         key: what else must be the same for the journal to be continued, such as the weights; JSON values.
     """
@@ -428,8 +428,8 @@ class Study:
             if reach > UNSURE * value or split:
                 return {}
             best = ends[0] if metric.direction == "min" else ends[1]
-            how = {"foretold": type(strategy).__name__.lower(), AT_BEST: best}
-            found[name] = Measurement(value, metric.unit, spread=reach, n=len(took), how=how)
+            by = {"predictor": type(strategy).__name__.lower()}
+            found[name] = Measurement(value, metric.unit, reach, len(took), "predicted", by, best_case=best)
         return found
 
     # -- racing ------------------------------------------------------------------------------------------------
@@ -444,7 +444,8 @@ class Study:
         raced = [m.name for m in self.objectives if not m.exact and m.name not in limited]
 
         def lost(name: str, best: float) -> bool:
-            values = {k: m.how.get(AT_BEST, m.value) for k, m in found.items()} | {name: best}
+            known = {k: m.value if m.best_case is None else m.best_case for k, m in found.items()}
+            values = known | {name: best}
             return all(m.name in values for m in self.objectives) and self._dominated(values, points)
 
         return Race(self.racing, {name: max(r.measurements[name].n for r in rivals) for name in raced}, lost)
@@ -522,7 +523,7 @@ class Study:
 
 def _stopped(record: Record) -> dict[str, float]:
     """What was stopped before it was measured whole: metric name to the best value that it may have."""
-    return {name: m.how[AT_BEST] for name, m in record.measurements.items() if not m.whole}
+    return {name: m.best_case for name, m in record.measurements.items() if m.best_case is not None}
 
 
 def _lost_device(record: Record) -> bool:
@@ -531,8 +532,8 @@ def _lost_device(record: Record) -> bool:
 
 def _foretold(record: Record) -> bool:
     """Whether something was foretold, and all else is measured."""
-    stopped = [m for m in record.measurements.values() if not m.whole]
-    return bool(stopped) and all("foretold" in m.how for m in stopped)
+    stopped = [m for m in record.measurements.values() if not m.is_complete]
+    return bool(stopped) and all(m.kind == "predicted" for m in stopped)
 
 
 def _nearest_sentence(limits: Sequence[Limit], values: Mapping[str, float]) -> str:

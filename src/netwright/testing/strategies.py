@@ -148,7 +148,7 @@ def _measured(candidate: Candidate, kind: str = "ok") -> Record:
     if kind == "failed":
         values = {"cost": values["cost"]}
     spread = 0.1 + len(candidate.key) % 5 if kind == "noisy" else 0.0
-    found = {name: Measurement(v, spread=0.0 if name == "cost" else spread) for name, v in values.items()}
+    found = {name: Measurement(v, ci95=0.0 if name == "cost" else spread) for name, v in values.items()}
     if kind == "failed":
         return Record(candidate, found, "failed", "the device went away")
     if kind in ("infeasible", "cut short"):

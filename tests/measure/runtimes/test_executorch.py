@@ -65,8 +65,8 @@ def test_a_small_network_computes_what_pytorch_does(precision: str, allowed: flo
     assert how.get("quantised") == ("static" if precision == "int8" else None)
     latency = Latency(runtime, QUICK).run(path, feeds_of(image), outputs_of(network, image))["latency"]
     assert latency.value > 0
-    assert latency.how["difference"] < allowed
-    assert (latency.how["difference"] > 1e-5) == (precision == "int8")
+    assert latency.details["difference"] < allowed
+    assert (latency.details["difference"] > 1e-5) == (precision == "int8")
 
 
 def test_operators_that_xnnpack_does_not_take_are_named(mixed: tuple) -> None:
@@ -78,7 +78,7 @@ def test_operators_that_xnnpack_does_not_take_are_named(mixed: tuple) -> None:
 def test_named_inputs_and_outputs_keep_their_order(mixed: tuple) -> None:
     network, inputs, path, _ = mixed
     latency = Latency(ExecuTorch(), QUICK).run(path, feeds_of(inputs), outputs_of(network, inputs))["latency"]
-    assert latency.how["difference"] < 1e-5
+    assert latency.details["difference"] < 1e-5
 
 
 def test_a_file_tells_its_inputs(mixed: tuple) -> None:
@@ -99,7 +99,7 @@ def test_wrong_inputs_are_refused_in_words(mixed: tuple) -> None:
 def test_threads_are_those_asked_for(mixed: tuple) -> None:
     network, inputs, path, _ = mixed
     latency = Latency(ExecuTorch(threads=2), QUICK).run(path, feeds_of(inputs), outputs_of(network, inputs))["latency"]
-    assert latency.how["clock"] == "wall"
+    assert latency.details["clock"] == "wall"
 
 
 def test_a_network_that_xnnpack_takes_nothing_of_is_refused(tmp_path: Path) -> None:

@@ -68,15 +68,15 @@ def test_a_small_network_computes_what_pytorch_does(precision: str, allowed: flo
     assert how.get("quantised") == ("static" if precision == "int8" else None)
     latency = Latency(runtime, QUICK).run(path, feeds_of(image), outputs_of(network, image))["latency"]
     assert latency.value > 0
-    assert latency.how["difference"] < allowed
-    assert (latency.how["difference"] > 1e-5) == (precision == "int8")
-    assert latency.how["operators"]["xnnpack"] > 5 and latency.how["operators"]["builtin"] == 0
+    assert latency.details["difference"] < allowed
+    assert (latency.details["difference"] > 1e-5) == (precision == "int8")
+    assert latency.details["operators"]["xnnpack"] > 5 and latency.details["operators"]["builtin"] == 0
 
 
 @converts
 def test_operators_that_xnnpack_does_not_take_are_named_and_inputs_keep_their_order(mixed: tuple) -> None:
     network, inputs, path = mixed
-    how = Latency(LiteRt(), QUICK).run(path, feeds_of(inputs), outputs_of(network, inputs))["latency"].how
+    how = Latency(LiteRt(), QUICK).run(path, feeds_of(inputs), outputs_of(network, inputs))["latency"].details
     assert how["difference"] < 1e-5
     assert how["operators"]["xnnpack"] >= 1
     assert how["operators"]["builtin"] == sum(how["not_taken"].values()) >= 1

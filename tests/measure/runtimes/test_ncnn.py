@@ -57,7 +57,7 @@ def test_a_small_network_computes_what_pytorch_does(precision: str, least: float
     network, image, path = small
     found = Latency(Ncnn(precision=precision), QUICK).run(path, feeds_of(image), outputs_of(network, image))["latency"]
     assert found.value > 0
-    assert least <= found.how["difference"] < most
+    assert least <= found.details["difference"] < most
 
 
 def test_weights_stay_in_32_bits(small: tuple) -> None:
@@ -82,7 +82,7 @@ def test_two_inputs_and_outputs_keep_their_order(tmp_path: Path) -> None:
         "which": ((1, 2), "int64"),
     }
     found = Latency(Ncnn(), QUICK).run(tmp_path / "net.ncnn", feeds_of(inputs), outputs_of(network, inputs))
-    assert found["latency"].how["difference"] < 1e-5
+    assert found["latency"].details["difference"] < 1e-5
 
 
 def test_an_attention_runs(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_an_attention_runs(tmp_path: Path) -> None:
     network, x = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False).eval(), torch.randn(1, 8, 32)
     Ncnn().convert(network, x, tmp_path / "net.ncnn")
     found = Latency(Ncnn(), QUICK).run(tmp_path / "net.ncnn", feeds_of(x), outputs_of(network, x))
-    assert found["latency"].how["difference"] < 1e-5
+    assert found["latency"].details["difference"] < 1e-5
     assert torch.backends.mha.get_fastpath_enabled()
 
 
@@ -123,7 +123,7 @@ def test_plain_files_need_their_weights_beside_them(small: tuple, tmp_path: Path
             Latency(Ncnn(), QUICK).run(tmp_path / "own.param", feeds_of(image))
         (tmp_path / "own.bin").write_bytes(packed.read("net.bin"))
     found = Latency(Ncnn(), QUICK).run(tmp_path / "own.param", feeds_of(image), outputs_of(network, image))
-    assert found["latency"].how["difference"] < 1e-5
+    assert found["latency"].details["difference"] < 1e-5
     with pytest.raises(MeasureError, match="does not say what it is called with"):
         Ncnn().signature(tmp_path / "own.param")
 

@@ -137,4 +137,4 @@ def test_measured_in_its_own_process(tmp_path: Path) -> None:
     module, inputs = network("inverted residual")
     OpenVino().convert(module, inputs, tmp_path / "n.ovir")
     found = Latency(OpenVino(), QUICK).run(tmp_path / "n.ovir", feeds_of(inputs), outputs_of(module, inputs))
-    assert 0 < found["latency"].value < 10 and Counter(found["latency"].how["layers"])["f32"] > 0
+    assert 0 < found["latency"].value < 10 and Counter(found["latency"].details["layers"])["f32"] > 0

@@ -169,7 +169,7 @@ def test_measured_in_its_own_process(plain: Any, tmp_path: Path) -> None:
     Torch().convert(module, inputs, path)
     expected = [module(**inputs)["scores"].detach().numpy()]
     found = Latency(Torch(), QUICK).run(path, feeds_of(inputs), expected)
-    assert 0 < found["latency"].value < 10 and found["latency"].how["difference"] < 1e-5
+    assert 0 < found["latency"].value < 10 and found["latency"].details["difference"] < 1e-5
     with pytest.raises(MeasureError, match="something else than PyTorch"):
         Latency(Torch(), QUICK).run(path, feeds_of(inputs), [expected[0] + 1])
 
