@@ -17,7 +17,7 @@ import torch
 from scipy.stats import kendalltau, spearmanr
 
 import netwright as nw
-from netwright.measure.base import Subject
+from netwright.measure.base import EvaluationContext
 from netwright.measure.latency import Latency
 from netwright.measure.lookup import LookupTable
 from netwright.measure.protocol import Protocol
@@ -58,14 +58,14 @@ def main() -> None:
     begin = time.perf_counter()
     known = len(table.whole)
     for candidate in candidates[known : given.learn]:
-        subject = Subject(net, candidate, ())
-        table.learn(subject.module, subject.example_inputs, measured[candidate.key]["ms"])
+        context = EvaluationContext(net, candidate, ())
+        table.learn(context.module, context.example_inputs, measured[candidate.key]["ms"])
     held = candidates[given.regress :]
     truth, doubt = (np.array([measured[c.key][name] for c in held]) for name in ("ms", "spread"))
     found = []
     for candidate in held:
-        subject = Subject(net, candidate, ())
-        found.append(table.predict(subject.module, subject.example_inputs))
+        context = EvaluationContext(net, candidate, ())
+        found.append(table.predict(context.module, context.example_inputs))
     weights, error = table.overhead()
     print(f"{given.target}: {len(table.rows)} rows, {len(table.whole)} networks; {time.perf_counter() - begin:.0f} s")
     print(f"overhead {np.round(weights, 4).tolist()} of (1, sum ms, blocks, MB); stated error {error:.1%}")
@@ -102,7 +102,7 @@ def measure(
     with path.open("a") as file:
         for candidate in candidates:
             if candidate.key not in known:
-                found = latency.measure(Subject(net, candidate, ()))["latency"]
+                found = latency.measure(EvaluationContext(net, candidate, ()))["latency"]
                 row = {"key": candidate.key, "ms": found.value, "spread": found.ci95, **found.details}
                 known[candidate.key] = row
                 file.write(json.dumps(row) + "\n")

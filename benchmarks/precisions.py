@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from netwright.core.errors import NetwrightError, format_error
-from netwright.measure.base import Subject
+from netwright.measure.base import EvaluationContext
 from netwright.measure.latency import Latency
 from netwright.measure.runtimes import names, runtime_class
 from netwright.measure.targets import parse_target
@@ -65,7 +65,7 @@ def row(target: str, precision: str, network: nn.Module, inputs: torch.Tensor, w
     try:
         latency = Latency(parse_target(f"{target},precision={precision}"))
         _ = latency.target
-        found = latency.measure(Subject(_One(network, inputs), None, ()))["latency"]  # type: ignore[arg-type]
+        found = latency.measure(EvaluationContext(_One(network, inputs), None, ()))["latency"]  # type: ignore[arg-type]
     except NetwrightError as error:
         print(f"{target:22}{precision:>10}  {format_error(error)[:150]}", flush=True)
         return whole

@@ -26,7 +26,7 @@ import netwright as nw
 from netwright.core.front import losses
 from netwright.core.metric import Measurement
 from netwright.core.record import Record
-from netwright.measure.base import Subject
+from netwright.measure.base import EvaluationContext
 from netwright.pipeline.job import Job
 from netwright.recipe.load import load
 from netwright.study.store import MemoryStore
@@ -51,13 +51,13 @@ class Timed(nw.Accuracy):
         super().__init__(job.validation.loader)
         self.seconds: dict[nw.Candidate, np.ndarray] = {}
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         begin = time.process_time()
-        _ = subject.module
+        _ = context.module
         ready = time.process_time()
-        found = super().measure(subject)
+        found = super().measure(context)
         now = time.process_time()
-        self.seconds[subject.candidate] = np.array([now - ready, now - begin])
+        self.seconds[context.candidate] = np.array([now - ready, now - begin])
         return found
 
 
@@ -93,7 +93,7 @@ def compared(job: Job, strategy: nw.Strategy, seed: int, evaluations: int, confi
     raced, timed = searched(job, strategy, seed, evaluations, confidence)
     stopped = [r for r in raced.records if r.measurements["accuracy"].kind == "partial"]
     again = Timed(job)
-    whole = {r.candidate: again.measure(Subject(job.net, r.candidate, job.calibration)) for r in stopped}
+    whole = {r.candidate: again.measure(EvaluationContext(job.net, r.candidate, job.calibration)) for r in stopped}
     judged = [
         Record(r.candidate, {**r.measurements, **whole.get(r.candidate, {})}, objectives=raced.objectives)
         for r in raced.records

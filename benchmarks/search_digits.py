@@ -24,7 +24,7 @@ import netwright as nw
 from netwright.core.front import nondominated
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
-from netwright.measure.base import Subject
+from netwright.measure.base import EvaluationContext
 from netwright.pipeline.job import Job
 from netwright.recipe.load import load
 from netwright.strategies.base import Problem
@@ -63,7 +63,7 @@ class Digits:
     def accuracy(self, candidate: nw.Candidate) -> float:
         """Measured, each network once."""
         if candidate.key not in self._known:
-            found = self.job.validation.measure(Subject(self.net, candidate, self.job.calibration))
+            found = self.job.validation.measure(EvaluationContext(self.net, candidate, self.job.calibration))
             self._known[candidate.key] = found["accuracy"].value
         return self._known[candidate.key]
 

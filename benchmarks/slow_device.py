@@ -22,7 +22,7 @@ from ofa_bench import Ofa
 
 import netwright as nw
 from netwright.core.metric import Measurement, Metric
-from netwright.measure.base import Measurer, Subject
+from netwright.measure.base import EvaluationContext, Measurer
 from netwright.study import study as module
 from netwright.study.study import Study
 
@@ -63,9 +63,9 @@ class Phone(Measurer):
         blocks = [(s, j) for s in range(5) for j in range(candidate[f"d{s}"])]
         return self.rest + sum(self.rows[s, j == 0, candidate[f"k{s}{j}"], candidate[f"e{s}{j}"]] for s, j in blocks)
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         self.measured += 1
-        ms = self.truth(subject.candidate)
+        ms = self.truth(context.candidate)
         return {"latency": Measurement(ms * float(1 + 0.01 * self._rng.normal()), "ms", ci95=0.02 * ms, n=30)}
 
 
@@ -77,8 +77,8 @@ class Top1(Measurer):
     def __init__(self, ofa: Ofa) -> None:
         self._ofa = ofa
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        return {"top1": Measurement(self._ofa.measure(subject.candidate)["top1"], "%", ci95=0.2)}
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        return {"top1": Measurement(self._ofa.measure(context.candidate)["top1"], "%", ci95=0.2)}
 
 
 class Nothing:

@@ -378,8 +378,8 @@ def test_metrics_and_a_fingerprint_of_its_own(recipe, tmp_path):
 class Softness(nw.Measurer):
     metrics = (nw.Metric("softness", "", "max"), nw.Metric("params"))
 
-    def measure(self, subject):
-        return {"softness": Measurement(1 / subject.candidate["width"]), "params": Measurement(5)}
+    def measure(self, context):
+        return {"softness": Measurement(1 / context.candidate["width"]), "params": Measurement(5)}
 
 def model():
     net = Mine()

@@ -11,7 +11,7 @@ from torch import nn
 
 import netwright as nw
 from netwright.core.calls import told
-from netwright.measure.base import Measurer, Subject
+from netwright.measure.base import EvaluationContext, Measurer
 from netwright.strategies.named import STRATEGIES, strategy_of
 from netwright.study.store import MemoryStore
 
@@ -25,8 +25,8 @@ def value(candidate: nw.Candidate) -> Mapping[str, float]:
 class Size(Measurer):
     metrics = (nw.Metric("size", direction="min"), nw.Metric("depth", direction="max"))
 
-    def measure(self, subject: Subject) -> Mapping[str, nw.Measurement]:
-        return {"size": nw.Measurement(subject.candidate["a"]), "depth": nw.Measurement(1.0)}  # type: ignore[arg-type]
+    def measure(self, context: EvaluationContext) -> Mapping[str, nw.Measurement]:
+        return {"size": nw.Measurement(context.candidate["a"]), "depth": nw.Measurement(1.0)}  # type: ignore[arg-type]
 
 
 class Net:

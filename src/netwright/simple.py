@@ -13,7 +13,7 @@ from .core.limits import metric_named
 from .core.metric import Direction, Measurement, Metric
 from .core.record import Record
 from .core.space import Space
-from .measure.base import Measurer, Searchable, Subject
+from .measure.base import EvaluationContext, Measurer, Searchable
 from .strategies.base import Strategy
 from .strategies.guided import Guided
 from .study.asked import listed
@@ -115,7 +115,7 @@ class _Searched:
 class _Function(Measurer):
     """Metrics that a function finds."""
 
-    learned = True
+    depends_on_weights = True
 
     def __init__(self, metrics: list[Metric], function: Callable[[Candidate], Values]) -> None:
         self.metrics, self._function = tuple(metrics), function
@@ -124,8 +124,8 @@ class _Function(Measurer):
     def code(self) -> Any:
         return self._function
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        values = self._function(subject.candidate)
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        values = self._function(context.candidate)
         if not isinstance(values, Mapping):
             raise MeasureError(f"the function must return a mapping such as {{'top1': 75.2}}, not {values!r}")
         exact = {metric.name for metric in self.metrics if metric.exact}

@@ -16,10 +16,10 @@ import netwright as nw
 class Size(nw.Measurer):
     metrics = (nw.Metric("size"),)
 
-    def measure(self, subject):
-        if subject.candidate["a"] == 2 and "DISK" not in os.environ:
+    def measure(self, context):
+        if context.candidate["a"] == 2 and "DISK" not in os.environ:
             raise OSError("disk full")
-        return {"size": nw.Measurement(float(subject.candidate["a"]))}
+        return {"size": nw.Measurement(float(context.candidate["a"]))}
 
 
 class Made:

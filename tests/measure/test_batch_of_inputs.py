@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import netwright as nw
 from netwright.core.errors import MeasureError, NetError
-from netwright.measure.base import Subject
+from netwright.measure.base import EvaluationContext
 from netwright.measure.convert import example
 from netwright.measure.subjects import _Signature
 
@@ -106,10 +106,10 @@ def test_what_the_super_network_is_told_of_its_batch_holds_for_every_candidate()
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
     width = nw.Width.tie(model, "width", (4, 8), out_of=["0"], into=["2"])
     net = nw.SuperNet(model, [width], torch.randn(6, 5, 4), batch_dims=1)
-    subject = Subject(net, net.smallest, ())
-    assert subject.module is subject.module
-    subject.know_batch()
-    assert example(subject.example_inputs, 2, subject.module).shape == (6, 2, 4)
+    context = EvaluationContext(net, net.smallest, ())
+    assert context.module is context.module
+    context.know_batch()
+    assert example(context.example_inputs, 2, context.module).shape == (6, 2, 4)
 
 
 def test_steps_are_measured_and_not_one_step(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 import netwright as nw
 from netwright.core.errors import MeasureError
-from netwright.measure.base import Subject
+from netwright.measure.base import EvaluationContext
 from netwright.measure.estimate import PJ_PER_BYTE, EnergyEstimate
 from netwright.nets.families.inverted_residual import inverted_residual
 
@@ -23,14 +23,14 @@ def net() -> nw.SuperNet:
     return inverted_residual()
 
 
-def linear(dtype: torch.dtype = torch.float32) -> Subject:
+def linear(dtype: torch.dtype = torch.float32) -> EvaluationContext:
     """12 MACs; moves 4 inputs, 12 weights, 3 biases and 3 outputs."""
     net = nw.SuperNet(nn.Linear(4, 3).to(dtype), [], torch.randn(1, 4, dtype=dtype))
-    return Subject(net, net.largest)
+    return EvaluationContext(net, net.largest)
 
 
-def mj(estimate: EnergyEstimate, subject: Subject) -> float:
-    found = estimate.measure(subject)["energy_estimate"]
+def mj(estimate: EnergyEstimate, context: EvaluationContext) -> float:
+    found = estimate.measure(context)["energy_estimate"]
     assert (found.unit, found.ci95, found.n) == ("mJ", 0, 1)
     return found.value
 
@@ -46,9 +46,9 @@ def test_by_hand(precision: str, per_mac: float, size: int, own: torch.dtype) ->
 
 
 def test_energies_may_be_given() -> None:
-    subject = linear()
-    assert mj(EnergyEstimate(pj_per_mac=1e9, pj_per_byte=0), subject) == pytest.approx(12)
-    assert mj(EnergyEstimate(pj_per_mac=0, pj_per_byte=1e9), subject) == pytest.approx(4 * 22)
+    context = linear()
+    assert mj(EnergyEstimate(pj_per_mac=1e9, pj_per_byte=0), context) == pytest.approx(12)
+    assert mj(EnergyEstimate(pj_per_mac=0, pj_per_byte=1e9), context) == pytest.approx(4 * 22)
     assert 1300 < 8 * PJ_PER_BYTE < 2600
 
 
@@ -80,17 +80,17 @@ def test_a_super_network_that_does_not_count_is_told(net: nw.SuperNet) -> None:
         space, extract = net.space, net.extract
 
     with pytest.raises(MeasureError, match="does not count"):
-        EnergyEstimate().measure(Subject(Bare(), net.smallest))
+        EnergyEstimate().measure(EvaluationContext(Bare(), net.smallest))
 
 
 def test_what_is_not_counted_is_named() -> None:
     net = nw.SuperNet(nn.Bilinear(3, 4, 5), [], (torch.randn(2, 3), torch.randn(2, 4)))
-    found = EnergyEstimate().measure(Subject(net, net.largest))["energy_estimate"]
+    found = EnergyEstimate().measure(EvaluationContext(net, net.largest))["energy_estimate"]
     assert found.details == {"uncounted": ["_trilinear"]}
 
 
 def test_more_work_is_more_energy_and_less_precision_less(net: nw.SuperNet) -> None:
-    small, large = Subject(net, net.smallest), Subject(net, net.largest)
+    small, large = EvaluationContext(net, net.smallest), EvaluationContext(net, net.largest)
     whole, half, byte = (EnergyEstimate(p) for p in ("float32", "float16", "int8"))
     assert mj(whole, small) < mj(whole, large)
     assert mj(byte, large) < mj(half, large) < mj(whole, large)
@@ -98,16 +98,16 @@ def test_more_work_is_more_energy_and_less_precision_less(net: nw.SuperNet) -> N
 
 def test_it_costs_what_counting_costs(net: nw.SuperNet, work: Callable[[Callable[[], object]], int]) -> None:
     estimate = EnergyEstimate()
-    estimate.measure(Subject(net, net.largest))
-    subjects = [Subject(net, net.space.sample(np.random.default_rng(i))) for i in range(100)]
-    counted = work(lambda: [net.count(subject.candidate) for subject in subjects])
-    assert work(lambda: [estimate.measure(subject) for subject in subjects]) < 1.5 * counted
+    estimate.measure(EvaluationContext(net, net.largest))
+    subjects = [EvaluationContext(net, net.space.sample(np.random.default_rng(i))) for i in range(100)]
+    counted = work(lambda: [net.count(context.candidate) for context in subjects])
+    assert work(lambda: [estimate.measure(context) for context in subjects]) < 1.5 * counted
 
 
 def test_a_search_trades_it_off(net: nw.SuperNet, tmp_path: Path) -> None:
     """A limit holds for all that is measured, since it is known beforehand."""
     estimate = EnergyEstimate()
-    least, most = (mj(estimate, Subject(net, c)) for c in (net.smallest, net.largest))
+    least, most = (mj(estimate, EvaluationContext(net, c)) for c in (net.smallest, net.largest))
     limit = (least + most) / 2
     limits = [f"energy_estimate <= {limit:.6f} mJ"]
     study = nw.Study(tmp_path / "s.db", net, objectives=[nw.Count("params"), estimate], limits=limits)

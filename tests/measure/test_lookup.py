@@ -109,9 +109,9 @@ class Clockwork(nw.Latency):
         ms = 1.0 + 0.1 * sum(x.nbytes / 1e6 for x in feeds.values())
         return {"latency": Measurement(ms, "ms", ci95=0.01 * ms, n=30)}
 
-    def measure(self, subject: object) -> dict[str, Measurement]:
+    def measure(self, context: object) -> dict[str, Measurement]:
         self.networks += 1
-        found = blocks(subject.module, torch.randn(1, 3, 32, 32))  # type: ignore[attr-defined]
+        found = blocks(context.module, torch.randn(1, 3, 32, 32))  # type: ignore[attr-defined]
         return {
             "latency": Measurement(
                 0.5 + 0.8 * sum(self.run(Path(), feeds_of(b.inputs))["latency"].value for b in found), "ms"

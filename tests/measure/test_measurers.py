@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import netwright as nw
 from netwright.core.errors import MeasureError
-from netwright.measure.base import Subject
+from netwright.measure.base import EvaluationContext
 from netwright.measure.convert import example, feeds_of, outputs_of
 from netwright.measure.counts import METRICS
 from netwright.measure.machine import machine
@@ -92,11 +92,11 @@ def test_accuracy_uses_the_recalibrated_network(net: nw.SuperNet) -> None:
     torch.manual_seed(0)
     batches = [torch.randn(32, 1, 6, 6) * 3 + 1 for _ in range(2)]
     data = [(torch.randn(40, 1, 6, 6), torch.randint(3, (40,)))]
-    measured = nw.Accuracy(data).measure(Subject(net, net.smallest, calibration=batches))["accuracy"]
+    measured = nw.Accuracy(data).measure(EvaluationContext(net, net.smallest, calibration=batches))["accuracy"]
     by_hand = nw.recalibrate(net.extract(net.smallest), batches)
     assert measured == nw.Accuracy(data).of(by_hand)
     with pytest.warns(UserWarning, match="calibration"):
-        Subject(net, net.smallest).module  # noqa: B018
+        EvaluationContext(net, net.smallest).module  # noqa: B018
 
 
 # -- counts ------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_accuracy_uses_the_recalibrated_network(net: nw.SuperNet) -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_counts_are_those_of_the_super_network(net: nw.SuperNet, name: str) -> None:
     for candidate in (net.smallest, net.largest):
-        found = nw.Count(name).measure(Subject(net, candidate))
+        found = nw.Count(name).measure(EvaluationContext(net, candidate))
         assert found[name].value == getattr(net.count(candidate), name) > 0
         assert (found[name].ci95, found[name].n, found[name].unit) == (0, 1, METRICS[name].unit)
     assert nw.Count(name).metrics[0].exact
@@ -121,19 +121,19 @@ def test_an_unknown_count_names_the_nearest() -> None:
 
 def test_latency_and_file_size_on_onnx_runtime(net: nw.SuperNet) -> None:
     latency = nw.Latency(nw.targets.OnnxRuntime(threads=1), QUICK)
-    subject = Subject(net, net.smallest, calibration=[torch.randn(8, 1, 6, 6)])
-    found = latency.measure(subject)
+    context = EvaluationContext(net, net.smallest, calibration=[torch.randn(8, 1, 6, 6)])
+    found = latency.measure(context)
     assert found.keys() == {m.name for m in latency.metrics} == {"latency", "file_bytes", "throughput", "memory"}
     assert 0.001 < found["latency"].value < 5 and found["latency"].unit == "ms"
-    file = subject.file("onnxruntime", ".onnx", lambda path: pytest.fail("written once"))
+    file = context.file("onnxruntime", ".onnx", lambda path: pytest.fail("written once"))
     assert found["file_bytes"].value == file.stat().st_size
     assert found["throughput"].value == pytest.approx(1e3 / found["latency"].value)
     assert 1e5 < found["memory"].value < 1e9 and found["memory"].unit == "B"
-    assert latency.measure(subject) == found, "measured once"
+    assert latency.measure(context) == found, "measured once"
     folder = file.parent
-    del subject
+    del context
     gc.collect()
-    assert not folder.exists(), "removed with its subject"
+    assert not folder.exists(), "removed with its context"
     assert json.loads(json.dumps(found["latency"].to_json()))["wall"]["median"] > 0
 
 
@@ -191,11 +191,11 @@ class PairNet:
 
 
 def test_keyword_inputs_in_another_order_are_not_mistaken_for_one_another(tmp_path: Path) -> None:
-    subject = Subject(PairNet(), PairNet.space.smallest)
+    context = EvaluationContext(PairNet(), PairNet.space.smallest)
     runtime = nw.targets.OnnxRuntime()
-    runtime.convert(subject.module, subject.example_inputs, tmp_path / "x.onnx")
+    runtime.convert(context.module, context.example_inputs, tmp_path / "x.onnx")
     session = runtime.session(tmp_path / "x.onnx")
     x, y = np.float32([[1, 2, 3, 4]]), np.float32([[10, 20, 30, 40]])
     (out,) = session.run(None, {"x": x, "y": y})
     np.testing.assert_allclose(out, x - 2 * y)
-    assert nw.Latency(runtime, QUICK).measure(subject)["latency"].value > 0
+    assert nw.Latency(runtime, QUICK).measure(context)["latency"].value > 0

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import netwright as nw
 from netwright.core.metric import CHANCE
-from netwright.measure.base import Race, Subject
+from netwright.measure.base import EvaluationContext, Race
 from netwright.measure.quality import LOOKS, most_right, proportion
 
 TOTAL = 400
@@ -58,7 +58,7 @@ class Loader:
 
 
 def measured(loader: Any, race: Race | None) -> Any:
-    return nw.Accuracy(loader).measure(Subject(EchoNet(), EchoNet.space.smallest, (), race))["accuracy"]
+    return nw.Accuracy(loader).measure(EvaluationContext(EchoNet(), EchoNet.space.smallest, (), race))["accuracy"]
 
 
 def against(rival: float, confidence: float = 0.95) -> Race:

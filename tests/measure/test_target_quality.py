@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import netwright as nw
 from netwright.core.errors import MeasureError
-from netwright.measure.base import Subject
+from netwright.measure.base import EvaluationContext
 from netwright.measure.convert import converted
 from netwright.measure.examples import CALIBRATION, in_batches, real_inputs
 from netwright.measure.latency import Latency
@@ -49,19 +49,19 @@ def batches(net: nw.SuperNet) -> list[tuple[Tensor, Tensor]]:
 
 
 def test_the_accuracy_is_that_of_the_file_to_the_example(net: nw.SuperNet, batches: Any) -> None:
-    subject = Subject(net, net.largest, batches)
+    context = EvaluationContext(net, net.largest, batches)
     measurer = TargetAccuracy(batches, Latency(INT8, QUICK))
-    found = measurer.measure(subject)["accuracy"]
-    session = onnxruntime.InferenceSession(str(measurer.target.file(subject)), providers=["CPUExecutionProvider"])
+    found = measurer.measure(context)["accuracy"]
+    session = onnxruntime.InferenceSession(str(measurer.target.file(context)), providers=["CPUExecutionProvider"])
     (name,) = (each.name for each in session.get_inputs())
     right = sum(int((session.run(None, {name: x.numpy()})[0].argmax(1) == y.numpy()).sum()) for x, y in batches)
     assert found.n == 150 and found.value == 100 * right / 150 and found.value > 80
-    assert measurer.learned and measurer.provenance()["target"]["form"] == "u8u8"
+    assert measurer.depends_on_weights and measurer.provenance()["target"]["form"] == "u8u8"
 
 
 def test_the_file_is_calibrated_and_compared_on_real_inputs(net: nw.SuperNet, batches: Any) -> None:
     latency = Latency(INT8, QUICK)
-    found = latency.measure(Subject(net, net.largest, batches))["latency"]
+    found = latency.measure(EvaluationContext(net, net.largest, batches))["latency"]
     assert "ranges of 150 inputs" in found.details["conversion"]["quantised"]
     assert found.details["compared_on"] == "32 real inputs" and 1e-4 < found.details["difference"] < 0.1
 

@@ -14,7 +14,7 @@ import netwright as nw
 from netwright.core.code import code_digest
 from netwright.core.errors import InfeasibleConstraints, MeasureError
 from netwright.core.metric import Measurement, Metric
-from netwright.measure.base import Measurer, Subject
+from netwright.measure.base import EvaluationContext, Measurer
 from netwright.study.journal import read_journal
 from netwright.study.store import MemoryStore, Store
 from netwright.study.study import Study
@@ -146,8 +146,8 @@ class Net:
 class Broken(Measurer):
     metrics = (Metric("size"),)
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        if subject.candidate["depth"] == 1:
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        if context.candidate["depth"] == 1:
             raise RuntimeError("no such file")
         return {"size": Measurement(1.0)}
 
@@ -157,7 +157,7 @@ def test_a_mended_measurer_measures_again_what_it_failed_on() -> None:
     assert "failed" in {r.status for r in Study(store, Net(), objectives=[Broken()]).run(nw.Random(), 8)}
 
     class Mended(Broken):
-        def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+        def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
             return {"size": Measurement(2.0)}
 
     records = Study(store, Net(), objectives=[Mended()]).run(nw.Random(), 8)
@@ -168,8 +168,8 @@ def test_what_nothing_measures_is_said_before_the_first_network() -> None:
     calls = Counter[nw.Candidate]()
 
     class Counting(Broken):
-        def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-            calls[subject.candidate] += 1
+        def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+            calls[context.candidate] += 1
             return {"size": Measurement(1.0)}
 
     study = Study(MemoryStore(), Net(), objectives=[Counting(), Metric("latency", "ms")])

@@ -115,8 +115,8 @@ def test_what_another_process_measured_since_the_study_was_opened_is_known(tmp_p
     class Measuring(nw.Measurer):
         metrics = (nw.Metric("q", direction="max"),)
 
-        def measure(self, subject: Any) -> Mapping[str, nw.Measurement]:
-            return {"q": nw.Measurement(counted(subject.candidate)["q"])}
+        def measure(self, context: Any) -> Mapping[str, nw.Measurement]:
+            return {"q": nw.Measurement(counted(context.candidate)["q"])}
 
     class Net:
         space = SPACE

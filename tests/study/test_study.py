@@ -11,7 +11,7 @@ import pytest
 import netwright as nw
 from netwright.core.errors import InfeasibleConstraints, StoreError
 from netwright.core.metric import Measurement, Metric
-from netwright.measure.base import Measurer, Subject
+from netwright.measure.base import EvaluationContext, Measurer
 from netwright.study.store import MemoryStore
 from netwright.study.study import Step, Study
 
@@ -28,13 +28,15 @@ class Net:
 class Fake(Measurer):
     """A metric that is a function of the candidate's sum."""
 
-    def __init__(self, name: str, direction: Any = "min", *, exact: bool = False, learned: bool = False) -> None:
+    def __init__(
+        self, name: str, direction: Any = "min", *, exact: bool = False, depends_on_weights: bool = False
+    ) -> None:
         self.metrics = (Metric(name, "ms" if name == "latency" else "", direction, exact),)
-        self.learned, self.calls = learned, Counter[nw.Candidate]()
+        self.depends_on_weights, self.calls = depends_on_weights, Counter[nw.Candidate]()
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        self.calls[subject.candidate] += 1
-        total = sum(subject.candidate.values())  # type: ignore[arg-type]
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        self.calls[context.candidate] += 1
+        total = sum(context.candidate.values())  # type: ignore[arg-type]
         metric = self.metrics[0]
         return {metric.name: Measurement(float(total), metric.unit, ci95=0.5, n=3, details={"wall": 1.0})}
 
@@ -43,7 +45,7 @@ class Fake(Measurer):
 
 
 def study(store: Any, limits: Any = (), **more: Any) -> tuple[Study, Fake, Fake, Fake]:
-    quality, latency, macs = Fake("quality", "max", learned=True), Fake("latency"), Fake("macs", exact=True)
+    quality, latency, macs = Fake("quality", "max", depends_on_weights=True), Fake("latency"), Fake("macs", exact=True)
     made = Study(store, Net(), objectives=[quality, latency], record=[macs], limits=limits, **more)
     return made, quality, latency, macs
 
@@ -87,7 +89,7 @@ def test_loosened_limits_measure_again_what_was_cut_short_and_end(strategy: nw.S
 @pytest.mark.parametrize("strategy", [nw.Random(), nw.Nsga2(4, 6)], ids=lambda s: type(s).__name__)
 def test_what_lacks_a_metric_that_is_limited_now_is_not_feasible_until_it_is_measured(strategy: nw.Strategy) -> None:
     store = MemoryStore()
-    objectives = [Fake("quality", "max", learned=True)]
+    objectives = [Fake("quality", "max", depends_on_weights=True)]
     Study(store, Net(), objectives=objectives).run(strategy, 8)
     later = Study(store, Net(), objectives=objectives, record=[Fake("latency")], limits=["latency <= 11 ms"])
     assert {r.status for r in later.records} == {"infeasible"} and list(later.front()) == []

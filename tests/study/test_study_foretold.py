@@ -10,7 +10,7 @@ import pytest
 
 import netwright as nw
 from netwright.core.metric import Measurement, Metric
-from netwright.measure.base import Measurer, Subject
+from netwright.measure.base import EvaluationContext, Measurer
 from netwright.study import study as module
 from netwright.study.study import Study
 
@@ -27,9 +27,9 @@ class Net:
 class Accuracy(Measurer):
     metrics = (Metric("accuracy", "%", "max"),)
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        x = np.array([subject.candidate[f"c{i}"] for i in range(8)], dtype=float)
-        luck = np.random.default_rng(int(subject.candidate.id, 16)).normal()  # as training has it
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        x = np.array([context.candidate[f"c{i}"] for i in range(8)], dtype=float)
+        luck = np.random.default_rng(int(context.candidate.id, 16)).normal()  # as training has it
         return {"accuracy": Measurement(float(60 + 4 * np.sqrt(x).sum() + 0.7 * luck), "%", ci95=0.3)}
 
 
@@ -42,9 +42,9 @@ class Device(Measurer):
     def __init__(self) -> None:
         self.measured: list[nw.Candidate] = []
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        self.measured.append(subject.candidate)
-        return {"latency": Measurement(self.truth(subject.candidate), "ms", ci95=0.001, n=30)}
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        self.measured.append(context.candidate)
+        return {"latency": Measurement(self.truth(context.candidate), "ms", ci95=0.001, n=30)}
 
     @staticmethod
     def truth(candidate: nw.Candidate) -> float:

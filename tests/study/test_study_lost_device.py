@@ -10,7 +10,7 @@ import pytest
 import netwright as nw
 from netwright.core.errors import DeviceLost
 from netwright.core.metric import Measurement, Metric
-from netwright.measure.base import Measurer, Subject
+from netwright.measure.base import EvaluationContext, Measurer
 from netwright.study.study import Study
 
 
@@ -28,11 +28,11 @@ class Device(Measurer):
     def __init__(self, gone: set[int]) -> None:
         self.asked, self.gone = 0, gone
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         self.asked += 1
         if self.asked in self.gone:
             raise DeviceLost("the agent at ssh://pi cannot be reached, tried for 600 s")
-        return {"latency": Measurement(float(subject.candidate["a"] * subject.candidate["b"]), "ms")}
+        return {"latency": Measurement(float(context.candidate["a"] * context.candidate["b"]), "ms")}
 
 
 def test_a_device_that_comes_back_measures_again_what_was_on_its_way(tmp_path: Path) -> None:

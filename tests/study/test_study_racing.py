@@ -13,7 +13,7 @@ import pytest
 import netwright as nw
 from netwright.core.errors import InfeasibleConstraints, NetwrightError
 from netwright.core.metric import Measurement, Metric
-from netwright.measure.base import Measurer, Subject
+from netwright.measure.base import EvaluationContext, Measurer
 from netwright.recipe.load import load
 from netwright.study.store import MemoryStore
 from netwright.study.study import Step, Study
@@ -39,16 +39,16 @@ class Racer(Measurer):
     """Knows the whole value, and pretends to look at a half first, with an interval of five points."""
 
     metrics = (Metric("quality", "%", "max"),)
-    learned = True
+    depends_on_weights = True
     races = True
 
     def __init__(self, log: list[str] | None = None) -> None:
         self.calls, self.log = Counter[nw.Candidate](), log if log is not None else []
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        self.calls[subject.candidate] += 1
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        self.calls[context.candidate] += 1
         self.log.append("quality")
-        value, race = quality_of(subject.candidate), subject.race
+        value, race = quality_of(context.candidate), context.race
         if race and race.totals.get("quality") == TOTAL and race.lost("quality", value + 5):
             how = {"of": TOTAL, "confidence": race.confidence}
             return {"quality": Measurement(value + 1, "%", 3.0, TOTAL // 2, "partial", how, value + 5)}
@@ -63,9 +63,9 @@ class Sum(Measurer):
     ) -> None:
         self.metrics, self.of, self.log = (Metric(name, **how),), of, log if log is not None else []
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         self.log.append(self.metrics[0].name)
-        return {self.metrics[0].name: Measurement(self.of(subject.candidate))}
+        return {self.metrics[0].name: Measurement(self.of(context.candidate))}
 
 
 def cost(candidate: nw.Candidate) -> float:
@@ -203,11 +203,11 @@ def test_an_objective_that_is_not_known_yet_stops_nobody() -> None:
     class Second(Racer):
         metrics = (Metric("other", "%", "max"),)
 
-        def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-            race = subject.race
+        def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+            race = context.race
             if race is not None and race.lost("other", -1e9):
                 return {"other": Measurement(-1e9, kind="partial", best_case=-1e9)}
-            return {"other": Measurement(quality_of(subject.candidate))}
+            return {"other": Measurement(quality_of(context.candidate))}
 
     made = Study(MemoryStore(), Net(), objectives=[Racer(), Second()], racing=0.95)
     records = made.run(nw.Random(), 40)

@@ -49,7 +49,7 @@ class Race:
     lost: Callable[[str, float], bool]
 
 
-class Subject:
+class EvaluationContext:
     """One candidate under measurement: extracted once, converted once, for all measurers.
 
     Args:
@@ -101,7 +101,7 @@ class Subject:
     def _loss(self, module: Any) -> float:
         """How well this network does by the judge's first metric; less is better."""
         assert self._judge is not None
-        alone, metric = Subject(self.net, self.candidate, self.calibration), self._judge.metrics[0]
+        alone, metric = EvaluationContext(self.net, self.candidate, self.calibration), self._judge.metrics[0]
         alone.__dict__["module"] = module
         return metric.loss(self._judge.measure(alone)[metric.name].value)
 
@@ -118,7 +118,7 @@ class Subject:
             self.module.batch_dims = known
 
     def file(self, key: str, suffix: str, write: Callable[[Path], None]) -> Path:
-        """The network as a file of some kind, written on first use and removed with the subject.
+        """The network as a file of some kind, written on first use and removed with the context.
 
         Args:
             key: that tells this kind of file from others.
@@ -150,12 +150,12 @@ class Measurer(ABC):
     """
 
     metrics: tuple[Metric, ...]
-    learned: bool = False
+    depends_on_weights: bool = False
     """Whether the figures depend on what the weights have learned, and not only on the network's shape."""
     on_device: bool = False
     """Whether a device is run, which may be slow: figures that are foretold well need not be measured in each case."""
     races: bool = False
-    """Whether it heeds the subject's race; it is asked last then, when the other objectives are known."""
+    """Whether it heeds the context's race; it is asked last then, when the other objectives are known."""
 
     @property
     def code(self) -> Any:
@@ -163,7 +163,7 @@ class Measurer(ABC):
         return type(self)
 
     @abstractmethod
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         """The measurements by metric name. What could not be found is left out, or raises with the reason."""
 
     def require(self) -> None:  # noqa: B027  # most measurers need nothing

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import MeasureError, NetwrightError, did_you_mean
 from ..core.metric import Measurement, Metric
-from .base import Measurer, Subject
+from .base import EvaluationContext, Measurer
 
 METRICS = {
     m.name: m
@@ -35,13 +35,13 @@ class Count(Measurer):
             raise NetwrightError(f"there is no count {name!r}; {did_you_mean(name, METRICS)}")
         self.metrics = (METRICS[name],)
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        count: Any = getattr(subject.net, "count", None)
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        count: Any = getattr(context.net, "count", None)
         if count is None:
             raise MeasureError(
                 "this super-network does not count: measure its networks with netwright.NetworkCounts() instead"
             )
-        return _measurements(self.metrics, count(subject.candidate))
+        return _measurements(self.metrics, count(context.candidate))
 
 
 class NetworkCounts(Measurer):
@@ -52,10 +52,10 @@ class NetworkCounts(Measurer):
 
     metrics = tuple(replace(metric, exact=False) for metric in METRICS.values())
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         from ..nets.supernet import SuperNet
 
-        net = SuperNet(subject.module, [], subject.example_inputs)
+        net = SuperNet(context.module, [], context.example_inputs)
         return _measurements(self.metrics, net.count(net.largest))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.errors import MeasureError, did_you_mean
 from ..core.metric import Measurement, Metric
-from .base import Measurer, Subject
+from .base import EvaluationContext, Measurer
 
 ENERGY_ESTIMATE = Metric("energy_estimate", "mJ", "min", exact=True)
 
@@ -60,11 +60,11 @@ class EnergyEstimate(Measurer):
             if not (isfinite(value) and value >= 0):
                 raise MeasureError(f"{name} must be an energy in pJ of 0 or more, not {value!r}")
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        count: Any = getattr(subject.net, "count", None)
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        count: Any = getattr(context.net, "count", None)
         if count is None:
             raise MeasureError("this super-network does not count, so its networks' energy cannot be estimated")
-        counts = count(subject.candidate)
+        counts = count(context.candidate)
         # Elements moved, as far as they are known: bytes by the size of the network's own.
         own = counts.weight_bytes / counts.params if counts.params else BYTES["float32"]
         moved = counts.moved_bytes * BYTES[self.precision] / own

@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import CallError, MeasureError
 from ..core.metric import Measurement, Metric
 from .agreement import check, differences
-from .base import Measurer, Subject
+from .base import EvaluationContext, Measurer
 from .convert import converted, example, feeds_of, outputs_of
 from .energy import LONGEST_S
 from .examples import CALIBRATION, CHECKED, real_inputs, stacked
@@ -58,30 +58,30 @@ class OnTarget(Measurer):
             )
         self.runtime, self.protocol = self._target.runtime, protocol or Protocol()
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         key = (str(self._target), self.protocol, self.wanted)
-        found = subject.once(key, lambda: self._measured(subject))
+        found = context.once(key, lambda: self._measured(context))
         return {m.name: found[m.name] for m in self.metrics if m.name in found}
 
-    def _measured(self, subject: Subject) -> dict[str, Measurement]:
+    def _measured(self, context: EvaluationContext) -> dict[str, Measurement]:
         how: dict[str, Any] = {}
-        subject.know_batch()
+        context.know_batch()
 
-        path = self.file(subject, how)
-        found = self.of(path, subject.example_inputs, subject.module, subject.calibration)
+        path = self.file(context, how)
+        found = self.of(path, context.example_inputs, context.module, context.calibration)
         if how:
             found["latency"] = _with(found["latency"], conversion=how)
         return found
 
-    def file(self, subject: Subject, how: dict[str, Any] | None = None) -> Path:
+    def file(self, context: EvaluationContext, how: dict[str, Any] | None = None) -> Path:
         """The runtime's file of a candidate, written once; ``how`` is filled when it is."""
 
         def write(path: Path) -> None:
-            done = self.write(subject.module, subject.example_inputs, path, subject.calibration)
+            done = self.write(context.module, context.example_inputs, path, context.calibration)
             if how is not None:
                 how.update(done)
 
-        return subject.file(str(self._target), self.runtime.suffix, write)
+        return context.file(str(self._target), self.runtime.suffix, write)
 
     @property
     def file_name(self) -> str:

@@ -23,7 +23,7 @@ from ..core.errors import MeasureError, NetwrightError, format_error
 from ..core.metric import Measurement
 from ..nets.inputs import Inputs
 from ..nets.state import write_atomically
-from .base import Subject
+from .base import EvaluationContext
 from .blocks import Block, blocks
 from .convert import converted, example, feeds_of
 from .latency import Latency
@@ -165,7 +165,9 @@ def _fitted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(design, aim, rcond=None)[0]
 
 
-def build(table: LookupTable, net: Any, networks: int, rng: np.random.Generator, most: int = 400) -> Iterable[Subject]:
+def build(
+    table: LookupTable, net: Any, networks: int, rng: np.random.Generator, most: int = 400
+) -> Iterable[EvaluationContext]:
     """Fill a table from a super-network: rows of random candidates, until ten in a row bring nothing new, and
     ``networks`` of them measured whole. Gives each candidate that was looked at.
 
@@ -178,15 +180,15 @@ def build(table: LookupTable, net: Any, networks: int, rng: np.random.Generator,
     """
     known, seen = 0, {row.get("key") for row in table.whole}
     for _ in range(most):
-        subject = Subject(net, net.space.sample(rng), ())
+        context = EvaluationContext(net, net.space.sample(rng), ())
         before = len(table.rows)
-        table.sums(subject.module, subject.example_inputs)
+        table.sums(context.module, context.example_inputs)
         known = known + 1 if len(table.rows) == before else 0
-        key = subject.candidate.key
+        key = context.candidate.key
         if len(table.whole) < networks and key not in seen:
-            found = table.latency.measure(subject)["latency"]
-            table.learn(subject.module, subject.example_inputs, found.value, key)
+            found = table.latency.measure(context)["latency"]
+            table.learn(context.module, context.example_inputs, found.value, key)
             seen.add(key)
-        yield subject
+        yield context
         if known >= 10 and len(table.whole) >= min(networks, net.space.size):
             return

@@ -17,7 +17,7 @@ from ..core.metric import CHANCE, Measurement, Metric
 from ..nets.inputs import call, fresh
 from ..nets.labelled import IGNORED, answers_of, pair_of, scores_of
 from ..nets.layout import channels_last
-from .base import Measurer, Subject
+from .base import EvaluationContext, Measurer
 
 LOOKS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 """The shares of the examples after which a racing network is looked at."""
@@ -41,7 +41,7 @@ class Accuracy(Measurer):
     """
 
     metrics = (Metric("accuracy", "%", "max"),)
-    learned = True
+    depends_on_weights = True
     races = True
 
     def __init__(self, loader: Iterable[Any]) -> None:
@@ -49,9 +49,9 @@ class Accuracy(Measurer):
             raise CallError(f"accuracy is judged on batches of (inputs, labels), not on a {type(loader).__name__}")
         self.loader = loader
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        race = subject.race
-        network = self.network(subject)
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        race = context.race
+        network = self.network(context)
         if race is None or "accuracy" not in race.totals:
             return {"accuracy": self.of(network)}
         tally = _Tally()
@@ -79,9 +79,9 @@ class Accuracy(Measurer):
             return {"accuracy": part}
         return {"accuracy": tally.measurement()}
 
-    def network(self, subject: Subject) -> nn.Module:
+    def network(self, context: EvaluationContext) -> nn.Module:
         """What is judged of a candidate."""
-        module: nn.Module = subject.module
+        module: nn.Module = context.module
         return module
 
     def of(self, network: nn.Module) -> Measurement:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..core.metric import Measurement
 from ..nets.batch import BatchDims, batch_dims_of
 from ..nets.inputs import Inputs, call, each_tensor, fresh
-from .base import Subject
+from .base import EvaluationContext
 from .examples import in_batches
 from .latency import OnTarget
 from .quality import Accuracy
@@ -68,8 +68,8 @@ class TargetAccuracy(Accuracy):
         super().__init__(loader)
         self.target = target
 
-    def network(self, subject: Subject) -> nn.Module:
-        return FileOnTarget(self.target, self.target.file(subject), subject.module, subject.example_inputs)
+    def network(self, context: EvaluationContext) -> nn.Module:
+        return FileOnTarget(self.target, self.target.file(context), context.module, context.example_inputs)
 
     def of_file(self, path: Path, network: nn.Module, example: Inputs) -> Measurement:
         """The accuracy of a file that was written of a network."""

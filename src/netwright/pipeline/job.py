@@ -18,7 +18,7 @@ from ..core.limits import metric_named, parse_limit
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..formats.bundle import versions, write_json
-from ..measure.base import Measurer, Subject
+from ..measure.base import EvaluationContext, Measurer
 from ..measure.counts import METRICS, Count, NetworkCounts
 from ..measure.latency import Energy, Latency
 from ..measure.protocol import Protocol as LatencyProtocol
@@ -139,10 +139,10 @@ class Job:
     def network(self, candidate: Candidate) -> tuple[nn.Module, Statistics | None]:
         """A candidate's network as the search measures it, and where its running statistics come from, if it has any.
         Without data they are inherited."""
-        subject = Subject(self.require_networks(), candidate, self.calibration, judge=self._judge)
-        network: nn.Module = subject.module
+        context = EvaluationContext(self.require_networks(), candidate, self.calibration, judge=self._judge)
+        network: nn.Module = context.module
         inherited: Statistics | None = "inherited" if needs_recalibration(network) else None
-        return network, subject.statistics or inherited
+        return network, context.statistics or inherited
 
     @property
     def _judge(self) -> Measurer | None:

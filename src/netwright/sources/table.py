@@ -16,7 +16,7 @@ from ..core.errors import NetwrightError, did_you_mean, format_error
 from ..core.front import objectives_of
 from ..core.metric import Direction, Measurement, Metric
 from ..core.space import Choice
-from ..measure.base import Measurer, Subject
+from ..measure.base import EvaluationContext, Measurer
 
 
 class TabularBenchmark:
@@ -92,13 +92,13 @@ class TabularBenchmark:
 class _Lookup(Measurer):
     """Figures of a table."""
 
-    learned = True
+    depends_on_weights = True
 
     def __init__(self, table: TabularBenchmark, metrics: Sequence[Metric]) -> None:
         self.metrics, self._table = tuple(metrics), table
 
-    def measure(self, subject: Subject) -> Mapping[str, Measurement]:
-        found = self._table.lookup(subject.candidate)
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        found = self._table.lookup(context.candidate)
         return {
             m.name: Measurement(found[m.name], m.unit, kind="exact" if m.exact else "measured")
             for m in self.metrics

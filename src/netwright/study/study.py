@@ -28,7 +28,7 @@ from ..core.limits import Limit, apart, broken, check_together, explain, parse_l
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.space import Space
-from ..measure.base import Measurer, Race, Searchable, Subject
+from ..measure.base import EvaluationContext, Measurer, Race, Searchable
 from ..strategies.base import Problem, Strategy, fresh
 from ..strategies.named import strategy_of
 from .asked import asked_for, listed
@@ -173,11 +173,11 @@ class Study:
         found = dict(known.measurements) if known else {}
         for measurer in self.measurers:
             own = limited & {m.name for m in measurer.metrics}
-            if measurer.learned or measurer in self._exact or not (own or measurer.on_device):
+            if measurer.depends_on_weights or measurer in self._exact or not (own or measurer.on_device):
                 continue
             new = not {m.name for m in measurer.metrics} & found.keys() or not own <= found.keys()
             if new:
-                found.update(measurer.measure(Subject(self.net, smallest, self.calibration)))
+                found.update(measurer.measure(EvaluationContext(self.net, smallest, self.calibration)))
             if missing := sorted(own - found.keys()):
                 raise MeasureError(f"{missing[0]!r} cannot be measured here")
             values = {name: found[name].value for name in own}
@@ -357,8 +357,8 @@ class Study:
         begin = time.time()
         found: dict[str, Measurement] = {}
         race = self._race(found) if self.racing else None
-        judge = next((m for m in self.measurers if m.learned), None)
-        subject = Subject(self.net, candidate, self.calibration, race, judge)
+        judge = next((m for m in self.measurers if m.depends_on_weights), None)
+        context = EvaluationContext(self.net, candidate, self.calibration, race, judge)
         reason = ""
         about = dict(provenance)
         limited = {limit.metric for limit in self.limits}
@@ -377,7 +377,7 @@ class Study:
                 values = self._foretold(measurer, candidate, strategy) if strategy and measurer.on_device else {}
                 if not values:
                     since = time.perf_counter()
-                    values = measurer.measure(subject)
+                    values = measurer.measure(context)
                     about.update(measurer.provenance())
                     if measurer.on_device:
                         about["device_seconds"] = round(time.perf_counter() - since, 3)
@@ -395,7 +395,7 @@ class Study:
             about |= {"device_lost": True} if isinstance(error, DeviceLost) else {}
             about[BY] = self._failed_by
             reason = format_error(error) or type(error).__name__
-        about |= {"statistics": subject.statistics} if subject.statistics else {}
+        about |= {"statistics": context.statistics} if context.statistics else {}
         about |= {"time": round(begin, 3), "seconds": round(time.time() - begin, 3)}
         status = "failed" if reason else "infeasible" if self._breaks(found) else "ok"
         reason = reason or explain(self.limits, found)
@@ -460,8 +460,8 @@ class Study:
     def _exact_of(self, candidate: Candidate) -> Mapping[str, float]:
         known = self._exact_values.get(candidate)
         if known is None:
-            subject = Subject(self.net, candidate)
-            known = {name: m.value for e in self._exact for name, m in e.measure(subject).items()}
+            context = EvaluationContext(self.net, candidate)
+            known = {name: m.value for e in self._exact for name, m in e.measure(context).items()}
             self._exact_values[candidate] = known
         return known
 

@@ -16,7 +16,7 @@ from serving import TOKEN, job
 
 import netwright as nw
 from netwright.core.errors import MeasureError
-from netwright.measure.base import Subject
+from netwright.measure.base import EvaluationContext
 from netwright.measure.latency import Latency
 from netwright.measure.protocol import Protocol
 from netwright.measure.remote.client import Remote
@@ -32,7 +32,7 @@ def test_a_network_is_measured_there(shared, monkeypatch):
     target = Target(OnnxRuntime(), f"http://127.0.0.1:{shared.port}", TOKEN)
     measurer = Latency(target, Protocol(budget_s=0.3))
     measurer.require()
-    found = measurer.measure(Subject(net, net.largest, ()))
+    found = measurer.measure(EvaluationContext(net, net.largest, ()))
     assert found["latency"].value > 0 and found["latency"].details["difference"] < 1e-3 and found["memory"].value > 0
     told = measurer.provenance()["target"]
     assert told["at"] == shared.at and told["runtime"] == "onnxruntime" and told["cpu"] and told["fingerprint"]
@@ -41,7 +41,7 @@ def test_a_network_is_measured_there(shared, monkeypatch):
     again = parse_target(f"{shared.at}/onnxruntime")
     assert again == Target(OnnxRuntime(), shared.at) and again.described == told
     sent = {f.name for f in (shared.log.parent / "cache-agent" / "files").iterdir()}
-    Latency(again, Protocol(budget_s=0.1)).measure(Subject(net, net.largest, ()))
+    Latency(again, Protocol(budget_s=0.1)).measure(EvaluationContext(net, net.largest, ()))
     assert sent == {f.name for f in (shared.log.parent / "cache-agent" / "files").iterdir()}  # nothing is sent twice
 
 
@@ -54,8 +54,8 @@ def test_a_wrong_answer_is_a_failed_measurement_there_too(shared):
         def extract(self, candidate):
             return network
 
-    subject = Subject(Fixed(), None, ())
-    path = subject.file("", ".onnx", lambda p: OnnxRuntime().convert(network, network.example_inputs, p))
+    context = EvaluationContext(Fixed(), None, ())
+    path = context.file("", ".onnx", lambda p: OnnxRuntime().convert(network, network.example_inputs, p))
     with pytest.raises(MeasureError, match="computes something else than PyTorch"):
         measurer.run(path, {"input": network.example_inputs.numpy()}, [np.full((1, 2), 9.0, np.float32)])
 
