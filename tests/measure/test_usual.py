@@ -99,7 +99,7 @@ def test_what_cannot_be_written_is_not_kept(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.json, "dump", full)
+    monkeypatch.setattr("netwright.core.files.os.replace", full)
     noted(Usual(path=tmp_path / "m.json"), clock, 1.0)
     assert [p.name for p in tmp_path.iterdir()] == ["file"], "nothing is left behind"
 
@@ -108,7 +108,7 @@ def test_a_home_is_not_needed(monkeypatch: pytest.MonkeyPatch, clock: list[float
     def nobody() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(module, "folder", nobody)
+    monkeypatch.setattr(module, "cache_folder", nobody)
     usual = Usual()
     noted(usual, clock, *[1.0] * FEWEST)
     assert usual.get() is None

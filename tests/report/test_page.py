@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
-from netwright.report import page
 from netwright.report.data import Story
 from netwright.report.page import render, write_page
 
@@ -147,7 +146,7 @@ def test_a_page_is_replaced_at_once(tmp_path, monkeypatch):
     def broken(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(page.os, "replace", broken)
+    monkeypatch.setattr("netwright.core.files.os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
         write_page(story(records(6)), path)
     assert path.read_text("utf-8") == new

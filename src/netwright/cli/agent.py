@@ -46,14 +46,14 @@ def run(arguments: Sequence[str]) -> None:
 
 def _serve(given: argparse.Namespace) -> None:
     from .. import __version__
-    from ..measure.convert import folder
+    from ..core.files import cache_folder
     from ..measure.remote.agent import Agent
     from ..measure.runtimes import names, runtime_class
 
     if (given.cert is None) != (given.key is None):
         raise NetwrightError("--cert and --key belong together")
     token = _token(given.token_file)
-    kept = folder()
+    kept = cache_folder()
     certificate = None if given.cert is None else (given.cert, given.key)
     agent = Agent(given.host, given.port, token, kept.with_name(f"{kept.name}-agent"), certificate)
     able = []

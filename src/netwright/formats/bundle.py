@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +12,15 @@ import torch
 from torch import nn
 
 from ..core.errors import BundleError, SpaceError, did_you_mean, format_error
+from ..core.files import read_json, sha256, write_json
+from ..core.provenance import versions
 from ..core.space import Space
 from ..nets.batch import Given, batch_dims_of, find_batch_dims
 from ..nets.extract import copy_of
 from ..nets.inputs import Inputs, call, fresh, shape_of, tensors_in
 from ..nets.isolation import isolated, outputs_of
 from ..nets.noise import other_inputs
-from ..nets.state import sha256, state_of, write_atomically
+from ..nets.state import state_of
 from .compare import arrays_of, difference
 from .onnx import feed, parts_of, write_onnx
 from .plain import Plain, input_names
@@ -259,8 +258,8 @@ def load(folder: str | Path, net: Any) -> nn.Module:
     if not isinstance(getattr(net, "space", None), Space):
         raise BundleError(f"load needs the super-network that {folder} comes from, not a {type(net).__name__}")
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        manifest = read_json(folder / "manifest.json")
+    except (OSError, ValueError) as error:
         raise BundleError(f"{folder} is not a bundle: {format_error(error)}") from None
     told = manifest.get("candidate") if isinstance(manifest, dict) else None
     if not isinstance(told, dict):
@@ -274,22 +273,6 @@ def load(folder: str | Path, net: Any) -> nn.Module:
     network: nn.Module = net.extract(candidate)
     load_weights(network, weights)
     return network.eval()
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide what a file holds."""
-    found = {"python": platform.python_version()}
-    for package in ("netwright", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "safetensors"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON for people and programs, whole or not at all."""
-    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _outputs(network: nn.Module, inputs: Inputs) -> list[np.ndarray]:

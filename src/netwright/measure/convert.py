@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
-import json
 import os
 import shutil
 import sys
@@ -14,12 +13,12 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 
 from ..core.candidate import digest
+from ..core.files import cache_folder, read_json, replacing, write_json
 from .machine import machine
 from .parts import parts_of
 from .runtimes.base import Feeds, Runtime
@@ -124,9 +123,9 @@ def converted(
     Returns what :meth:`Runtime.convert` says, and ``cached`` where the file was there.
     """
     network = _on_cpu(network)
-    kept = folder() / "converted" / _key(runtime, network, inputs, calibration)
+    kept = cache_folder() / "converted" / _key(runtime, network, inputs, calibration)
     with contextlib.suppress(OSError, ValueError, KeyError):
-        about = json.loads((kept / ABOUT).read_text())
+        about = read_json(kept / ABOUT)
         for name in about["parts"]:
             _copy(kept / _kept_as(name, path), path if name == path.suffix else path.parent / name)
         os.utime(kept)
@@ -148,24 +147,13 @@ def _on_cpu(network: Any) -> Any:
     return copy_of(network).cpu()
 
 
-def folder() -> Path:
-    """Where netwright keeps files: ``NETWRIGHT_CACHE``, or ``netwright`` in the user's cache directory."""
-    own = os.environ.get("NETWRIGHT_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "netwright"
-
-
 def _keep(path: Path, how: Mapping[str, Any], kept: Path) -> None:
     """Keep a file, with all that belongs to it, as a directory."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(mkdtemp(dir=kept.parent))
-    try:
-        parts = parts_of(path)
+    parts = parts_of(path)
+    with replacing(kept) as scratch:
         for name, part in parts.items():
             _copy(part, scratch / _kept_as(name, path))
-        (scratch / ABOUT).write_text(json.dumps({"how": how, "parts": list(parts)}))
-        os.replace(scratch, kept)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        write_json(scratch / ABOUT, {"how": how, "parts": list(parts)})
 
 
 def _kept_as(name: str, path: Path) -> str:
@@ -179,7 +167,7 @@ def _copy(file: Path, place: Path) -> None:
 
 
 def _prune(place: Path) -> None:
-    for scratch in place.glob("tmp*"):  # of one that was killed
+    for scratch in place.glob(".*"):  # of one that was killed
         if time.time() - scratch.stat().st_mtime > 3600:
             shutil.rmtree(scratch, ignore_errors=True)
     kept = [each for each in place.iterdir() if (each / ABOUT).is_file()]

@@ -9,7 +9,6 @@ the person), and what remains is the error that every prediction comes with.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ import numpy as np
 from torch import nn
 
 from ..core.errors import MeasureError, NetwrightError, format_error
+from ..core.files import read_json, write_json
 from ..core.metric import Measurement
 from ..nets.inputs import Inputs
-from ..nets.state import write_atomically
 from .base import EvaluationContext
 from .blocks import Block, blocks
 from .convert import converted, example, feeds_of
@@ -132,11 +131,11 @@ class LookupTable:
     def _keep(self) -> None:
         if self.path is not None:
             kept = {"format": 1, "target": self.latency.target, "rows": self.rows, "whole": self.whole}
-            write_atomically(self.path, (json.dumps(kept, indent=1) + "\n").encode())
+            write_json(self.path, kept)
 
     def _read(self, path: Path) -> None:
         try:
-            kept: Mapping[str, Any] = json.loads(path.read_text())
+            kept: Mapping[str, Any] = read_json(path)
             rows, whole, target = dict(kept["rows"]), list(kept["whole"]), kept["target"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MeasureError(f"{path} is not a lookup table: {format_error(error)}") from None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +14,7 @@ import numpy as np
 
 from ..core.candidate import digest
 from ..core.errors import MeasureError, did_you_mean
-from .convert import folder
+from ..core.files import cache_folder, read_json, write_json
 from .feeds import write_feeds
 from .process import worker
 from .remote.client import Remote
@@ -76,17 +74,14 @@ class Target:
     def suited(self) -> tuple[Runtime, Mapping[str, Any]]:
         """The runtime with what it leaves to the device, found out once for each device and kept, and what was found
         (see :meth:`netwright.measure.runtimes.base.Runtime.suited`)."""
-        kept = folder() / "suited" / f"{digest(self._told)}.json"
+        kept = cache_folder() / "suited" / f"{digest(self._told)}.json"
         with contextlib.suppress(OSError, ValueError, KeyError):
-            known = json.loads(kept.read_text())
+            known = read_json(kept)
             return from_json(known["runtime"]), known["found"]
         runtime, found = self.runtime.suited(self._trial)
         if found:
             with contextlib.suppress(OSError):
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                scratch = kept.with_suffix(f".{os.getpid()}")
-                scratch.write_text(json.dumps({"runtime": runtime.to_json(), "found": found}))
-                os.replace(scratch, kept)
+                write_json(kept, {"runtime": runtime.to_json(), "found": found})
         return runtime, found
 
     def warning(self, path: Path) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from math import isfinite, sqrt
 from pathlib import Path
 
 import numpy as np
 
 from ..core.candidate import digest
-from .convert import folder
+from ..core.files import cache_folder, read_json, write_json
 from .machine import machine, max_khz
 from .reference import WORKLOADS, Readings
 from .steady import Usually
@@ -37,7 +35,7 @@ class Usual:
     def __init__(self, cores: Sequence[int] = (), path: Path | None = None) -> None:
         name = digest([machine()["fingerprint"], np.__version__, WORKLOADS, [max_khz(core) for core in cores[:1]]])
         try:
-            self._path: Path | None = path or folder() / "machine" / f"{name}.json"
+            self._path: Path | None = path or cache_folder() / "machine" / f"{name}.json"
         except RuntimeError:  # nobody has a home here
             self._path = None
 
@@ -56,21 +54,13 @@ class Usual:
         kept, now = self._kept(), time.time()
         if self._path is None or (kept and 0 <= now - kept[-1][0] < APART_S):
             return
-        scratch = None
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, scratch = tempfile.mkstemp(dir=self._path.parent)
-            with os.fdopen(handle, "w") as file:
-                json.dump([*kept, (now, readings.core, readings.memory)][-KEPT:], file)
-            os.replace(scratch, self._path)
-        except OSError:
-            if scratch is not None:
-                Path(scratch).unlink(missing_ok=True)
+        with suppress(OSError):
+            write_json(self._path, [*kept, (now, readings.core, readings.memory)][-KEPT:])
 
     def _kept(self) -> list[tuple[float, float, float]]:
         """Seconds since 1970 and the times of both workloads in ms, the oldest first; none of a broken file."""
         try:
-            rows = json.loads(self._path.read_text()) if self._path is not None else []
+            rows = read_json(self._path) if self._path is not None else []
             found = [(float(then), float(core), float(memory)) for then, core, memory in rows]
         except (OSError, ValueError, TypeError):
             return []

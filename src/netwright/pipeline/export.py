@@ -14,21 +14,21 @@ import torch
 from torch import nn
 
 from ..core.candidate import Candidate
+from ..core.files import write_atomically, write_json
 from ..core.limits import explain
 from ..core.metric import Measurement
+from ..core.provenance import git_commit
 from ..core.record import Record
-from ..formats.bundle import FORMATS, Bundle, export, onnx_runner, write_json
+from ..formats.bundle import FORMATS, Bundle, export, onnx_runner
 from ..measure.quality import proportion
 from ..measure.target_quality import TargetAccuracy, job_size
 from ..nets.extract import copy_of
 from ..nets.inputs import Inputs
 from ..nets.recalibrate import Statistics
-from ..nets.state import write_atomically
 from ..sources.external import example_of
 from ..tasks.data import JUDGED, TensorLoader
 from ..training.loop import finetune
 from .selection import OWN_ACCURACY, OWN_FILE, README, files_of, handed_back, read_json, roles_handed_back, whole
-from .summary import git_commit
 
 if TYPE_CHECKING:
     from .job import Job

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from ..core.candidate import Candidate
 from ..core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, did_you_mean
+from ..core.files import sha256, write_json
 from ..core.front import Front
 from ..core.limits import metric_named, parse_limit
 from ..core.metric import Measurement, Metric
+from ..core.provenance import versions
 from ..core.record import Record
-from ..formats.bundle import versions, write_json
 from ..measure.base import EvaluationContext, Measurer
 from ..measure.counts import METRICS, Count, NetworkCounts
 from ..measure.latency import Energy, Latency
@@ -26,7 +27,7 @@ from ..measure.quality import Accuracy
 from ..measure.target_quality import TargetAccuracy, job_size
 from ..measure.targets import Target, parse_target
 from ..nets.recalibrate import Statistics, needs_recalibration
-from ..nets.state import load_state, read_tensors, sha256, state_of, write_tensors
+from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
 from ..recipe.schema import NO_DATA, Recipe, Train
 from ..report.data import format_measurement

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError, NetwrightError, format_error
+from ..core.files import sha256
 from ..core.front import Front, front
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
-from ..nets.state import sha256
 from ..report.data import Network
 
 USELESS = ", but no better than a constant answer"

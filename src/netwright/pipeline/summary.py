@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..formats.bundle import versions
+from ..core.provenance import git_commit, versions
 from ..measure.counts import METRICS
 from ..nets.supernet import SuperNet
 from ..report.data import Story
@@ -83,14 +81,3 @@ def _largest(job: Job) -> dict[str, float]:
         return {name: float(getattr(counts, name)) for name in METRICS}
     record = None if isinstance(net, TabularBenchmark) else job.study.journal.found.get(net.space.largest)
     return {name: record.values[name] for name in METRICS if name in record.values} if record else {}
-
-
-def git_commit() -> str | None:
-    """The commit of the working directory, if git knows one."""
-    try:
-        told = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True, cwd=os.getcwd()
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return told.stdout.strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.files import write_atomically
 from ..core.metric import Measurement, Metric
 from ..core.record import Record, Status
 from ..core.units import format_value
@@ -35,12 +35,7 @@ def write_page(story: Story, path: str | Path) -> None:
     Raises OSError where the directory is missing or cannot be written.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_bytes(render(story).encode("utf-8", errors="replace"))
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_atomically(path, render(story).encode("utf-8", errors="replace"))
 
 
 def render(story: Story) -> str:

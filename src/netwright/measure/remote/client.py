@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from ...core.errors import DeviceLost, MeasureError, format_error
+from ...core.files import sha256
 from ..parts import parts_of
 from ..process import START_S
 from ..runtimes import runtime_class
@@ -229,8 +229,7 @@ def _by_hash(value: Any, beside: Any, files: dict[str, Path]) -> Any:
     found = {}
     for suffix, part in parts_of(Path(value), beside).items():
         try:
-            with part.open("rb") as file:
-                found[suffix] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[suffix] = sha256(part)
         except OSError as error:
             raise MeasureError(f"{part} cannot be read: {format_error(error)}") from error
         files[found[suffix]] = part

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ...core.errors import MeasureError, MissingExtra, did_you_mean
+from ...core.provenance import version_of
 
 Feeds = Mapping[str, np.ndarray]
 """What a network is fed with, by the names of its inputs, in their order."""
@@ -167,7 +167,7 @@ class Runtime(ABC):
 
     def describe(self) -> dict[str, Any]:
         """Runtime, versions, device and settings: JSON values. Asked where it runs."""
-        return {**self.to_json(), "device": "cpu", "versions": {p: _version(p) for p in self.packages}}
+        return {**self.to_json(), "device": "cpu", "versions": {p: version_of(p) or "unknown" for p in self.packages}}
 
     @property
     def slowest_s(self) -> float:
@@ -197,10 +197,3 @@ def in_order(names: Sequence[str], feeds: Feeds, path: Path) -> dict[str, np.nda
     if len(names) != len(feeds):
         raise MeasureError(f"{path} takes {len(names)} inputs ({', '.join(names)}), but {len(feeds)} were given")
     return dict(zip(names, feeds.values(), strict=True))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MeasureError, MissingExtra, format_error
+from ...core.provenance import version_of
 from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session, in_order
 from .exported import positional
@@ -70,7 +71,7 @@ class Ncnn(Runtime):
             with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
                 for part in (*PARTS, ABOUT):
                     packed.write(Path(place, part), part)
-        return {"exporter": f"torch.jit.trace, pnnx {_pnnx_version()}", **({"ignored": ignored} if ignored else {})}
+        return {"exporter": f"torch.jit.trace, pnnx {version_of('pnnx')}", **({"ignored": ignored} if ignored else {})}
 
     def open(self, path: Path, feeds: Feeds) -> Session:
         return _Session(self._net(path), self, path, feeds)
@@ -247,9 +248,3 @@ def _parts(path: Path, place: Path) -> tuple[Path, Path]:
     except (zipfile.BadZipFile, KeyError) as error:
         raise MeasureError(f"{path} is no file that netwright packed for ncnn: {format_error(error)}") from error
     return place / PARTS[0], place / PARTS[1]
-
-
-def _pnnx_version() -> str:
-    from importlib.metadata import version
-
-    return version("pnnx")

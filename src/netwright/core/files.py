@@ -1,0 +1,66 @@
+"""Files: written whole or not at all, JSON, digests, and the folder that netwright keeps files in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write a file or a directory to, which takes the place of ``path`` at the end of the block.
+
+    A reader sees the old content or the new, never a part of it. After an exception the old one stays, and nothing of
+    the new. A directory takes the place of none or of an empty one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield folder / path.name
+        os.replace(folder / path.name, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part of it, whatever happens to the
+    machine."""
+    with replacing(path) as scratch, scratch.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people and programs, whole or not at all."""
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises OSError where it cannot be read, and ValueError where it is not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where netwright keeps files: ``NETWRIGHT_CACHE``, or ``netwright`` in the user's cache directory.
+
+    Raises RuntimeError where the user has no home.
+    """
+    own = os.environ.get("NETWRIGHT_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "netwright"
