@@ -20,8 +20,8 @@ from netwright.measure.convert import example, feeds_of, outputs_of
 from netwright.measure.counts import METRICS
 from netwright.measure.machine import machine
 from netwright.measure.protocol import Protocol
-from netwright.measure.quality import proportion
 from netwright.nets.families.inverted_residual import inverted_residual
+from netwright.tasks.statistics import proportion
 
 QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 import netwright as nw
 from netwright.core.metric import CHANCE
 from netwright.measure.base import EvaluationContext, Race
-from netwright.measure.quality import LOOKS, most_right, proportion
+from netwright.measure.quality import LOOKS
+from netwright.tasks.statistics import most_right, proportion
 
 TOTAL = 400
 

@@ -21,9 +21,10 @@ from netwright.measure.examples import CALIBRATION, in_batches, real_inputs
 from netwright.measure.latency import Latency
 from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
-from netwright.measure.target_quality import FileOnTarget, TargetAccuracy, job_size
+from netwright.measure.target_quality import FileOnTarget, TargetQuality, job_size
 from netwright.measure.targets import Target
 from netwright.nets.batch import BatchDims
+from netwright.tasks import Classification
 
 QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
 INT8 = OnnxRuntime(precision="int8", form="u8u8")  # exact on every CPU
@@ -50,7 +51,7 @@ def batches(net: nw.SuperNet) -> list[tuple[Tensor, Tensor]]:
 
 def test_the_accuracy_is_that_of_the_file_to_the_example(net: nw.SuperNet, batches: Any) -> None:
     context = EvaluationContext(net, net.largest, batches)
-    measurer = TargetAccuracy(batches, Latency(INT8, QUICK))
+    measurer = TargetQuality(Classification(), batches, Latency(INT8, QUICK))
     found = measurer.measure(context)["accuracy"]
     session = onnxruntime.InferenceSession(str(measurer.target.file(context)), providers=["CPUExecutionProvider"])
     (name,) = (each.name for each in session.get_inputs())

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 import netwright as nw
 from netwright.core.errors import NetwrightError, TrainingError
-from netwright.nets.labelled import scores_of
-from netwright.tasks.losses import Imitated, Softened, cross_entropy, distillation
+from netwright.tasks.losses import Imitated, SoftLabels, cross_entropy, distillation
+from netwright.tasks.outputs import scores_of
 
 G = torch.Generator().manual_seed(0)
 
@@ -106,7 +106,7 @@ class Smoothed(nn.Module):
 )
 def test_the_classes_of_a_loss_are_found_by_trying(loss: Any, scores: Tensor, labels: Tensor, dim: int) -> None:
     teach = distillation(loss, scores, labels)
-    assert teach == Softened(dim)
+    assert teach == SoftLabels(dim)
     if scores.numel() < 200:
         agree = learned(teach, scores, labels).argmax(dim) == scores.argmax(dim)
         assert bool(agree.all())
@@ -155,7 +155,7 @@ def test_structured_outputs_teach_by_their_scores() -> None:
 
     for loss in (cross_entropy, lambda o, y: F.cross_entropy(o.logits.flatten(0, 1), y.flatten())):
         teach = distillation(loss, outputs(TOKENS), TAGS)
-        assert teach == Softened(2)
+        assert teach == SoftLabels(2)
         assert bool((learned(teach, TOKENS, TAGS, outputs).argmax(2) == TOKENS.argmax(2)).all())
 
 

@@ -8,23 +8,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.metric import Measurement
 from ..nets.batch import BatchDims, batch_dims_of
-from ..nets.inputs import Inputs, call, each_tensor, fresh
+from ..nets.inputs import Inputs, call, each_tensor, fresh, tensors_in
+from ..tasks.base import Task
 from .base import EvaluationContext
 from .examples import in_batches
 from .latency import OnTarget
-from .quality import Accuracy
+from .quality import Quality
 
 JOB_BYTES = 64 << 20
 """Of the inputs of one job."""
 
 
-def job_size(inputs: Tensor) -> int:
-    """How many of these inputs, along the first dimension, one job takes."""
-    return max(1, JOB_BYTES // max(1, inputs[0].nbytes))
+def job_size(inputs: Inputs) -> int:
+    """How many of these inputs, along the first dimension of their tensors, one job takes."""
+    return max(1, JOB_BYTES // max(1, sum(tensor[0].nbytes for tensor in tensors_in(inputs))))
 
 
 class FileOnTarget(nn.Module):
@@ -56,24 +57,25 @@ class FileOnTarget(nn.Module):
         return each_tensor(self._like, lambda _: next(outputs))
 
 
-class TargetAccuracy(Accuracy):
-    """Top-1 accuracy of a target's own file, run there on all examples, in percent.
+class TargetQuality(Quality):
+    """The metrics of a task that a target's own file has, run there on all examples.
 
     Args:
-        loader: see :class:`Accuracy`; each of its batches is one job there.
+        task: see :class:`Quality`.
+        loader: see :class:`Quality`; each of its batches is one job there.
         target: whose file is judged, such as :class:`netwright.measure.latency.Latency`.
     """
 
-    def __init__(self, loader: Iterable[Any], target: OnTarget) -> None:
-        super().__init__(loader)
+    def __init__(self, task: Task, loader: Iterable[Any], target: OnTarget) -> None:
+        super().__init__(task, loader)
         self.target = target
 
     def network(self, context: EvaluationContext) -> nn.Module:
         return FileOnTarget(self.target, self.target.file(context), context.module, context.example_inputs)
 
-    def of_file(self, path: Path, network: nn.Module, example: Inputs) -> Measurement:
-        """The accuracy of a file that was written of a network."""
-        return self.of(FileOnTarget(self.target, path, network, example))
+    def of_file(self, path: Path, network: nn.Module, example: Inputs) -> dict[str, Measurement]:
+        """Every metric of a file that was written of a network."""
+        return self.all_of(FileOnTarget(self.target, path, network, example))
 
     def require(self) -> None:
         self.target.require()

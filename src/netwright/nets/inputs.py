@@ -26,6 +26,9 @@ Inputs = Any
 A packed sequence, though a tuple, is one argument.
 """
 
+TARGETS = ("labels", "targets", "label", "target")
+"""Names of a batch's entry that is no input: the first that there is."""
+
 ATOMS = frozenset(
     {type(None), bool, int, float, complex, str, bytes}
     | {torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size}
@@ -67,6 +70,55 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def inputs_of(batch: Any) -> Inputs:
     """The inputs of a batch: the first entry of an (inputs, labels) pair, else the batch itself."""
     return batch[0] if isinstance(batch, tuple | list) and not isinstance(batch, PackedSequence) else batch
+
+
+def split_batch(batch: Any) -> tuple[Inputs, Any]:
+    """Inputs and targets of a batch, by its structure.
+
+    * A pair; of a longer tuple or list the last entry is the targets, the others are positional inputs. Inputs that
+      torch's default collate gathered, a list within a list, are positional too.
+    * A mapping or a dataclass with an entry ``labels``, ``targets``, ``label`` or ``target``: the others are keyword
+      inputs, as the collators of ``transformers`` make them; an entry ``inputs`` alone is the inputs themselves.
+
+    Raises :class:`NetError` for batches of another shape.
+    """
+    named = _named_entries(batch)
+    target = next((name for name in TARGETS if name in named), None)
+    if target is not None and len(named) > 1:
+        others = {name: value for name, value in named.items() if name != target}
+        return others["inputs"] if others.keys() == {"inputs"} else others, named[target]
+    if isinstance(batch, tuple | list) and not isinstance(batch, PackedSequence) and len(batch) > 1:
+        return positional(batch) if len(batch) == 2 else tuple(batch[:-1]), batch[-1]
+    raise NetError(
+        "a batch must be a pair (inputs, labels), or a dict or dataclass with 'labels' or 'targets' beside the inputs, "
+        f"not {describe(batch)}; several inputs go in a tuple or a dict: ((a, b), labels)"
+    )
+
+
+def has_targets(batch: Any) -> bool:
+    """Whether an entry of a mapping or a dataclass is named as targets are."""
+    return any(name in _named_entries(batch) for name in TARGETS)
+
+
+def positional(batch: Any) -> Inputs:
+    """The first entry of a batch; torch's default collate makes a list of several positional inputs."""
+    return tuple(batch[0]) if type(batch) is list and type(batch[0]) is list else batch[0]
+
+
+def _named_entries(batch: Any) -> Mapping[str, Any]:
+    if isinstance(batch, Mapping):
+        return batch
+    return {f.name: getattr(batch, f.name) for f in fields(batch)} if _is_record(batch) else {}
+
+
+def describe(value: Any) -> str:
+    """The kind of a value in words, for messages."""
+    kind = type(value).__name__
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and {value.dtype}"
+    if isinstance(value, Mapping):
+        return f"a {kind} with the keys {', '.join(map(repr, value)) or 'none'}"
+    return f"a {kind} of {len(value)}" if isinstance(value, tuple | list) else f"a {kind}"
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

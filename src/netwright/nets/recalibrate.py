@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.rnn import PackedSequence
 
 from ..core.errors import MeasureError, NetError, format_error
-from .inputs import Inputs, call, fresh, inputs_of
+from .inputs import Inputs, call, fresh, has_targets, positional, split_batch
 from .isolation import isolated, seeded
-from .labelled import pair_of
 from .layout import channels_last
 
 Statistics = Literal["inherited", "recomputed", "fine-tuned"]
@@ -35,7 +35,7 @@ def recalibrate(network: nn.Module, batches: Iterable[Any], seed: int = 0) -> nn
 
     Args:
         network: left in evaluation mode. Its statistics are as they were where it raises.
-        batches: inputs, pairs (inputs, labels), or dicts of keyword inputs (``labels`` among them are left out).
+        batches: inputs, or batches with targets of any structure that :func:`netwright.nets.inputs.split_batch` reads.
         seed: of what the batches draw (their order, augmentation): the same for every network.
 
     Raises :class:`NetError` where there are no batches, or where the network cannot be called with them.
@@ -132,9 +132,11 @@ def _run(network: nn.Module, batch: Any) -> None:
 
 def calibration_inputs(network: nn.Module, batch: Any) -> Inputs:
     """The inputs of a batch: of several positional ones as many as the network's example has."""
-    if isinstance(batch, Mapping):
-        return pair_of(batch)[0] if "labels" in batch else batch
+    if has_targets(batch):
+        return split_batch(batch)[0]
+    if not isinstance(batch, tuple | list) or isinstance(batch, PackedSequence):
+        return batch
     example = getattr(network, "example_inputs", None)
-    if isinstance(batch, tuple | list) and (not batch or (type(example) is tuple and isinstance(batch[0], Tensor))):
+    if not batch or (type(example) is tuple and isinstance(batch[0], Tensor)):
         return tuple(batch[: len(example or ())])
-    return inputs_of(batch)
+    return positional(batch)

@@ -20,13 +20,14 @@ from ..core.metric import Measurement
 from ..core.provenance import git_commit
 from ..core.record import Record
 from ..formats.bundle import FORMATS, Bundle, export, onnx_runner
-from ..measure.quality import proportion
-from ..measure.target_quality import TargetAccuracy, job_size
+from ..measure.target_quality import TargetQuality, job_size
 from ..nets.extract import copy_of
 from ..nets.inputs import Inputs
 from ..nets.recalibrate import Statistics
 from ..sources.external import example_of
-from ..tasks.data import JUDGED, TensorLoader
+from ..tasks.classification import Classification
+from ..tasks.data import JUDGED, TensorLoader, loader_of
+from ..tasks.statistics import proportion
 from ..training.loop import finetune
 from .selection import OWN_ACCURACY, OWN_FILE, README, files_of, handed_back, read_json, roles_handed_back, whole
 
@@ -63,8 +64,8 @@ def export_network(job: Job, record: Record) -> Path:
         found = job.latency.of(file, example, network, job.calibration)
         test = {**_test_accuracy(job, bundle, file, network, example), **found}
         judged = {"accuracy": tuned.accuracies["after" if tuned.kept else "before"]} if tuned.accuracies else {}
-        if judged and isinstance(job.quality, TargetAccuracy):
-            judged = {"accuracy": job.quality.of_file(file, network, example), FLOAT32: judged["accuracy"]}
+        if judged and isinstance(job.quality, TargetQuality):
+            judged = {"accuracy": job.quality.of_file(file, network, example)["accuracy"], FLOAT32: judged["accuracy"]}
         beyond = explain(job.study.limits, {**record.measurements, **found})
         if beyond:
             job.watch.stage(f"{record.id}, as handed back, does not keep a limit: {beyond}")
@@ -155,7 +156,7 @@ def _finetuned(job: Job, candidate: Candidate) -> _Finetuned:
     tuned = copy_of(plain)
     finetune(
         tuned,
-        TensorLoader(job.data.train, job.recipe.train.batch_size, shuffle=True, augment=job.data.augment),
+        loader_of(job.data.train, job.recipe.train.batch_size, shuffle=True, augment=job.data.augment),
         epochs=wish.epochs,
         lr=wish.lr,
         weight_decay=job.recipe.train.weight_decay,
@@ -191,14 +192,14 @@ def _test_accuracy(job: Job, bundle: Bundle, file: Path, network: nn.Module, exa
     whole = proportion(right, len(test))
     if not job.latency.lossy:
         return {"accuracy": whole}
-    own = TargetAccuracy(TensorLoader(test, job_size(test.inputs)), job.latency)
-    return {"accuracy": own.of_file(file, network, example), FLOAT32: whole}
+    own = TargetQuality(Classification(), TensorLoader(test, job_size(test.inputs)), job.latency)
+    return {**own.of_file(file, network, example), FLOAT32: whole}
 
 
 def write_test_part(job: Job) -> None:
     """Write ``test.npz``: the inputs and labels that nothing was chosen by."""
-    buffer = io.BytesIO()
-    np.savez(buffer, inputs=job.data.test.inputs.numpy(), labels=job.data.test.targets.numpy())
+    buffer, test = io.BytesIO(), job.data.test
+    np.savez(buffer, inputs=test.inputs.numpy(), labels=test.targets.numpy())
     write_atomically(job.out / "test.npz", buffer.getvalue())
 
 

@@ -23,8 +23,8 @@ from ..measure.base import EvaluationContext, Measurer
 from ..measure.counts import METRICS, Count, NetworkCounts
 from ..measure.latency import Energy, Latency
 from ..measure.protocol import Protocol as LatencyProtocol
-from ..measure.quality import Accuracy
-from ..measure.target_quality import TargetAccuracy, job_size
+from ..measure.quality import Accuracy, Quality
+from ..measure.target_quality import TargetQuality, job_size
 from ..measure.targets import Target, parse_target
 from ..nets.recalibrate import Statistics, needs_recalibration
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
@@ -39,7 +39,8 @@ from ..study.failures import commonest
 from ..study.journal import read_journal
 from ..study.sqlite import SqliteStore
 from ..study.study import Step, Study
-from ..tasks.data import JUDGED, Data, TensorLoader, calibration_batches, drawn
+from ..tasks.classification import Classification
+from ..tasks.data import JUDGED, Data, TensorLoader, calibration_batches, loader_of
 from ..training.loop import Progress, train
 from ..training.rules import Sandwich
 from .export import export_network, give_roles, write_test_part
@@ -113,7 +114,7 @@ class Job:
             raise RecipeError(f"the key 'data' is missing; {NO_DATA}")
         net = self.net
         network = net.module if isinstance(net, SuperNet) else net.extract(net.space.largest)
-        return load_data(self.recipe.data, network, self.recipe.model)
+        return load_data(self.recipe.data, network, Classification())
 
     @property
     def trains(self) -> bool:
@@ -173,10 +174,10 @@ class Job:
         part = self.data.validation
         if not self.recipe.search.racing:
             return Accuracy(TensorLoader(part, JUDGED))
-        return Accuracy(TensorLoader(drawn(part, len(part), self.recipe.seed), min(JUDGED, -(-len(part) // 8))))
+        return Accuracy(TensorLoader(part.drawn(len(part), self.recipe.seed), min(JUDGED, -(-len(part) // 8))))
 
     @cached_property
-    def quality(self) -> Accuracy:
+    def quality(self) -> Quality:
         """What the search says of how well a network does: :attr:`validation`, or on a target of low precision that of
         the target's own file there."""
         validation = self.validation
@@ -185,8 +186,13 @@ class Job:
         loader = validation.loader
         assert isinstance(loader, TensorLoader)
         # A job for each batch: few large ones, but no larger than a look of a race.
-        size = loader.size if self.recipe.search.racing else job_size(loader.part.inputs)
-        return TargetAccuracy(TensorLoader(loader.part, size), self.latency)
+        size = loader.size if self.recipe.search.racing else job_size(loader.split.inputs)
+        return TargetQuality(Classification(), TensorLoader(loader.split, size), self.latency)
+
+    @property
+    def _chance(self) -> float:
+        """The accuracy of a constant answer on the validation part, in percent."""
+        return self.validation.evaluate(self.network(self.require_networks().space.largest)[0]).baseline()["accuracy"]
 
     # -- stages ------------------------------------------------------------------------------------------------
 
@@ -235,7 +241,7 @@ class Job:
 
         judge()
         given, lr = found["largest"], FRESH_LR if wish.lr is None else wish.lr
-        if wish.lr is None and wish.epochs and is_trained(given, self.validation.chance()):
+        if wish.lr is None and wish.epochs and is_trained(given, self._chance):
             lr = TRAINED_LR
             self.watch.stage(
                 f"the given model has {format_measurement(given)} of the validation data right: it comes trained, so "
@@ -243,7 +249,7 @@ class Job:
             )
         train(
             net,
-            TensorLoader(self.data.train, wish.batch_size, shuffle=True, augment=self.data.augment),
+            loader_of(self.data.train, wish.batch_size, shuffle=True, augment=self.data.augment),
             epochs=wish.epochs,
             lr=lr,
             weight_decay=wish.weight_decay,

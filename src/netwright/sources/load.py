@@ -6,15 +6,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ..core.errors import RecipeError, format_error
 from ..core.space import Space
 from ..measure.base import Measurer
-from ..nets.inputs import Inputs, call
+from ..nets.inputs import Inputs
 from ..nets.supernet import SuperNet
 from ..recipe.load import resolve
+from ..tasks.base import Task
 from ..tasks.data import Data
 from .external import ExternalSource
 from .table import TabularBenchmark
@@ -47,28 +47,10 @@ def load_model(reference: str, inputs: Callable[[], Inputs]) -> SuperNet | Tabul
     return ExternalSource(made, reference, inputs)
 
 
-def load_data(reference: str, network: nn.Module, model: str) -> Data:
-    """What a recipe's ``data`` gives; ``network``, of the recipe's ``model``, is tried on a little of it."""
+def load_data(reference: str, network: nn.Module, task: Task) -> Data:
+    """What a recipe's ``data`` gives; a network of the recipe's ``model`` is tried on a little of it."""
     data: Data = resolve(reference, "data", Data)
-    network.eval()
-    for name in ("train", "validation", "test"):
-        inputs = getattr(data, name).inputs
-        try:
-            with torch.no_grad():
-                scores = call(network, inputs[:2])
-        except Exception as error:
-            raise RecipeError(
-                f"the model {model} cannot take the data of {reference}, {name} inputs of "
-                f"shape {tuple(inputs.shape[1:])} and {inputs.dtype}: {format_error(error)}"
-            ) from error
-    if not isinstance(scores, torch.Tensor):
-        raise RecipeError(f"the model gives a {_kind(scores)}; it must give a tensor of scores alone")
-    most = int(max(p.targets.max() for p in (data.train, data.validation, data.test)))
-    if scores.ndim != 2 or scores.shape[1] <= most:
-        raise RecipeError(
-            f"the model gives scores of shape {tuple(scores.shape)}, but labels go up to {most}: "
-            f"it must give (batch, {most + 1} or more)"
-        )
+    task.check(network, data)
     return data
 
 

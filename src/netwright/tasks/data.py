@@ -1,112 +1,198 @@
-"""Labelled tensors in memory, and batches of them."""
+"""What a network learns from and is judged on: splits in memory, loaders, batches of both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..core.errors import NetwrightError
+from ..core.errors import NetwrightError, TrainingError, format_error
+from ..nets.inputs import Inputs, each_tensor, tensors_in
 from ..nets.isolation import seeded
 
 JUDGED = 128
 """Examples of a batch where networks only run: more of them do not stay in a processor's caches, and take memory."""
 
+PARTS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs and targets of one part of the data.
+    """Inputs and targets of one part of the data, in memory.
 
     Args:
-        inputs: of shape (n, ...).
-        targets: class indices, int64 of shape (n,).
+        inputs: a tensor of shape (n, ...), or a structure of such tensors as the network takes them: a tuple of
+            positional ones, a dict of those by name.
+        targets: likewise; what they are, the task says.
     """
 
-    inputs: Tensor
-    targets: Tensor
+    inputs: Inputs
+    targets: Any
 
     def __post_init__(self) -> None:
         for what, values in (("inputs", self.inputs), ("targets", self.targets)):
-            if not isinstance(values, Tensor):
-                raise NetwrightError(
-                    f"the {what} of a part must be a torch tensor, not a {type(values).__name__}; "
-                    "torch.from_numpy() makes one of an array"
-                )
-        if len(self.inputs) != len(self.targets) or not len(self.targets):
-            raise NetwrightError(f"a part of the data has {len(self.inputs)} inputs and {len(self.targets)} labels")
-        if self.targets.dtype != torch.int64 or self.targets.dim() != 1:
-            raise NetwrightError(
-                f"labels must be class indices, int64 of shape ({len(self.targets)},), not {self.targets.dtype} of "
-                f"shape {tuple(self.targets.shape)}; try labels.long().flatten()"
-            )
-        if self.targets.min() < 0:
-            raise NetwrightError(f"labels must be class indices from 0, but one is {int(self.targets.min())}")
+            _require_tensors(what, values)
+        lengths = [{len(t) for t in tensors_in(values)} for values in (self.inputs, self.targets)]
+        if len(lengths[0] | lengths[1]) != 1 or not len(self):
+            inputs, targets = (" or ".join(map(str, sorted(each))) for each in lengths)
+            raise NetwrightError(f"a split of the data has {inputs} inputs and {targets} labels or other targets")
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(next(tensors_in(self.targets)))
+
+    def take(self, index: Tensor) -> Split:
+        """The examples of these indices, copied."""
+        return Split(*(each_tensor(values, lambda t: t[index]) for values in (self.inputs, self.targets)))
+
+    def drawn(self, count: int, seed: int) -> Split:
+        """At most ``count`` examples at random, in random order: the same for the same seed."""
+        return self.take(torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count])
+
+
+def _require_tensors(what: str, values: Any) -> None:
+    """Raise :class:`NetwrightError` for a leaf that is no tensor with a first dimension."""
+    parts: Iterable[Any] = ()
+    if isinstance(values, Mapping):
+        parts = values.values()
+    elif isinstance(values, tuple | list):
+        parts = values
+    elif is_dataclass(values) and not isinstance(values, type):
+        parts = [getattr(values, f.name) for f in fields(values)]
+    for part in parts:
+        _require_tensors(what, part)
+    if not parts and not (isinstance(values, Tensor) and values.dim()):
+        kind = "tensor without dimensions" if isinstance(values, Tensor) else type(values).__name__
+        raise NetwrightError(
+            f"the {what} of a split must be torch tensors with a first dimension of examples, not a {kind}; "
+            "torch.from_numpy() makes one of an array"
+        )
+
+
+Part = Any
+"""A :class:`Split` in memory, or an iterable of batches that starts anew at each iteration, such as a DataLoader."""
 
 
 @dataclass(frozen=True)
 class Data:
     """What a network learns from, is chosen by, and is finally judged on.
 
+    Each part is a :class:`Split`, or any iterable of batches that can be gone through again: a torch DataLoader (with
+    workers too), an iterable dataset of unknown length, a list.
+
     Args:
         train: for training, fine-tuning and normalisation statistics.
         validation: for the search; the network never trains on it.
         test: for the final figures alone.
-        augment: a random change of a batch of training inputs; draws from torch's global generator.
+        augment: a random change of a batch of training inputs, where these are a split; draws from torch's global
+            generator.
     """
 
-    train: Split
-    validation: Split
-    test: Split
-    augment: Callable[[Tensor], Tensor] | None = None
+    train: Part
+    validation: Part
+    test: Part
+    augment: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in PARTS:
+            part = getattr(self, name)
+            if isinstance(part, Iterator):
+                raise NetwrightError(
+                    f"the {name} data are a {type(part).__name__}, which gives its batches only once; give a list, a "
+                    "DataLoader, or an object whose __iter__ starts anew"
+                )
+            if isinstance(part, Tensor | tuple | Mapping | str) or not isinstance(part, Split | Iterable):
+                raise NetwrightError(
+                    f"the {name} data must be a netwright.Split(inputs, targets) or an iterable of batches such as a "
+                    f"DataLoader, not a {type(part).__name__}"
+                )
+        if self.augment is not None and not isinstance(self.train, Split):
+            raise NetwrightError(
+                "augment= changes batches of a netwright.Split; a loader of one's own changes its batches itself"
+            )
 
 
 class TensorLoader:
-    """An iterable of (inputs, labels) batches of a part; iterating again starts anew.
+    """An iterable of (inputs, targets) batches of a split; iterating again starts anew.
 
     Args:
-        part: the data.
+        split: the data.
         size: of a batch; the last may be smaller, except when shuffling, where it is dropped if others exist.
         shuffle: a new order each time, drawn from torch's global generator.
         augment: see :class:`Data`.
     """
 
     def __init__(
-        self, part: Split, size: int, *, shuffle: bool = False, augment: Callable[[Tensor], Tensor] | None = None
+        self, split: Split, size: int, *, shuffle: bool = False, augment: Callable[[Any], Any] | None = None
     ) -> None:
-        self.part, self.size, self.shuffle, self.augment = part, size, shuffle, augment
+        self.split, self.size, self.shuffle, self.augment = split, size, shuffle, augment
 
     def __len__(self) -> int:
-        whole = len(self.part) // self.size
-        return max(whole, 1) if self.shuffle else -(-len(self.part) // self.size)
+        whole = len(self.split) // self.size
+        return max(whole, 1) if self.shuffle else -(-len(self.split) // self.size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self.part)) if self.shuffle else torch.arange(len(self.part))
+    def __iter__(self) -> Iterator[tuple[Inputs, Any]]:
+        order = torch.randperm(len(self.split)) if self.shuffle else torch.arange(len(self.split))
         for i in range(len(self)):
-            picked = order[i * self.size : (i + 1) * self.size]
-            inputs = self.part.inputs[picked]
-            yield self.augment(inputs) if self.augment else inputs, self.part.targets[picked]
+            some = self.split.take(order[i * self.size : (i + 1) * self.size])
+            yield self.augment(some.inputs) if self.augment else some.inputs, some.targets
 
 
-def drawn(part: Split, count: int, seed: int) -> Split:
-    """At most ``count`` examples at random, in random order: the same for the same seed."""
-    picked = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))[:count]
-    return Split(part.inputs[picked], part.targets[picked])
+def loader_of(part: Part, size: int, *, shuffle: bool = False, augment: Callable[[Any], Any] | None = None) -> Any:
+    """Batches of a part of the data: of a split those of a :class:`TensorLoader`, which has the arguments; any other
+    gives its own."""
+    return TensorLoader(part, size, shuffle=shuffle, augment=augment) if isinstance(part, Split) else part
 
 
-def calibration_batches(data: Data, count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+def read(batches: Iterable[Any], what: str, error: type[NetwrightError] = TrainingError) -> Iterator[Any]:
+    """The batches; what a loader raises, in a worker too, becomes an error of this type that says so in one line."""
+    try:
+        remaining = iter(batches)
+        while True:
+            try:
+                batch = next(remaining)
+            except StopIteration:
+                return
+            yield batch
+    except NetwrightError:
+        raise
+    except Exception as raised:
+        raise error(f"{what} could not be read: {_cause(raised)}") from raised
+
+
+def _cause(error: Exception) -> str:
+    """An error in one line; of one that a DataLoader's worker raised, the last line of its traceback."""
+    text = str(error).strip()
+    if "in DataLoader worker process" not in text:
+        return format_error(error)
+    return f"{text.splitlines()[-1]} (in a worker of the DataLoader; num_workers=0 shows where)"
+
+
+def size_of(batch: Any) -> int:
+    """How many examples a batch has: the length of its first tensor that has one."""
+    return next((len(t) for t in tensors_in(batch) if t.dim()), 1)
+
+
+def calibration_batches(data: Data, count: int, seed: int) -> list[Any]:
     """Batches for normalisation statistics: training examples as networks are trained on them, drawn once.
 
     Args:
         data: of which the training part and ``augment`` are used.
-        count: of examples, at most.
-        seed: of what is drawn, augmentation included.
+        count: of examples, at most; of a loader of one's own the first batches that hold as many.
+        seed: of what is drawn, augmentation and a loader's order included.
     """
-    part = drawn(data.train, count, seed)
-    size = -(-len(part) // -(-len(part) // JUDGED))  # even batches: each counts the same
+    if not isinstance(data.train, Split):
+        found: list[Any] = []
+        with seeded(seed):
+            for batch in read(data.train, "the train data"):
+                found.append(batch)
+                count -= size_of(batch)
+                if count <= 0:
+                    break
+        return found
+    split = data.train.drawn(count, seed)
+    size = -(-len(split) // -(-len(split) // JUDGED))  # even batches: each counts the same
     with seeded(seed):
-        return list(TensorLoader(part, size, augment=data.augment))
+        return list(TensorLoader(split, size, augment=data.augment))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..core.errors import NetError, TrainingError, format_error
 from ..nets.inputs import each_tensor
-from ..nets.labelled import IGNORED, class_dimension, scores_of
+from .outputs import IGNORED, class_dimension, scores_of
 
 Loss = Callable[[Any, Any], Tensor]
 """(output, labels) -> a scalar."""
@@ -22,12 +22,20 @@ SAME = 1e-4
 """How far two losses of the same thing may be apart by rounding, relative to 1 and themselves."""
 
 
-def cross_entropy(output: Any, labels: Tensor) -> Tensor:
+def cross_entropy(
+    output: Any, labels: Tensor, *, label_smoothing: float = 0.0, class_weights: Sequence[float] = ()
+) -> Tensor:
     """Cross-entropy of scores with labels, for scores and labels of any shape that go together.
 
     Scores (n, classes) have labels (n,); (n, classes, h, w) labels (n, h, w); (n, tokens, classes) labels (n, tokens):
     class indices, where -100 (padding) does not count. Single scores, (n, 1) or of the labels' shape, are those of yes
     and no (logits), with labels 0 and 1. Labels may also be probabilities of the classes, (n, classes).
+
+    Args:
+        output: what a network gives.
+        labels: see above.
+        label_smoothing: the share of a label that all classes have equally.
+        class_weights: how much an example of each class counts; () counts all the same.
 
     Raises :class:`TrainingError` for others, such as the values of a regression: these need a loss of their own.
     """
@@ -38,12 +46,12 @@ def cross_entropy(output: Any, labels: Tensor) -> Tensor:
         if labels.shape == scores.shape and scores.dim() > 1 and scores.shape[1] > 1:
             sums = labels.sum(1)
             if bool((labels >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-                return F.cross_entropy(scores, labels)
+                return F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
         raise TrainingError(
             f"labels of {labels.dtype} and shape {tuple(labels.shape)} are neither class indices nor probabilities of "
             f"the classes, which cross-entropy is made for; {_OWN}"
         )
-    if _yes_or_no(scores, labels):
+    if is_yes_or_no(scores, labels):
         if bool(((labels != 0) & (labels != 1)).any()):
             raise TrainingError(
                 f"scores of shape {tuple(scores.shape)} answer yes or no, with labels 0 and 1, but one is "
@@ -54,7 +62,17 @@ def cross_entropy(output: Any, labels: Tensor) -> Tensor:
         dim = class_dimension(scores, labels)
     except NetError as error:
         raise TrainingError(f"{format_error(error)}; {_OWN}") from None
-    return F.cross_entropy(scores.movedim(dim, 1), labels.long(), ignore_index=IGNORED)
+    weights = torch.tensor(class_weights, dtype=scores.dtype, device=scores.device) if class_weights else None
+    try:
+        return F.cross_entropy(
+            scores.movedim(dim, 1), labels.long(), weights, ignore_index=IGNORED, label_smoothing=label_smoothing
+        )
+    except IndexError:
+        worst = labels[labels != IGNORED]
+        raise TrainingError(
+            f"labels go from {int(worst.min())} to {int(worst.max())}, but the network gives scores of "
+            f"{scores.shape[dim]} classes, which are counted from 0"
+        ) from None
 
 
 _OWN = (
@@ -65,19 +83,24 @@ _OWN = (
 
 
 @dataclass(frozen=True)
-class Softened:
-    """Cross-entropy of class scores with a teacher's softened by nothing: the in-place distillation of Yu and Huang,
-    "Universally slimmable networks" (2019), section 3.4; the mean over all that is classified.
+class SoftLabels:
+    """Cross-entropy of class scores with a teacher's: the in-place distillation of Yu and Huang, "Universally slimmable
+    networks" (2019), section 3.4; the mean over all that is classified. It differs from the Kullback-Leibler divergence
+    by what the student cannot change.
 
     Args:
         dim: of the scores, that holds the classes.
+        temperature: that the scores of both are divided by; the loss is multiplied by its square, as Hinton and others,
+            "Distilling the knowledge in a neural network" (2015), section 2, do.
     """
 
     dim: int
+    temperature: float = 1.0
 
     def __call__(self, output: Any, teacher: Any, labels: Any) -> Tensor:
-        scores, beliefs = scores_of(output), scores_of(teacher).softmax(self.dim)
-        each = -(beliefs * scores.log_softmax(self.dim)).sum(self.dim)
+        t = self.temperature
+        scores, beliefs = scores_of(output) / t, (scores_of(teacher) / t).softmax(self.dim)
+        each = -(beliefs * scores.log_softmax(self.dim)).sum(self.dim) * (t * t)
         indices = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == each.shape
         return each[labels != IGNORED].mean() if indices else each.mean()
 
@@ -98,7 +121,7 @@ class Imitated:
         return self.loss(output, self.link(scores_of(teacher)).reshape(labels.shape))
 
 
-def distillation(loss: Loss, output: Any, labels: Any) -> Softened | Imitated:
+def distillation(loss: Loss, output: Any, labels: Any) -> SoftLabels | Imitated:
     """How a student learns from a teacher's outputs where others learn from labels: found by trying the loss.
 
     A loss that does not change when the same number is added to all scores along a dimension has its classes there.
@@ -116,7 +139,7 @@ def distillation(loss: Loss, output: Any, labels: Any) -> Softened | Imitated:
     except NetError as error:
         raise TrainingError(f"{format_error(error)}; {_TEACH}") from None
     scores = given.detach().to(torch.promote_types(given.dtype, torch.float32))
-    if loss is cross_entropy and isinstance(labels, Tensor) and _yes_or_no(scores, labels):
+    if loss is cross_entropy and is_yes_or_no(scores, labels):
         return Imitated(_binary, torch.sigmoid)
 
     def at(values: Tensor, goal: Any) -> Tensor:
@@ -128,14 +151,14 @@ def distillation(loss: Loss, output: Any, labels: Any) -> Softened | Imitated:
         start = draw(scores.shape, generator=generator).to(scores)
         dim = _class_dimension(lambda values: _tried(at, values, labels), start, generator)
         if dim is not None:
-            return Softened(dim)
+            return SoftLabels(dim)
         if isinstance(labels, Tensor) and labels.numel() == scores.numel():
             for link in (_itself, torch.sigmoid):
                 if _least(at, start, labels, link):
                     return Imitated(loss, link)
     logarithms = [d for d in range(1, scores.dim()) if bool((scores.logsumexp(d).abs() < SAME).all())]
     if len(logarithms) == 1:  # of probabilities, as log_softmax gives them: their softmax is theirs again
-        return Softened(logarithms[0])
+        return SoftLabels(logarithms[0])
     raise TrainingError(
         f"the loss does not say how one network learns from another's outputs of shape {tuple(scores.shape)}; {_TEACH}"
     )
@@ -197,8 +220,16 @@ def _itself(values: Tensor) -> Tensor:
     return values
 
 
-def _yes_or_no(scores: Tensor, labels: Tensor) -> bool:
+def binary_distillation(scores: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Binary cross-entropy of single scores (logits) with what a teacher believes of yes and no; the mean over all."""
+    t = temperature
+    return F.binary_cross_entropy_with_logits(scores / t, torch.sigmoid(teacher / t)) * (t * t)
+
+
+def is_yes_or_no(scores: Tensor, labels: Any) -> bool:
     """Whether there is one score for each label of 0 or 1."""
+    if not isinstance(labels, Tensor):
+        return False
     shape = scores.shape
     single = [(*shape[:d], *shape[d + 1 :]) for d in range(1, len(shape)) if shape[d] == 1]
     return not labels.is_floating_point() and tuple(labels.shape) in [tuple(shape), *single]

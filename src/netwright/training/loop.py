@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import CheckpointError, TrainingError, format_error
-from ..nets.inputs import call, tensors_in
-from ..nets.labelled import pair_of
+from ..nets.inputs import call, split_batch, tensors_in
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
 from ..tasks.losses import Loss, cross_entropy, scalar
@@ -210,7 +209,7 @@ class _Run:
         self.module.train()
         total, seen, began = 0.0, 0, time.perf_counter()
         for i, batch in enumerate(self.loader):
-            inputs, labels = pair_of(batch)
+            inputs, labels = split_batch(batch)
             at = epoch * len(self.loader) + i
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr * _schedule(at, self.steps)

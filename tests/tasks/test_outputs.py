@@ -11,8 +11,9 @@ from torch import nn
 
 import netwright as nw
 from netwright.core.errors import MeasureError, NetError
-from netwright.nets.labelled import answers_of, class_dimension, pair_of, scores_of
+from netwright.nets.inputs import split_batch
 from netwright.nets.layout import channels_last
+from netwright.tasks.outputs import answers_of, class_dimension, scores_of
 
 
 @pytest.mark.parametrize(
@@ -34,12 +35,12 @@ def test_what_shapes_do_not_say_is_refused(scores: tuple[int, ...], labels: tupl
 
 def test_pairs_and_the_dicts_of_collators() -> None:
     a, b = torch.zeros(2, 3), torch.arange(2)
-    assert pair_of((a, b)) == (a, b) and pair_of([a, b]) == (a, b)
-    inputs, labels = pair_of({"ids": a, "mask": a, "labels": b})
+    assert split_batch((a, b)) == (a, b) and split_batch([a, b]) == (a, b)
+    inputs, labels = split_batch({"ids": a, "mask": a, "labels": b})
     assert inputs == {"ids": a, "mask": a} and labels is b
-    for wrong in (a, (a,), (a, a, b), {"ids": a}, {"labels": b}, "text"):
+    for wrong in (a, (a,), {"ids": a}, {"labels": b}, "text"):
         with pytest.raises(NetError, match=r"\(inputs, labels\)"):
-            pair_of(wrong)
+            split_batch(wrong)
 
 
 def test_scores_are_found_in_what_a_network_gives() -> None:
