@@ -42,12 +42,15 @@ _HOME = {
     "sort_channels": "nets.importance",
     "best_within": "nets.importance",
     "wrap": "nets.wrap",
+    "Task": "tasks.base",
+    "Evaluator": "tasks.base",
     "Data": "tasks.data",
     "Split": "tasks.data",
     "TensorLoader": "tasks.data",
     "train": "training.loop",
     "finetune": "training.loop",
     "Accuracy": "measure.quality",
+    "Quality": "measure.quality",
     "Count": "measure.counts",
     "Latency": "measure.latency",
     "Throughput": "measure.latency",
@@ -85,6 +88,7 @@ _HOME = {
 _MODULES = {
     "families": "nets.families",
     "rules": "training.rules",
+    "tasks": "tasks",
     "targets": "measure.targets",
     "testing": "testing",
 }
@@ -123,6 +127,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from . import tasks as tasks
     from . import testing as testing
     from .core.candidate import Candidate as Candidate
     from .core.errors import NetwrightError as NetwrightError
@@ -146,6 +151,7 @@ if TYPE_CHECKING:
     from .measure.latency import Throughput as Throughput
     from .measure.lookup import LookupTable as LookupTable
     from .measure.quality import Accuracy as Accuracy
+    from .measure.quality import Quality as Quality
     from .nets import families as families
     from .nets.axes import Attribute as Attribute
     from .nets.axes import Axis as Axis
@@ -189,6 +195,8 @@ if TYPE_CHECKING:
     from .strategies.weaknas import WeakNas as WeakNas
     from .study.sqlite import SqliteStore as SqliteStore
     from .study.study import Study as Study
+    from .tasks.base import Evaluator as Evaluator
+    from .tasks.base import Task as Task
     from .tasks.data import Data as Data
     from .tasks.data import Split as Split
     from .tasks.data import TensorLoader as TensorLoader
