@@ -28,7 +28,7 @@ from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.strategies.base import Problem
-from netwright.strategies.codes import Codes, new_rows
+from netwright.strategies.integer_encoding import IntegerEncoding, new_rows
 from netwright.strategies.ranking import ranked
 
 TOP1 = Metric("top1", "%", "max")
@@ -253,7 +253,12 @@ def search_front(ofa: Ofa, objectives: int, stages: Sequence[tuple[int, int]]) -
 
     Each generation brings as many mutants of survivors as crosses. Of a larger front :data:`MOST` are kept, spread out.
     """
-    codes, rng, seen, corner = Codes(ofa.space), np.random.default_rng(0), set[bytes](), REFERENCE[:objectives]
+    codes, rng, seen, corner = (
+        IntegerEncoding(ofa.space),
+        np.random.default_rng(0),
+        set[bytes](),
+        REFERENCE[:objectives],
+    )
     ends = codes.of([ofa.space.smallest, ofa.space.largest])
     rows = new_rows(np.vstack([ends, codes.sample(stages[0][0], rng)]), seen)
     losses = ofa.losses(codes.candidates(rows))
@@ -291,7 +296,7 @@ def search_front(ofa: Ofa, objectives: int, stages: Sequence[tuple[int, int]]) -
     return rows[front], losses[front]
 
 
-def neighbours(codes: Codes, rows: np.ndarray) -> np.ndarray:
+def neighbours(codes: IntegerEncoding, rows: np.ndarray) -> np.ndarray:
     """All rows with one choice changed; where that wakes others, they take each of their own ends."""
     found = []
     for at, size in enumerate(codes.sizes):

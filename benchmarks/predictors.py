@@ -78,7 +78,7 @@ def main() -> None:
             mean = {k: float(np.mean([getattr(s, k) for s in found])) for k in Scores.__dataclass_fields__}
             print(
                 f"| {n} | {name} | {mean['kendall']:.3f} | {mean['spearman']:.3f} | {mean['rmse']:.3f} | "
-                f"{100 * mean['calibration']:.0f} % | {mean['surprise']:.2f} | {seconds:.2f} |",
+                f"{100 * mean['calibration']:.0f} % | {mean['mean_squared_z']:.2f} | {seconds:.2f} |",
                 flush=True,
             )
 

@@ -53,7 +53,7 @@ from netwright.core.front import nondominated
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.strategies.base import Problem, Strategy
-from netwright.strategies.codes import Codes, new_rows
+from netwright.strategies.integer_encoding import IntegerEncoding, new_rows
 from netwright.strategies.ranking import ranked
 
 SHARED = Path("../shared")
@@ -72,7 +72,7 @@ POPULATION, GENERATIONS = 400, 150
 """Of the long search in others."""
 
 Truth = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-"""Noise-free metrics of rows of option positions (see ``Codes``), each of shape (n,)."""
+"""Noise-free metrics of rows of option positions (see ``IntegerEncoding``), each of shape (n,)."""
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Task:
     noise: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.codes = Codes(self.space)
+        self.codes = IntegerEncoding(self.space)
         self._known: dict[nw.Candidate, dict[str, float]] = {}
         self.front = self._searched()
 
@@ -329,7 +329,7 @@ def transformer(third: bool = False) -> Task:
         return {**found, "params": np.asarray(large + small)} if third else found
 
     objectives = (Metric("loss"), Metric("latency", "ms"), Metric("params", "", "min", exact=True))[: 3 if third else 2]
-    probe = truth(Codes(space).of([space.smallest, space.largest]))
+    probe = truth(IntegerEncoding(space).of([space.smallest, space.largest]))
     reference = tuple(float(probe[m.name].max()) for m in objectives)
     return Task(space, objectives, truth, reference, {"loss": (0.005, False), "latency": (0.02, True)})
 
@@ -339,7 +339,7 @@ def _listed(
 ) -> tuple[EnumeratedSpace, Truth]:
     """A listed space and the truth that was measured."""
     space = EnumeratedSpace(choices, options)
-    place = {row.tobytes(): i for i, row in enumerate(Codes(space).of(list(space.enumerate())))}
+    place = {row.tobytes(): i for i, row in enumerate(IntegerEncoding(space).of(list(space.enumerate())))}
 
     def truth(rows: np.ndarray) -> dict[str, np.ndarray]:
         at = [place[row.tobytes()] for row in rows]

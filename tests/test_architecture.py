@@ -97,7 +97,7 @@ def within(module: str, place: str) -> bool:
 def test_relative_imports_are_resolved():
     assert {"core.errors", "nets.cut", "nets.axes.base"} <= imports("nets.axes.width", True)
     assert "core.space" in imports("strategies.base", True) and "strategies.predict.gp" in imports(
-        "strategies.beliefs", True
+        "strategies.surrogate", True
     )
     assert "nets.recalibrate" in imports("measure.base", True) - imports("measure.base", False)
 

@@ -12,10 +12,10 @@ import pytest
 
 import netwright as nw
 from netwright.core.errors import InfeasibleConstraints, StoreError
-from netwright.strategies.ageing import RegularisedEvolution
+from netwright.strategies.aging_evolution import AgingEvolution
 from netwright.strategies.cmaes import CmaEs
 from netwright.strategies.linas import Linas
-from netwright.strategies.local import LocalSearch
+from netwright.strategies.local_search import LocalSearch
 from netwright.strategies.moea import AgeMoea, CTaea, Ga, MoeaD, UNsga3
 from netwright.strategies.weaknas import WeakNas
 from netwright.study.journal import read_journal
@@ -317,7 +317,7 @@ MANY = [
     WeakNas(batch=4, start=8, pool=60, best=20),
     Linas(batch=8, generations=2),
     LocalSearch(batch=4, start=6),
-    RegularisedEvolution(batch=4, population=6, sample=3),
+    AgingEvolution(batch=4, population=6, sample=3),
     AgeMoea(batch=4, population=6),
     CTaea(batch=4, population=6),
     MoeaD(batch=4, population=6),

@@ -71,9 +71,9 @@ _HOME = {
     "CTaea": "strategies.moea",
     "Ga": "strategies.moea",
     "CmaEs": "strategies.cmaes",
-    "CoarseToFine": "strategies.coarse",
-    "RegularisedEvolution": "strategies.ageing",
-    "LocalSearch": "strategies.local",
+    "CoarseToFine": "strategies.coarse_to_fine",
+    "AgingEvolution": "strategies.aging_evolution",
+    "LocalSearch": "strategies.local_search",
     "Linas": "strategies.linas",
     "ConcurrentNas": "strategies.linas",
     "WeakNas": "strategies.weaknas",
@@ -175,16 +175,16 @@ if TYPE_CHECKING:
     from .nets.wrap import wrap as wrap
     from .simple import search as search
     from .sources.table import TabularBenchmark as TabularBenchmark
-    from .strategies.ageing import RegularisedEvolution as RegularisedEvolution
+    from .strategies.aging_evolution import AgingEvolution as AgingEvolution
     from .strategies.base import Strategy as Strategy
     from .strategies.botorch import BoTorch as BoTorch
     from .strategies.cmaes import CmaEs as CmaEs
-    from .strategies.coarse import CoarseToFine as CoarseToFine
+    from .strategies.coarse_to_fine import CoarseToFine as CoarseToFine
     from .strategies.evolution import Nsga2 as Nsga2
     from .strategies.guided import Guided as Guided
     from .strategies.linas import ConcurrentNas as ConcurrentNas
     from .strategies.linas import Linas as Linas
-    from .strategies.local import LocalSearch as LocalSearch
+    from .strategies.local_search import LocalSearch as LocalSearch
     from .strategies.moea import AgeMoea as AgeMoea
     from .strategies.moea import CTaea as CTaea
     from .strategies.moea import Ga as Ga

@@ -31,10 +31,10 @@ def test_predictions_are_the_posterior_in_closed_form() -> None:
     covariance = np.linalg.inv(ridge.alpha_ * z.T @ z + ridge.lambda_ * np.eye(6))
     weights = ridge.alpha_ * covariance @ z.T @ t
     at = (new - x.mean(0)) / x.std(0)
-    mean, spread = BayesianLinear().fit(features(x), y).predict(features(new))
+    mean, std = BayesianLinear().fit(features(x), y).predict(features(new))
     assert mean == pytest.approx(at @ weights * y.std() + y.mean(), rel=1e-4)
     variance = np.diag(at @ covariance @ at.T) + 1 / ridge.alpha_
-    assert spread == pytest.approx(np.sqrt(variance) * y.std(), rel=2e-2)
+    assert std == pytest.approx(np.sqrt(variance) * y.std(), rel=2e-2)
 
 
 def test_equal_noise_changes_nothing_and_a_noisy_value_counts_little() -> None:
@@ -67,9 +67,9 @@ def test_awkward_data_give_finite_predictions(shape: str) -> None:
         x, y = x * 1e8, y * 1e12
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        mean, spread = BayesianLinear().fit(features(x), y).predict(features(x))
-    assert mean.shape == spread.shape == y.shape
-    assert np.isfinite([mean, spread]).all() and (spread >= 0).all()
+        mean, std = BayesianLinear().fit(features(x), y).predict(features(x))
+    assert mean.shape == std.shape == y.shape
+    assert np.isfinite([mean, std]).all() and (std >= 0).all()
     if shape in ("one row", "constant target", "constant features"):
         assert mean == pytest.approx(np.full(len(y), y.mean()), rel=1e-6)
     if shape == "collinear":
@@ -95,7 +95,7 @@ def test_interactions_of_neighbours_are_learnt_where_asked_for() -> None:
     errors = []
     for interactions in (False, True):
         model = BayesianLinear(interactions).fit(encoded[known], values[known])
-        mean, spread = model.predict(encoded)
+        mean, std = model.predict(encoded)
         errors.append(float(np.abs(mean - values).mean()))
-        assert 0.5 < errors[-1] / spread.mean() < 1.2  # honest in both cases
+        assert 0.5 < errors[-1] / std.mean() < 1.2  # honest in both cases
     assert errors[1] < 0.2 * errors[0]

@@ -19,9 +19,9 @@ from netwright.core.front import nondominated
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
+from netwright.strategies.acquisition import ExpectedHypervolumeImprovement, promising
 from netwright.strategies.base import Problem
 from netwright.strategies.guided import WHOLE, Guided
-from netwright.strategies.volume import Volume, hopeful
 
 Values = Mapping[str, float]
 
@@ -248,21 +248,25 @@ def test_the_time_of_a_proposal_hardly_grows_with_the_records(objectives: int) -
 def test_small_gains_between_close_points_are_told_apart() -> None:
     front = np.array([[i, 49.0 - i] for i in range(50)])
     gaps = np.array([[10.2, 38.2], [20.6, 28.6], [30.5, 20.0]])  # win squares of 0.8 and 0.4, and nothing
-    volume = Volume(front, gaps, np.zeros((3, 2)), np.random.default_rng(0))
-    gains = volume.chances(gaps, np.zeros((3, 2))) @ volume.open
+    ehvi = ExpectedHypervolumeImprovement(front, gaps, np.zeros((3, 2)), np.random.default_rng(0))
+    gains = ehvi.domination_probability(gaps, np.zeros((3, 2))) @ ehvi.undominated
     assert gains[0] / gains[1] == pytest.approx(4, rel=0.2) and gains[2] == 0
     alike = np.repeat(gaps[:1], 5, axis=0) + np.array([[0.0, 0.0], [0.1, 0.0], [0.0, 0.1], [0.1, 0.1], [0.2, 0.2]])
-    volume = Volume(front, alike, np.zeros((5, 2)), np.random.default_rng(0))  # boxes that lie one in another
-    gains = volume.chances(alike, np.zeros((5, 2))) @ volume.open
+    ehvi = ExpectedHypervolumeImprovement(
+        front, alike, np.zeros((5, 2)), np.random.default_rng(0)
+    )  # boxes that lie one in another
+    gains = ehvi.domination_probability(alike, np.zeros((5, 2))) @ ehvi.undominated
     assert gains / gains[0] == pytest.approx(np.prod([11.0, 39.0] - alike, axis=1) / 0.64, rel=0.12)
 
 
 @given(st.integers(0, 12), st.integers(0, 8), st.floats(0, 3), st.integers(0, 1000))
-def test_hope_is_given_up_where_even_the_best_that_may_be_is_no_better(n: int, m: int, hope: float, seed: int) -> None:
+def test_optimism_is_given_up_where_even_the_best_that_may_be_is_no_better(
+    n: int, m: int, optimism: float, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     expected, found = (rng.integers(0, 5, size=(k, 2)).astype(float) for k in (n, m))
-    spread = rng.integers(0, 2, size=(n, 2)).astype(float)
-    kept = hopeful(expected, spread, found, hope)
+    std = rng.integers(0, 2, size=(n, 2)).astype(float)
+    kept = promising(expected, std, found, optimism)
     for i in range(n):
-        best = expected[i] - hope * spread[i]
+        best = expected[i] - optimism * std[i]
         assert kept[i] == all((best < other).any() for other in found)

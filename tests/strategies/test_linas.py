@@ -15,7 +15,7 @@ from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.strategies.base import Problem, Strategy
-from netwright.strategies.linas import ConcurrentNas, Linas, Predicted
+from netwright.strategies.linas import ConcurrentNas, Linas, WeakSurrogates
 from netwright.strategies.random import Random
 from netwright.strategies.weaknas import WeakNas
 
@@ -145,10 +145,10 @@ def test_exact_metrics_are_computed_and_never_predicted() -> None:
     problem = problem_of(space)
     history = searched(Random(), problem, 40)
     lies = [Record(r.candidate, {**r.measurements, "cost": Measurement(0.0)}) for r in history]
-    predicted = Predicted.fit(problem, lies, ("ridge", "svr"))
+    predicted = WeakSurrogates.fit(problem, lies, ("ridge", "svr"))
     assert predicted is not None
     some = [space.sample(np.random.default_rng(i)) for i in range(20)]
-    losses, violation = predicted(predicted.codes.of(some))
+    losses, violation = predicted(predicted.encoding.of(some))
     assert losses[:, 1].tolist() == [cost(c)["cost"] for c in some]
     assert not violation.any()
     true = [-measured(c).values["quality"] for c in some]
@@ -167,5 +167,5 @@ def test_the_regressor_that_predicts_better_is_taken(effect: Callable[[Any], Any
     values = effect(np.array([[float(v) for v in c.values()] for c in everyone]))  # type: ignore[arg-type]
     history = [Record(c, {"heat": Measurement(float(v))}) for c, v in zip(everyone, values, strict=True)]
     picked = [history[i] for i in rng.permutation(len(history))]
-    predicted = Predicted.fit(Problem(space, (Metric("heat"),)), picked, ("ridge", "svr"))
+    predicted = WeakSurrogates.fit(Problem(space, (Metric("heat"),)), picked, ("ridge", "svr"))
     assert predicted is not None and type(predicted.models["heat"]._model).__name__ == better

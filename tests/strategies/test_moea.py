@@ -20,12 +20,12 @@ from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
-from netwright.strategies.ageing import RegularisedEvolution
+from netwright.strategies.aging_evolution import AgingEvolution
 from netwright.strategies.base import Problem, Strategy
 from netwright.strategies.cmaes import CmaEs, _Distribution
 from netwright.strategies.evolution import Measured, Nsga2
 from netwright.strategies.geometry import geometry, survive_by_geometry
-from netwright.strategies.local import LocalSearch, neighbours
+from netwright.strategies.local_search import LocalSearch, neighbours
 from netwright.strategies.moea import AgeMoea, CTaea, Ga, MoeaD, Nsga3, UNsga3
 from netwright.strategies.random import Random
 from netwright.strategies.replay import directions, pymoo_survival, replay
@@ -33,7 +33,7 @@ from netwright.strategies.replay import directions, pymoo_survival, replay
 ANY = (
     Nsga2(population=8),
     UNsga3(population=8),
-    RegularisedEvolution(population=8, sample=3),
+    AgingEvolution(population=8, sample=3),
     LocalSearch(batch=4, start=6),
 )
 ONE = (Ga(population=8), CmaEs(population=8))
@@ -256,7 +256,7 @@ def merit(losses: np.ndarray) -> float:
     ids=lambda x: type(x).__name__ if isinstance(x, Strategy) else len(x),
 )
 def test_the_best_is_found_sooner_than_by_chance(strategy: Strategy, objectives: tuple[Metric, ...]) -> None:
-    own = {LocalSearch: strategy, RegularisedEvolution: RegularisedEvolution(population=30, sample=10)}
+    own = {LocalSearch: strategy, AgingEvolution: AgingEvolution(population=30, sample=10)}
     strategy = own[type(strategy)] if type(strategy) in own else type(strategy)()
     found = [merit(searched(strategy, toy(objectives, seed), 120)) for seed in range(2)]
     assert np.mean(found) > max(by_chance(objectives)), (found, by_chance(objectives))
@@ -277,10 +277,13 @@ def table(rows: Iterable[tuple[float, ...]]) -> Measured:
 def test_the_infeasible_have_a_place_each_and_scaling_keeps_the_order(rows: list[tuple[float, ...]]) -> None:
     found = table(rows)
     broken = np.flatnonzero(found.violation > 0)
-    assert sorted(found.behind[broken]) == list(range(1, len(broken) + 1))
-    assert not found.behind[found.violation == 0].any()
+    assert sorted(found.infeasibility_rank[broken]) == list(range(1, len(broken) + 1))
+    assert not found.infeasibility_rank[found.violation == 0].any()
     assert all(
-        found.violation[a] <= found.violation[b] for a in broken for b in broken if found.behind[a] < found.behind[b]
+        found.violation[a] <= found.violation[b]
+        for a in broken
+        for b in broken
+        if found.infeasibility_rank[a] < found.infeasibility_rank[b]
     )
     assert np.isfinite(found.scaled).all()
     assert np.array_equal(nondominated(found.scaled), nondominated(found.losses))
@@ -295,12 +298,12 @@ def test_replayed_survivors_are_the_best_of_all(rows: list[tuple[float, ...]], s
 
     found = table([(row[0], row[-1]) for row in rows])
     kept = replay(found, generation, pymoo_survival(FitnessSurvival(), survivors, 1, 0))
-    merit = np.lexsort([found.losses[:, 0], found.behind])
+    merit = np.lexsort([found.losses[:, 0], found.infeasibility_rank])
     order = np.argsort(merit)
-    expected = sorted(zip(found.behind[merit], found.losses[merit, 0], strict=True))[:survivors]
+    expected = sorted(zip(found.infeasibility_rank[merit], found.losses[merit, 0], strict=True))[:survivors]
     at = kept.get("at")
     assert len(order) == len(rows) and len(set(at)) == len(at)
-    assert sorted(zip(found.behind[at], found.losses[at, 0], strict=True)) == expected
+    assert sorted(zip(found.infeasibility_rank[at], found.losses[at, 0], strict=True)) == expected
 
 
 @given(ROWS, st.integers(1, 12))
@@ -313,8 +316,8 @@ def test_survival_by_geometry_keeps_better_ranks_before_worse(rows: list[tuple[f
     while left.any():
         front = np.flatnonzero(left)[nondominated(found.losses[left])]
         rank[front], left[front], level = level, False, level + 1
-    merit = sorted(zip(found.behind, rank, strict=True))
-    assert sorted((found.behind[i], rank[i]) for i in at) == [
+    merit = sorted(zip(found.infeasibility_rank, rank, strict=True))
+    assert sorted((found.infeasibility_rank[i], rank[i]) for i in at) == [
         (b, r) for b, r in merit[: len(at)]
     ]  # fmt: skip
 
@@ -352,10 +355,10 @@ def test_the_old_have_no_children_and_the_best_of_the_young_has() -> None:
     drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(7))]
     quality = [99.0, 98.0, 97.0, 1.0, 2.0, 3.0, 5.0, 4.0, 0.0]
     history = [Record(c, {"quality": Measurement(q)}) for c, q in zip(drawn, quality, strict=True)]
-    asked = RegularisedEvolution(population=4, sample=4).ask(Problem(space, METRICS[:1]), history, 8)
+    asked = AgingEvolution(population=4, sample=4).ask(Problem(space, METRICS[:1]), history, 8)
     assert all(1 <= apart(drawn[6], child) <= 8 for child in asked)
     beyond = replace(history[6], measurements={"quality": Measurement(5.0), "heat": Measurement(9.0)})
-    asked = RegularisedEvolution(population=4, sample=4).ask(
+    asked = AgingEvolution(population=4, sample=4).ask(
         Problem(space, METRICS[:1], (LIMIT,)), [*history[:6], beyond, *history[7:]], 8
     )
     assert all(1 <= apart(drawn[7], child) <= 8 for child in asked)

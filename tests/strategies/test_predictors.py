@@ -29,7 +29,7 @@ from netwright.strategies.predict import (
     Stack,
     SupportVectors,
     held_out,
-    rank,
+    ranking_losses,
     scores,
 )
 from netwright.strategies.predict.neural import _Rising
@@ -41,15 +41,15 @@ Make = Callable[[], Predictor]
 class Average(Predictor):
     """Knows no better than the mean; wrong on purpose in the ways that tests ask for."""
 
-    def __init__(self, spread: float = 1.0, sequential: bool = False) -> None:
-        self.spread, self.sequential = spread, sequential
+    def __init__(self, std: float = 1.0, sequential: bool = False) -> None:
+        self.std, self.sequential = std, sequential
 
     def fit(self, features: Features, values: np.ndarray, noise: np.ndarray | None = None) -> Average:
         self.mean = float(values[0] if self.sequential else values.mean())
         return self
 
     def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
-        return np.full(len(features), self.mean), np.full(len(features), self.spread)
+        return np.full(len(features), self.mean), np.full(len(features), self.std)
 
 
 def few() -> list[Predictor]:
@@ -92,8 +92,8 @@ def test_without_lightgbm_the_error_names_the_extra(monkeypatch: pytest.MonkeyPa
     ("make", "complaint"),
     [
         (Average, "count less"),
-        (lambda: Average(spread=-1.0), "negative"),
-        (lambda: Average(spread=np.nan), "finite"),
+        (lambda: Average(std=-1.0), "negative"),
+        (lambda: Average(std=np.nan), "finite"),
         (lambda: Average(sequential=True), "order of records"),
     ],
 )
@@ -141,18 +141,18 @@ def pairs(outputs: np.ndarray, values: np.ndarray, weights: np.ndarray, name: st
             if name == "pairwise":
                 term = np.log1p(np.exp(-np.sign(true) * apart)) if true else 0.0
             else:
-                term = -np.tanh(rank.STEEPNESS / 2 * apart) * np.tanh(rank.STEEPNESS / 2 * true)
+                term = -np.tanh(ranking_losses.STEEPNESS / 2 * apart) * np.tanh(ranking_losses.STEEPNESS / 2 * true)
             total += weights[i] * weights[j] * term
     return float(total / weights.sum() ** 2)
 
 
-@pytest.mark.parametrize("name", rank.LOSSES)
+@pytest.mark.parametrize("name", ranking_losses.LOSS_GRADIENTS)
 def test_slopes_of_losses_are_those_of_the_papers_formulas(name: str) -> None:
     rng = np.random.default_rng(0)
     outputs, values, weights = rng.normal(size=(2, 7)), rng.normal(size=7), rng.random((2, 7))
     values[3] = values[2]  # a tie
     weights[0, 1] = 0  # held out
-    found = rank.LOSSES[name](outputs, values, weights)
+    found = ranking_losses.LOSS_GRADIENTS[name](outputs, values, weights)
     for m in range(2):
         for i in range(7):
             step = np.eye(7)[i] * 1e-5
@@ -204,14 +204,14 @@ def test_a_stack_trusts_who_ranks_well() -> None:
     found = scores(*stack.predict(new), truth)
     alone = [scores(*m.fit(features, values).predict(new), truth) for m in few()]
     assert found.kendall >= max(s.kendall for s in alone) - 0.02
-    assert 0.85 < found.calibration <= 1 and 0.4 < found.surprise < 2
+    assert 0.85 < found.calibration <= 1 and 0.4 < found.mean_squared_z < 2
 
 
 def test_a_stack_corrects_spreads_that_its_members_state_too_small() -> None:
     features, values = records(60, noise=1.0)
-    mean, spread = Stack(lambda: [Average(spread=1e-3)]).fit(features, values).predict(features)
+    mean, std = Stack(lambda: [Average(std=1e-3)]).fit(features, values).predict(features)
     assert mean == pytest.approx(np.full(60, values.mean()))
-    assert spread == pytest.approx(np.full(60, values.std()), rel=0.05)
+    assert std == pytest.approx(np.full(60, values.std()), rel=0.05)
 
 
 # -- scores ----------------------------------------------------------------------------------------------------
@@ -222,9 +222,11 @@ def test_scores_of_known_cases() -> None:
     values = rng.normal(size=4000)
     noise = rng.normal(size=4000)
     honest = scores(values + 0.5 * noise, np.full(4000, 0.5), values)
-    assert honest.calibration == pytest.approx(0.95, abs=0.01) and honest.surprise == pytest.approx(1, abs=0.06)
+    assert honest.calibration == pytest.approx(0.95, abs=0.01) and honest.mean_squared_z == pytest.approx(1, abs=0.06)
     assert honest.rmse == pytest.approx(0.5, abs=0.02)
-    assert scores(values + 0.5 * noise, np.full(4000, 0.25), values).surprise == pytest.approx(4 * honest.surprise)
+    assert scores(values + 0.5 * noise, np.full(4000, 0.25), values).mean_squared_z == pytest.approx(
+        4 * honest.mean_squared_z
+    )
     exact = scores(values, np.zeros(4000), values)
     assert (exact.kendall, exact.spearman, exact.rmse, exact.calibration) == pytest.approx((1, 1, 0, 1))
     assert scores(-values, np.ones(4000), values).kendall == pytest.approx(-1)

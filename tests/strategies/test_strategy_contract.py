@@ -17,13 +17,13 @@ from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
-from netwright.strategies.ageing import RegularisedEvolution
+from netwright.strategies.aging_evolution import AgingEvolution
 from netwright.strategies.base import Problem, Strategy
 from netwright.strategies.cmaes import CmaEs
 from netwright.strategies.evolution import Nsga2
 from netwright.strategies.guided import Guided
 from netwright.strategies.linas import ConcurrentNas, Linas
-from netwright.strategies.local import LocalSearch
+from netwright.strategies.local_search import LocalSearch
 from netwright.strategies.moea import AgeMoea, CTaea, Ga, MoeaD, Nsga3, UNsga3
 from netwright.strategies.random import Random
 from netwright.strategies.weaknas import WeakNas
@@ -32,12 +32,12 @@ from netwright.testing import check_strategy
 MAKES: dict[Callable[[], Strategy], tuple[int, ...]] = {
     Random: (1, 2, 3, 4),
     lambda: Nsga2(population=8): (1, 2, 3, 4),
-    lambda: Guided(start=6, population=12, generations=2, climbs=2): (1, 2, 3, 4),
+    lambda: Guided(start=6, population=12, generations=2, local_search_rounds=2): (1, 2, 3, 4),
     lambda: Linas(batch=14, generations=2): (1, 2, 3, 4),
     lambda: ConcurrentNas(batch=8, generations=2): (1, 2, 3, 4),
     lambda: WeakNas(batch=6, start=14, pool=200, best=30): (1, 2, 3, 4),
     lambda: LocalSearch(batch=4, start=6): (1, 2, 3, 4),
-    lambda: RegularisedEvolution(population=8, sample=3): (1, 2, 3, 4),
+    lambda: AgingEvolution(population=8, sample=3): (1, 2, 3, 4),
     lambda: UNsga3(population=8): (1, 2, 3, 4),
     lambda: Nsga3(population=8): (2, 3, 4),
     lambda: AgeMoea(population=8): (2, 3, 4),
@@ -85,7 +85,9 @@ class Wrong(Random):
         if self.how == "fears infeasible records" and any(r.status == "infeasible" for r in history):
             return []
         if self.how == "takes warm records for known":
-            problem = Problem(**vars(problem) | {"pending": (*problem.pending, *(r.candidate for r in problem.warm))})
+            problem = Problem(
+                **vars(problem) | {"pending": (*problem.pending, *(r.candidate for r in problem.warm_start))}
+            )
         if self.how == "forgets the seed":
             problem = Problem(**vars(problem) | {"seed": 0})
         asked = super().ask(problem, history, n)
@@ -131,7 +133,7 @@ def test_the_contract_wants_an_error_for_what_is_not_supported() -> None:
 
 
 def test_importing_strategies_and_contracts_is_light() -> None:
-    names = "guided, linas, weaknas, moea, cmaes, local, ageing"
+    names = "guided, linas, weaknas, moea, cmaes, local_search, aging_evolution"
     code = (
         f"from netwright.strategies import {names}\nfrom netwright.testing import check_strategy\nimport sys\n"
         "print([m for m in ('torch', 'sklearn', 'pymoo', 'scipy', 'cma', 'moocore') if m in sys.modules])"
@@ -153,7 +155,7 @@ def cost(candidate: Candidate) -> dict[str, float]:
 
 
 OBJECTIVES = (Metric("quality", direction="max"), Metric("cost", exact=True))
-EAGER = (Random(), Nsga2(), Guided(), LocalSearch(), RegularisedEvolution(), WeakNas())
+EAGER = (Random(), Nsga2(), Guided(), LocalSearch(), AgingEvolution(), WeakNas())
 Work = Callable[[Callable[[], object]], int]
 each_eager = pytest.mark.parametrize("strategy", EAGER, ids=lambda s: type(s).__name__)
 

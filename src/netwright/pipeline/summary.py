@@ -12,7 +12,7 @@ from ..measure.counts import METRICS
 from ..nets.supernet import SuperNet
 from ..report.data import Story
 from ..sources.table import TabularBenchmark
-from ..strategies.beliefs import predictability
+from ..strategies.surrogate import cross_validate
 from .selection import network_of, read_json
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def story_of(job: Job) -> Story:
         space=job.net.space,
         space_size=job.net.space.size,
         largest=_largest(job),
-        predicted=predictability(study.problem, study.records),
+        predicted=cross_validate(study.problem, study.records),
         networks=tuple(networks),
         target=_target(job),
         versions=versions(),

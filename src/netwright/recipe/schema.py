@@ -36,8 +36,8 @@ class Search:
     """Who is measured next."""
 
     strategy: Literal[
-        "guided", "random", "nsga2", "nsga3", "unsga3", "agemoea", "moead", "ctaea", "ga", "cmaes", "ageing", "local",
-        "coarse", "linas", "concurrentnas", "weaknas", "botorch",
+        "guided", "random", "nsga2", "nsga3", "unsga3", "agemoea", "moead", "ctaea", "ga", "cmaes", "aging_evolution",
+        "local_search", "coarse_to_fine", "linas", "concurrentnas", "weaknas", "botorch",
     ] = "guided"  # fmt: skip
     """How candidates are proposed."""
     calibration: int = 512

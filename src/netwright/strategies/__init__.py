@@ -1,1 +1,2 @@
-"""Strategies: who is measured next. They know spaces, records and numbers, and neither networks nor devices."""
+"""Strategies: which candidates are evaluated next. They know spaces, records and numbers, and neither networks nor
+devices."""

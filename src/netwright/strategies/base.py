@@ -19,7 +19,7 @@ from ..core.space import Space
 TRIES = 200
 """Draws per wanted candidate before a search for new, feasible candidates is given up."""
 
-WARM = 8
+WARM_START = 8
 """Candidates that are taken over from the records of another study."""
 
 LISTED = 4000
@@ -37,7 +37,7 @@ class Problem:
         exact: the exact metrics of a candidate, cheap enough to ask for thousands of times.
         seed: of everything random.
         pending: candidates that were proposed and are still being measured.
-        warm: records of another study of the same space (another device, another dataset). They advise, and are
+        warm_start: records of another study of the same space (another device, another dataset). They advise, and are
             never part of a front.
     """
 
@@ -47,7 +47,7 @@ class Problem:
     exact: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {}
     seed: int = 0
     pending: tuple[Candidate, ...] = ()
-    warm: tuple[Record, ...] = ()
+    warm_start: tuple[Record, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -96,17 +96,18 @@ class Strategy(ABC):
         Fewer, or none, when the space holds no more that can be found.
         """
 
-    def foretell(
+    def predict_metrics(
         self, problem: Problem, history: Sequence[Record], candidate: Candidate, names: Sequence[str]
     ) -> Mapping[str, tuple[float, float]]:
         """Metric name to what it will be and half its 95 % interval, for the metrics that are known well enough.
 
-        Asked where a device is slow: what is foretold narrowly is measured only if it may be on the front.
+        Asked where a device is slow: what is predicted within a narrow interval is measured only if it may be on the
+        front.
         """
         return {}
 
 
-def fresh(
+def draw_new(
     problem: Problem,
     known: Iterable[Candidate],
     n: int,
@@ -123,13 +124,13 @@ def fresh(
     listed = problem.space if isinstance(problem.space, EnumeratedSpace) else None
     seen = {*known, *problem.pending}
     found: list[Candidate] = []
-    ends = [0 if limit.op in ("<", "<=") else -1 for limit in problem.limits]
+    initial_candidates = [0 if limit.op in ("<", "<=") else -1 for limit in problem.limits]
     for attempt in range(tries * n):
         if len(found) == n or (listed is not None and len(seen) >= listed.size):
             break
         candidate = draw()
-        if ends and rng.random() < attempt / (tries * n):
-            end = ends[int(rng.integers(len(ends)))]
+        if initial_candidates and rng.random() < attempt / (tries * n):
+            end = initial_candidates[int(rng.integers(len(initial_candidates)))]
             candidate = _towards(end, problem.space, candidate, float(rng.random()), rng)
         if listed is not None:
             candidate = listed.nearest(candidate, seen, rng)
@@ -141,25 +142,25 @@ def fresh(
     return found
 
 
-def ends(problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
+def initial_candidates(problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
     """With what every strategy begins, while it is not measured yet: the smallest and the largest candidate, which
-    are the ends of every front, and the best of the records that the problem was warmed with."""
+    are the ends of every front, and the best of the records of the warm start."""
     known = set(problem.proposed(history))
     both = [problem.space.smallest, problem.space.largest]
-    if len(history) + len(problem.pending) < WARM:
+    if len(history) + len(problem.pending) < WARM_START:
         both += _best(problem)
     return [c for c in dict.fromkeys(both) if c not in known and problem.allows(c)][:n]
 
 
 def _best(problem: Problem) -> list[Candidate]:
-    """At most ``WARM`` candidates of the front of the warm records, spread along it."""
-    usable = [r for r in problem.warm if r.status != "failed" and problem.losses(r) is not None]
+    """At most ``WARM_START`` candidates of the front of the warm start, spread along it."""
+    usable = [r for r in problem.warm_start if r.status != "failed" and problem.losses(r) is not None]
     if not usable:
         return []
     losses = np.array([problem.losses(r) for r in usable])
     best = np.flatnonzero(nondominated(losses))
     best = best[np.lexsort(losses[best].T[::-1])]
-    return [usable[i].candidate for i in best[np.linspace(0, len(best) - 1, min(WARM, len(best))).astype(int)]]
+    return [usable[i].candidate for i in best[np.linspace(0, len(best) - 1, min(WARM_START, len(best))).astype(int)]]
 
 
 def _towards(end: int, space: Space, candidate: Candidate, share: float, rng: np.random.Generator) -> Candidate:

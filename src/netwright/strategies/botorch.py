@@ -12,9 +12,9 @@ from ..core.candidate import Candidate
 from ..core.errors import MissingExtra
 from ..core.limits import Limit
 from ..core.record import Record
-from .base import Problem, Strategy, ends, fresh
-from .codes import keys, new_rows
-from .linas import Predicted
+from .base import Problem, Strategy, draw_new, initial_candidates
+from .integer_encoding import keys, new_rows
+from .linas import WeakSurrogates
 from .ranking import ranked
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SAMPLES = 64
 """Joint samples of the models that the acquisition is averaged over."""
 PROMISING = 200
-"""Candidates that are looked at again after the first of a batch is chosen."""
+"""Candidates that are considered again after the first of a batch is chosen."""
 AT_ONCE = 256
 """Candidates whose acquisition is computed together, which bounds the memory."""
 
@@ -33,13 +33,13 @@ class BoTorch(Strategy):
     """BoTorch's qLogNEHVI (Ament et al. 2023; qLogNEI for one objective): Gaussian processes and noise-aware gains.
 
     Every objective and limit that costs a run has a Gaussian process on one-hot options; exact metrics are computed.
-    The acquisition is not climbed but looked up in a pool: random candidates, and children of the best known. Slow:
-    seconds per candidate, growing with the cube of the records.
+    The acquisition is not optimised by gradients but evaluated on a pool: random candidates, and children of the best
+    known. Slow: seconds per candidate, growing with the cube of the records.
 
     Args:
         batch: candidates measured between two fits.
         start: candidates measured before the first fit: the ends of the space and random ones.
-        pool: candidates looked at for each batch.
+        pool: candidates evaluated on the acquisition for each batch.
     """
 
     batch: int = 8
@@ -48,37 +48,39 @@ class BoTorch(Strategy):
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
-        first = ends(problem, history, n)
+        first = initial_candidates(problem, history, n)
         known = [*problem.proposed(history), *first]
         whole = [r for r in history if all(name in r.values for name in problem.metrics)]
         if len(history) >= self.start and len(whole) > 3 and len(first) < n:
             rows, guess = self._pool(problem, whole, known, rng)
             if len(rows):
                 chosen = _chosen(problem, whole, guess, rows, n - len(first), int(rng.integers(2**31)))
-                first += guess.codes.candidates(rows[chosen])
+                first += guess.encoding.candidates(rows[chosen])
                 known += first
-        return first + fresh(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
+        return first + draw_new(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
 
     def _pool(
         self, problem: Problem, whole: Sequence[Record], known: Sequence[Candidate], rng: np.random.Generator
-    ) -> tuple[np.ndarray, Predicted]:
+    ) -> tuple[np.ndarray, WeakSurrogates]:
         """Rows of new candidates within the exact limits: a third random, the rest children of the best measured."""
-        guess = Predicted(problem)
+        guess = WeakSurrogates(problem)
         everyone = guess.whole(self.pool, rng)
         if everyone is None:
             losses = np.array([problem.losses(r) for r in whole])
             violation = np.array([problem.violation(r.values) for r in whole])
-            parents = guess.codes.of([r.candidate for r in whole])[ranked(losses, violation, max(10, len(whole) // 4))]
+            parents = guess.encoding.of([r.candidate for r in whole])[
+                ranked(losses, violation, max(10, len(whole) // 4))
+            ]
             pairs = rng.integers(len(parents), size=(2, 2 * self.pool // 3))
-            children = guess.codes.children(parents[pairs[0]], parents[pairs[1]], rng)
-            everyone = np.vstack([children, guess.codes.sample(self.pool // 3, rng)])
-        rows = new_rows(everyone, keys(guess.codes.of(known)))
-        allowed = np.array([problem.allows(c) for c in guess.codes.candidates(rows)], dtype=bool)
+            children = guess.encoding.children(parents[pairs[0]], parents[pairs[1]], rng)
+            everyone = np.vstack([children, guess.encoding.sample(self.pool // 3, rng)])
+        rows = new_rows(everyone, keys(guess.encoding.of(known)))
+        allowed = np.array([problem.allows(c) for c in guess.encoding.candidates(rows)], dtype=bool)
         return rows[allowed], guess
 
 
 def _chosen(
-    problem: Problem, whole: Sequence[Record], guess: Predicted, rows: np.ndarray, n: int, seed: int
+    problem: Problem, whole: Sequence[Record], guess: WeakSurrogates, rows: np.ndarray, n: int, seed: int
 ) -> list[int]:
     """Which of ``rows`` to measure, one after the other, each with those before it pending."""
     try:
@@ -89,12 +91,12 @@ def _chosen(
 
     names = problem.metrics
     exact = [name for name in names if name in guess.exact]
-    measured = guess.codes.of([r.candidate for r in whole])
+    measured = guess.encoding.of([r.candidate for r in whole])
     inputs = torch.from_numpy(np.vstack([_inputs(guess, exact, measured), _inputs(guess, exact, rows)]))
     known, pool = inputs[: len(whole)], inputs[len(whole) :]
     values = torch.tensor([[r.values[name] for name in names] for r in whole], dtype=torch.float64)
     values[:, [names.index(name) for name in exact]] = known[:, known.shape[1] - len(exact) :]
-    with torch.random.fork_rng(devices=[]):  # the caller's dice are left alone
+    with torch.random.fork_rng(devices=[]):  # the caller's generator is left alone
         torch.manual_seed(seed)
         columns = known.shape[1] - len(exact)
         models = [
@@ -110,16 +112,16 @@ def _chosen(
                 gains = torch.cat([gain(part.unsqueeze(1)) for part in pool[promising].split(AT_ONCE)])
             gains[torch.isin(promising, torch.tensor(chosen))] = -torch.inf
             chosen.append(int(promising[gains.argmax()]))
-            # What is pending takes from the others' gains and adds to none: the best of the first look suffice.
+            # What is pending takes from the others' gains and adds to none: the best of the first round suffice.
             if len(chosen) == 1:
                 promising = gains.argsort(descending=True, stable=True)[: max(PROMISING, n)]
     return chosen
 
 
-def _inputs(guess: Predicted, exact: Sequence[str], rows: np.ndarray) -> np.ndarray:
+def _inputs(guess: WeakSurrogates, exact: Sequence[str], rows: np.ndarray) -> np.ndarray:
     """One-hot options, then the exact metrics that are wanted, shape (n, columns)."""
     options = guess.encoder.rows(rows, np.empty((len(rows), 0))).options
-    computed = [guess.problem.exact(c) for c in guess.codes.candidates(rows)]
+    computed = [guess.problem.exact(c) for c in guess.encoding.candidates(rows)]
     return np.hstack([options, np.array([[c[name] for name in exact] for c in computed]).reshape(len(rows), -1)])
 
 

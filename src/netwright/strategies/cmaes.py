@@ -35,19 +35,19 @@ class CmaEs(Evolution):
     batch: int = 16
     population: int = 16
 
-    one: ClassVar[bool | None] = True
-    instead: ClassVar[str] = "Nsga2 or Guided"
+    single_objective: ClassVar[bool | None] = True
+    alternatives: ClassVar[str] = "Nsga2 or Guided"
 
     def breeder(self, problem: Problem, found: Measured, rng: np.random.Generator) -> Draw:
         space = problem.space
         distribution = _Distribution(space, max(4, self.population), problem.seed)
-        order = np.lexsort([found.losses[:, 0], found.behind])
+        order = np.lexsort([found.losses[:, 0], found.infeasibility_rank])
         places = np.empty(len(found))
         places[order] = np.arange(len(found))
         for begin in range(0, len(found) - distribution.generation + 1, distribution.generation):
             whole = slice(begin, begin + distribution.generation)
             distribution.tell(found.candidates[whole], places[whole])
-        distribution.dice = rng
+        distribution.rng = rng
         met = {*found.candidates, *problem.pending}
 
         def draw() -> Candidate:
@@ -63,14 +63,14 @@ class _Distribution:
     Args:
         space: whose choices of two or more options are the dimensions.
         generation: how many candidates are told at once.
-        seed: of the dice while it learns; ``dice`` may then be set to others.
+        seed: of ``rng`` while it learns; ``rng`` may then be replaced.
     """
 
     def __init__(self, space: Space, generation: int, seed: int) -> None:
         import cma
 
         self.space, self.generation = space, generation
-        self.dice = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
         self._sizes = np.array([len(c.options) for c in space])
         self._free = np.flatnonzero(self._sizes > 1)
         sizes = self._sizes[self._free].tolist()
@@ -82,8 +82,8 @@ class _Distribution:
                 "popsize": generation,
                 "bounds": [0, 1],
                 "minstd": [MARGIN / size for size in sizes],
-                "seed": np.nan,  # leaves NumPy's global dice alone
-                "randn": lambda *shape: self.dice.standard_normal(shape),
+                "seed": np.nan,  # leaves NumPy's global random state alone
+                "randn": lambda *shape: self.rng.standard_normal(shape),
                 "verbose": -9,
             },
         )

@@ -15,7 +15,7 @@ from ..core.errors import NetwrightError
 from ..core.front import nondominated
 from ..core.record import Record
 from ..core.space import Choice, Space
-from .base import Problem, Strategy, ends, fresh
+from .base import Problem, Strategy, draw_new, initial_candidates
 
 Draw = Callable[[], Candidate]
 """Makes a candidate; it may be one that is known."""
@@ -58,10 +58,10 @@ class Measured:
         return len(self.candidates)
 
     @property
-    def behind(self) -> np.ndarray:
-        """The place of every infeasible candidate among its like, from 1 on; 0 where feasible. Shape (candidates,).
+    def infeasibility_rank(self) -> np.ndarray:
+        """The rank of every infeasible candidate among its like, from 1 on; 0 where feasible. Shape (candidates,).
 
-        No two that are infeasible are level, so that nothing is left to pymoo's own dice.
+        No two that are infeasible are level, so that nothing is left to pymoo's own random numbers.
         """
         place = np.zeros(len(self))
         order = np.argsort(self.violation, kind="stable")
@@ -98,22 +98,22 @@ class Evolution(Strategy):
     batch: int = 10
     population: int = 20
 
-    one: ClassVar[bool | None] = None
+    single_objective: ClassVar[bool | None] = None
     """Whether it is for one objective (True), for two or more (False), or for any number."""
-    instead: ClassVar[str] = ""
+    alternatives: ClassVar[str] = ""
     """The strategies for the others."""
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         self._check(problem)
         rng = problem.rng(history)
-        first = ends(problem, history, n)
+        first = initial_candidates(problem, history, n)
         if len(first) == n:
             return first
         known = [*problem.proposed(history), *first]
         found = Measured.of(problem, history)
         few = len(history) < self.population or len(found) < 2
         draw = partial(problem.space.sample, rng) if few else self.breeder(problem, found, rng)
-        return first + fresh(problem, known, n - len(first), rng, draw)
+        return first + draw_new(problem, known, n - len(first), rng, draw)
 
     @abstractmethod
     def breeder(self, problem: Problem, found: Measured, rng: np.random.Generator) -> Draw:
@@ -122,11 +122,11 @@ class Evolution(Strategy):
     def _check(self, problem: Problem) -> None:
         """Raise :class:`NetwrightError` for a number of objectives that the strategy does not support."""
         names = [m.name for m in problem.objectives]
-        if self.one is not None and self.one != (len(names) == 1):
-            wanted = "exactly one objective" if self.one else "two or more objectives"
+        if self.single_objective is not None and self.single_objective != (len(names) == 1):
+            wanted = "exactly one objective" if self.single_objective else "two or more objectives"
             raise NetwrightError(
                 f"{type(self).__name__} is for {wanted}, and {len(names)} {'is' if len(names) == 1 else 'are'} given "
-                f"({', '.join(names)}); use {self.instead}"
+                f"({', '.join(names)}); use {self.alternatives}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Guided search: predictors in the loop."""
+"""Guided search: Bayesian optimisation with surrogates and expected hypervolume improvement."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ..core.enumerated import EnumeratedSpace
 from ..core.front import comparable, nondominated
 from ..core.record import Record
 from ..core.space import Choice
-from .base import Problem, Strategy, ends, fresh
-from .beliefs import Beliefs, Outlook, telling
-from .codes import keys, new_rows
-from .foretell import foretold
+from .acquisition import OPTIMISM, ExpectedHypervolumeImprovement, promising
+from .base import Problem, Strategy, draw_new, initial_candidates
+from .integer_encoding import keys, new_rows
+from .metric_prediction import predict_metrics
 from .predict.encode import is_ordered
 from .ranking import ranked
-from .volume import HOPE, Volume, hopeful
+from .surrogate import Predictions, Surrogates, select_training_records
 
 WHOLE = 3000
-"""Spaces up to this size are looked at whole."""
-CLIMBERS = 12
-"""Networks whose neighbours are looked at in a round, at least."""
+"""Spaces up to this size are evaluated whole on the surrogates."""
+STARTS = 12
+"""Candidates from which the local search goes on in a round, at least."""
 NEIGHBOURS = 12
 """Neighbours of each."""
-HOPES = (HOPE, 2 * HOPE, 4 * HOPE, 8 * HOPE)
-"""Standard deviations by which something may be better than expected: more, where nothing is left to hope for."""
+OPTIMISMS = (OPTIMISM, 2 * OPTIMISM, 4 * OPTIMISM, 8 * OPTIMISM)
+"""Standard deviations by which something may be better than expected: more, where no candidate is promising."""
 
 
 @dataclass(frozen=True)
 class Guided(Strategy):
-    """Fit predictors to what was measured, evolve on their predictions, measure the batch that promises most.
+    """Fit predictors to what was measured, evolve on their predictions, measure the most promising batch.
 
     After a small start (the smallest, the largest and networks of spread sizes), each batch:
 
@@ -40,38 +40,38 @@ class Guided(Strategy):
     2. evolves from the best networks under the expected values, with the exact metrics computed, and keeps every
        network met on the way;
     3. takes, one after the other, the network that is expected to add most to the hypervolume of the front and of
-       those already taken (:class:`Volume`), times the probability that it keeps the limits; the neighbours of the
-       most promising are looked at as well.
+       those already taken (:class:`ExpectedHypervolumeImprovement`), times the probability that it keeps the limits;
+       the neighbours of the most promising are considered as well.
 
     Args:
         batch: networks measured between two fits.
         start: networks measured before the first fit.
         population, generations: of the evolution on predictions.
-        climbs: rounds in which neighbours of the networks that would be taken are looked at.
+        local_search_rounds: rounds of local search: in each, neighbours of the networks that would be taken are added.
     """
 
     batch: int = 4
     start: int = 10
     population: int = 80
     generations: int = 3
-    climbs: int = 8
+    local_search_rounds: int = 8
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
-        chosen = ends(problem, history, n)
+        chosen = initial_candidates(problem, history, n)
         known = [*problem.proposed(history), *chosen]
         left = problem.space.size - len(known)
         if len(history) >= self.start and 0 < n - len(chosen) < left:
-            beliefs = Beliefs(problem, history)
-            if beliefs.ready:
-                chosen += self._choose(beliefs, history, known, n - len(chosen), rng)
+            surrogates = Surrogates(problem, history)
+            if surrogates.ready:
+                chosen += self._choose(surrogates, history, known, n - len(chosen), rng)
                 known += chosen
-        return chosen + fresh(problem, known, n - len(chosen), rng, self._start(problem, history, rng))
+        return chosen + draw_new(problem, known, n - len(chosen), rng, self._start(problem, history, rng))
 
-    def foretell(
+    def predict_metrics(
         self, problem: Problem, history: Sequence[Record], candidate: Candidate, names: Sequence[str]
     ) -> Mapping[str, tuple[float, float]]:
-        return foretold(problem, history, candidate, names)
+        return predict_metrics(problem, history, candidate, names)
 
     def _start(self, problem: Problem, history: Sequence[Record], rng: np.random.Generator) -> Callable[[], Candidate]:
         """Draws of evenly spread sizes, since uniform options make networks of much the same size."""
@@ -91,92 +91,101 @@ class Guided(Strategy):
         return draw
 
     def _choose(
-        self, beliefs: Beliefs, history: Sequence[Record], known: Sequence[Candidate], n: int, rng: np.random.Generator
+        self,
+        surrogates: Surrogates,
+        history: Sequence[Record],
+        known: Sequence[Candidate],
+        n: int,
+        rng: np.random.Generator,
     ) -> list[Candidate]:
         """Up to ``n`` candidates, each the best addition to the front and to those before it."""
-        problem = beliefs.problem
-        seen = keys(beliefs.codes.of(known))
-        pool = self._pool(beliefs, history, seen, rng)
+        problem = surrogates.problem
+        seen = keys(surrogates.encoding.of(known))
+        pool = self._pool(surrogates, history, seen, rng)
         if not len(pool):
             return []
-        found = beliefs.losses(comparable(history, problem.objectives))
+        found = surrogates.losses(comparable(history, problem.objectives))
         best = found[nondominated(found)]
-        for hope in HOPES:
-            some = hopeful(pool.losses, pool.spread, best, hope)
+        for optimism in OPTIMISMS:
+            some = promising(pool.losses, pool.std, best, optimism)
             if some.any():
                 pool = pool[some]
                 break
-        volume = Volume(found, pool.losses, pool.spread, rng, hope, beliefs.worth)
-        chances = volume.chances(pool.losses, pool.spread)
+        ehvi = ExpectedHypervolumeImprovement(found, pool.losses, pool.std, rng, optimism, surrogates.weight)
+        probabilities = ehvi.domination_probability(pool.losses, pool.std)
         free = not isinstance(problem.space, EnumeratedSpace) and problem.space.size > WHOLE
         if problem.pending:  # counted as chosen, since their results are still to come
-            out = beliefs.look(beliefs.codes.of(problem.pending))
-            for chance in volume.chances(out.losses, out.spread) * out.feasible[:, None]:
-                volume.open *= 1 - chance
+            out = surrogates.predict(surrogates.encoding.of(problem.pending))
+            for probability in ehvi.domination_probability(out.losses, out.std) * out.feasible[:, None]:
+                ehvi.undominated *= 1 - probability
         if free:
-            pool, chances = self._climb(beliefs, pool, chances, volume, best, seen, n, rng)
-        return [pool.candidates[i] for i in _taken(pool, chances, volume, n)]
+            pool, probabilities = self._local_search(surrogates, pool, probabilities, ehvi, best, seen, n, rng)
+        return [pool.candidates[i] for i in _taken(pool, probabilities, ehvi, n)]
 
-    def _climb(
+    def _local_search(
         self,
-        beliefs: Beliefs,
-        pool: Outlook,
-        chances: np.ndarray,
-        volume: Volume,
+        surrogates: Surrogates,
+        pool: Predictions,
+        probabilities: np.ndarray,
+        ehvi: ExpectedHypervolumeImprovement,
         best: np.ndarray,
         seen: set[bytes],
         n: int,
         rng: np.random.Generator,
-    ) -> tuple[Outlook, np.ndarray]:
+    ) -> tuple[Predictions, np.ndarray]:
         """The pool with neighbours of what would be taken from it, round by round."""
-        top = max(n, CLIMBERS)
-        for _ in range(self.climbs):
-            climbers = _taken(pool, chances, volume, top)
-            rows = beliefs.codes.neighbours(np.repeat(pool.rows[climbers], NEIGHBOURS, axis=0), rng)
-            around = beliefs.look(new_rows(rows, seen))
+        top = max(n, STARTS)
+        for _ in range(self.local_search_rounds):
+            starts = _taken(pool, probabilities, ehvi, top)
+            rows = surrogates.encoding.neighbours(np.repeat(pool.rows[starts], NEIGHBOURS, axis=0), rng)
+            around = surrogates.predict(new_rows(rows, seen))
             around = around[around.allowed]
-            around = around[hopeful(around.losses, around.spread, best)]
+            around = around[promising(around.losses, around.std, best)]
             pool = pool + around
-            chances = np.vstack([chances, volume.chances(around.losses, around.spread)])
-        return pool, chances
+            probabilities = np.vstack([probabilities, ehvi.domination_probability(around.losses, around.std)])
+        return pool, probabilities
 
-    def _pool(self, beliefs: Beliefs, history: Sequence[Record], seen: set[bytes], rng: np.random.Generator) -> Outlook:
+    def _pool(
+        self, surrogates: Surrogates, history: Sequence[Record], seen: set[bytes], rng: np.random.Generator
+    ) -> Predictions:
         """New candidates that keep the exact limits: all of a small space, else those met in evolution."""
-        codes, space = beliefs.codes, beliefs.problem.space
+        encoding, space = surrogates.encoding, surrogates.problem.space
         if space.size <= WHOLE:
-            pool = beliefs.look(new_rows(codes.of(list(space.enumerate())), seen))
+            pool = surrogates.predict(new_rows(encoding.of(list(space.enumerate())), seen))
             return pool[pool.allowed]
-        measured = telling(beliefs.problem, [r for r in history if r.status != "failed"])
-        listed = new_rows(codes.of(list(space.enumerate())), set(seen)) if isinstance(space, EnumeratedSpace) else None
-        pool = everyone = beliefs.look(codes.of([r.candidate for r in measured]))
+        measured = select_training_records(surrogates.problem, [r for r in history if r.status != "failed"])
+        listed = (
+            new_rows(encoding.of(list(space.enumerate())), set(seen)) if isinstance(space, EnumeratedSpace) else None
+        )
+        pool = everyone = surrogates.predict(encoding.of([r.candidate for r in measured]))
         for _ in range(self.generations):
             everyone = everyone[ranked(everyone.losses, everyone.violation, self.population)]
             # The best come first: of two drawn, the one with the lower place is a parent. Half have one parent.
             one, other = rng.integers(len(everyone), size=(2, 2 * self.population, 2)).min(axis=2)
             other[: self.population] = one[: self.population]
-            rows = codes.children(everyone.rows[one], everyone.rows[other], rng)
+            rows = encoding.children(everyone.rows[one], everyone.rows[other], rng)
             if listed is not None:
                 rows = _nearest(listed, rows, rng)
-            newcomers = beliefs.look(new_rows(rows, seen))
+            newcomers = surrogates.predict(new_rows(rows, seen))
             everyone, pool = everyone + newcomers, pool + newcomers
         pool = pool[np.arange(len(measured), len(pool))]
         return pool[pool.allowed]
 
 
-def _taken(pool: Outlook, chances: np.ndarray, volume: Volume, n: int) -> list[int]:
+def _taken(pool: Predictions, probabilities: np.ndarray, ehvi: ExpectedHypervolumeImprovement, n: int) -> list[int]:
     """Places of at most ``n`` of a pool, each the best addition to the front and to those before it.
 
     What an addition is expected to bring counts as much as it is probably feasible.
     """
     taken: list[int] = []
-    left = volume.open.copy()
+    left = ehvi.undominated.copy()
     for _ in range(min(n, len(pool))):
-        gain = (chances @ left) * pool.feasible
+        gain = (probabilities @ left) * pool.feasible
         # Where nothing can be won, or nothing feasible is known, what is nearest to the limits comes first.
         gain = np.where(gain > 0, gain, -pool.violation - 1e-9)
         gain[taken] = -np.inf
         taken.append(int(np.argmax(gain)))
-        left *= 1 - chances[taken[-1]] * pool.feasible[taken[-1]]
+        left *= 1 - probabilities[taken[-1]] * pool.feasible[taken[-1]]
     return taken
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from ..core.candidate import Candidate
 from ..core.enumerated import EnumeratedSpace
 from ..core.record import Record
-from .base import Problem, Strategy, ends, fresh
-from .codes import keys, new_rows
+from .base import Problem, Strategy, draw_new, initial_candidates
+from .integer_encoding import keys, new_rows
 from .predict.encode import Encoder, Features
 from .ranking import ranked
 
@@ -38,7 +38,7 @@ class Linas(Strategy):
 
     Args:
         batch: candidates measured in a round, and the population of the search on predictions.
-        generations: of that search; the authors look at 20,000 candidates a round.
+        generations: of that search; the authors evaluate 20,000 candidates a round.
     """
 
     batch: int = 50
@@ -48,20 +48,22 @@ class Linas(Strategy):
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
-        first = ends(problem, history, n)
+        first = initial_candidates(problem, history, n)
         known = [*problem.proposed(history), *first]
-        weak = Predicted.fit(problem, history, self.regressors) if len(history) >= self.batch else None
+        weak = WeakSurrogates.fit(problem, history, self.regressors) if len(history) >= self.batch else None
         if weak is not None and len(first) < n:
             rows = self._search(weak, known, max(self.batch, n), rng)
-            first += [c for c in weak.codes.candidates(rows) if problem.allows(c)][: n - len(first)]
+            first += [c for c in weak.encoding.candidates(rows) if problem.allows(c)][: n - len(first)]
             known += first
-        return first + fresh(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
+        return first + draw_new(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
 
-    def _search(self, weak: Predicted, known: Sequence[Candidate], population: int, rng: np.random.Generator) -> Any:
+    def _search(
+        self, weak: WeakSurrogates, known: Sequence[Candidate], population: int, rng: np.random.Generator
+    ) -> Any:
         """Rows of the best new candidates by prediction, the best first."""
-        seen = keys(weak.codes.of(known))
+        seen = keys(weak.encoding.of(known))
         whole = weak.whole(population * self.generations, rng)
-        rows = new_rows(weak.codes.sample(population, rng) if whole is None else whole, seen)
+        rows = new_rows(weak.encoding.sample(population, rng) if whole is None else whole, seen)
         if not len(rows):
             return rows
         losses, violation = weak(rows)
@@ -70,7 +72,7 @@ class Linas(Strategy):
         for _ in range(self.generations if whole is None else 0):
             # The population stands best first: the winner of a tournament of two is the one with the lower place.
             pairs = rng.integers(len(rows), size=(2, population, 2)).min(axis=2)
-            children = new_rows(weak.codes.children(rows[pairs[0]], rows[pairs[1]], rng), seen)
+            children = new_rows(weak.encoding.children(rows[pairs[0]], rows[pairs[1]], rng), seen)
             if not len(children):
                 continue
             more, beyond = weak(children)
@@ -95,7 +97,7 @@ class ConcurrentNas(Linas):
     regressors: ClassVar[tuple[str, ...]] = ("ridge",)
 
 
-class Predicted:
+class WeakSurrogates:
     """Losses and violation of any candidates of a problem: exact metrics computed, the others predicted.
 
     Args:
@@ -106,16 +108,16 @@ class Predicted:
         self.problem = problem
         self.exact = list(problem.exact(problem.space.smallest))
         self.encoder = Encoder(problem.space)
-        self.codes = self.encoder.codes
+        self.encoding = self.encoder.encoding
         self.models: dict[str, _Weak] = {}
 
     @classmethod
-    def fit(cls, problem: Problem, history: Sequence[Record], regressors: Sequence[str]) -> Predicted | None:
+    def fit(cls, problem: Problem, history: Sequence[Record], regressors: Sequence[str]) -> WeakSurrogates | None:
         """With a weak model of every metric that costs a run, or None while too little was measured.
 
         Args:
-            problem: whose metrics are learnt.
-            history: the records; those without a value of a metric do not teach it.
+            problem: whose metrics are learned.
+            history: the records; those without a value of a metric are left out of its model.
             regressors: ``ridge``, ``svr``, or both.
         """
         predicted = cls(problem)
@@ -131,7 +133,7 @@ class Predicted:
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Losses (n, objectives) and violation over the limits (n,) of rows of option positions."""
-        computed = [self.problem.exact(c) for c in self.codes.candidates(rows)] if self.exact else []
+        computed = [self.problem.exact(c) for c in self.encoding.candidates(rows)] if self.exact else []
         values = {name: np.array([c[name] for c in computed], dtype=np.float64) for name in self.exact}
         features = self.encoder.rows(rows, np.empty((len(rows), 0)))
         values |= {name: model.predict(features) for name, model in self.models.items()}
@@ -148,9 +150,9 @@ class Predicted:
         """
         space = self.problem.space
         if space.size <= most:
-            return self.codes.of(list(space.enumerate()))
+            return self.encoding.of(list(space.enumerate()))
         if isinstance(space, EnumeratedSpace):
-            return self.codes.of(list(dict.fromkeys(space.sample(rng) for _ in range(most))))
+            return self.encoding.of(list(dict.fromkeys(space.sample(rng) for _ in range(most))))
         return None
 
 
@@ -175,10 +177,12 @@ class _Weak:
         }
         parts = KFold(min(FOLDS, len(values)), shuffle=True, random_state=0)
         searches = [GridSearchCV(*kinds[kind], cv=parts, scoring="neg_mean_squared_error") for kind in regressors]
-        dice = np.random.get_state()  # scikit-learn's SVR takes a seed from NumPy's global dice, and needs none
+        state = (
+            np.random.get_state()
+        )  # scikit-learn's SVR takes a seed from NumPy's global random state, and needs none
         for search in searches:
             search.fit(features.options, (values - self._centre) / self._scale)
-        np.random.set_state(dice)
+        np.random.set_state(state)
         self._model = max(searches, key=lambda s: s.best_score_).best_estimator_
 
     def predict(self, features: Features) -> np.ndarray:

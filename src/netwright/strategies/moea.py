@@ -38,8 +38,8 @@ class _Tournament(Evolution):
 class Ga(_Tournament):
     """A genetic algorithm: the best survive, the better of two mates. One objective."""
 
-    one: ClassVar[bool | None] = True
-    instead: ClassVar[str] = "Nsga2 or Guided"
+    single_objective: ClassVar[bool | None] = True
+    alternatives: ClassVar[str] = "Nsga2 or Guided"
 
     def _survive(self, problem: Problem) -> Survive:
         from pymoo.algorithms.soo.nonconvex.ga import FitnessSurvival
@@ -60,8 +60,8 @@ class UNsga3(_Tournament):
         from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
 
         objectives = len(problem.objectives)
-        spread = directions(objectives, self.population)
-        return pymoo_survival(ReferenceDirectionSurvival(spread), self.population, objectives, problem.seed)
+        reference = directions(objectives, self.population)
+        return pymoo_survival(ReferenceDirectionSurvival(reference), self.population, objectives, problem.seed)
 
     def _compare(self) -> Any:
         from pymoo.algorithms.moo.unsga3 import comp_by_rank_and_ref_line_dist
@@ -74,8 +74,8 @@ class Nsga3(UNsga3):
     """NSGA-III (Deb and Jain 2014): rank, then the emptiest of evenly spread directions; mates by lot. Two or more
     objectives."""
 
-    one: ClassVar[bool | None] = False
-    instead: ClassVar[str] = "UNsga3 or Ga"
+    single_objective: ClassVar[bool | None] = False
+    alternatives: ClassVar[str] = "UNsga3 or Ga"
 
     def _compare(self) -> Any:
         from pymoo.algorithms.moo.nsga3 import comp_by_cv_then_random
@@ -88,8 +88,8 @@ class AgeMoea(_Tournament):
     """AGE-MOEA (Panichella 2019): rank, then diversity and proximity under the estimated geometry of the front. Two
     or more objectives."""
 
-    one: ClassVar[bool | None] = False
-    instead: ClassVar[str] = "Ga"
+    single_objective: ClassVar[bool | None] = False
+    alternatives: ClassVar[str] = "Ga"
 
     def _survive(self, problem: Problem) -> Survive:
         return lambda everyone, newcomers: survive_by_geometry(everyone, self.population)
@@ -117,19 +117,19 @@ class MoeaD(Evolution):
     neighbours: int = 6
     within: float = 0.9
 
-    one: ClassVar[bool | None] = False
-    instead: ClassVar[str] = "Ga"
+    single_objective: ClassVar[bool | None] = False
+    alternatives: ClassVar[str] = "Ga"
 
     def breeder(self, problem: Problem, found: Measured, rng: np.random.Generator) -> Draw:
         from pymoo.algorithms.moo.moead import NeighborhoodSelection, default_decomp
         from pymoo.core.population import Population
 
-        spread = directions(len(problem.objectives), self.population)
+        reference = directions(len(problem.objectives), self.population)
         losses = found.scaled
         decomposition = default_decomp(SimpleNamespace(n_obj=losses.shape[1]))
-        worth = decomposition.do(losses, spread, _type="many_to_many", ideal_point=losses.min(axis=0))
-        holders = [int(np.lexsort([column, found.behind])[0]) for column in worth.T]
-        near = np.argsort(np.linalg.norm(spread[:, None] - spread, axis=2), axis=1, kind="stable")
+        worth = decomposition.do(losses, reference, _type="many_to_many", ideal_point=losses.min(axis=0))
+        holders = [int(np.lexsort([column, found.infeasibility_rank])[0]) for column in worth.T]
+        near = np.argsort(np.linalg.norm(reference[:, None] - reference, axis=2), axis=1, kind="stable")
         near = near[:, : max(2, self.neighbours)]
         return breed(
             problem.space,
@@ -150,25 +150,25 @@ class CTaea(Evolution):
         population: of either archive; at most that many where directions spread evenly in fewer only.
     """
 
-    one: ClassVar[bool | None] = False
-    instead: ClassVar[str] = "Ga"
+    single_objective: ClassVar[bool | None] = False
+    alternatives: ClassVar[str] = "Ga"
 
     def breeder(self, problem: Problem, found: Measured, rng: np.random.Generator) -> Draw:
         from pymoo.algorithms.moo.ctaea import CADASurvival, RestrictedMating, comp_by_cv_dom_then_random
         from pymoo.core.population import Population
 
-        spread = directions(len(problem.objectives), self.population)
-        size = len(spread)
+        reference = directions(len(problem.objectives), self.population)
+        size = len(reference)
         if len(found) < size:
             return lambda: problem.space.sample(rng)
-        survival = CADASurvival(spread)
-        dice = np.random.default_rng(problem.seed)
+        survival = CADASurvival(reference)
+        replay_rng = np.random.default_rng(problem.seed)
         diverse = Population()
 
         def survive(everyone: Any, newcomers: int) -> Any:
             nonlocal diverse
             # pymoo takes the last ``size`` for the newcomers; of a generation that is not whole, some are survivors.
-            converged, diverse = survival.do(None, everyone, diverse, n_survive=size, random_state=dice)
+            converged, diverse = survival.do(None, everyone, diverse, n_survive=size, random_state=replay_rng)
             return converged
 
         converged = replay(found, size, survive)

@@ -11,8 +11,9 @@ from .base import Strategy
 STRATEGIES = {
     "guided": "guided:Guided", "random": "random:Random", "nsga2": "evolution:Nsga2", "nsga3": "moea:Nsga3",
     "unsga3": "moea:UNsga3", "agemoea": "moea:AgeMoea", "moead": "moea:MoeaD", "ctaea": "moea:CTaea", "ga": "moea:Ga",
-    "cmaes": "cmaes:CmaEs", "ageing": "ageing:RegularisedEvolution", "local": "local:LocalSearch",
-    "coarse": "coarse:CoarseToFine", "linas": "linas:Linas", "concurrentnas": "linas:ConcurrentNas",
+    "cmaes": "cmaes:CmaEs", "aging_evolution": "aging_evolution:AgingEvolution",
+    "local_search": "local_search:LocalSearch",
+    "coarse_to_fine": "coarse_to_fine:CoarseToFine", "linas": "linas:Linas", "concurrentnas": "linas:ConcurrentNas",
     "weaknas": "weaknas:WeakNas", "botorch": "botorch:BoTorch",
 }  # fmt: skip
 """Name to the module of this package and the class, which is imported when it is asked for."""

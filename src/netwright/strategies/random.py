@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..core.candidate import Candidate
 from ..core.record import Record
-from .base import Problem, Strategy, ends, fresh
+from .base import Problem, Strategy, draw_new, initial_candidates
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,6 @@ class Random(Strategy):
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
-        first = ends(problem, history, n)
+        first = initial_candidates(problem, history, n)
         known = [*(r.candidate for r in history), *first]
-        return first + fresh(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
+        return first + draw_new(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))

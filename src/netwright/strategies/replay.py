@@ -28,7 +28,7 @@ def replay(found: Measured, generation: int, survive: Survive) -> Any:
     """
     from pymoo.core.population import Population
 
-    everyone = Population.new(F=found.scaled, CV=found.behind[:, None], at=np.arange(len(found)))
+    everyone = Population.new(F=found.scaled, CV=found.infeasibility_rank[:, None], at=np.arange(len(found)))
     alive = Population()
     with warnings.catch_warnings():  # pymoo's normalisation switches all warnings off, for good
         for begin in range(0, len(found), generation):
@@ -38,7 +38,7 @@ def replay(found: Measured, generation: int, survive: Survive) -> Any:
 
 
 def pymoo_survival(survival: Any, survivors: int, objectives: int, seed: int) -> Survive:
-    """A pymoo ``Survival``, which may keep something between generations, with its own dice."""
+    """A pymoo ``Survival``, which may keep something between generations, with a generator of its own."""
     from pymoo.core.problem import Problem
 
     limited = Problem(n_var=1, n_obj=objectives, n_ieq_constr=1)

@@ -1,4 +1,4 @@
-"""WeakNAS: a random few of what a weak predictor holds for best are measured, and teach the next predictor."""
+"""WeakNAS: a random few of those that a weak predictor ranks best are measured, and train the next predictor."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..core.candidate import Candidate
 from ..core.record import Record
-from .base import Problem, Strategy, ends, fresh
-from .codes import keys, new_rows
-from .linas import Predicted
+from .base import Problem, Strategy, draw_new, initial_candidates
+from .integer_encoding import keys, new_rows
+from .linas import WeakSurrogates
 from .ranking import ranked
 
 
@@ -25,7 +25,7 @@ class WeakNas(Strategy):
     Args:
         batch: candidates measured in a round.
         start: candidates measured before the first model.
-        pool: random candidates that are predicted; a smaller space is looked at whole.
+        pool: random candidates that are predicted; a smaller space is predicted whole.
         best: how many of them are drawn from.
     """
 
@@ -36,14 +36,14 @@ class WeakNas(Strategy):
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
-        first = ends(problem, history, n)
+        first = initial_candidates(problem, history, n)
         known = [*problem.proposed(history), *first]
-        weak = Predicted.fit(problem, history, ("ridge",)) if len(history) >= self.start else None
+        weak = WeakSurrogates.fit(problem, history, ("ridge",)) if len(history) >= self.start else None
         if weak is not None and len(first) < n:
             whole = weak.whole(self.pool, rng)
-            pool = weak.codes.sample(self.pool, rng) if whole is None else whole
-            pool = new_rows(pool, keys(weak.codes.of(known)))
+            pool = weak.encoding.sample(self.pool, rng) if whole is None else whole
+            pool = new_rows(pool, keys(weak.encoding.of(known)))
             chosen = rng.permutation(ranked(*weak(pool), max(self.best, n)))
-            first += [c for c in weak.codes.candidates(pool[chosen]) if problem.allows(c)][: n - len(first)]
+            first += [c for c in weak.encoding.candidates(pool[chosen]) if problem.allows(c)][: n - len(first)]
             known += first
-        return first + fresh(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
+        return first + draw_new(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))

@@ -29,7 +29,7 @@ from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.space import Space
 from ..measure.base import EvaluationContext, Measurer, Race, Searchable
-from ..strategies.base import Problem, Strategy, fresh
+from ..strategies.base import Problem, Strategy, draw_new
 from ..strategies.named import strategy_of
 from .asked import asked_for, listed
 from .failures import BY, MISSING, check_retry, commonest, failed_by, never_measured, unmeasured
@@ -152,7 +152,7 @@ class Study:
     @property
     def problem(self) -> Problem:
         """The study as a strategy sees it."""
-        return Problem(self.net.space, self.objectives, self.limits, self._exact_of, self.seed, warm=self.warm)
+        return Problem(self.net.space, self.objectives, self.limits, self._exact_of, self.seed, warm_start=self.warm)
 
     def nearest(self) -> Record | None:
         """The record that is least beyond the limits, of those that a limit was measured for."""
@@ -417,7 +417,7 @@ class Study:
         if not took or float(np.median(took[-20:])) < DEAR_S:
             return {}
         own = {m.name: m for m in measurer.metrics if m.name in self._needed}
-        told = strategy.foretell(self.problem, records, candidate, list(own))
+        told = strategy.predict_metrics(self.problem, records, candidate, list(own))
         found: dict[str, Measurement] = {}
         for name, metric in own.items():
             value, reach = told.get(name, (0.0, float("inf")))
@@ -506,7 +506,7 @@ class Study:
             return
         rng = np.random.default_rng(self.seed)
         tried = [self.net.space.smallest, self.net.space.largest, *(self.net.space.sample(rng) for _ in range(500))]
-        if any(problem.allows(c) for c in tried) or fresh(problem, [], 1, rng, lambda: self.net.space.sample(rng)):
+        if any(problem.allows(c) for c in tried) or draw_new(problem, [], 1, rng, lambda: self.net.space.sample(rng)):
             return
         values = self._exact_of(min(tried, key=lambda c: problem.violation(self._exact_of(c))))
         raise InfeasibleConstraints(_nearest_sentence(limits, values))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..core.space import Choice, Space
-from ..strategies.codes import Codes
+from ..strategies.integer_encoding import IntegerEncoding
 from ..strategies.predict.base import Predictor
 from ..strategies.predict.encode import Encoder, Features
 
@@ -54,7 +54,7 @@ def _features(rows: np.ndarray) -> Features:
 
 def _records(n: int, seed: int) -> tuple[Features, np.ndarray]:
     """Networks and a quality of theirs: effects of every block, of its kind beside its kernel, and of depth."""
-    rows = Codes(_space()).sample(n, np.random.default_rng(seed))
+    rows = IntegerEncoding(_space()).sample(n, np.random.default_rng(seed))
     place = {choice.name: i for i, choice in enumerate(_space())}
     quality = np.zeros(n)
     for s in range(2):
@@ -69,15 +69,15 @@ def _records(n: int, seed: int) -> tuple[Features, np.ndarray]:
 def _predicted(make: Make, known: Features, values: np.ndarray, new: Features) -> tuple[np.ndarray, np.ndarray]:
     model = make()
     assert model.fit(known, values) is model, "fit() must return the predictor itself"
-    mean, spread = model.predict(new)
-    _is_well_formed(mean, spread, len(new), "plain records")
-    return mean, spread
+    mean, std = model.predict(new)
+    _is_well_formed(mean, std, len(new), "plain records")
+    return mean, std
 
 
-def _is_well_formed(mean: np.ndarray, spread: np.ndarray, n: int, what: str) -> None:
-    assert mean.shape == spread.shape == (n,), f"{what}: shapes {mean.shape} and {spread.shape}, not {(n,)}"
-    assert np.isfinite(mean).all() and np.isfinite(spread).all(), f"{what}: predictions must be finite"
-    assert (spread >= 0).all(), f"{what}: spreads must not be negative, the least is {spread.min()}"
+def _is_well_formed(mean: np.ndarray, std: np.ndarray, n: int, what: str) -> None:
+    assert mean.shape == std.shape == (n,), f"{what}: shapes {mean.shape} and {std.shape}, not {(n,)}"
+    assert np.isfinite(mean).all() and np.isfinite(std).all(), f"{what}: predictions must be finite"
+    assert (std >= 0).all(), f"{what}: spreads must not be negative, the least is {std.min()}"
 
 
 def _is_deterministic(make: Make) -> None:
@@ -91,12 +91,12 @@ def _is_deterministic(make: Make) -> None:
 
 def _is_told_in_any_order(make: Make) -> None:
     (known, values), (new, _) = _records(24, 0), _records(12, 1)
-    mean, spread = _predicted(make, known, values, new)
+    mean, std = _predicted(make, known, values, new)
     order = np.random.default_rng(5).permutation(len(values))
     again = _predicted(make, known[order], values[order], new[::-1])
     near = 1e-3 * float(values.std())
     assert np.allclose(again[0][::-1], mean, atol=near), "means must not depend on the order of records"
-    assert np.allclose(again[1][::-1], spread, atol=near), "spreads must not depend on the order of records"
+    assert np.allclose(again[1][::-1], std, atol=near), "spreads must not depend on the order of records"
 
 
 def _takes_awkward_records(make: Make) -> None:
@@ -122,8 +122,8 @@ def _takes_awkward_records(make: Make) -> None:
         "no costs": (replace(features, costs=np.zeros((20, 0))), values),
     }
     for what, (known, found) in cases.items():
-        mean, spread = make().fit(known, found).predict(known)
-        _is_well_formed(mean, spread, len(found), what)
+        mean, std = make().fit(known, found).predict(known)
+        _is_well_formed(mean, std, len(found), what)
         if what in ("one record", "one network many times", "values that do not vary", "values of 0"):
             about = 1e-6 * max(float(np.abs(found).max()), 1e-12) + 0.2 * float(found.std())
             assert np.allclose(mean, found.mean(), atol=about), f"{what}: {mean[0]} is predicted, not {found.mean()}"
@@ -144,19 +144,19 @@ def _takes_noise(make: Make) -> None:
 
 def _learns(make: Make) -> None:
     (known, values), (new, truth) = _records(60, 6), _records(200, 7)
-    mean, spread = _predicted(make, known, values, new)
+    mean, std = _predicted(make, known, values, new)
     error, without = np.sqrt(np.mean((mean - truth) ** 2)), np.sqrt(np.mean((values.mean() - truth) ** 2))
     assert error < 0.6 * without, f"an error of {error:.3g} on held-out networks; the mean alone has {without:.3g}"
-    inside = float(np.mean(np.abs(mean - truth) <= 3 * spread))
+    inside = float(np.mean(np.abs(mean - truth) <= 3 * std))
     assert inside > 0.5, f"only {inside:.0%} of held-out networks lie within three stated spreads"
 
 
 def _is_blind_to_inactive_choices(make: Make) -> None:
     model = make().fit(*_records(24, 0))
-    codes, rng = Codes(_space()), np.random.default_rng(8)
-    complete = codes.random(50, rng)
-    canonical = codes.canonical(complete)
-    other = codes.canonical(np.where(canonical < 0, codes.random(50, rng), complete))
+    encoding, rng = IntegerEncoding(_space()), np.random.default_rng(8)
+    complete = encoding.random(50, rng)
+    canonical = encoding.canonical(complete)
+    other = encoding.canonical(np.where(canonical < 0, encoding.random(50, rng), complete))
     assert np.array_equal(model.predict(_features(canonical)), model.predict(_features(other))), (
         "what an inactive choice would be must not matter"
     )

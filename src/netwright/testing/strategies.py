@@ -178,14 +178,14 @@ def _middle(space: Space) -> float:
 
 
 def _is_a_function_of_the_records(make: Make, supported: Sequence[int]) -> None:
-    make().ask(_problem(_conditional(), supported[0]), _history(_conditional(), 30), 3)  # imports may throw dice
+    make().ask(_problem(_conditional(), supported[0]), _history(_conditional(), 30), 3)  # imports may draw numbers
     for objectives in supported[:2]:
         for size in (0, 3, 30):
             history = list(_history(_vast(), size))
             given = list(history)
             first = make().ask(_problem(_vast(), objectives), history, 5)
             assert history == given, "ask() must not change the history"
-            asked, other = _with_other_dice(make, objectives, history)
+            asked, other = _with_another_seed(make, objectives, history)
             assert asked == first, (
                 f"asked again with the same {size} records, a new strategy must propose the same, whatever the state "
                 "of Python's and NumPy's global generators"
@@ -193,7 +193,9 @@ def _is_a_function_of_the_records(make: Make, supported: Sequence[int]) -> None:
             assert other != first, f"another seed must propose others ({size} records)"
 
 
-def _with_other_dice(make: Make, objectives: int, history: Sequence[Record]) -> tuple[list[Candidate], list[Candidate]]:
+def _with_another_seed(
+    make: Make, objectives: int, history: Sequence[Record]
+) -> tuple[list[Candidate], list[Candidate]]:
     """What is asked for while the global generators are elsewhere, and with another seed."""
     before, python = np.random.get_state(), random.getstate()
     try:
@@ -313,10 +315,10 @@ def _takes_advice_for_advice(make: Make, supported: Sequence[int]) -> None:
         for kind in KINDS:
             space = _small()
             advice = tuple(_measured(c, kind) for c in space.enumerate())
-            problem = replace(_problem(space, objectives), warm=advice)
+            problem = replace(_problem(space, objectives), warm_start=advice)
             for history in ((), _history(space, 14)):
                 _is_sound(make(), problem, history, 6, f"all {space.size} candidates in warm records ({kind})")
-        alone = replace(_problem(_vast(), objectives), warm=_history(_vast(), 1))
+        alone = replace(_problem(_vast(), objectives), warm_start=_history(_vast(), 1))
         _is_sound(make(), alone, _history(_vast(), 14), 4, "a single warm record")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netwright.core.space import Choice, Space
-from netwright.strategies.codes import Codes
+from netwright.strategies.integer_encoding import IntegerEncoding
 from netwright.strategies.predict import Encoder, Features, GaussianProcess, scores, transfer
 from netwright.strategies.predict.transfer import Transfer
 from netwright.testing import check_predictor
@@ -30,7 +30,7 @@ SPACE = Space(
 
 
 def networks(n: int, seed: int) -> Features:
-    return Encoder(SPACE).rows(Codes(SPACE).sample(n, np.random.default_rng(seed)), np.zeros((n, 0)))
+    return Encoder(SPACE).rows(IntegerEncoding(SPACE).sample(n, np.random.default_rng(seed)), np.zeros((n, 0)))
 
 
 def latency(features: Features, device: int, noise: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -92,9 +92,9 @@ def test_the_stated_interval_holds_over_devices_and_draws() -> None:
 
 def test_more_measurements_make_surer_and_better() -> None:
     found = [scores(*six().fit(*new(n)[:2]).predict(new(n)[2]), new(n)[3]) for n in (5, 20, 100)]
-    spreads = [six().fit(*new(n)[:2]).predict(new(n)[2])[1].mean() for n in (5, 20, 100)]
+    stds = [six().fit(*new(n)[:2]).predict(new(n)[2])[1].mean() for n in (5, 20, 100)]
     assert found[0].rmse > found[2].rmse
-    assert spreads[0] > spreads[1] > spreads[2]
+    assert stds[0] > stds[1] > stds[2]
 
 
 def test_others_that_have_nothing_to_do_with_it_do_little_harm() -> None:
@@ -117,7 +117,7 @@ def test_is_the_mixture_that_it_says() -> None:
     known, values, rest, _ = new(4)
     rest = rest[:7]
     model = six().without(["d3", "d4", "d5"]).fit(known, values)
-    mean, spread = model.predict(rest)
+    mean, std = model.predict(rest)
     common = model._common(0, True)
     zero = common.shapes(known).mean(axis=0)
     at, to = common.shapes(known) - zero, common.shapes(rest) - zero
@@ -148,17 +148,17 @@ def test_is_the_mixture_that_it_says() -> None:
     deviation = np.sqrt(weight @ (np.array(variances) + np.array(means) ** 2) - middle**2)
     expected = np.exp(middle * common.unit + np.log(values).mean())
     assert mean == pytest.approx(expected, rel=1e-3)
-    assert spread == pytest.approx(expected * deviation * common.unit, rel=5e-3)
+    assert std == pytest.approx(expected * deviation * common.unit, rel=5e-3)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.floats(-12, 12), st.integers(2, 12))
 def test_the_unit_does_not_matter(power: float, n: int) -> None:
     known, values, rest, _ = new(n)
-    mean, spread = six().fit(known, values).predict(rest)
+    mean, std = six().fit(known, values).predict(rest)
     again = six().fit(known, values * 10**power).predict(rest)
     assert again[0] == pytest.approx(mean * 10**power, rel=1e-6)
-    assert again[1] == pytest.approx(spread * 10**power, rel=1e-4)
+    assert again[1] == pytest.approx(std * 10**power, rel=1e-4)
 
 
 def test_values_that_are_not_positive_are_taken_as_they_are() -> None:

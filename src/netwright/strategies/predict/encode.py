@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.candidate import Candidate
 from ...core.space import Choice, Space
-from ..codes import Codes, kinds_of
+from ..integer_encoding import IntegerEncoding, kinds_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Encoder:
     """
 
     def __init__(self, space: Space) -> None:
-        self.codes = Codes(space)
+        self.encoding = IntegerEncoding(space)
         self._ordered = [is_ordered(c) for c in space]
         self._kinds = kinds_of(space)
         self._stretches = [stretch for places in self._kinds for stretch in _stretches(space, places)]
@@ -86,23 +86,23 @@ class Encoder:
     def __call__(self, candidates: Sequence[Candidate], exact: Sequence[Mapping[str, float]] = ()) -> Features:
         """The features of candidates; ``exact``: the exact metrics of each, or nothing."""
         costs = np.array([list(values.values()) for values in exact], dtype=np.float64)
-        return self.rows(self.codes.of(candidates), costs.reshape(len(candidates), -1))
+        return self.rows(self.encoding.of(candidates), costs.reshape(len(candidates), -1))
 
     def rows(self, rows: np.ndarray, exact: np.ndarray) -> Features:
-        """The features of rows of positions (see :class:`Codes`) and their exact metrics, shape (n, metrics)."""
+        """The features of rows (see :class:`IntegerEncoding`) and their exact metrics, shape (n, metrics)."""
         options: list[np.ndarray] = []
         positions: list[np.ndarray] = []
-        for size, ordered, at in zip(self.codes.sizes, self._ordered, rows.T, strict=True):
+        for size, ordered, at in zip(self.encoding.sizes, self._ordered, rows.T, strict=True):
             own = [(at == i).astype(np.float64) for i in range(size)]
             options += own
             positions += [(at + 1) / size] if ordered else own
         totals: list[np.ndarray] = []
         for places in self._kinds:
-            size = self.codes.sizes[places[0]]
+            size = self.encoding.sizes[places[0]]
             totals += [(rows[:, places] == i).sum(axis=1) for i in range(size)]
         regions: list[np.ndarray] = []
         for places in self._stretches:
-            part, size = rows[:, places], self.codes.sizes[places[0]]
+            part, size = rows[:, places], self.encoding.sizes[places[0]]
             ordered = self._ordered[places[0]]
             regions += [(part + 1).sum(axis=1) / size] if ordered else [(part == i).sum(axis=1) for i in range(size)]
         return Features(

@@ -37,7 +37,7 @@ PARTS = (
     _Part("square", ("regions",), 1.0),
 )
 SCALE = (-1.0, 3.0)
-"""Mean and deviation of what is believed of the logarithm of a part's variance, before anything is seen."""
+"""Mean and deviation of the prior on the logarithm of a part's variance."""
 NOISE = (-5.0, 3.0)
 """The same of the variance of the noise."""
 
@@ -160,7 +160,7 @@ def _relative(noise: np.ndarray | None, n: int) -> np.ndarray:
     """Variances of the noise relative to one another, shape (n,).
 
     How large they are at all is found from the values: networks that are judged on the same data are all wrong in the
-    same direction, and then far closer to one another than their spreads say.
+    same direction, and then far closer to one another than their intervals say.
     """
     if noise is None or not np.any(noise > 0):
         return np.ones(n)

@@ -12,7 +12,7 @@ from .prepare import Scale, in_order, weights_of
 class BayesianLinear(Predictor):
     """Ridge regression whose two precisions are found from the data (MacKay 1992; scikit-learn's BayesianRidge).
 
-    The spread is that of the weights and of what the line does not explain.
+    The standard deviation is that of the weights and of what the line does not explain.
 
     Args:
         interactions: also learn the products of the positions of neighbouring choices.
@@ -36,7 +36,7 @@ class BayesianLinear(Predictor):
     def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         x = self._columns_scale(self._columns(features))
         variance = ((x @ self._covariance) * x).sum(axis=1) + self._noise
-        return self._scale.undone(x @ self._weights), np.sqrt(np.maximum(variance, 0)) * self._scale.unit
+        return self._scale.inverse(x @ self._weights), np.sqrt(np.maximum(variance, 0)) * self._scale.unit
 
     def _columns(self, features: Features) -> np.ndarray:
         if not self.interactions:

@@ -10,7 +10,7 @@ import numpy as np
 from .base import Predictor
 from .encode import Features
 from .prepare import FOLDS, UNKNOWN, Inputs, Scale, folds_of, in_order, weights_of
-from .rank import LOSSES, Loss
+from .ranking_losses import LOSS_GRADIENTS, LossGradient
 
 STEPS = 600
 BATCH = 128
@@ -49,7 +49,12 @@ def _backward(layers: Layers, reads: list[np.ndarray], slope: np.ndarray) -> Lay
 
 
 def train(
-    x: np.ndarray, y: np.ndarray, weights: np.ndarray, hidden: Sequence[int], loss: Loss, rng: np.random.Generator
+    x: np.ndarray,
+    y: np.ndarray,
+    weights: np.ndarray,
+    hidden: Sequence[int],
+    loss: LossGradient,
+    rng: np.random.Generator,
 ) -> Layers:
     """Train networks side by side (AdamW, the rate falling as a cosine).
 
@@ -58,7 +63,7 @@ def train(
         y: standardised values, shape (n,).
         weights: how much each network counts each row, shape (networks, n); 0: held out.
         hidden: units of the hidden layers; none: a linear model.
-        loss: of :mod:`.rank`.
+        loss: of :mod:`.ranking_losses`.
         rng: of the initial weights and the batches.
     """
     x, y, weights = (INPUT * x).astype(np.float32), y.astype(np.float32), weights.astype(np.float32)
@@ -87,19 +92,19 @@ def train(
 
 
 class _Networks(Predictor):
-    """Networks that each leave out one fold: their errors there calibrate the outputs and tell the spread.
+    """Networks that each leave out one fold: their errors there calibrate the outputs and give the standard deviation.
 
     Values are a function of the outputs that never falls, so that a loss for ranking may leave their scale open.
 
     Args:
         hidden: units of the hidden layers; none: a linear model.
-        loss: name of a loss of :mod:`.rank`.
+        loss: name of a loss of :mod:`.ranking_losses`.
         whole: whether one more network learns from all rows, and alone predicts.
     """
 
     def __init__(self, hidden: Sequence[int], loss: str, whole: bool) -> None:
-        if loss not in LOSSES:
-            raise ValueError(f"no loss is called {loss!r}; there are {', '.join(LOSSES)}")
+        if loss not in LOSS_GRADIENTS:
+            raise ValueError(f"no loss is called {loss!r}; there are {', '.join(LOSS_GRADIENTS)}")
         self.hidden, self.loss, self.whole = tuple(hidden), loss, whole
 
     def fit(self, features: Features, values: np.ndarray, noise: np.ndarray | None = None) -> Predictor:
@@ -112,12 +117,12 @@ class _Networks(Predictor):
         learnt = ~out if len(y) > 1 else np.ones_like(out)
         if self.whole:
             learnt = np.concatenate([learnt, np.ones((1, len(y)), dtype=bool)])
-        self._layers = train(x, y, learnt * weights, self.hidden, LOSSES[self.loss], np.random.default_rng(0))
+        self._layers = train(x, y, learnt * weights, self.hidden, LOSS_GRADIENTS[self.loss], np.random.default_rng(0))
         outputs = self._outputs(x)
         self._shift = outputs.mean(axis=1, keepdims=True)
         self._size = np.maximum(outputs.std(axis=1, keepdims=True), 1e-6)
         unseen = ((outputs - self._shift) / self._size)[held, np.arange(len(y))]
-        self._curve = _Rising.of(unseen, y, weights, bends=self.loss != "squared" and len(y) >= FEW)
+        self._curve = _Rising.of(unseen, y, weights, isotonic=self.loss != "squared" and len(y) >= FEW)
         errors = self._curve(unseen) - y
         free = len(y) / max(len(y) - len(self._curve.at), 1)  # what the curve's knots explain of these rows alone
         self._error = float(np.sqrt(free * np.average(errors**2, weights=weights))) if len(y) > 1 else UNKNOWN
@@ -127,8 +132,8 @@ class _Networks(Predictor):
         each = (self._outputs(self._inputs(features)) - self._shift) / self._size
         each = each[-1:] if self.whole else each
         mean = self._curve(each.mean(axis=0))  # one curve over all: the order is that of the outputs
-        spread = np.sqrt(((self._curve(each) - mean) ** 2).mean(axis=0) + self._error**2)
-        return self._scale.undone(mean), spread * self._scale.unit
+        std = np.sqrt(((self._curve(each) - mean) ** 2).mean(axis=0) + self._error**2)
+        return self._scale.inverse(mean), std * self._scale.unit
 
     def _outputs(self, x: np.ndarray) -> np.ndarray:
         return _forward(self._layers, (INPUT * x).astype(np.float32))[0].astype(np.float64)
@@ -148,13 +153,13 @@ class _Rising:
     slope: float
 
     @classmethod
-    def of(cls, outputs: np.ndarray, values: np.ndarray, weights: np.ndarray, bends: bool) -> _Rising:
+    def of(cls, outputs: np.ndarray, values: np.ndarray, weights: np.ndarray, isotonic: bool) -> _Rising:
         """The function nearest to the values, by least squares: isotonic regression, or a line."""
         from sklearn.isotonic import IsotonicRegression
 
         scale = Scale.of(outputs, weights)
         slope = max(float(np.average(scale(outputs) * values, weights=weights)), 0.0) / float(scale.deviation)
-        if not bends or slope == 0:
+        if not isotonic or slope == 0:
             return cls(scale.mean[None], np.average(values, weights=weights)[None], slope)
         levels = IsotonicRegression().fit_transform(outputs, values, sample_weight=weights)
         knots, block = np.unique(levels, return_inverse=True)
@@ -167,7 +172,7 @@ class _Rising:
 
 
 class Mlp(_Networks):
-    """A multi-layer perceptron; its spread is the root mean square of errors on rows held out.
+    """A multi-layer perceptron; its standard deviation is the root mean square of errors on rows held out.
 
     Args:
         hidden: units of the hidden layers.
@@ -179,7 +184,7 @@ class Mlp(_Networks):
 
 class DeepEnsemble(_Networks):
     """Multi-layer perceptrons of different starts and folds (deep ensemble, Lakshminarayanan et al. 2017; the folds:
-    Krogh and Vedelsby 1995); their disagreement is part of the spread.
+    Krogh and Vedelsby 1995); their disagreement is part of the standard deviation.
 
     Args:
         hidden: units of the hidden layers.

@@ -9,12 +9,12 @@ import numpy as np
 from .encode import Features
 
 UNEXPLAINED = 0.1
-"""How far, in standard deviations of the values, a model is believed to miss where nothing is known yet."""
+"""How far, in standard deviations of the values, a model is expected to miss where nothing is known yet."""
 
 FOLDS = 5
 """Parts of the records, each of which is held out once."""
 UNKNOWN = 1.0
-"""Spread, in deviations of the values, where there is nothing to hold out."""
+"""Standard deviation, in deviations of the values, where there is nothing to hold out."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Scale:
     def __call__(self, data: np.ndarray) -> np.ndarray:
         return (data - self.mean) / self.deviation
 
-    def undone(self, scaled: np.ndarray) -> np.ndarray:
+    def inverse(self, scaled: np.ndarray) -> np.ndarray:
         """Values that stand at these on this scale."""
         return scaled * self.unit + self.mean
 
@@ -60,7 +60,7 @@ def inputs(features: Features) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The same for models that look at distances: each part of total variance 1.
+    """The same for models that compare distances: each part of total variance 1.
 
     So the few costs, each of which tells more than any one choice, are not drowned by the many choices.
 

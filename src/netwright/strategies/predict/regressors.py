@@ -16,7 +16,7 @@ from .prepare import FOLDS, UNKNOWN, Inputs, Scale, folds_of, in_order, inputs, 
 
 
 class _CrossValidated(Predictor):
-    """A regressor that states no spread: the root mean square of its errors on rows held out stands for it.
+    """A regressor that states no standard deviation: the root mean square of its errors on rows held out stands for it.
 
     Of several settings the one with the smallest error is taken.
     """
@@ -41,7 +41,7 @@ class _CrossValidated(Predictor):
     def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         x = self._inputs(features)
         found = self._model.predict(x) if len(x) else np.zeros(0)  # scikit-learn refuses to predict nothing
-        return self._scale.undone(found), np.full(len(found), self._error)
+        return self._scale.inverse(found), np.full(len(found), self._error)
 
 
 def _error(model: Any, x: np.ndarray, y: np.ndarray, weights: np.ndarray, held: np.ndarray) -> float:
@@ -141,7 +141,7 @@ def _leaf(n: int) -> int:
 
 
 class RandomForest(Predictor):
-    """A random forest (Breiman 2001; scikit-learn's), whose trees' disagreement is the spread.
+    """A random forest (Breiman 2001; scikit-learn's), whose trees' disagreement is the standard deviation.
 
     Args:
         trees: how many.
@@ -163,4 +163,4 @@ class RandomForest(Predictor):
     def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         x = inputs(features).astype(np.float32)
         each = np.stack([tree.predict(x, check_input=False) for tree in self._trees])
-        return self._scale.undone(each.mean(axis=0)), each.std(axis=0) * self._scale.unit
+        return self._scale.inverse(each.mean(axis=0)), each.std(axis=0) * self._scale.unit

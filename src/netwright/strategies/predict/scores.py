@@ -30,29 +30,29 @@ class Scores:
     spearman: float
     rmse: float
     calibration: float
-    surprise: float
+    mean_squared_z: float
 
 
-def scores(mean: np.ndarray, spread: np.ndarray, values: np.ndarray) -> Scores:
+def scores(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -> Scores:
     """Judge predictions.
 
     Args:
         mean: what was predicted, shape (n,), n at least 1.
-        spread: the standard deviations stated with it, shape (n,).
+        std: the standard deviations stated with it, shape (n,).
         values: what was found, shape (n,).
     """
     from scipy.stats import spearmanr
 
     error = np.abs(mean - values)
-    # A spread of 0 is a claim to know: it holds where the error is no more than rounding.
-    least = np.maximum(spread, 1e-9 * np.maximum(np.abs(values), 1e-30))
+    # A standard deviation of 0 is a claim to know: it holds where the error is no more than rounding.
+    least = np.maximum(std, 1e-9 * np.maximum(np.abs(values), 1e-30))
     varied = bool(np.ptp(mean) > 0 and np.ptp(values) > 0)
     return Scores(
         kendall=kendall(mean, values),
         spearman=float(spearmanr(mean, values).statistic) if varied else 0.0,
         rmse=float(np.sqrt(np.mean(error**2))),
         calibration=float(np.mean(error <= Z95 * least)),
-        surprise=float(np.mean((error / least) ** 2)),
+        mean_squared_z=float(np.mean((error / least) ** 2)),
     )
 
 
@@ -71,7 +71,7 @@ def out_of_fold(
     folds: int = 5,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread of every row, each predicted by a fit to the other folds; shapes (n,).
+    """Mean and standard deviation of every row, each predicted by a fit to the other folds; shapes (n,).
 
     Args:
         make: a new predictor.
@@ -82,12 +82,12 @@ def out_of_fold(
     if len(values) < 2 or folds < 2:
         raise ValueError(f"cross-validation needs at least 2 records and 2 folds, not {len(values)} and {folds}")
     held = folds_of(len(values), folds, seed)
-    mean, spread = np.zeros(len(values)), np.zeros(len(values))
+    mean, std = np.zeros(len(values)), np.zeros(len(values))
     for fold in range(held.max() + 1):
         out, rest = held == fold, held != fold
         model = make().fit(features[rest], values[rest], None if noise is None else noise[rest])
-        mean[out], spread[out] = model.predict(features[out])
-    return mean, spread
+        mean[out], std[out] = model.predict(features[out])
+    return mean, std
 
 
 def held_out(

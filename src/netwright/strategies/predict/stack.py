@@ -31,8 +31,8 @@ class Stack(Predictor):
 
     The weights count how often each member is taken when members are added one by one, with replacement, each time the
     one that makes Kendall's tau of the rows held out greatest, and of those as good the one of the
-    smallest error (ensemble selection; Caruana et al. 2004). The spread is
-    that of the mixture (the members' own spreads and their disagreement), scaled to the errors on rows held out.
+    smallest error (ensemble selection; Caruana et al. 2004). The standard deviation is that of the mixture (the
+    members' own deviations and their disagreement), scaled to the errors on rows held out.
 
     Args:
         make: new members; by default :func:`members`.
@@ -54,24 +54,24 @@ class Stack(Predictor):
             out_of_fold(lambda i=i: self.make()[i], features, values, noise, self.folds)  # type: ignore[misc]
             for i in range(len(self._members))
         ]
-        means, spreads = np.array([m for m, _ in unseen]), np.array([s for _, s in unseen])
+        means, stds = np.array([m for m, _ in unseen]), np.array([s for _, s in unseen])
         self.weights = _chosen(means, values)
-        mean, spread = _mixture(means, spreads, self.weights)
-        known = spread > 1e-9 * max(float(np.ptp(values)), 1e-30)
+        mean, std = _mixture(means, stds, self.weights)
+        known = std > 1e-9 * max(float(np.ptp(values)), 1e-30)
         if known.any():
-            self._stretch = float(np.sqrt(np.mean(((mean - values)[known] / spread[known]) ** 2)))
+            self._stretch = float(np.sqrt(np.mean(((mean - values)[known] / std[known]) ** 2)))
         return self
 
     def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         each = [m.predict(features) for m in self._members]
-        mean, spread = _mixture(np.array([m for m, _ in each]), np.array([s for _, s in each]), self.weights)
-        return mean, spread * self._stretch
+        mean, std = _mixture(np.array([m for m, _ in each]), np.array([s for _, s in each]), self.weights)
+        return mean, std * self._stretch
 
 
-def _mixture(means: np.ndarray, spreads: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of a mixture; means and spreads of shape (members, n)."""
+def _mixture(means: np.ndarray, stds: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of a mixture; means and deviations of shape (members, n)."""
     mean = weights @ means
-    return mean, np.sqrt(weights @ (spreads**2 + (means - mean) ** 2))
+    return mean, np.sqrt(weights @ (stds**2 + (means - mean) ** 2))
 
 
 def _chosen(means: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ FEWEST = 5
 POPULATION = 2000
 """Networks of the others, at most, on which their predictions are compared."""
 LEAST = 0.05
-"""Share of its mean below which no device is believed to go, where a straight line would."""
+"""Share of its mean below which no device is expected to go, where a straight line would."""
 SHARE = 0.3
 """Deviation of products of columns, beside columns of deviation 1."""
 SUMS = 80
@@ -26,7 +26,7 @@ SUMS = 80
 PENALTIES = 10.0 ** np.arange(-1, 4)
 """Of the ridge regressions of the other devices; the columns have deviation 1."""
 
-# What is believed of a new device before it is seen: every combination is as likely as another, but for the slope;
+# The prior on a new device: every combination is as likely as another, but for the slope;
 # Spearman moved by less than 0.003 when other shares were tried (for the mean of the others, for small variances).
 # Units are the typical deviation between networks of the other devices, and its square.
 SLOPES = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
@@ -87,13 +87,13 @@ class _Learnt:
         columns: that are read.
         weights: of the columns.
         level: what is added.
-        bends: whether the logarithm of the sum is the prediction.
+        logarithmic: whether the logarithm of the sum is the prediction.
     """
 
     columns: _Columns
     weights: np.ndarray
     level: float
-    bends: bool
+    logarithmic: bool
 
 
 def _predictions(devices: Sequence[_Learnt], features: Features) -> np.ndarray:
@@ -104,12 +104,12 @@ def _predictions(devices: Sequence[_Learnt], features: Features) -> np.ndarray:
         x = read.get(id(device.columns))
         if x is None:
             x = read[id(device.columns)] = device.columns(features)
-        found.append(_bent(x @ device.weights + device.level, device.bends))
+        found.append(_output(x @ device.weights + device.level, device.logarithmic))
     return np.stack(found, axis=1)
 
 
-def _bent(values: np.ndarray, bends: bool) -> np.ndarray:
-    return np.log(np.maximum(values, LEAST)) if bends else values
+def _output(values: np.ndarray, logarithmic: bool) -> np.ndarray:
+    return np.log(np.maximum(values, LEAST)) if logarithmic else values
 
 
 def _learn(features: Features, values: np.ndarray, logarithms: bool) -> list[_Learnt]:
@@ -134,7 +134,7 @@ def _learn(features: Features, values: np.ndarray, logarithms: bool) -> list[_Le
         else:
             roots, turn = np.linalg.eigh(x.T @ x)
             turned = x @ turn
-        for targets, bends in [(truth, False), (plain, True)] if logarithms else [(plain, False)]:
+        for targets, logarithmic in [(truth, False), (plain, True)] if logarithms else [(plain, False)]:
             level = targets.mean(axis=0)
             along = turned.T @ (targets - level)
             for penalty in PENALTIES:
@@ -142,10 +142,10 @@ def _learn(features: Features, values: np.ndarray, logarithms: bool) -> list[_Le
                 weights = along / shrunk[:, None]
                 leverage = np.minimum((turned**2 / shrunk).sum(axis=1) + 1 / len(x), 0.999)  # and of the level
                 left_out = targets - (targets - level - turned @ weights) / (1 - leverage)[:, None]
-                errors = ((_bent(left_out, bends) - truth) ** 2).mean(axis=0)
+                errors = ((_output(left_out, logarithmic) - truth) ** 2).mean(axis=0)
                 for i in np.flatnonzero(errors < best):
                     best[i] = errors[i]
-                    found[i] = _Learnt(columns, turn @ weights[:, i], float(level[i]), bends)
+                    found[i] = _Learnt(columns, turn @ weights[:, i], float(level[i]), logarithmic)
     return [one for one in found if one is not None]
 
 
@@ -178,11 +178,11 @@ class Transfer(Predictor):
     """Predicts a metric of a new device, such as latency, from few measurements of it and many of other devices.
 
     Of every other device a ridge regression is learnt, of values or of their logarithms, with or without products of
-    features, whichever errs least on records left out. The new device is believed to be one of the others, or
+    features, whichever errs least on records left out. The new device is taken to be one of the others, or
     their mean, stretched by a slope, and besides to deviate from it a little in the ways in which the others differ,
     in ways of its own (linear in the features), and by noise: a Gaussian process around each. How much of each is
-    weighed by the probability of the measurements, in closed form, so that the spread also says how unsure it is
-    which device the new one resembles.
+    weighed by the probability of the measurements, in closed form, so that the standard deviation also says how
+    unsure it is which device the new one resembles.
 
     The idea of few samples of a new device beside many of others is HELP's (Lee et al. 2021); there a network is
     meta-learnt. Values are compared as logarithms where all are positive.
@@ -229,7 +229,7 @@ class Transfer(Predictor):
             n: how many; at most as many as there are.
 
         Returns:
-            Rows, integers of shape (n,), the most telling first.
+            Rows, integers of shape (n,), the most informative first.
         """
         if not 0 <= n <= len(features):
             raise ValueError(f"{n} of {len(features)} candidates cannot be chosen")
@@ -255,9 +255,9 @@ class Transfer(Predictor):
         self._logarithms = self._positive() and bool((values > 0).all())
         common = self._at = self._common(self._costs, self._logarithms)
         self._unit = 1.0 if self._logarithms else float(np.abs(values).mean()) or 1.0
-        bent = np.log(values) if self._logarithms else values / self._unit
-        self._middle = float(bent.mean())
-        targets = (bent - self._middle) / common.unit
+        transformed = np.log(values) if self._logarithms else values / self._unit
+        self._middle = float(transformed.mean())
+        targets = (transformed - self._middle) / common.unit
         self._shapes = common.shapes(features)
         self._inputs = common.inputs(features)
         self._zero = self._shapes.mean(axis=0)
@@ -280,14 +280,14 @@ class Transfer(Predictor):
         before = np.stack([(apart**2).sum(axis=1), (own**2).sum(axis=1), np.ones(len(own)), np.ones(len(own))], axis=1)
         variance = before @ self._before + ((basis @ self._second) * basis).sum(axis=1) - mean**2
         mean = mean * common.unit + self._middle
-        spread = np.sqrt(np.maximum(variance, 1e-12)) * common.unit
+        std = np.sqrt(np.maximum(variance, 1e-12)) * common.unit
         if self._logarithms:
             mean = np.exp(mean)
-            return mean, mean * spread
-        return mean * self._unit, spread * self._unit
+            return mean, mean * std
+        return mean * self._unit, std * self._unit
 
     def _weigh(self, targets: np.ndarray, known: np.ndarray, slopes: np.ndarray) -> None:
-        """Weigh every combination of what is believed; keep the mean and the second moment over all of them.
+        """Weigh every combination of the prior; keep the mean and the second moment over all of them.
 
         Both are forms of the same basis: the shapes of the others, the kernels of the two ways to differ, and 1.
         ``known``: variances of the noise, where they are.

@@ -11,9 +11,9 @@ import numpy as np
 from ..core.candidate import Candidate, Option
 from ..core.record import Record
 from ..core.space import Choice
-from .base import LISTED, Problem, Strategy, ends, fresh
-from .codes import kinds_of
+from .base import LISTED, Problem, Strategy, draw_new, initial_candidates
 from .evolution import Parents, mutate
+from .integer_encoding import kinds_of
 
 LEVELS = (0.0, 0.5, 1.0)
 """Where along its options a choice of a uniform network stands."""
@@ -38,7 +38,7 @@ class CoarseToFine(Strategy):
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
-        chosen = ends(problem, history, n)
+        chosen = initial_candidates(problem, history, n)
         uniform = iter(self._grid(problem)[len(history) + len(problem.pending) :])
         parents = Parents.of(problem, history, self.population)
 
@@ -48,19 +48,19 @@ class CoarseToFine(Strategy):
                 found = mutate(problem.space, parents.select(rng), rng) if len(parents) else problem.space.sample(rng)
             return found
 
-        return chosen + fresh(problem, [*problem.proposed(history), *chosen], n - len(chosen), rng, draw)
+        return chosen + draw_new(problem, [*problem.proposed(history), *chosen], n - len(chosen), rng, draw)
 
     def _grid(self, problem: Problem) -> list[Candidate]:
         """Uniform networks in a random order that is the same at every ask."""
         choices = list(problem.space)
-        dice = np.random.default_rng(problem.seed)
+        grid_rng = np.random.default_rng(problem.seed)
         kinds = kinds_of(problem.space)
         kind_of = {choices[at].name: i for i, places in enumerate(kinds) for at in places}
         if len(LEVELS) ** len(kinds) <= LISTED:
             levels = np.array(list(product(LEVELS, repeat=len(kinds))))
-            dice.shuffle(levels)
+            grid_rng.shuffle(levels)
         else:
-            levels = dice.choice(LEVELS, size=(4 * self.coarse, len(kinds)))
+            levels = grid_rng.choice(LEVELS, size=(4 * self.coarse, len(kinds)))
         found: dict[Candidate, None] = {}
         for row in levels:
 

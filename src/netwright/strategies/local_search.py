@@ -12,7 +12,7 @@ from ..core.candidate import Candidate, Option
 from ..core.enumerated import EnumeratedSpace
 from ..core.record import Record
 from ..core.space import Choice, Space
-from .base import Problem, Strategy, ends, fresh
+from .base import Problem, Strategy, draw_new, initial_candidates
 from .evolution import Measured
 
 REMEMBERED = 4096
@@ -37,12 +37,12 @@ class LocalSearch(Strategy):
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
-        chosen = ends(problem, history, n)
+        chosen = initial_candidates(problem, history, n)
         known = {*problem.proposed(history), *chosen}
         if len(history) >= self.start:
             open_ = [[c for c in around if c not in known] for around in _climb(problem, history).values()]
             chosen += _one_of_each(open_, n - len(chosen), rng)
-        return chosen + fresh(problem, [*known, *chosen], n - len(chosen), rng, lambda: problem.space.sample(rng))
+        return chosen + draw_new(problem, [*known, *chosen], n - len(chosen), rng, lambda: problem.space.sample(rng))
 
 
 @lru_cache(maxsize=REMEMBERED)

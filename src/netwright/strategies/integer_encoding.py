@@ -12,7 +12,7 @@ from ..core.candidate import Candidate, Option
 from ..core.space import Space
 
 
-class Codes:
+class IntegerEncoding:
     """A space whose candidates are rows of option positions, int64 of shape (n, choices).
 
     A position is -1 where the choice is not active, so that one candidate has one row.

@@ -1,4 +1,4 @@
-"""What is believed of candidates that were not measured: computed where it is exact, predicted where it costs a run."""
+"""Surrogates: what is not measured yet is computed where it is exact, and predicted where it costs a run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..core.limits import Limit
 from ..core.record import Record
 from ..core.space import Space
 from .base import Problem
+from .output_transform import OutputTransform
 from .predict.encode import Encoder, Features
 from .predict.gp import GaussianProcess
 from .predict.regressors import RandomForest
 from .predict.scores import Z95, Scores, held_out
-from .shape import Shape
 
 LEAST = 4
 """Records that a model needs."""
@@ -29,19 +29,19 @@ REFIT = 1.25
 """Hyperparameters are found anew when the records have grown by this factor."""
 TUNING = 200
 """Records that are enough to find hyperparameters with."""
-SHAPING = 60
-"""Records that are enough to tell how values should be bent."""
+TRANSFORM_RECORDS = 60
+"""Records that are enough to choose the output transform."""
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """Candidates and what is believed of them.
+class Predictions:
+    """Candidates and what is predicted of them.
 
     Args:
-        rows: their option positions, see :class:`Codes`.
+        rows: their option positions, see :class:`IntegerEncoding`.
         candidates: the same.
         losses: expected objectives, less is better, shape (n, objectives).
-        spread: standard deviation of each, 0 for exact ones.
+        std: standard deviation of each, 0 for exact ones.
         feasible: the probability that nothing fails and the measured limits are kept, shape (n,).
         violation: how far the expected metrics are beyond the limits, summed; exact limits included.
         allowed: whether the exact limits are kept.
@@ -50,7 +50,7 @@ class Outlook:
     rows: np.ndarray
     candidates: list[Candidate]
     losses: np.ndarray
-    spread: np.ndarray
+    std: np.ndarray
     feasible: np.ndarray
     violation: np.ndarray
     allowed: np.ndarray
@@ -58,26 +58,26 @@ class Outlook:
     def __len__(self) -> int:
         return len(self.candidates)
 
-    def __getitem__(self, index: np.ndarray) -> Outlook:
+    def __getitem__(self, index: np.ndarray) -> Predictions:
         own = [self.candidates[i] for i in np.arange(len(self))[index]]
-        return Outlook(
-            self.rows[index], own, self.losses[index], self.spread[index], self.feasible[index], self.violation[index],
+        return Predictions(
+            self.rows[index], own, self.losses[index], self.std[index], self.feasible[index], self.violation[index],
             self.allowed[index],
         )  # fmt: skip
 
-    def __add__(self, other: Outlook) -> Outlook:
-        return Outlook(
+    def __add__(self, other: Predictions) -> Predictions:
+        return Predictions(
             np.vstack([self.rows, other.rows]),
             self.candidates + other.candidates,
             np.vstack([self.losses, other.losses]),
-            np.vstack([self.spread, other.spread]),
+            np.vstack([self.std, other.std]),
             np.concatenate([self.feasible, other.feasible]),
             np.concatenate([self.violation, other.violation]),
             np.concatenate([self.allowed, other.allowed]),
         )
 
 
-class Beliefs:
+class Surrogates:
     """A model of every metric that costs a run, and of failing, fitted to the records.
 
     Args:
@@ -88,13 +88,13 @@ class Beliefs:
     def __init__(self, problem: Problem, history: Sequence[Record]) -> None:
         self.problem = problem
         self.encoder = _encoder(problem.space)
-        self.codes = self.encoder.codes
+        self.encoding = self.encoder.encoding
         self.exact = list(problem.exact(problem.space.smallest))
         self._advice: list[GaussianProcess] = []
         self.predicted = [name for name in problem.metrics if name not in self.exact]
-        if problem.warm:
-            elders = (_Model.of(self, name, problem.warm) for name in self.predicted)
-            self._advice = [model.gp for model in elders if model]
+        if problem.warm_start:
+            advisors = (_Model.of(self, name, problem.warm_start) for name in self.predicted)
+            self._advice = [model.gp for model in advisors if model]
         self.models = {name: _Model.of(self, name, history) for name in self.predicted}
         self._fails = self._failing(history)
 
@@ -118,31 +118,31 @@ class Beliefs:
 
     def features_of(self, candidates: Sequence[Candidate]) -> Features:
         """The features of candidates whose rows and exact metrics are not asked for."""
-        return self.features(self.codes.of(candidates), candidates)[0]
+        return self.features(self.encoding.of(candidates), candidates)[0]
 
-    def lesson(self, name: str, records: Sequence[Record]) -> tuple[Features, np.ndarray, np.ndarray]:
-        """What records teach of a metric that all of them have: features, values, and the values' deviations."""
+    def training_data(self, name: str, records: Sequence[Record]) -> tuple[Features, np.ndarray, np.ndarray]:
+        """Features, values and the values' standard deviations of records that all have a metric."""
         values = np.array([r.values[name] for r in records])
         noise = np.array([r.measurements[name].ci95 for r in records]) / Z95
         return self.features_of([r.candidate for r in records]), values, noise
 
-    def look(self, rows: np.ndarray) -> Outlook:
-        """What is believed of the candidates of these rows."""
-        problem, candidates = self.problem, self.codes.candidates(rows)
+    def predict(self, rows: np.ndarray) -> Predictions:
+        """What is predicted of the candidates of these rows."""
+        problem, candidates = self.problem, self.encoding.candidates(rows)
         features, exact = self.features(rows, candidates)
         mean: dict[str, np.ndarray] = {}
-        spread: dict[str, np.ndarray] = {}
+        std: dict[str, np.ndarray] = {}
         for name, model in self.models.items():
-            assert model is not None, "look() needs models"
-            mean[name], spread[name] = model.gp.predict(features)
+            assert model is not None, "predict() needs models"
+            mean[name], std[name] = model.gp.predict(features)
         value = dict(zip(self.exact, exact.T, strict=True))
         value |= {name: model.value(mean[name]) for name, model in self.models.items() if model}
         shape = (len(rows), len(problem.objectives))
-        losses, spreads = np.zeros(shape), np.zeros(shape)
+        losses, stds = np.zeros(shape), np.zeros(shape)
         for i, metric in enumerate(problem.objectives):
             measured = metric.name in mean
             losses[:, i] = mean[metric.name] if measured else metric.loss(1.0) * value[metric.name]
-            spreads[:, i] = spread[metric.name] if measured else 0.0
+            stds[:, i] = std[metric.name] if measured else 0.0
         feasible, violation, allowed = np.ones(len(rows)), np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
         for limit in problem.limits:
             beyond = np.array([limit.violation(v) for v in value[limit.metric]], dtype=np.float64)
@@ -151,28 +151,28 @@ class Beliefs:
             if model is None:
                 allowed &= beyond <= 0
             else:
-                feasible *= model.keeps(limit, mean[limit.metric], spread[limit.metric])
+                feasible *= model.keeps(limit, mean[limit.metric], std[limit.metric])
         if self._fails is not None:
             feasible *= np.clip(1 - self._fails.predict(features)[0], 0.0, 1.0)
-        return Outlook(rows, candidates, losses, spreads, feasible, violation, allowed)
+        return Predictions(rows, candidates, losses, stds, feasible, violation, allowed)
 
     def losses(self, records: Sequence[Record]) -> np.ndarray:
-        """The objectives of records that have them, as outlooks have theirs, shape (records, objectives)."""
+        """The objectives of records that have them, as :class:`Predictions` have theirs, (records, objectives)."""
         found = np.array([self.problem.losses(r) for r in records], dtype=np.float64)
         found = found.reshape(len(records), len(self.problem.objectives))
         for i, metric in enumerate(self.problem.objectives):
             model = self.models.get(metric.name)
             if model is not None:
-                found[:, i] = model.shape(found[:, i])
+                found[:, i] = model.transform.transform(found[:, i])
         return found
 
-    def worth(self, points: np.ndarray) -> np.ndarray:
+    def weight(self, points: np.ndarray) -> np.ndarray:
         """How much volume in the objectives' own units a unit of volume stands for at points, shape (n,)."""
         found = np.ones(len(points))
         for metric, column in zip(self.problem.objectives, points.T, strict=True):
             model = self.models.get(metric.name)
             if model is not None:
-                found *= model.shape.worth(column)
+                found *= model.transform.weight(column)
         return found
 
     def _failing(self, history: Sequence[Record]) -> RandomForest | None:
@@ -185,37 +185,37 @@ class Beliefs:
         return RandomForest().fit(self.features_of([r.candidate for r in recent]), failed)
 
 
-def predictability(problem: Problem, records: Sequence[Record]) -> dict[str, Scores]:
+def cross_validate(problem: Problem, records: Sequence[Record]) -> dict[str, Scores]:
     """How well the metrics that cost a run are predicted from the other records: by name, cross-validated.
 
     Metrics that were measured too seldom to tell are left out.
     """
-    beliefs = Beliefs(replace(problem, warm=()), ())
+    surrogates = Surrogates(replace(problem, warm_start=()), ())
     found = {}
-    for name in beliefs.predicted:
-        known = [r for r in telling(problem, records) if name in r.values]
+    for name in surrogates.predicted:
+        known = [r for r in select_training_records(problem, records) if name in r.values]
         if len(known) < 3 * LEAST:
             continue
-        found[name] = held_out(GaussianProcess, *beliefs.lesson(name, known))
+        found[name] = held_out(GaussianProcess, *surrogates.training_data(name, known))
     return found
 
 
 class _Model:
-    """Of one metric: a process of its losses, bent as they are most probable.
+    """Of one metric: a Gaussian process of its losses, transformed as they are most probable.
 
     Args:
         sign: 1 where less of the metric is better, else -1.
-        shape: of the losses.
-        gp: of the bent losses.
+        transform: what the losses go through before they are learned.
+        gp: of the transformed losses.
     """
 
-    def __init__(self, sign: float, shape: Shape, gp: GaussianProcess) -> None:
-        self._sign, self.shape, self.gp = sign, shape, gp
+    def __init__(self, sign: float, transform: OutputTransform, gp: GaussianProcess) -> None:
+        self._sign, self.transform, self.gp = sign, transform, gp
 
     @classmethod
-    def of(cls, beliefs: Beliefs, name: str, history: Sequence[Record]) -> _Model | None:
+    def of(cls, surrogates: Surrogates, name: str, history: Sequence[Record]) -> _Model | None:
         """The model of a metric, or None while too little was measured."""
-        problem = beliefs.problem
+        problem = surrogates.problem
         known = [r for r in history if name in r.values]
         if len(known) < LEAST:
             return None
@@ -224,38 +224,38 @@ class _Model:
             sign = next(1.0 if x.op in ("<", "<=") else -1.0 for x in problem.limits if x.metric == name)
 
         def sample(some: Sequence[Record], most: int = MOST) -> Sample:
-            features, values, noise = beliefs.lesson(name, telling(problem, some, most))
+            features, values, noise = surrogates.training_data(name, select_training_records(problem, some, most))
             return Sample(features, sign * values, noise)
 
-        # Shape and hyperparameters are functions of the first records, and found anew only now and then.
+        # The transform and the hyperparameters are functions of the first records, and found anew only now and then.
         first = _first(len(known))
-        early = sample(known[: min(first, SHAPING)])
-        shapes = Shape.all_for(early.values, positive=sign > 0)
-        evidence = [_tuned(early.bent(x))[1] + x.log_slope(early.values).sum() for x in shapes]
-        shape = shapes[int(np.argmax(evidence))]
-        hyper, _ = _tuned(sample(known[:first], TUNING).bent(shape))
-        last = sample(known).bent(shape)
-        model = cls(sign, shape, GaussianProcess(hyper).fit(last.features, last.values, last.noise))
+        early = sample(known[: min(first, TRANSFORM_RECORDS)])
+        transforms = OutputTransform.candidates(early.values, positive=sign > 0)
+        evidence = [_tuned(early.transformed(x))[1] + x.log_slope(early.values).sum() for x in transforms]
+        transform = transforms[int(np.argmax(evidence))]
+        hyper, _ = _tuned(sample(known[:first], TUNING).transformed(transform))
+        last = sample(known).transformed(transform)
+        model = cls(sign, transform, GaussianProcess(hyper).fit(last.features, last.values, last.noise))
         lost = [r.candidate for r in history[-MOST:] if r.status == "failed" and name not in r.values]
         if lost:
             # What fails never shows its value. Were it not taken to be as expected, the doubt about it, and with it
-            # the hope, would stay, and the search would try its like for ever.
-            more = beliefs.features_of(lost)
+            # the optimism, would stay, and the search would try its like for ever.
+            more = surrogates.features_of(lost)
             values = np.concatenate([last.values, model.gp.predict(more)[0]])
             noise = np.concatenate([last.noise, np.full(len(lost), last.noise.mean())])
             model.gp = GaussianProcess(hyper).fit(last.features + more, values, noise)
         return model
 
-    def value(self, shaped: np.ndarray) -> np.ndarray:
-        """The metric of bent losses."""
-        return self._sign * self.shape.undone(shaped)
+    def value(self, transformed: np.ndarray) -> np.ndarray:
+        """The metric's values of transformed losses."""
+        return self._sign * self.transform.inverse(transformed)
 
-    def keeps(self, limit: Limit, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    def keeps(self, limit: Limit, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         """The probability that a limit is kept."""
         from scipy.special import ndtr
 
-        bound = float(self.shape(np.array([self._sign * limit.bound]))[0])
-        inside = ndtr((bound - mean) / spread)
+        bound = float(self.transform.transform(np.array([self._sign * limit.bound]))[0])
+        inside = ndtr((bound - mean) / std)
         upper = (limit.op in ("<", "<=")) == (self._sign > 0)
         return np.asarray(inside if upper else 1 - inside)
 
@@ -268,9 +268,9 @@ class Sample:
     values: np.ndarray
     noise: np.ndarray
 
-    def bent(self, shape: Shape) -> Sample:
+    def transformed(self, transform: OutputTransform) -> Sample:
         """With losses as they are learned."""
-        return replace(self, values=shape(self.values))
+        return replace(self, values=transform.transform(self.values))
 
     @cached_property
     def _digest(self) -> bytes:
@@ -303,7 +303,7 @@ def _tuned(sample: Sample) -> tuple[np.ndarray, float]:
     return process.hyper, process.evidence
 
 
-def telling(problem: Problem, records: Sequence[Record], most: int = MOST) -> Sequence[Record]:
+def select_training_records(problem: Problem, records: Sequence[Record], most: int = MOST) -> Sequence[Record]:
     """At most ``most`` records, in their order: three quarters of them the nearest to the front, the others spread."""
     if len(records) <= most:
         return records
@@ -315,10 +315,10 @@ def telling(problem: Problem, records: Sequence[Record], most: int = MOST) -> Se
         front = losses[nondominated(losses)]
         reach = np.maximum(np.ptp(front, axis=0), 1e-12)
         # How much better a record would have to be in every objective to stand on the front.
-        behind = np.full(len(losses), np.inf)
+        gap = np.full(len(losses), np.inf)
         for member in np.unique(front, axis=0):
-            behind = np.minimum(behind, ((losses - member) / reach).max(axis=1))
-        for i in np.argsort(behind, kind="stable"):
+            gap = np.minimum(gap, ((losses - member) / reach).max(axis=1))
+        for i in np.argsort(gap, kind="stable"):
             if len(chosen) == most:
                 break
             chosen.add(whole[i])

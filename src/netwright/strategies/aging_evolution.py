@@ -1,4 +1,4 @@
-"""Regularised evolution: who is old dies, however good."""
+"""Aging evolution: the oldest candidates leave the population, however good."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .evolution import Draw, Evolution, Measured, mutate
 
 
 @dataclass(frozen=True)
-class RegularisedEvolution(Evolution):
-    """Regularised (ageing) evolution (Real et al. 2019): the last measured are the population; mutants of the best of
+class AgingEvolution(Evolution):
+    """Regularised (aging) evolution (Real et al. 2019): the last measured are the population; mutants of the best of
     a sample join it. Any number of objectives.
 
     With several objectives the best of a sample are those that no other of it dominates, and one of them is drawn.

@@ -1,4 +1,4 @@
-"""How values are bent before they are learned, so that a process of one scale can hold them."""
+"""Output transforms: how values are changed before a surrogate learns them, so that one length scale fits them all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OUTLIER = 5.0
 
 
 @dataclass(frozen=True)
-class Shape:
+class OutputTransform:
     """A rising function of losses: from some loss on, what is worse counts on a logarithmic scale.
 
     Args:
@@ -29,12 +29,12 @@ class Shape:
     middle: float
 
     @classmethod
-    def all_for(cls, losses: np.ndarray, positive: bool) -> list[Shape]:
-        """The shapes that losses may be learned in.
+    def candidates(cls, losses: np.ndarray, positive: bool) -> list[OutputTransform]:
+        """The transforms that losses may be learned in.
 
         - As they are, but for outliers.
-        - Bent from the median on: networks that are broken (at chance, for instance) fill the range, and what tells
-          the good half apart would not be seen.
+        - Compressed from the median on: networks that are broken (at chance, for instance) fill the range, and what
+          tells the good half apart would not be seen.
         - Where they are of a ``positive`` metric that spans several times its least value, such as a latency: by
           factors, since that is how networks get slower.
         """
@@ -47,7 +47,7 @@ class Shape:
                 found.append(cls(by_factors, middle, middle - low, middle))
         return found
 
-    def __call__(self, losses: np.ndarray) -> np.ndarray:
+    def transform(self, losses: np.ndarray) -> np.ndarray:
         """Losses as they are learned."""
         if self.by_factors:
             losses = np.log(np.maximum(losses, np.finfo(float).tiny))
@@ -56,15 +56,15 @@ class Shape:
         beyond = np.maximum(losses - self.bend, 0)
         return losses - beyond + self.reach * np.log1p(beyond / self.reach)
 
-    def undone(self, shaped: np.ndarray) -> np.ndarray:
+    def inverse(self, transformed: np.ndarray) -> np.ndarray:
         """The losses that are learned as these."""
         if self.reach > 0:
-            beyond = np.maximum(shaped - self.bend, 0)
-            shaped = shaped - beyond + self.reach * np.expm1(np.minimum(beyond / self.reach, 50.0))
-        return np.exp(np.minimum(shaped, 700.0)) if self.by_factors else shaped
+            beyond = np.maximum(transformed - self.bend, 0)
+            transformed = transformed - beyond + self.reach * np.expm1(np.minimum(beyond / self.reach, 50.0))
+        return np.exp(np.minimum(transformed, 700.0)) if self.by_factors else transformed
 
     def log_slope(self, losses: np.ndarray) -> np.ndarray:
-        """The logarithm of the slope at losses: what a density of shaped losses is multiplied with."""
+        """The logarithm of the slope at losses: what a density of transformed losses is multiplied with."""
         found = np.zeros(len(losses))
         if self.by_factors:
             losses = np.log(np.maximum(losses, np.finfo(float).tiny))
@@ -73,6 +73,6 @@ class Shape:
             found -= np.log1p(np.maximum(losses - self.bend, 0) / self.reach)
         return found
 
-    def worth(self, shaped: np.ndarray) -> np.ndarray:
-        """How much a step of shaped losses means in the metric, the bend left aside."""
-        return np.exp(shaped - self.middle) if self.by_factors else np.ones(len(shaped))
+    def weight(self, transformed: np.ndarray) -> np.ndarray:
+        """How much a step of transformed losses means in the metric, the bend left aside."""
+        return np.exp(transformed - self.middle) if self.by_factors else np.ones(len(transformed))

@@ -18,14 +18,14 @@ from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
-from netwright.strategies import beliefs as module
+from netwright.strategies import surrogate as module
 from netwright.strategies.base import Problem
-from netwright.strategies.beliefs import LEAST, MOST, REFIT, Beliefs, _Model, telling
-from netwright.strategies.codes import Codes
+from netwright.strategies.integer_encoding import IntegerEncoding
+from netwright.strategies.output_transform import OutputTransform
 from netwright.strategies.predict import gp
 from netwright.strategies.predict.encode import Encoder
 from netwright.strategies.predict.gp import GaussianProcess
-from netwright.strategies.shape import Shape
+from netwright.strategies.surrogate import LEAST, MOST, REFIT, Surrogates, _Model, select_training_records
 
 DEPTHS = [Choice(f"d{s}", (1, 2, 3)) for s in range(3)]
 SPACE = Space(
@@ -53,8 +53,8 @@ def records(n: int, seed: int = 0, shift: float = 0.0) -> list[Record]:
     return [measured(c, shift) for c in list(dict.fromkeys(SPACE.sample(rng) for _ in range(3 * n)))[:n]]
 
 
-def believed(history: list[Record], **more: Any) -> Beliefs:
-    return Beliefs(Problem(SPACE, (QUALITY, COST), LIMITS, cost, **more), history)
+def believed(history: list[Record], **more: Any) -> Surrogates:
+    return Surrogates(Problem(SPACE, (QUALITY, COST), LIMITS, cost, **more), history)
 
 
 # -- values --------------------------------------------------------------------------------------------------------
@@ -86,17 +86,17 @@ def test_the_slope_of_the_posterior_is_that_of_finite_differences(monkeypatch: p
 
 
 def test_exact_metrics_are_computed_and_the_others_predicted_with_their_spread() -> None:
-    beliefs = believed(records(60))
+    surrogates = believed(records(60))
     new = [r.candidate for r in records(300, seed=1)]
-    look = beliefs.look(beliefs.codes.of(new))
-    assert look.candidates == new and len(look) == 300
-    assert look.losses[:, 1].tolist() == [cost(c)["cost"] for c in new] and not look.spread[:, 1].any()
-    errors = look.losses[:, 0] + np.array([quality(c) for c in new])
-    assert np.std(errors) < 0.2 * np.std(look.losses[:, 0])
-    assert np.mean(np.abs(errors) <= 3 * look.spread[:, 0]) > 0.9
+    predicted = surrogates.predict(surrogates.encoding.of(new))
+    assert predicted.candidates == new and len(predicted) == 300
+    assert predicted.losses[:, 1].tolist() == [cost(c)["cost"] for c in new] and not predicted.std[:, 1].any()
+    errors = predicted.losses[:, 0] + np.array([quality(c) for c in new])
+    assert np.std(errors) < 0.2 * np.std(predicted.losses[:, 0])
+    assert np.mean(np.abs(errors) <= 3 * predicted.std[:, 0]) > 0.9
     cool = np.array([1.5 * cost(c)["cost"] <= 20 for c in new])
-    assert look.feasible[cool].mean() > 0.9 > 0.1 > look.feasible[~cool].mean()
-    assert look.allowed.all(), "no limit is on an exact metric"
+    assert predicted.feasible[cool].mean() > 0.9 > 0.1 > predicted.feasible[~cool].mean()
+    assert predicted.allowed.all(), "no limit is on an exact metric"
 
 
 def test_too_few_records_are_said() -> None:
@@ -114,24 +114,26 @@ def test_shapes_keep_the_order_and_can_be_undone(losses: list[float], others: li
     if positive:
         losses, others = [abs(x) + 1e-3 for x in losses], [abs(x) + 1e-3 for x in others]
     points = np.sort(np.array([*losses, *others]))
-    for shape in Shape.all_for(np.array(losses), positive):
-        bent = shape(points)
-        assert np.all(np.diff(bent) >= -1e-9 * (1 + np.abs(bent[1:]))), "the order is kept"
-        beyond = (np.log(points) if shape.by_factors else points) - shape.bend
-        if shape.reach == 0 or np.max(beyond) / shape.reach < 1e6:  # beyond, more than numbers hold
-            assert np.allclose(shape.undone(bent), points, rtol=1e-6, atol=1e-6 * (1 + np.abs(points).max()))
+    for transform in OutputTransform.candidates(np.array(losses), positive):
+        transformed = transform.transform(points)
+        assert np.all(np.diff(transformed) >= -1e-9 * (1 + np.abs(transformed[1:]))), "the order is kept"
+        beyond = (np.log(points) if transform.by_factors else points) - transform.bend
+        if transform.reach == 0 or np.max(beyond) / transform.reach < 1e6:  # beyond, more than numbers hold
+            assert np.allclose(
+                transform.inverse(transformed), points, rtol=1e-6, atol=1e-6 * (1 + np.abs(points).max())
+            )
 
 
 def test_the_slope_of_a_shape_is_its_derivative() -> None:
     losses = np.random.default_rng(0).gamma(1.0, 3.0, 60) + 0.1
-    shapes = Shape.all_for(losses, positive=True)
-    assert [x.by_factors for x in shapes] == [True, True]
-    shapes += Shape.all_for(losses, positive=False)
-    assert [x.by_factors for x in shapes[2:]] == [False, False]
+    transforms = OutputTransform.candidates(losses, positive=True)
+    assert [x.by_factors for x in transforms] == [True, True]
+    transforms += OutputTransform.candidates(losses, positive=False)
+    assert [x.by_factors for x in transforms[2:]] == [False, False]
     points = np.linspace(0.2, 40, 50)
-    for shape in shapes:
-        slope = (shape(points + 1e-6) - shape(points - 1e-6)) / 2e-6
-        assert np.allclose(np.log(slope), shape.log_slope(points), atol=1e-5)
+    for transform in transforms:
+        slope = (transform.transform(points + 1e-6) - transform.transform(points - 1e-6)) / 2e-6
+        assert np.allclose(np.log(slope), transform.log_slope(points), atol=1e-5)
 
 
 def test_values_are_bent_where_that_makes_them_more_probable() -> None:
@@ -147,22 +149,22 @@ def test_values_are_bent_where_that_makes_them_more_probable() -> None:
 
     for may_break in (True, False):
         history = [Record(c, {"quality": Measurement(quality(c, may_break))}) for c in drawn]
-        model = Beliefs(Problem(space, (QUALITY,)), history).models["quality"]
+        model = Surrogates(Problem(space, (QUALITY,)), history).models["quality"]
         assert model is not None
-        assert (model.shape.bend == model.shape.middle) == may_break
+        assert (model.transform.bend == model.transform.middle) == may_break
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 @pytest.mark.parametrize("op", ["<=", ">="])
 def test_the_probability_of_keeping_a_limit_is_that_of_draws(sign: float, op: str) -> None:
     losses = np.concatenate([np.linspace(0, 1, 40), [30.0]])
-    model = _Model(sign, Shape.all_for(losses, positive=False)[0], GaussianProcess())
+    model = _Model(sign, OutputTransform.candidates(losses, positive=False)[0], GaussianProcess())
     rng = np.random.default_rng(0)
     for bound in (sign * 0.4, sign * 5.0):
-        for mean, spread in ((0.3, 0.2), (0.9, 0.05), (3.2, 1.0)):
+        for mean, std in ((0.3, 0.2), (0.9, 0.05), (3.2, 1.0)):
             limit = Limit("heat", op, bound)
-            found = model.keeps(limit, np.array([mean]), np.array([spread]))[0]
-            drawn = model.value(rng.normal(mean, spread, 20_000))
+            found = model.keeps(limit, np.array([mean]), np.array([std]))[0]
+            drawn = model.value(rng.normal(mean, std, 20_000))
             assert found == pytest.approx(np.mean([limit.allows(v) for v in drawn]), abs=0.015)
 
 
@@ -171,8 +173,8 @@ def test_candidates_like_those_that_failed_are_thought_to_fail() -> None:
     drawn = list(dict.fromkeys(SPACE.sample(rng) for _ in range(80)))
     history = [Record(c, {}, "failed", "too deep") if c["d0"] == 3 else measured(c) for c in drawn]
     new = [c for c in dict.fromkeys(SPACE.sample(rng) for _ in range(200)) if c not in drawn]
-    beliefs = Beliefs(Problem(SPACE, (QUALITY, COST), (), cost), history)
-    feasible = beliefs.look(beliefs.codes.of(new)).feasible
+    surrogates = Surrogates(Problem(SPACE, (QUALITY, COST), (), cost), history)
+    feasible = surrogates.predict(surrogates.encoding.of(new)).feasible
     deep = np.array([c["d0"] == 3 for c in new])
     assert feasible[~deep].mean() > 0.85 and feasible[deep].mean() < 0.25
     assert feasible.min() > 0, "nothing is ruled out for certain"
@@ -185,20 +187,20 @@ def test_candidates_like_those_that_failed_are_thought_to_fail() -> None:
 def test_the_records_that_tell_most_hold_the_front_in_order(objectives: tuple[Metric, ...]) -> None:
     history = records(1500)
     problem = Problem(SPACE, objectives, (), cost)
-    some = telling(problem, history)
+    some = select_training_records(problem, history)
     losses = np.array([problem.losses(r) for r in history])
     front = np.flatnonzero(nondominated(losses))
     assert len(some) == MOST and {r.candidate for r in some} >= {history[i].candidate for i in front[: MOST // 2]}
     places = [history.index(r) for r in some[:40]]
     assert places == sorted(places)
-    behind = [r for r in some if r not in [history[i] for i in front]]
-    assert len(behind) > MOST // 8, "and what is far from it"
-    assert telling(problem, history[:MOST]) == history[:MOST]
+    infeasibility_rank = [r for r in some if r not in [history[i] for i in front]]
+    assert len(infeasibility_rank) > MOST // 8, "and what is far from it"
+    assert select_training_records(problem, history[:MOST]) == history[:MOST]
 
 
 def test_records_without_objectives_are_told_too() -> None:
     history = [Record(r.candidate, {}, "failed", "why") for r in records(MOST + 50)]
-    assert 0 < len(telling(Problem(SPACE, (QUALITY,)), history)) <= MOST
+    assert 0 < len(select_training_records(Problem(SPACE, (QUALITY,)), history)) <= MOST
 
 
 @pytest.mark.parametrize("outliers", [False, True], ids=["even", "outliers"])
@@ -219,7 +221,7 @@ def test_hyperparameters_are_found_anew_only_now_and_then(outliers: bool, monkey
         ]
     found: dict[int, tuple[float, ...]] = {}
     for n in range(19, 38):
-        hyper = Beliefs(Problem(SPACE, (QUALITY, COST), (), cost), history[:n]).models["quality"].gp.hyper  # type: ignore[union-attr]
+        hyper = Surrogates(Problem(SPACE, (QUALITY, COST), (), cost), history[:n]).models["quality"].gp.hyper  # type: ignore[union-attr]
         assert hyper is not None
         found[n] = tuple(hyper.tolist())
     sizes = [LEAST]
@@ -228,9 +230,9 @@ def test_hyperparameters_are_found_anew_only_now_and_then(outliers: bool, monkey
     for n in range(20, 38):
         assert (found[n] != found[n - 1]) == (n in sizes), n
     due = [n for n in sizes if 19 <= n < 38]
-    assert sorted(set(calls)) == due and len(calls) <= 2 * len(due), "each is found once for a shape"
+    assert sorted(set(calls)) == due and len(calls) <= 2 * len(due), "each is found once for a transform"
     module._tuned.cache_clear()
-    again = Beliefs(Problem(SPACE, (QUALITY, COST), (), cost), history[:30]).models["quality"].gp.hyper  # type: ignore[union-attr]
+    again = Surrogates(Problem(SPACE, (QUALITY, COST), (), cost), history[:30]).models["quality"].gp.hyper  # type: ignore[union-attr]
     assert tuple(again.tolist()) == found[30], "and is a function of the records"  # type: ignore[union-attr]
 
 
@@ -238,12 +240,12 @@ def test_another_study_helps_where_little_was_measured_here() -> None:
     new = [r.candidate for r in records(300, seed=3)]
     truth = np.array([-quality(c) - 5.0 for c in new])
     errors = {}
-    for name, warm in (("warm", records(80, seed=4)), ("cold", [])):
+    for name, warm_start in (("warm", records(80, seed=4)), ("cold", [])):
         error = []
         for seed in range(3):
-            beliefs = believed(records(8, seed=10 + seed, shift=5.0), warm=tuple(warm))
-            look = beliefs.look(beliefs.codes.of(new))
-            error.append(float(np.sqrt(np.mean((look.losses[:, 0] - truth) ** 2))))
+            surrogates = believed(records(8, seed=10 + seed, shift=5.0), warm_start=tuple(warm_start))
+            predicted = surrogates.predict(surrogates.encoding.of(new))
+            error.append(float(np.sqrt(np.mean((predicted.losses[:, 0] - truth) ** 2))))
         errors[name] = np.mean(error)
     assert errors["warm"] < 0.95 * errors["cold"], errors
 
@@ -257,13 +259,15 @@ def test_advice_that_misleads_is_seen_through() -> None:
     new = [r.candidate for r in records(300, seed=3)]
     truth = np.array([-quality(c) for c in new])
     errors = []
-    for warm in ((), tuple(noise)):
-        beliefs = believed(records(40, seed=5), warm=warm)
-        errors.append(float(np.sqrt(np.mean((beliefs.look(beliefs.codes.of(new)).losses[:, 0] - truth) ** 2))))
+    for warm_start in ((), tuple(noise)):
+        surrogates = believed(records(40, seed=5), warm_start=warm_start)
+        errors.append(
+            float(np.sqrt(np.mean((surrogates.predict(surrogates.encoding.of(new)).losses[:, 0] - truth) ** 2)))
+        )
     assert errors[1] < 2 * errors[0] + 0.02, errors
 
 
 def test_codes_are_those_of_the_problems_space() -> None:
-    beliefs = believed(records(10))
-    rows = Codes(SPACE).sample(5, np.random.default_rng(0))
-    assert beliefs.look(rows).candidates == Codes(SPACE).candidates(rows)
+    surrogates = believed(records(10))
+    rows = IntegerEncoding(SPACE).sample(5, np.random.default_rng(0))
+    assert surrogates.predict(rows).candidates == IntegerEncoding(SPACE).candidates(rows)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-Loss = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+LossGradient = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 STEEPNESS = 2.0
 """Of the curve that stands for the sign of a difference of standardised values, in :func:`kendall`."""
@@ -46,4 +46,4 @@ def _over_pairs(slope: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return 2 * weights * np.einsum("mij,mj->mi", slope, weights) / total**2
 
 
-LOSSES: Mapping[str, Loss] = {"squared": squared, "pairwise": pairwise, "kendall": kendall}
+LOSS_GRADIENTS: Mapping[str, LossGradient] = {"squared": squared, "pairwise": pairwise, "kendall": kendall}

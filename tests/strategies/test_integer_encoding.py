@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netwright.core.space import Choice, Space
-from netwright.strategies.codes import Codes, keys, new_rows
+from netwright.strategies.integer_encoding import IntegerEncoding, keys, new_rows
 
 OPTIONS: tuple[tuple[Any, ...], ...] = (
     (1,),
@@ -47,41 +47,41 @@ seeds = st.integers(0, 99)
 
 @given(spaces(), seeds)
 def test_canonical_rows_are_the_candidates_that_the_space_builds(space: Space, seed: int) -> None:
-    codes, rng = Codes(space), np.random.default_rng(seed)
-    complete = codes.random(20, rng)
-    rows = codes.canonical(complete)
-    assert codes.candidates(rows) == [space.from_indices(row) for row in complete]
-    for candidate in codes.candidates(rows):
+    encoding, rng = IntegerEncoding(space), np.random.default_rng(seed)
+    complete = encoding.random(20, rng)
+    rows = encoding.canonical(complete)
+    assert encoding.candidates(rows) == [space.from_indices(row) for row in complete]
+    for candidate in encoding.candidates(rows):
         assert space.candidate(candidate) == candidate
-    assert np.array_equal(codes.canonical(rows), rows)
-    other = np.where(rows < 0, codes.random(20, rng), complete)
-    assert np.array_equal(codes.canonical(other), rows), "what an inactive choice would be does not matter"
+    assert np.array_equal(encoding.canonical(rows), rows)
+    other = np.where(rows < 0, encoding.random(20, rng), complete)
+    assert np.array_equal(encoding.canonical(other), rows), "what an inactive choice would be does not matter"
 
 
 @given(spaces(), seeds)
 def test_candidates_become_rows_and_back(space: Space, seed: int) -> None:
-    codes, rng = Codes(space), np.random.default_rng(seed)
+    encoding, rng = IntegerEncoding(space), np.random.default_rng(seed)
     some = [space.sample(rng) for _ in range(20)]
-    rows = codes.of(some)
-    assert codes.candidates(rows) == some
+    rows = encoding.of(some)
+    assert encoding.candidates(rows) == some
     assert np.array_equal(rows, [space.indices(c) for c in some])
-    assert np.array_equal(codes.of([space.candidate(dict(c)) for c in some]), rows)
+    assert np.array_equal(encoding.of([space.candidate(dict(c)) for c in some]), rows)
     assert len(keys(rows)) == len(set(some))
 
 
 @given(spaces())
 def test_a_sample_reaches_every_candidate(space: Space) -> None:
     if space.size <= 40:
-        codes = Codes(space)
-        assert set(codes.candidates(codes.sample(3000, np.random.default_rng(0)))) == set(space.enumerate())
+        encoding = IntegerEncoding(space)
+        assert set(encoding.candidates(encoding.sample(3000, np.random.default_rng(0)))) == set(space.enumerate())
 
 
 @given(spaces(), seeds)
 def test_a_neighbour_differs_in_one_choice_and_in_what_that_makes_active_or_not(space: Space, seed: int) -> None:
-    codes, rng = Codes(space), np.random.default_rng(seed)
-    rows = codes.sample(30, rng)
+    encoding, rng = IntegerEncoding(space), np.random.default_rng(seed)
+    rows = encoding.sample(30, rng)
     for row, one, other in zip(
-        rows, codes.candidates(rows), codes.candidates(codes.neighbours(rows, rng)), strict=True
+        rows, encoding.candidates(rows), encoding.candidates(encoding.neighbours(rows, rng)), strict=True
     ):
         assert space.candidate(other) == other
         changed = [name for name in one if name in other and other[name] != one[name]]
@@ -93,24 +93,27 @@ def test_a_neighbour_differs_in_one_choice_and_in_what_that_makes_active_or_not(
         at = [c.name for c in space].index(changed[0])
         filled = np.where(row < 0, moved[0], row)
         filled[at] = moved[0, at]
-        assert np.array_equal(codes.canonical(np.where(filled < 0, 0, filled)[None]), moved)
+        assert np.array_equal(encoding.canonical(np.where(filled < 0, 0, filled)[None]), moved)
 
 
 @given(spaces(), seeds)
 def test_children_are_candidates_and_of_alike_parents_mutants(space: Space, seed: int) -> None:
-    codes, rng = Codes(space), np.random.default_rng(seed)
-    one, other = codes.sample(30, rng), codes.sample(30, rng)
-    for child in codes.candidates(codes.children(one, other, rng)):
+    encoding, rng = IntegerEncoding(space), np.random.default_rng(seed)
+    one, other = encoding.sample(30, rng), encoding.sample(30, rng)
+    for child in encoding.candidates(encoding.children(one, other, rng)):
         assert space.candidate(child) == child
-    rigid = (codes.sizes > 1) & (one >= 0)
-    mutants = codes.children(one, one, rng)
+    rigid = (encoding.sizes > 1) & (one >= 0)
+    mutants = encoding.children(one, one, rng)
     assert np.array_equal((mutants != one).any(axis=1), rigid.any(axis=1)), "at least one choice changes, if any can"
 
 
 def test_children_take_after_their_parents() -> None:
-    codes, rng = Codes(Space([Choice(f"k{i}", tuple(range(10))) for i in range(20)])), np.random.default_rng(0)
+    encoding, rng = (
+        IntegerEncoding(Space([Choice(f"k{i}", tuple(range(10))) for i in range(20)])),
+        np.random.default_rng(0),
+    )
     one, other = np.zeros((500, 20), dtype=np.int64), np.full((500, 20), 9)
-    children = codes.children(one, other, rng)
+    children = encoding.children(one, other, rng)
     inherited = (children == 0) | (children == 9)
     assert 0.9 < inherited.mean() < 0.97, "one choice of twenty is changed, as a rule"
     assert 0.45 < (children == 9).mean() / inherited.mean() < 0.55
@@ -119,10 +122,13 @@ def test_children_take_after_their_parents() -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_arrays_of_any_length(n: int) -> None:
-    codes, rng = Codes(Space([Choice("a", (1, 2)), Choice("b", (1, 2, 3), {"a": 2})])), np.random.default_rng(0)
-    rows = codes.sample(n, rng)
-    assert rows.shape == codes.neighbours(rows, rng).shape == codes.children(rows, rows, rng).shape == (n, 2)
-    assert codes.of(codes.candidates(rows)).shape == (n, 2)
+    encoding, rng = (
+        IntegerEncoding(Space([Choice("a", (1, 2)), Choice("b", (1, 2, 3), {"a": 2})])),
+        np.random.default_rng(0),
+    )
+    rows = encoding.sample(n, rng)
+    assert rows.shape == encoding.neighbours(rows, rng).shape == encoding.children(rows, rows, rng).shape == (n, 2)
+    assert encoding.of(encoding.candidates(rows)).shape == (n, 2)
 
 
 def test_new_rows_are_new_once() -> None:

@@ -1,4 +1,4 @@
-"""The batch that is expected to add most to the hypervolume of the front."""
+"""Acquisition: the batch that is expected to add most to the hypervolume of the front."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ SCARCE = 1000
 """Where fewer remain, as many are drawn where alone something can still be won."""
 MARGIN = 0.1
 """How far the box reaches beyond what is known, relative to its size."""
-HOPE = 2.0
+OPTIMISM = 2.0
 """Standard deviations by which a candidate may be better than expected before a point is given up."""
 
 
-def hopeful(expected: np.ndarray, spread: np.ndarray, found: np.ndarray, hope: float = HOPE) -> np.ndarray:
-    """Which candidates may add to a front of ``found``, bool of shape (n,); arguments as :class:`Volume` has them."""
-    return ~dominated(expected - hope * spread, found)
+def promising(expected: np.ndarray, std: np.ndarray, found: np.ndarray, optimism: float = OPTIMISM) -> np.ndarray:
+    """Which candidates may add to a front of ``found``, bool of shape (n,); arguments as for
+    :class:`ExpectedHypervolumeImprovement`."""
+    return ~dominated(expected - optimism * std, found)
 
 
-class Volume:
-    """Points spread evenly over what may still be won: the share of them that a candidate would newly dominate
-    stands for the volume that it would add (as in HypE, Bader and Zitzler 2011), for any number of objectives.
+class ExpectedHypervolumeImprovement:
+    """Expected hypervolume improvement, by points spread evenly over the volume that may still be won: the share of
+    them that a candidate would newly dominate stands for the volume that it would add (as in HypE, Bader and Zitzler
+    2011), for any number of objectives.
 
     Objectives that are predicted are normal and independent, so that a candidate dominates a point with a probability;
     the sum of these over the points, each weighed with the probability that no candidate chosen before dominates it,
@@ -36,20 +38,20 @@ class Volume:
     Args:
         found: losses of all that was measured, shape (n, objectives): the box that may be won reaches as far.
         expected: losses of candidates, shape (candidates, objectives).
-        spread: their standard deviations.
+        std: their standard deviations.
         rng: of the points.
-        hope: standard deviations by which a candidate may be better than expected.
-        worth: of points, shape (n, objectives): how much winning each means, shape (n,).
+        optimism: standard deviations by which a candidate may be better than expected.
+        weight: of points, shape (n, objectives): how much winning each means, shape (n,).
     """
 
     def __init__(
         self,
         found: np.ndarray,
         expected: np.ndarray,
-        spread: np.ndarray,
+        std: np.ndarray,
         rng: np.random.Generator,
-        hope: float = HOPE,
-        worth: Callable[[np.ndarray], np.ndarray] = lambda points: np.ones(len(points)),
+        optimism: float = OPTIMISM,
+        weight: Callable[[np.ndarray], np.ndarray] = lambda points: np.ones(len(points)),
     ) -> None:
         known = found if len(found) else expected
         low, high = np.minimum(known.min(axis=0), expected.min(axis=0)), known.max(axis=0)
@@ -58,22 +60,22 @@ class Volume:
         low, high = low - MARGIN * reach, high + MARGIN * reach
         points = low + (high - low) * rng.random((DRAWS, len(low)))
         points = points[~dominated(points, found)]
-        best = expected - hope * spread
+        best = expected - optimism * std
         best = best[nondominated(best)]
         points = points[dominated(points, best)][:SAMPLES]
         weights = np.ones(len(points))
         if len(points) < SCARCE:
             points, weights = _between(np.maximum(best, low), found, high, rng)
         self._points = points
-        self.open = weights * worth(points)
+        self.undominated = weights * weight(points)
         """The probability that nothing that was taken dominates each point, times the weight of the point."""
 
-    def chances(self, expected: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    def domination_probability(self, expected: np.ndarray, std: np.ndarray) -> np.ndarray:
         """The probability that each candidate dominates each point, shape (candidates, points)."""
         from scipy.special import ndtr
 
         found = np.ones((len(expected), len(self._points)))
-        for mean, deviation, at in zip(expected.T, spread.T, self._points.T, strict=True):
+        for mean, deviation, at in zip(expected.T, std.T, self._points.T, strict=True):
             if deviation.any():
                 found *= ndtr((at[None, :] - mean[:, None]) / np.maximum(deviation, 1e-12)[:, None])
             else:
