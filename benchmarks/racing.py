@@ -29,7 +29,7 @@ from netwright.core.record import Record
 from netwright.measure.base import EvaluationContext
 from netwright.pipeline.job import Job
 from netwright.recipe.load import load
-from netwright.study.store import MemoryStore
+from netwright.study.stores.memory import MemoryStore
 from netwright.study.study import Study
 
 WORDS = (

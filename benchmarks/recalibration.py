@@ -27,7 +27,7 @@ import netwright as nw
 from netwright.formats.weights import load_weights
 from netwright.nets.families.cifar_resnet import CifarResNet
 from netwright.nets.recalibrate import better_statistics
-from netwright.study.store import MemoryStore
+from netwright.study.stores.memory import MemoryStore
 from netwright.tasks.data import JUDGED, calibration_batches
 
 MEAN, DEVIATION = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))

@@ -32,7 +32,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "recipes": ("core", "nets", "tasks"),
     "recipe": ("core",),
     "sources": ("core", "nets", "measure", "tasks", "recipe"),
-    "testing": ("core", "nets", "formats", "strategies", "measure", "tasks"),
+    "testing": ("core", "nets", "formats", "strategies", "measure", "tasks", "study"),
     "simple": ("core", "measure.base", "strategies", "study"),
 }
 

@@ -13,7 +13,7 @@ import netwright as nw
 from netwright.core.calls import told
 from netwright.measure.base import EvaluationContext, Measurer
 from netwright.strategies.named import STRATEGIES, strategy_of
-from netwright.study.store import MemoryStore
+from netwright.study.stores.memory import MemoryStore
 
 SPACE = nw.Space([nw.Choice("a", (1, 2, 3)), nw.Choice("b", (1, 2))])
 

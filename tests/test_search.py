@@ -19,7 +19,7 @@ from netwright.strategies.local_search import LocalSearch
 from netwright.strategies.moea import AgeMoea, CTaea, Ga, MoeaD, UNsga3
 from netwright.strategies.weaknas import WeakNas
 from netwright.study.journal import read_journal
-from netwright.study.store import MemoryStore
+from netwright.study.stores.memory import MemoryStore
 
 SPACE = nw.Space([nw.Choice(f"k{i}", (1, 2, 3)) for i in range(5)] + [nw.Choice("z", (1, 4), when={"k0": 2})])
 STRATEGIES = [nw.Random(), nw.Nsga2(batch=4, population=6), nw.Guided(batch=4, start=6, population=12, generations=2)]

@@ -79,7 +79,7 @@ _HOME = {
     "WeakNas": "strategies.weaknas",
     "BoTorch": "strategies.botorch",
     "Study": "study.study",
-    "SqliteStore": "study.sqlite",
+    "SqliteStore": "study.stores.sqlite",
     "search": "simple",
     "TabularBenchmark": "sources.table",
     "export": "formats.bundle",
@@ -193,7 +193,7 @@ if TYPE_CHECKING:
     from .strategies.moea import UNsga3 as UNsga3
     from .strategies.random import Random as Random
     from .strategies.weaknas import WeakNas as WeakNas
-    from .study.sqlite import SqliteStore as SqliteStore
+    from .study.stores.sqlite import SqliteStore as SqliteStore
     from .study.study import Study as Study
     from .tasks.base import Evaluator as Evaluator
     from .tasks.base import Task as Task

@@ -17,7 +17,8 @@ from .measure.base import EvaluationContext, Measurer, Searchable
 from .strategies.base import Strategy
 from .strategies.guided import Guided
 from .study.asked import listed
-from .study.store import MemoryStore, Store
+from .study.stores.base import Store
+from .study.stores.memory import MemoryStore
 from .study.study import Study
 
 Values = Mapping[str, float]

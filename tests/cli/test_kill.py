@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netwright.study.sqlite import SqliteStore
+from netwright.study.stores.sqlite import SqliteStore
 
 from .running import TINY, command, done, finished, process, records, timeless
 

@@ -16,7 +16,8 @@ from netwright.core.errors import InfeasibleConstraints, MeasureError
 from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import EvaluationContext, Measurer
 from netwright.study.journal import read_journal
-from netwright.study.store import MemoryStore, Store
+from netwright.study.stores.base import Store
+from netwright.study.stores.memory import MemoryStore
 from netwright.study.study import Study
 
 SPACE = nw.Space([nw.Choice("depth", (1, 2, 3)), nw.Choice("width", (8, 16, 24)), nw.Choice("kernel", (3, 5))])

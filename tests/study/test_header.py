@@ -9,7 +9,7 @@ import pytest
 import netwright as nw
 from netwright.core.errors import InfeasibleConstraints, StoreError
 from netwright.study.header import contrast, other_study
-from netwright.study.store import MemoryStore
+from netwright.study.stores.memory import MemoryStore
 
 
 def go(store: MemoryStore, choices: Any = (("depth", (2, 3)),), objectives: Any = None, **more: Any) -> None:

@@ -16,13 +16,14 @@ import pytest
 
 import netwright as nw
 from netwright.core.candidate import Candidate
-from netwright.study.sqlite import SqliteStore
-from netwright.study.store import MemoryStore, Store
+from netwright.study.stores.base import Store
+from netwright.study.stores.memory import MemoryStore
+from netwright.study.stores.sqlite import SqliteStore
 
 SCRIPT = """
 import os, signal, sys, time
 import netwright as nw
-from netwright.study.sqlite import SqliteStore
+from netwright.study.stores.sqlite import SqliteStore
 
 path, log, strategy, deadly = sys.argv[1], open(sys.argv[2], "a", buffering=1), sys.argv[3], int(sys.argv[4])
 append, appended = SqliteStore.append, 0

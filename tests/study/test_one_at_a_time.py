@@ -18,8 +18,8 @@ import pytest
 import netwright as nw
 from netwright.core.errors import StoreError
 from netwright.study.journal import read_journal
-from netwright.study.sqlite import SqliteStore
-from netwright.study.store import MemoryStore
+from netwright.study.stores.memory import MemoryStore
+from netwright.study.stores.sqlite import SqliteStore
 
 SPACE = nw.Space([nw.Choice(f"k{i}", (1, 2, 3)) for i in range(4)])
 FORK = multiprocessing.get_context("fork")

@@ -12,7 +12,7 @@ import netwright as nw
 from netwright.core.errors import InfeasibleConstraints, StoreError
 from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import EvaluationContext, Measurer
-from netwright.study.store import MemoryStore
+from netwright.study.stores.memory import MemoryStore
 from netwright.study.study import Step, Study
 
 SPACE = nw.Space([nw.Choice(f"k{i}", (1, 2, 3)) for i in range(5)])

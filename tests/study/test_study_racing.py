@@ -15,7 +15,7 @@ from netwright.core.errors import InfeasibleConstraints, NetwrightError
 from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import EvaluationContext, Measurer
 from netwright.recipe.load import load
-from netwright.study.store import MemoryStore
+from netwright.study.stores.memory import MemoryStore
 from netwright.study.study import Step, Study
 
 SPACE = nw.Space([nw.Choice(f"k{i}", (1, 2, 3, 4)) for i in range(5)])

@@ -6,7 +6,7 @@ import torch
 
 import netwright as nw
 from netwright.nets.families.inverted_residual import inverted_residual
-from netwright.study.store import MemoryStore
+from netwright.study.stores.memory import MemoryStore
 
 
 def study(own: bool) -> nw.Study:

@@ -15,7 +15,7 @@ from ..recipe.load import builtin, load, parse, parser_message, parser_of
 from ..recipe.schema import Recipe
 from ..study.failures import RETRIES
 from ..study.journal import Journal, read_journal
-from ..study.sqlite import SqliteStore
+from ..study.stores.sqlite import SqliteStore
 
 LISTS = ("--objectives", "--export.formats")
 

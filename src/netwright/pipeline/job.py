@@ -37,7 +37,7 @@ from ..sources.table import TabularBenchmark
 from ..strategies.named import strategy_of
 from ..study.failures import commonest
 from ..study.journal import read_journal
-from ..study.sqlite import SqliteStore
+from ..study.stores.sqlite import SqliteStore
 from ..study.study import Step, Study
 from ..tasks.classification import Classification
 from ..tasks.data import JUDGED, Data, TensorLoader, calibration_batches, loader_of

@@ -12,7 +12,7 @@ from ..core.front import Front, front
 from ..core.limits import Limit
 from ..core.metric import Metric
 from ..core.record import Record
-from .store import Store
+from .stores.base import Store
 
 
 @dataclass

@@ -35,8 +35,8 @@ from .asked import asked_for, listed
 from .failures import BY, MISSING, check_retry, commonest, failed_by, never_measured, unmeasured
 from .header import as_json, choices_of, other_study
 from .journal import read_journal
-from .sqlite import SqliteStore
-from .store import Store
+from .stores import open_store
+from .stores.base import Store
 
 DEAR_S = 5.0
 """Seconds on a device from which a network is only measured there where its figures cannot be foretold."""
@@ -106,7 +106,7 @@ class Study:
                 "nw.wrap(module, example_inputs) makes a super-network"
             )
         objectives = asked_for(objectives, record)
-        self.store = store if isinstance(store, Store) else SqliteStore(store)
+        self.store = open_store(store)
         self.net, self.calibration = net, calibration
         asked = [m for m in objectives if isinstance(m, Measurer)]
         self.measurers: tuple[Measurer, ...] = tuple(dict.fromkeys([*asked, *record]))

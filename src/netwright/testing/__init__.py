@@ -1,4 +1,5 @@
-"""Contracts for who writes an axis, family, super-network, runtime, predictor or strategy: call them from a test."""
+"""Contracts for who writes an axis, family, super-network, runtime, predictor, store or strategy: call them from a
+test."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from .nets import check_axis, check_supernet
     from .predictors import check_predictor
     from .runtimes import check_runtime
+    from .stores import check_store
     from .strategies import check_strategy
 
 # Where each contract lives: those of networks need torch, so each is imported on first use.
@@ -16,11 +18,12 @@ _HOME = {
     "check_axis": "nets",
     "check_predictor": "predictors",
     "check_runtime": "runtimes",
+    "check_store": "stores",
     "check_strategy": "strategies",
     "check_supernet": "nets",
 }
 
-__all__ = ["check_axis", "check_predictor", "check_runtime", "check_strategy", "check_supernet"]
+__all__ = ["check_axis", "check_predictor", "check_runtime", "check_store", "check_strategy", "check_supernet"]
 
 
 def __getattr__(name: str) -> Any:

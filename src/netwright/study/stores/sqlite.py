@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
-from ..core.errors import CallError, StoreError
-from .store import Entry, Store
+from ...core.errors import CallError, StoreError
+from .base import Entry, Store, body_text
 
 APPLICATION_ID = 0x6E777267  # "nwrg"
 FORMAT = 1
@@ -47,12 +47,12 @@ class SqliteStore(Store):
         self._check()
 
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
-        text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+        text = body_text(body)
         with closing(self._open()) as connection, self._told(), connection:
             connection.execute("INSERT INTO journal (kind, body) VALUES (?, ?)", (kind, text))
 
     def begin(self, kind: str, body: Mapping[str, Any]) -> None:
-        text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+        text = body_text(body)
         with closing(self._open()) as connection, self._told(), connection:
             connection.execute(
                 "INSERT INTO journal (kind, body) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM journal)", (kind, text)
@@ -107,9 +107,10 @@ class SqliteStore(Store):
                 ) from None
             lock.close()
 
-    def read(self) -> Iterator[Entry]:
+    def read(self, since: int = 0) -> Iterator[Entry]:
+        # Nothing is ever deleted, so that the entries are numbered 1, 2, 3, ...
         with closing(self._open()) as connection, self._told():
-            rows = connection.execute("SELECT kind, body FROM journal ORDER BY seq").fetchall()
+            rows = connection.execute("SELECT kind, body FROM journal WHERE seq > ? ORDER BY seq", (since,)).fetchall()
         for kind, body in rows:
             try:
                 yield kind, json.loads(body)

@@ -21,8 +21,9 @@ from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.study.journal import read_journal
-from netwright.study.sqlite import APPLICATION_ID, SqliteStore
-from netwright.study.store import MemoryStore, Store
+from netwright.study.stores.base import Store
+from netwright.study.stores.memory import MemoryStore
+from netwright.study.stores.sqlite import APPLICATION_ID, SqliteStore
 
 SPACE = nw.Space(
     [nw.Choice("a", (1, 2, 3, 4)), nw.Choice("pair", ((1, 2), (3, (4, None)))), nw.Choice("b", (True, "x"))]
@@ -99,7 +100,7 @@ def test_an_entry_that_cannot_be_understood_is_told(store: Store, kind: str, bod
 
 def test_numbers_that_json_has_not_are_refused(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "study.db")
-    with pytest.raises(ValueError):
+    with pytest.raises(StoreError, match="JSON"):
         store.append("record", {"value": float("nan")})
     assert list(store.read()) == []
 
@@ -237,7 +238,7 @@ class Deadly(sqlite3.Connection):
         return super().execute(*args)
 connect = sqlite3.connect
 sqlite3.connect = lambda *args, **kw: connect(*args, factory=Deadly, **kw)
-from netwright.study.sqlite import SqliteStore
+from netwright.study.stores.sqlite import SqliteStore
 SqliteStore(sys.argv[1])
 """
 

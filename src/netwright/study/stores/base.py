@@ -1,12 +1,14 @@
-"""The journal: append-only, read from the beginning."""
+"""The journal: append-only, read from the beginning or from where one was."""
 
 from __future__ import annotations
 
-import copy
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+
+from ...core.errors import StoreError, format_error
 
 Entry = tuple[str, dict[str, Any]]
 """Kind (``study``, ``limits``, ``ask``, ``record`` or ``retry``) and body, a JSON object."""
@@ -16,15 +18,17 @@ class Store(ABC):
     """Where a study's journal is kept.
 
     An entry that :meth:`append` has returned for is never lost, changed or reordered.
+    :func:`netwright.testing.check_store` checks a store of one's own.
     """
 
     @abstractmethod
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Add an entry."""
+        """Add an entry. Raises :class:`StoreError` for a body that JSON cannot hold, and adds nothing then."""
 
     @abstractmethod
-    def read(self) -> Iterator[Entry]:
-        """All entries in the order in which they were added."""
+    def read(self, since: int = 0) -> Iterator[Entry]:
+        """The entries in the order in which they were added, but for the first ``since``: who follows a journal gives
+        the number of entries that it has read, and reads only what is new."""
 
     def begin(self, kind: str, body: Mapping[str, Any]) -> None:
         """Add the first entry, unless there is one already. Stores that several processes open do so in one step."""
@@ -40,14 +44,12 @@ class Store(ABC):
         return nullcontext()
 
 
-class MemoryStore(Store):
-    """A journal that ends with the process."""
+def body_text(body: Mapping[str, Any]) -> str:
+    """The body of an entry as compact JSON.
 
-    def __init__(self) -> None:
-        self._entries: list[Entry] = []
-
-    def append(self, kind: str, body: Mapping[str, Any]) -> None:
-        self._entries.append((kind, copy.deepcopy(dict(body))))
-
-    def read(self) -> Iterator[Entry]:
-        yield from copy.deepcopy(self._entries)
+    Raises :class:`StoreError` for what JSON cannot hold, such as a number that is not finite.
+    """
+    try:
+        return json.dumps(body, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(f"a journal holds JSON: numbers, texts, lists and mappings ({format_error(error)})") from None

@@ -1,0 +1,121 @@
+"""What every store promises, and the ways to name one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import netwright as nw
+from netwright.core.errors import StoreError
+from netwright.study.stores import STORES, open_store
+from netwright.study.stores.base import Entry, Store
+from netwright.study.stores.memory import MemoryStore
+from netwright.study.stores.sqlite import SqliteStore
+from netwright.testing import check_store
+
+
+def test_the_memory_store_keeps_the_contract() -> None:
+    check_store(MemoryStore)
+
+
+def test_the_sqlite_store_keeps_the_contract(tmp_path: Path) -> None:
+    paths = (tmp_path / f"new {i}" / "study.db" for i in count())
+    check_store(lambda: SqliteStore(next(paths)), again=lambda store: SqliteStore(store.path))  # type: ignore[attr-defined]
+
+
+class Forgetful(MemoryStore):
+    """Right, but for one thing."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.kept = how, list[Entry]()
+
+    def append(self, kind: str, body: Mapping[str, Any]) -> None:
+        if self.how == "shares what it was given":
+            self.kept.append((kind, body))  # type: ignore[arg-type]
+        elif self.how == "takes anything":
+            super().append(
+                kind, {k: v if isinstance(v, int | str | list | dict | float) else 0 for k, v in body.items()}
+            )
+        elif self.how == "is one behind" and self._entries:
+            self.kept.append((kind, dict(body)))
+        else:
+            super().append(kind, body)
+
+    def read(self, since: int = 0) -> Iterator[Entry]:
+        if self.how == "shares what it was given":
+            return iter(self.kept[since:])
+        if self.how == "reads all":
+            return super().read()
+        if self.how == "is off by one":
+            return super().read(max(0, since - 1))
+        return super().read(since)
+
+    def begin(self, kind: str, body: Mapping[str, Any]) -> None:
+        if self.how == "begins again":
+            return self.append(kind, body)
+        return super().begin(kind, body)
+
+
+@pytest.mark.parametrize(
+    "how, complaint",
+    [
+        ("shares what it was given", "shares nothing"),
+        ("takes anything", "not StoreError|cannot hold"),
+        ("is one behind", "comes back"),
+        ("reads all", "since=1"),
+        ("is off by one", "since=1"),
+        ("begins again", "begin"),
+    ],
+)
+def test_the_contract_finds_what_is_wrong(how: str, complaint: str) -> None:
+    with pytest.raises(AssertionError, match=complaint):
+        check_store(lambda: Forgetful(how))
+
+
+def test_a_store_is_named_by_a_text_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert {"memory", "sqlite"} <= set(STORES.names())
+    assert isinstance(open_store("memory"), MemoryStore)
+    for what in ("a.db", Path("a.db"), "sqlite,path=a.db", str(tmp_path / "a.db")):
+        store = open_store(what)
+        assert isinstance(store, SqliteStore) and store.path.resolve() == (tmp_path / "a.db").resolve()
+        assert open_store(store) is store
+    assert STORES.text(SqliteStore("a.db")) == "sqlite,path=a.db"
+    own = open_store("netwright.study.stores.memory:MemoryStore")
+    assert type(own) is MemoryStore
+    records = nw.search(
+        nw.Space([nw.Choice("a", (1, 2))]), lambda c: {"q": c["a"]}, {"q": "max"}, store="sqlite,path=s.db"
+    )
+    assert len(records) == 2 and list(open_store("s.db").read())
+
+
+@pytest.mark.parametrize(
+    "what, words",
+    [
+        ("sqlite", "needs 'path'"),
+        ("sqlite,pth=a.db", "no setting 'pth'; did you mean 'path'"),
+        ("nowhere_at_all:Store", "nowhere_at_all"),
+        (3, "a file, by its path, .*not in a int"),
+    ],
+)
+def test_what_is_no_store_is_told(what: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(nw.core.errors.NetwrightError, match=words):  # type: ignore[attr-defined]
+        open_store(what)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [lambda folder: MemoryStore(), lambda folder: SqliteStore(folder / "s.db")])
+def test_a_journal_that_is_followed_reads_each_entry_once(make: Callable[[Path], Store], tmp_path: Path) -> None:
+    store, seen = make(tmp_path), list[str]()
+    for i in range(5):
+        store.append("record", {"i": i})
+        seen += [kind for kind, _ in store.read(since=len(seen))]
+    assert seen == ["record"] * 5
+    with pytest.raises(StoreError, match="JSON"):
+        store.append("record", {"i": float("nan")})
