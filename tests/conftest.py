@@ -1,9 +1,12 @@
 """Tests run on one thread, are the same every time, and keep converted files in a folder of their own."""
 
+import importlib
 import os
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # Before NumPy is imported: its idle threads spin, and count as CPU time of what is measured here.
@@ -24,6 +27,30 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("netwright")
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
+    """Installs a package of one module for this process and those that it starts, with an entry point.
+
+    It is called with the module's name, its code, and the entry point as ``group: name = module:Class``, if any.
+    """
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))
+
+    def install(module: str, code: str, entry: str = "") -> None:
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        (folder / f"{module}.py").write_text(textwrap.dedent(code))
+        about = folder / f"{module}-1.0.dist-info"
+        about.mkdir()
+        group, _, line = entry.partition(": ")
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(f"[{group}]\n{line}\n" if entry else "")
+        importlib.invalidate_caches()
+
+    return install
 
 
 @pytest.fixture

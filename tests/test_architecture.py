@@ -27,7 +27,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "training": ("core", "nets", "tasks"),
     "formats": ("core", "nets"),
     "measure": ("core", "nets", "formats", "tasks", "__init__"),
-    "study": ("core", "strategies.base", "strategies.named", "measure.base"),
+    "study": ("core", "strategies.__init__", "strategies.base", "measure.base"),
     "report": ("core", "study", "strategies.predict.scores"),
     "recipes": ("core", "nets", "tasks"),
     "recipe": ("core",),
@@ -91,7 +91,7 @@ def module_of(parts: list[str]) -> str:
 
 
 def within(module: str, place: str) -> bool:
-    return module == place or module.startswith(place + ".")
+    return module == place or module.startswith(place + ".") or f"{module}.__init__" == place
 
 
 def test_relative_imports_are_resolved():

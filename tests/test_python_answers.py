@@ -12,7 +12,7 @@ from torch import nn
 import netwright as nw
 from netwright.core.calls import told
 from netwright.measure.base import EvaluationContext, Measurer
-from netwright.strategies.named import STRATEGIES, strategy_of
+from netwright.strategies import STRATEGIES
 from netwright.study.stores.memory import MemoryStore
 
 SPACE = nw.Space([nw.Choice("a", (1, 2, 3)), nw.Choice("b", (1, 2))])
@@ -83,9 +83,9 @@ def test_one_limit_may_be_a_text() -> None:
     assert all((r.status == "ok") == (r.values["q"] <= 3) for r in found)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", STRATEGIES.names())
 def test_strategies_have_the_names_of_recipes(name: str) -> None:
-    assert isinstance(strategy_of(name), nw.Strategy)
+    assert isinstance(STRATEGIES.make(name), nw.Strategy)
 
 
 def test_a_super_network_is_searched_by_a_function() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from typing import get_args, get_type_hints
 
 import pytest
 import yaml
@@ -15,6 +14,8 @@ from hypothesis import strategies as st
 from netwright.core.errors import NetwrightError, RecipeError
 from netwright.recipe.load import builtin, load, parse, resolve
 from netwright.recipe.schema import Export, Latency, Recipe, Search, Train
+from netwright.strategies import STRATEGIES
+from netwright.strategies.evolution import Nsga2
 
 LEAST = {"model": "m:f", "data": "m:g"}
 
@@ -53,10 +54,14 @@ def test_defaults():
     assert recipe.objectives == ["accuracy", "latency"] and recipe.train == Train() and recipe.export == Export()
 
 
-def test_the_strategies_that_may_be_named_are_those_that_there_are():
-    from netwright.strategies.named import STRATEGIES
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_every_strategy_may_be_named(name):
+    assert parse({**LEAST, "search": {"strategy": name}}, "my.yaml").search.strategy == name
 
-    assert set(get_args(get_type_hints(Search)["strategy"])) == set(STRATEGIES)
+
+def test_a_strategy_may_have_settings():
+    recipe = parse({**LEAST, "search": {"strategy": "nsga2,population=50"}}, "my.yaml")
+    assert STRATEGIES.make(recipe.search.strategy) == Nsga2(population=50)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def test_missing_keys(missing):
         ({"objectives": [5]}, ["'objectives'", "got 5"]),
         ({"limits": "macs <= 3"}, ["'limits'", "list"]),
         ({"limits": [3]}, ["'limits'", "got 3"]),
-        ({"search": {"strategy": "guide"}}, ["'search.strategy'", "'guided'"]),
+        ({"search": {"strategy": 3}}, ["'search.strategy'", "got 3"]),
         ({"train": {"lr": "fast"}}, ["'train.lr'", "got fast"]),
         ({"train": {"epochs": [3]}}, ["'train.epochs'"]),
         ({"export": {"formats": ["onx"]}}, ["'export.formats'", "'onnx'", "got onx"]),
@@ -167,6 +172,11 @@ def test_wrong_types(values, words):
 @pytest.mark.parametrize(
     "values, words",
     [
+        ({"search": {"strategy": "guide"}}, ["'search.strategy'", "'guide'", "did you mean 'guided'"]),
+        ({"search": {"strategy": "nsga2,populaton=3"}}, ["'search.strategy'", "did you mean 'population'"]),
+        ({"search": {"strategy": "nsga2,population=many"}}, ["nsga2: population must be a whole number, not 'many'"]),
+        ({"search": {"strategy": "nsga2,population=0"}}, ["population must be a whole number of 1 or more, not 0"]),
+        ({"search": {"strategy": "no_such_module:Mine"}}, ["'search.strategy'", "cannot import 'no_such_module'"]),
         ({"evaluations": 0}, ["evaluations must be more than 0"]),
         ({"threads": -1}, ["threads must be more than 0"]),
         ({"seed": -1}, ["seed must be 0 or more"]),

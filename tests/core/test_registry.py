@@ -127,6 +127,7 @@ def test_installed_packages(toys: Registry[Toy], package: None) -> None:
     "text, words",
     [
         ("bal", "there is no toy 'bal'; did you mean 'ball'?"),
+        ("wheel", "there is no toy 'wheel'; known are: ball, or module:Class"),
         ("", "'' names no toy; known are: ball"),
         (",size=3", "names no toy"),
         ("ball,siz=3", "ball has no setting 'siz'; did you mean 'size'?"),

@@ -87,7 +87,8 @@ class Registry(Generic[T]):
                     raise self.error(f"{what}: cannot import {place}: {format_error(error)}") from error
         if ":" in name:
             return find_object(name, f"the {self.kind} {name}", self.error, "module:Class")
-        raise self.error(f"there is no {what}; {did_you_mean(name, self.names())}, or module:Class of your own")
+        known = did_you_mean(name, self.names())
+        raise self.error(f"there is no {what}; {known if known.endswith('?') else f'{known}, or module:Class'}")
 
     def parse(self, text: str) -> tuple[Callable[..., T], dict[str, Any]]:
         """The class that a text names, and the settings that it gives, typed.
@@ -135,6 +136,10 @@ class Registry(Generic[T]):
             raise self.error(f"{what!r} gives a {type(made).__name__}, which is no {self.kind}: derive it from "
                              f"{self.base.__module__}.{self.base.__qualname__}")  # fmt: skip
         return made
+
+    def check(self, text: str) -> None:
+        """Raise the registry's error where a text names nothing that can be made."""
+        self.make(text)
 
     def settings(self, name: str) -> Settings:
         """What can be set of the one of this name, in order: name to type and default."""

@@ -34,7 +34,7 @@ from ..report.data import format_measurement
 from ..sources.external import ExternalSource
 from ..sources.load import load_data, load_model
 from ..sources.table import TabularBenchmark
-from ..strategies.named import strategy_of
+from ..strategies import STRATEGIES
 from ..study.failures import commonest
 from ..study.journal import read_journal
 from ..study.stores.sqlite import SqliteStore
@@ -318,7 +318,7 @@ class Job:
         could not be measured once more."""
         self.watch.stage("searching")
         self.check_device()
-        strategy = strategy_of(self.recipe.search.strategy)
+        strategy = STRATEGIES.make(self.recipe.search.strategy)
         wanted = self.recipe.evaluations
         self.study.run(strategy, wanted, lambda step: self.watch.measured(step, self.study), retry=retry)
         if failed := [r for r in self.study.records if r.status == "failed"]:

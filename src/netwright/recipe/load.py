@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from ..core.errors import NetwrightError, RecipeError, did_you_mean, format_error
-from ..core.registry import find_object
-from .schema import NO_DATA, Recipe
+from ..core.registry import Registry, find_object
+from .schema import NO_DATA, Recipe, registry_of
 
 
 def builtin() -> list[str]:
@@ -93,7 +93,22 @@ def parser_of(kind: type, skip: set[str] | None = None, **settings: Any) -> Any:
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = jsonargparse.ArgumentParser(exit_on_error=False, **settings)
     parser.add_class_arguments(kind, skip=skip)
+    named = dict(_named(kind, ""))
+    for action in parser._actions:
+        if registry := named.get(action.dest):
+            known = ", ".join(registry.names())
+            action.help = f"{action.help} One of {known}, or module:Class; settings follow: name,key=value."
     return parser
+
+
+def _named(kind: type, prefix: str) -> Iterator[tuple[str, Registry[Any]]]:
+    """The keys of a tree that name things of a kind, dotted, and the registry of each."""
+    hints = get_type_hints(kind)
+    for key in fields(kind):
+        if is_dataclass(hints[key.name]):
+            yield from _named(hints[key.name], f"{prefix}{key.name}.")
+        elif registry := registry_of(key):
+            yield f"{prefix}{key.name}", registry
 
 
 def parser_message(error: Exception) -> str:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
+from importlib import import_module
 from typing import Any, Literal
 
 from ..core.candidate import digest
-from ..core.errors import RecipeError
+from ..core.errors import NetwrightError, RecipeError
+from ..core.registry import Registry
 
 NO_DATA = (
     "accuracy is judged on it: add data: module:function, or name objectives that need none, such as [latency, macs]"
 )
+
+
+def kind(registry: str) -> dict[str, str]:
+    """The metadata of a key that names things of a kind, or a list of them: where its registry is."""
+    return {"registry": registry}
+
+
+def registry_of(key: Field[Any]) -> Registry[Any] | None:
+    """The registry of what a key names; None for other keys."""
+    module, _, name = key.metadata.get("registry", "").partition(":")
+    return getattr(import_module(f"..{module}", __package__), name) if module else None
 
 
 @dataclass(frozen=True)
@@ -35,10 +48,7 @@ class Train:
 class Search:
     """Who is measured next."""
 
-    strategy: Literal[
-        "guided", "random", "nsga2", "nsga3", "unsga3", "agemoea", "moead", "ctaea", "ga", "cmaes", "aging_evolution",
-        "local_search", "coarse_to_fine", "linas", "concurrentnas", "weaknas", "botorch",
-    ] = "guided"  # fmt: skip
+    strategy: str = field(default="guided", metadata=kind("strategies:STRATEGIES"))
     """How candidates are proposed."""
     calibration: int = 512
     """Training images that each candidate's normalisation statistics are computed from."""
@@ -127,6 +137,8 @@ class Recipe:
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise RecipeError(f"objectives must be one or more different metrics, not {list(self.objectives)}")
 
+        _check_kinds(self, "")
+
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON values."""
         return asdict(self)
@@ -135,3 +147,18 @@ class Recipe:
         """A digest of some top-level parts, to tell whether two recipes agree on them."""
         whole = self.to_json()
         return digest({part: whole[part] for part in parts})
+
+
+def _check_kinds(tree: Any, prefix: str) -> None:
+    """Raise :class:`RecipeError` for a key that names what there is not. What is as by default is not looked up: its
+    package need not be imported."""
+    for key in fields(tree):
+        value = getattr(tree, key.name)
+        if is_dataclass(value):
+            _check_kinds(value, f"{prefix}{key.name}.")
+        elif (value != key.default and value is not None) and (registry := registry_of(key)) is not None:
+            for each in value if isinstance(value, list) else [value]:
+                try:
+                    registry.check(each)
+                except NetwrightError as error:
+                    raise RecipeError(f"the key '{prefix}{key.name}': {error}") from None

@@ -26,6 +26,8 @@ class AgingEvolution(Evolution):
     population: int = 50
     sample: int = 12
 
+    positive = ("batch", "population", "sample")
+
     def breeder(self, problem: Problem, found: Measured, rng: np.random.Generator) -> Draw:
         young = np.arange(max(0, len(found) - self.population), len(found))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from ..core.candidate import Candidate
 from ..core.enumerated import EnumeratedSpace
+from ..core.errors import CallError
 from ..core.front import nondominated
 from ..core.limits import Limit, broken
 from ..core.metric import Metric
@@ -88,6 +90,14 @@ class Strategy(ABC):
     """
 
     batch: int
+
+    positive: ClassVar[tuple[str, ...]] = ("batch",)
+    """Settings that must be 1 or more."""
+
+    def __post_init__(self) -> None:
+        for name in self.positive:
+            if not (isinstance(value := getattr(self, name), int | np.integer) and value >= 1):
+                raise CallError(f"{type(self).__name__}: {name} must be a whole number of 1 or more, not {value!r}")
 
     @abstractmethod
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:

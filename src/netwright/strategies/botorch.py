@@ -46,6 +46,8 @@ class BoTorch(Strategy):
     start: int = 20
     pool: int = 1500
 
+    positive = ("batch", "start", "pool")
+
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
         first = initial_candidates(problem, history, n)

@@ -36,6 +36,8 @@ class CoarseToFine(Strategy):
     coarse: int = 40
     population: int = 20
 
+    positive = ("batch", "coarse", "population")
+
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
         chosen = initial_candidates(problem, history, n)

@@ -98,6 +98,8 @@ class Evolution(Strategy):
     batch: int = 10
     population: int = 20
 
+    positive: ClassVar[tuple[str, ...]] = ("batch", "population")
+
     single_objective: ClassVar[bool | None] = None
     """Whether it is for one objective (True), for two or more (False), or for any number."""
     alternatives: ClassVar[str] = ""

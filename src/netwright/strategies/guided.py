@@ -56,6 +56,8 @@ class Guided(Strategy):
     generations: int = 3
     local_search_rounds: int = 8
 
+    positive = ("batch", "start", "population")
+
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
         chosen = initial_candidates(problem, history, n)

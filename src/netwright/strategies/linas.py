@@ -44,6 +44,8 @@ class Linas(Strategy):
     batch: int = 50
     generations: int = 400
 
+    positive = ("batch", "generations")
+
     regressors: ClassVar[tuple[str, ...]] = ("ridge", "svr")
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:

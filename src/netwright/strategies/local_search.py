@@ -35,6 +35,8 @@ class LocalSearch(Strategy):
     batch: int = 8
     start: int = 10
 
+    positive = ("batch", "start")
+
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
         chosen = initial_candidates(problem, history, n)

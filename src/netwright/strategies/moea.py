@@ -117,6 +117,8 @@ class MoeaD(Evolution):
     neighbours: int = 6
     within: float = 0.9
 
+    positive = ("batch", "population", "neighbours")
+
     single_objective: ClassVar[bool | None] = False
     alternatives: ClassVar[str] = "Ga"
 

@@ -34,6 +34,8 @@ class WeakNas(Strategy):
     pool: int = 10_000
     best: int = 100
 
+    positive = ("batch", "start", "pool", "best")
+
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
         first = initial_candidates(problem, history, n)

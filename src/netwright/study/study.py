@@ -29,8 +29,8 @@ from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.space import Space
 from ..measure.base import EvaluationContext, Measurer, Race, Searchable
+from ..strategies import STRATEGIES
 from ..strategies.base import Problem, Strategy, draw_new
-from ..strategies.named import strategy_of
 from .asked import asked_for, listed
 from .failures import BY, MISSING, check_retry, commonest, failed_by, never_measured, unmeasured
 from .header import as_json, choices_of, other_study
@@ -212,7 +212,7 @@ class Study:
         running.
         """
         check_retry(retry)
-        strategy = strategy_of(strategy)
+        strategy = STRATEGIES.make(strategy)
         if isinstance(evaluations, bool) or not isinstance(evaluations, int | np.integer):
             raise CallError(f"evaluations is a whole number of networks, not {evaluations!r}")
         with self.store.held():
@@ -344,7 +344,7 @@ class Study:
         if not candidates:
             return
         # Journalled before it is measured: what a batch held does not depend on when the study was killed.
-        provenance = {"strategy": type(strategy).__name__.lower(), "seed": self.seed}
+        provenance = {"strategy": STRATEGIES.text(strategy), "seed": self.seed}
         self.store.append("ask", {"candidates": [dict(c) for c in candidates], "provenance": provenance})
         self.journal.asked = dict.fromkeys(candidates, provenance)
 
@@ -428,7 +428,7 @@ class Study:
             if reach > UNSURE * value or split:
                 return {}
             best = ends[0] if metric.direction == "min" else ends[1]
-            by = {"predictor": type(strategy).__name__.lower()}
+            by = {"predictor": STRATEGIES.text(strategy)}
             found[name] = Measurement(value, metric.unit, reach, len(took), "predicted", by, best_case=best)
         return found
 
