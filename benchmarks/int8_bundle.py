@@ -30,8 +30,8 @@ import netwright as nw
 from netwright.core.precision import FORMS
 from netwright.formats.weights import load_weights
 from netwright.measure.latency import Latency
-from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
+from netwright.measure.sampling import SamplingPlan
 from netwright.measure.target_quality import FileOnTarget
 from netwright.nets.families.cifar_resnet import CifarResNet
 from netwright.pipeline.fit import fit
@@ -50,7 +50,7 @@ evaluations: 2
 train: {epochs: 0}
 search: {calibration: 512}
 export: {epochs: 0, formats: [onnx]}
-latency: {budget: 0.5}
+latency: {max_seconds: 0.5}
 """
 
 
@@ -82,15 +82,15 @@ def cifar() -> nw.Data:
 
 def forms(data: nw.Data, folder: Path) -> None:
     """Print the table of forms."""
-    module, protocol = network(), Protocol(budget_s=0.5)
+    module, plan = network(), SamplingPlan(max_seconds=0.5)
     images, labels = data.test.inputs[:1500], data.test.targets[:1500]
     with torch.no_grad():
         whole = torch.cat([module(part) for part in images.split(128)])
     calibration = [(part, None) for part in data.train.inputs[:256].split(64)]
-    rows: list[tuple[str, Latency, Any]] = [("float32", Latency(OnnxRuntime(), protocol), None)]
+    rows: list[tuple[str, Latency, Any]] = [("float32", Latency(OnnxRuntime(), plan), None)]
     for form in FORMS:
-        rows.append((form, Latency(OnnxRuntime(precision="int8", form=form), protocol), calibration))
-    rows.append(("u8u8, ranges of noise", Latency(OnnxRuntime(precision="int8", form="u8u8"), protocol), None))
+        rows.append((form, Latency(OnnxRuntime(precision="int8", form=form), plan), calibration))
+    rows.append(("u8u8, ranges of noise", Latency(OnnxRuntime(precision="int8", form="u8u8"), plan), None))
     print(f"{'form':24}{'ms':>8}{'RMS error':>11}{'agreement':>11}{'accuracy':>10}")
     for name, latency, real in rows:
         path = folder / "network.onnx"

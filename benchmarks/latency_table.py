@@ -20,7 +20,7 @@ import netwright as nw
 from netwright.measure.base import EvaluationContext
 from netwright.measure.latency import Latency
 from netwright.measure.lookup import LookupTable
-from netwright.measure.protocol import Protocol
+from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import parse_target
 from netwright.nets.families.ofa_mobilenet import ofa_mobilenet_v3
 from netwright.strategies.predict.encode import Encoder, Features
@@ -43,7 +43,7 @@ def main() -> None:
     torch.manual_seed(0)
     given.out.mkdir(parents=True, exist_ok=True)
     net = ofa_mobilenet_v3(resolutions=RESOLUTIONS)
-    latency = Latency(parse_target(given.target), Protocol(budget_s=0.5))
+    latency = Latency(parse_target(given.target), SamplingPlan(max_seconds=0.5))
     rng = np.random.default_rng(0)
     candidates = [net.space.sample(rng) for _ in range(given.regress + given.held)]
     passes = [

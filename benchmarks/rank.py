@@ -21,8 +21,8 @@ from netwright.core.candidate import Candidate
 from netwright.core.errors import NetwrightError
 from netwright.core.front import nondominated
 from netwright.measure.latency import Latency
-from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes import names
+from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import parse_target
 from netwright.nets.families.ofa_mobilenet import ofa_mobilenet_v3
 
@@ -49,7 +49,7 @@ def main() -> None:
     print(f"{'target':14}" + "".join(f"{t:>{w}}" for t, w in zip(titles, (16, 7, 10, 16, 18, 7), strict=True)))
     for name in given.targets.split(","):
         try:
-            latency = Latency(parse_target(name), Protocol(budget_s=0.5))
+            latency = Latency(parse_target(name), SamplingPlan(max_seconds=0.5))
             found = measure(net, latency, candidates, given.out / f"{name}.jsonl")
         except NetwrightError as error:
             print(f"{name:14}{error}")

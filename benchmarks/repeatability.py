@@ -26,8 +26,8 @@ from torch import nn
 from netwright.measure.convert import example, feeds_of
 from netwright.measure.feeds import read_feeds, write_feeds
 from netwright.measure.latency import Latency
-from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
+from netwright.measure.sampling import SamplingPlan
 from netwright.nets.families.cifar_resnet import cifar_resnet
 from netwright.nets.families.mobilenet import mobilenet_v2
 from netwright.nets.families.ofa_mobilenet import ofa_mobilenet_v3
@@ -60,9 +60,9 @@ def networks() -> Iterator[tuple[str, nn.Module, Any]]:
         yield name, *of(build(), end, size)
 
 
-def once(folder: Path, budget: float, width: float) -> None:
+def once(folder: Path, max_seconds: float, precision: float) -> None:
     """Measure each network once; a line of JSON each."""
-    measurer = Latency(OnnxRuntime(), Protocol(width=width, budget_s=budget))
+    measurer = Latency(OnnxRuntime(), SamplingPlan(precision=precision, max_seconds=max_seconds))
     _ = measurer.target  # starting the measuring process is not measuring
     for path in sorted(folder.glob("*.onnx")):
         begin = time.perf_counter()
@@ -70,9 +70,18 @@ def once(folder: Path, budget: float, width: float) -> None:
         print(json.dumps({"name": path.stem, "seconds": time.perf_counter() - begin, **found.to_json()}), flush=True)
 
 
-def run(folder: Path, budget: float, width: float) -> list[dict[str, Any]]:
+def run(folder: Path, max_seconds: float, precision: float) -> list[dict[str, Any]]:
     """:func:`once` in a process of its own."""
-    command = [sys.executable, __file__, "--once", str(folder), "--budget", str(budget), "--width", str(width)]
+    command = [
+        sys.executable,
+        __file__,
+        "--once",
+        str(folder),
+        "--max-seconds",
+        str(max_seconds),
+        "--precision",
+        str(precision),
+    ]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [json.loads(line) for line in said.splitlines()]
 
@@ -94,12 +103,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/repeatability"))
     parser.add_argument("--once", type=Path)
-    parser.add_argument("--budget", type=float, default=1.0)
-    parser.add_argument("--width", type=float, default=0.02)
+    parser.add_argument("--max-seconds", type=float, default=1.0)
+    parser.add_argument("--precision", type=float, default=0.02)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.once:
-        once(given.once, given.budget, given.width)
+        once(given.once, given.max_seconds, given.precision)
         return
     folder: Path = given.out
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +124,7 @@ def main() -> None:
     long: dict[bool, list[list[dict[str, Any]]]] = {False: [], True: []}
     for there in loaded:
         with neighbour(there):
-            found.append(run(folder, given.budget, given.width))
+            found.append(run(folder, given.max_seconds, given.precision))
         for beside, runs in long.items():  # between them: a machine's state may stay for minutes
             with neighbour(beside):
                 runs.append(run(folder, 2.0, 1e-9))
@@ -131,10 +140,12 @@ def report(
 ) -> None:
     """Print what the issue asks for."""
     raw = np.array([[r["cpu"]["median"] for r in each] for each in found])
-    cpu = np.array([[r["cpu"]["steady"] for r in each] for each in found])
-    wall = np.array([[r["wall"]["steady"] for r in each] for each in found])
+    cpu = np.array([[r["cpu"]["corrected"] for r in each] for each in found])
+    wall = np.array([[r["wall"]["corrected"] for r in each] for each in found])
     spread = np.array([[r["wall"]["spread"] for r in each] for each in found])
-    truth = {there: np.median([[r["wall"]["steady"] for r in x] for x in runs], axis=0) for there, runs in long.items()}
+    truth = {
+        there: np.median([[r["wall"]["corrected"] for r in x] for x in runs], axis=0) for there, runs in long.items()
+    }
     held = np.array([abs(wall[i] - truth[there]) <= spread[i] for i, there in enumerate(loaded)])
     middle = np.median(cpu, axis=0)
     titles = ("CPU ms", "largest off", "as measured", "wall alone", "beside", "interval", "held", "s")

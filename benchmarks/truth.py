@@ -30,10 +30,10 @@ from netwright.measure.feeds import read_feeds, write_feeds
 from netwright.measure.latency import Latency
 from netwright.measure.machine import pin
 from netwright.measure.process import KEEPING
-from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.base import Runtime
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
 from netwright.measure.runtimes.torch import Torch
+from netwright.measure.sampling import SamplingPlan
 
 SECONDS = 0.3
 """That a loop takes, and a measurement of ours."""
@@ -155,7 +155,7 @@ def row(
     runtime.convert(network, example(inputs, 1), path)
     feeds = feeds_of(example(inputs, 1))
     write_feeds(path.with_suffix(".npz"), feeds)
-    latency = Latency(runtime, Protocol(budget_s=SECONDS))
+    latency = Latency(runtime, SamplingPlan(max_seconds=SECONDS))
     loops = {other: Theirs(other, path) for other in others}
     values, walls = [], []
     found: dict[str, list[float]] = {other: [] for other in others}

@@ -507,7 +507,7 @@ def test_an_extracted_network_of_the_ofa_package_is_its_own(ofa):
 def test_the_example_of_the_ofa_package(ofa, tmp_path):
     """Its smallest network has the counts that are known of it."""
     out = tmp_path / "out"
-    done("search", FOREIGN / "ofa.yaml", "--out", out, "--evaluations", 1, "--latency.budget", 0.2)
+    done("search", FOREIGN / "ofa.yaml", "--out", out, "--evaluations", 1, "--latency.max_seconds", 0.2)
     (record,) = records(out)
     values = {name: m["value"] for name, m in record["measurements"].items()}
     assert values["macs"] == 121_278_672 and values["params"] == 3_410_792 and values["latency"] > 0

@@ -108,7 +108,7 @@ def test_a_super_network_is_searched_by_a_function() -> None:
         (lambda: nw.search(SPACE, value, {"q": "max"}, evaluation=9), ["search() got an", "'evaluations'"]),  # type: ignore[call-arg]
         (lambda: nw.search(SPACE), ["search() needs 'evaluate', 'objectives'"]),  # type: ignore[call-arg]
         (lambda: nw.wrap(nn.Linear(2, 2), torch.zeros(1, 2), ignored=[]), ["wrap() got an", "'ignored'"]),  # type: ignore[call-arg]
-        (lambda: nw.Latency("torch", budget=3), ["Latency() got an unexpected keyword argument 'budget'", "protocol"]),  # type: ignore[call-arg]
+        (lambda: nw.Latency("torch", budget=3), ["Latency() got an unexpected keyword argument 'budget'", "plan"]),  # type: ignore[call-arg]
         (lambda: nw.Choice("a", (1, 2), whem={}), ["Choice() got an", "'whem'", "did you mean 'when'"]),  # type: ignore[call-arg]
         (lambda: nw.Accuracy(), ["Accuracy() needs 'loader'"]),  # type: ignore[call-arg]
         (lambda: study(objectives=[Size()]).run(nw.Random(), evaluation=3), ["Study.run() got", "'evaluations'"]),  # type: ignore[call-arg]

@@ -131,7 +131,7 @@ def test_files_that_are_no_recipe(tmp_path, content):
         ({1: 2}, ["'1'"]),
         ({"train": {"epoch": 3}}, ["'train.epoch'", "did you mean", "epochs'"]),
         ({"search": {"strateg": "random"}}, ["'search.strateg'", "strategy'"]),
-        ({"latency": {"bugdet": 1}}, ["'latency.bugdet'", "budget'"]),
+        ({"latency": {"max_secnods": 1}}, ["'latency.max_secnods'", "max_seconds'"]),
         ({"export": {"format": []}}, ["'export.format'", "formats'"]),
         ({"train": 5}, ["train holds keys such as epochs"]),
         ({"train": None}, ["train holds keys such as epochs"]),
@@ -188,8 +188,8 @@ def test_wrong_types(values, words):
         ({"train": {"weight_decay": math.nan}}, ["train.weight_decay"]),
         ({"train": {"random": -2}}, ["train.random"]),
         ({"search": {"calibration": 0}}, ["search.calibration"]),
-        ({"latency": {"budget": 0}}, ["latency.budget"]),
-        ({"latency": {"width": 0}}, ["latency.width"]),
+        ({"latency": {"max_seconds": 0}}, ["latency.max_seconds"]),
+        ({"latency": {"precision": 0}}, ["latency.precision"]),
         ({"export": {"epochs": -3}}, ["export.epochs"]),
         ({"objectives": []}, ["objectives"]),
         ({"objectives": ["macs", "macs"]}, ["objectives", "different"]),
@@ -262,7 +262,7 @@ recipes = st.builds(
     train=st.builds(Train, epochs=st.integers(0, 99), batch_size=counts, lr=numbers, weight_decay=numbers,
                     random=st.integers(0, 9)),
     search=st.builds(Search, strategy=st.sampled_from(["guided", "nsga2", "random"]), calibration=counts),
-    latency=st.builds(Latency, width=numbers, budget=numbers),
+    latency=st.builds(Latency, precision=numbers, max_seconds=numbers),
     export=st.builds(Export, epochs=st.integers(0, 9), lr=numbers,
                      formats=st.lists(st.sampled_from(["onnx", "pt2", "safetensors"]))),
 )  # fmt: skip
@@ -279,7 +279,7 @@ def test_key_changes_with_its_parts_alone():
     every = [f.name for f in dataclasses.fields(Recipe)]
     changed = {
         "model": "m:h", "data": "m:h", "objectives": ["macs"], "limits": ["macs <= 1"], "evaluations": 3, "seed": 3,
-        "threads": 3, "train": Train(lr=0.3), "search": Search(calibration=3), "latency": Latency(budget=3.0),
+        "threads": 3, "train": Train(lr=0.3), "search": Search(calibration=3), "latency": Latency(max_seconds=3.0),
         "export": Export(formats=["pt2"]), "target": "onnxruntime,threads=2",
     }  # fmt: skip
     assert changed.keys() == set(every)

@@ -15,7 +15,7 @@ from netwright.measure.runtimes import OURS, runtime_class
 
 from .running import command, done
 
-QUICK = ("--budget", "0.05", "--width", "0.5")
+QUICK = ("--max-seconds", "0.05", "--precision", "0.5")
 
 MODELS = """
 import torch
@@ -117,7 +117,7 @@ def test_inputs_of_a_file_are_given(files: list[Path], folder: Path) -> None:
 
 def test_a_table_of_blocks(folder: Path) -> None:
     said = done("measure", "mymodels:supernet", "--table", "t.json", *QUICK).out
-    assert "t.json: " in said and "20 whole networks" in said and "foretold within ±" in said
+    assert "t.json: " in said and "20 whole networks" in said and "predicted within ±" in said
     kept = json.loads((folder / "t.json").read_text())
     assert len(kept["rows"]) > 5 and len(kept["whole"]) == 20
 
@@ -154,7 +154,7 @@ def test_what_to_install_is_told_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         (["measure", "1.onnx", "--shape", "64x"], ["3x224x224", "'64x'"]),
         (["measure", "1.onnx", "--shape", "y=64"], ["no input 'y'", "x"]),
         (["measure", "1.onnx", "--inputs", "mymodels.py"], ["not an .npz file"]),
-        (["measure", "1.onnx", "--width", "0"], ["more than 0"]),
+        (["measure", "1.onnx", "--precision", "0"], ["more than 0"]),
         (["measure", "mymodels:nothing"], ["no 'nothing'"]),
         (["measure", "mymodels:without"], ["example_inputs"]),
         (["measure", "mymodels:text"], ["gave a str"]),

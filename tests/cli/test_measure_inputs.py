@@ -37,7 +37,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_file_with_states_and_a_small_table_is_measured(files: Path) -> None:
-    quick = ("--budget", "0.02", "--width", "0.5", "--json")
+    quick = ("--max-seconds", "0.02", "--precision", "0.5", "--json")
     told = done("measure", "s.onnx", *quick)
     assert json.loads(told.out)["latency"]["value"] > 0
     assert "dimension 1 of x" in told.err and "ids: zeros" in told.err

@@ -13,7 +13,7 @@ import netwright as nw
 from netwright.core.errors import MeasureError, NetError
 from netwright.measure.base import EvaluationContext
 from netwright.measure.convert import example
-from netwright.measure.subjects import _Signature
+from netwright.measure.named_network import _Signature
 
 
 class TimeFirst(nn.Module):

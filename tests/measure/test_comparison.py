@@ -15,7 +15,7 @@ from torch import nn
 import netwright as nw
 from netwright.measure.comparison import ROUNDS, compare, of_pairs, sign_test
 from netwright.measure.convert import feeds_of
-from netwright.measure.protocol import Protocol
+from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import Target
 
 
@@ -67,9 +67,9 @@ def test_two_networks_are_compared_in_turn(tmp_path: Path) -> None:
         files.append(tmp_path / f"{layers}.onnx")
         nw.Latency(target).write(network, inputs, files[-1])
     feeds = [feeds_of(inputs)] * 2
-    found = compare(target, files, feeds, Protocol(budget_s=0.2))
+    found = compare(target, files, feeds, SamplingPlan(max_seconds=0.2))
     assert found.sure and 1.5 < found.ratio < 40 and found.pairs >= 4 * 7
-    back = compare(target, files[::-1], feeds, Protocol(budget_s=0.2))
+    back = compare(target, files[::-1], feeds, SamplingPlan(max_seconds=0.2))
     assert back.sure and 1 / 40 < back.ratio < 1 / 1.5
-    same = compare(target, [files[0], files[0]], feeds, Protocol(budget_s=0.2))
+    same = compare(target, [files[0], files[0]], feeds, SamplingPlan(max_seconds=0.2))
     assert 1 / 1.5 < same.ratio < 1.5  # how well they agree, benchmarks/truth.py says

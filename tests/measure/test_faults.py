@@ -18,10 +18,10 @@ from torch import Tensor, nn
 import netwright as nw
 from netwright.core.errors import MeasureError
 from netwright.measure.process import KEEPING, worker
-from netwright.measure.protocol import Protocol
+from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import Target, parse_target
 
-QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
+QUICK = SamplingPlan(precision=0.5, max_seconds=0.05, repeats=0)
 FEEDS = {"input": np.ones((1, 4), np.float32)}
 MOODS = {
     "segfault": "crashed (SIGSEGV)",

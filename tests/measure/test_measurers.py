@@ -19,11 +19,11 @@ from netwright.measure.base import EvaluationContext
 from netwright.measure.convert import example, feeds_of, outputs_of
 from netwright.measure.counts import METRICS
 from netwright.measure.machine import machine
-from netwright.measure.protocol import Protocol
+from netwright.measure.sampling import SamplingPlan
 from netwright.nets.families.inverted_residual import inverted_residual
 from netwright.tasks.statistics import proportion
 
-QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
+QUICK = SamplingPlan(precision=0.5, max_seconds=0.05, repeats=0)
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ import netwright as nw
 from netwright.core.errors import MeasureError
 from netwright.measure.convert import converted
 from netwright.measure.parts import bytes_of, parts_of
-from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.base import Runtime
+from netwright.measure.sampling import SamplingPlan
 
 
 def apart(folder: Path, several: bool, name: str = "n") -> Path:
@@ -56,7 +56,7 @@ def test_weights_beside_an_onnx_file_count(several: bool, tmp_path: Path) -> Non
     assert set(parts.values()) == {path, *beside} and len(beside) == (2 if several else 1)
     assert bytes_of(parts) > 2400 + path.stat().st_size - 1
     if not several:
-        found = nw.Latency("onnxruntime", Protocol(width=0.5, budget_s=0.02, repeats=0)).run(
+        found = nw.Latency("onnxruntime", SamplingPlan(precision=0.5, max_seconds=0.02, repeats=0)).run(
             path, {"x": np.zeros((1, 300), np.float32)}, [np.full((1, 300), 3, np.float32)]
         )
         assert found["file_bytes"].value == bytes_of(parts)

@@ -19,14 +19,14 @@ from netwright.measure.base import EvaluationContext
 from netwright.measure.convert import converted
 from netwright.measure.examples import CALIBRATION, in_batches, real_inputs
 from netwright.measure.latency import Latency
-from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
+from netwright.measure.sampling import SamplingPlan
 from netwright.measure.target_quality import FileOnTarget, TargetQuality, job_size
 from netwright.measure.targets import Target
 from netwright.nets.batch import BatchDims
 from netwright.tasks import Classification
 
-QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
+QUICK = SamplingPlan(precision=0.5, max_seconds=0.05, repeats=0)
 INT8 = OnnxRuntime(precision="int8", form="u8u8")  # exact on every CPU
 
 

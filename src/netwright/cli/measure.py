@@ -19,15 +19,15 @@ from ..core.units import format_value
 from ..measure.comparison import compare
 from ..measure.feeds import read_feeds
 from ..measure.latency import Energy, Latency
-from ..measure.protocol import Protocol
-from ..measure.subjects import SUFFIXES, Named, from_file, from_network, parse_shape
+from ..measure.named_network import SUFFIXES, NamedNetwork, from_file, from_network, parse_shape
+from ..measure.sampling import SamplingPlan
 from ..measure.targets import Target, parse_target
 from .arguments import read, verb_parser
 
 TEXT = """Measure files or models: latency, throughput, memory and size on a target.
 
 Two of them are also run in turn on each target, and compared. With --table, the distinct blocks of a super-network are
-measured once each, and its networks foretold from them.
+measured once each, and its networks' latencies predicted from them.
 """
 
 
@@ -45,10 +45,10 @@ def run(arguments: Sequence[str]) -> None:
         help="of an input that a file leaves open, such as input=3x224x224; the batch may be left out",
     )
     parser.add_argument(
-        "--width", type=float, default=0.02, help="half the 95 %% interval that is narrow enough, relative"
+        "--precision", type=float, default=0.02, help="half the 95 %% interval at which sampling stops, relative"
     )
     parser.add_argument(
-        "--budget", type=float, default=1.0, help="seconds of sampling after which it stops all the same"
+        "--max-seconds", type=float, default=1.0, help="seconds of sampling after which it stops all the same"
     )
     parser.add_argument(
         "--energy", action="store_true", help="energy of an inference too, where the machine has a meter"
@@ -56,15 +56,15 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--table", help="a JSON file: measure the blocks of a super-network (module:function) into it")
     parser.add_argument("--json", action="store_true", help="a JSON object for each network and target, one a line")
     given = read(parser, arguments)
-    protocol = Protocol(width=given.get("width", 0.02), budget_s=given.get("budget", 1.0))
-    if protocol.width <= 0 or protocol.budget_s <= 0:
-        raise NetwrightError("--width and --budget must be more than 0")
+    plan = SamplingPlan(precision=given.get("precision", 0.02), max_seconds=given.get("max_seconds", 1.0))
+    if plan.precision <= 0 or plan.max_seconds <= 0:
+        raise NetwrightError("--precision and --max-seconds must be more than 0")
     wanted, measurer = given["what"], Energy if given.get("energy") else Latency
     targets = [parse_target(text) for text in given.get("target") or [_default(wanted[0])]]
     if "table" in given:
         if len(wanted) != 1 or ":" not in wanted[0] or len(targets) != 1:
             raise NetwrightError("--table takes one module:function that gives a super-network, and one target")
-        _fill(wanted[0], targets[0], protocol, Path(given["table"]))
+        _fill(wanted[0], targets[0], plan, Path(given["table"]))
         return
     rows, networks = [], _networks(wanted)
     out = Console(highlight=False, markup=False, soft_wrap=True)
@@ -74,14 +74,14 @@ def run(arguments: Sequence[str]) -> None:
                 _named(what, networks.get(what), target, given, Path(folder) / f"{i}") for i, what in enumerate(wanted)
             ]
             for what, named in zip(wanted, ready, strict=True):
-                found = _measured(measurer(target, protocol), named)
+                found = _measured(measurer(target, plan), named)
                 rows.append((what, target, found))
                 for note in named.notes:
                     print(f"{what}: {note}", file=sys.stderr)
                 if given.get("json"):
                     print(json.dumps(_as_json(what, target, found)), flush=True)
             if len(wanted) == 2:
-                pair = compare(target, [n.path for n in ready], [n.feeds for n in ready], protocol)
+                pair = compare(target, [n.path for n in ready], [n.feeds for n in ready], plan)
                 if given.get("json"):
                     print(json.dumps({"comparison": vars(pair), "of": wanted, "target": target.described}), flush=True)
                 else:
@@ -90,7 +90,7 @@ def run(arguments: Sequence[str]) -> None:
         _show(out, rows)
 
 
-def _measured(measurer: Latency | Energy, named: Named) -> Mapping[str, Measurement]:
+def _measured(measurer: Latency | Energy, named: NamedNetwork) -> Mapping[str, Measurement]:
     try:
         return measurer.run(named.path, named.feeds, named.expected)
     except MeasureError as error:
@@ -107,7 +107,7 @@ WHOLE = 20
 """Networks that are measured whole for a table."""
 
 
-def _fill(reference: str, target: Target, protocol: Protocol, path: Path) -> None:
+def _fill(reference: str, target: Target, plan: SamplingPlan, path: Path) -> None:
     """Fill a lookup table, and say what it is worth."""
     import numpy as np
 
@@ -121,7 +121,7 @@ def _fill(reference: str, target: Target, protocol: Protocol, path: Path) -> Non
     net = load_model(reference, without)
     if isinstance(net, TabularBenchmark):
         raise NetwrightError(f"{reference} gives a table of figures, which holds no networks")
-    table = LookupTable(Latency(target, protocol), path)
+    table = LookupTable(Latency(target, plan), path)
     with Progress(console=Console(stderr=True, markup=False), transient=True) as bars:
         task = bars.add_task("blocks", total=None)
         for _ in build(table, net, WHOLE, np.random.default_rng(0)):
@@ -129,7 +129,7 @@ def _fill(reference: str, target: Target, protocol: Protocol, path: Path) -> Non
     _, error = table.overhead()
     out = Console(highlight=False, markup=False, soft_wrap=True)
     out.print(f"{path}: {len(table.rows)} blocks, {len(table.whole)} whole networks, on {target}")
-    out.print(f"a network's latency is foretold within ±{error:.1%} (95 %, each left out in turn)")
+    out.print(f"a network's latency is predicted within ±{error:.1%} (95 %, each left out in turn)")
 
 
 def _default(what: str) -> str:
@@ -146,7 +146,9 @@ def _networks(wanted: Sequence[str]) -> dict[str, tuple[Any, Any]]:
     return {what: load_network(what) for what in references}
 
 
-def _named(what: str, network: tuple[Any, Any] | None, target: Target, given: Mapping[str, Any], folder: Path) -> Named:
+def _named(
+    what: str, network: tuple[Any, Any] | None, target: Target, given: Mapping[str, Any], folder: Path
+) -> NamedNetwork:
     if network is not None:
         folder.mkdir(exist_ok=True)
         return from_network(*network, target, folder)

@@ -153,7 +153,7 @@ class Measurer(ABC):
     depends_on_weights: bool = False
     """Whether the figures depend on what the weights have learned, and not only on the network's shape."""
     on_device: bool = False
-    """Whether a device is run, which may be slow: figures that are foretold well need not be measured in each case."""
+    """Whether a device is run, which may be slow: figures that are predicted well need not all be measured."""
     races: bool = False
     """Whether it heeds the context's race; it is asked last then, when the other objectives are known."""
 

@@ -20,7 +20,7 @@ NOTHING = (nn.Identity, nn.Dropout, nn.Flatten)
 
 
 @dataclass(frozen=True)
-class Block:
+class NetworkBlock:
     """A part of a network that runs by itself.
 
     Args:
@@ -74,7 +74,7 @@ def _filled(value: Any, given: Iterator[Tensor]) -> Any:
     return value
 
 
-def blocks(network: nn.Module, inputs: Inputs) -> list[Block]:
+def blocks(network: nn.Module, inputs: Inputs) -> list[NetworkBlock]:
     """The blocks of a network, in the order in which they run.
 
     A block is an element of the innermost list (``Sequential``, ``ModuleList``) of modules with layers of their own: a
@@ -156,7 +156,7 @@ def _follows(before: _Call, after: _Call) -> bool:
     return len(given) == len(taken) == 1 and given[0] is taken[0]
 
 
-def _block(group: list[_Call]) -> Block:
+def _block(group: list[_Call]) -> NetworkBlock:
     first, last = group[0], group[-1]
     inputs = tuple(tensors_in((first.args, first.kwargs)))
     body: nn.Module = _Bound(first.module, first.args, first.kwargs)
@@ -165,4 +165,4 @@ def _block(group: list[_Call]) -> Block:
     moved = sum(t.numel() * t.element_size() for t in (*inputs, *tensors_in(last.output)))
     bound = [repr(each_tensor((c.args, dict(c.kwargs)), lambda t: t.new_empty(0))) for c in group]
     key = digest([shape_of(body), bound, [[str(t.dtype), list(t.shape)] for t in inputs]])
-    return Block(first.path, body.eval(), inputs, key, moved)
+    return NetworkBlock(first.path, body.eval(), inputs, key, moved)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .feeds import write_feeds
-from .protocol import Protocol, by_order
 from .runtimes.base import Feeds
+from .sampling import SamplingPlan, by_order
 from .targets import Target
 
 ROUNDS = 4
@@ -56,20 +56,20 @@ class Comparison:
         return f"{fast} is faster: {slow} takes {times:.3f} times as long ({interval}; {signs})"
 
 
-def compare(target: Target, files: Sequence[Path], feeds: Sequence[Feeds], protocol: Protocol) -> Comparison:
+def compare(target: Target, files: Sequence[Path], feeds: Sequence[Feeds], plan: SamplingPlan) -> Comparison:
     """Run two files in turn on a target. Several processes do so, since each has a luck of its own."""
     found: list[list[float]] = []
     with TemporaryDirectory(prefix="netwright-") as folder:
         inputs = [write_feeds(Path(folder) / f"feeds{i}.npz", each) for i, each in enumerate(feeds)]
-        plan = asdict(protocol) | {"budget_s": protocol.budget_s / ROUNDS * 2}
+        each = asdict(plan) | {"max_seconds": plan.max_seconds / ROUNDS * 2}
         for turn in range(ROUNDS):
             order = (0, 1) if turn % 2 == 0 else (1, 0)
             job: dict[str, Any] = {
                 "job": "compare",
-                "seconds": target.runtime.slowest_s + 10 * protocol.budget_s,
+                "seconds": target.runtime.slowest_s + 10 * plan.max_seconds,
                 "files": [str(files[i].resolve()) for i in order],
                 "feeds": [inputs[i] for i in order],
-                "protocol": plan,
+                "plan": each,
             }
             ratios = target.ask(job)["ratios"]
             found.append([r if turn % 2 == 0 else 1 / r for r in ratios])

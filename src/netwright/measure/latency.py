@@ -21,8 +21,8 @@ from .energy import LONGEST_S
 from .examples import CALIBRATION, CHECKED, real_inputs, stacked
 from .feeds import read_feeds, write_feeds
 from .parts import bytes_of, parts_of
-from .protocol import Protocol
 from .runtimes.base import Feeds, Runtime
+from .sampling import SamplingPlan
 from .targets import Target, parse_target
 
 LATENCY = Metric("latency", "ms", "min")
@@ -36,18 +36,18 @@ OUTPUTS_S = 300.0
 
 
 class OnTarget(Measurer):
-    """What one run of a network on a target finds. Measurers of one target and protocol share that run.
+    """What one run of a network on a target finds. Measurers of one target and plan share that run.
 
     Args:
         target: where, also as a person writes it: ``"onnxruntime,threads=1"``; a runtime alone is one of this machine.
-        protocol: when to stop measuring.
+        plan: when to stop measuring.
     """
 
     on_device = True
     wanted: tuple[str, ...] = ()
     """What is measured beyond those, at a cost of its own."""
 
-    def __init__(self, target: Target | Runtime | str, protocol: Protocol | None = None) -> None:
+    def __init__(self, target: Target | Runtime | str, plan: SamplingPlan | None = None) -> None:
         if isinstance(target, str):
             target = parse_target(target)
         self._target = Target(target) if isinstance(target, Runtime) else target
@@ -56,10 +56,10 @@ class OnTarget(Measurer):
                 f"{type(self).__name__} is measured on a target, such as 'onnxruntime,threads=1' or "
                 f"nw.targets.OnnxRuntime(threads=1), not on a {type(target).__name__}"
             )
-        self.runtime, self.protocol = self._target.runtime, protocol or Protocol()
+        self.runtime, self.plan = self._target.runtime, plan or SamplingPlan()
 
     def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
-        key = (str(self._target), self.protocol, self.wanted)
+        key = (str(self._target), self.plan, self.wanted)
         found = context.once(key, lambda: self._measured(context))
         return {m.name: found[m.name] for m in self.metrics if m.name in found}
 
@@ -183,7 +183,7 @@ class OnTarget(Measurer):
                 "seconds": self._seconds,
                 "files": [str(path.resolve())],
                 "feeds": write_feeds(Path(folder) / "feeds.npz", feeds),
-                "protocol": asdict(self.protocol),
+                "plan": asdict(self.plan),
                 "wanted": list(self.wanted),
             }
             if expected is not None:
@@ -201,7 +201,7 @@ class OnTarget(Measurer):
     @property
     def _seconds(self) -> float:
         """After which a job counts as hung."""
-        sampling = 10 * self.protocol.budget_s * (1 + self.protocol.repeats)
+        sampling = 10 * self.plan.max_seconds * (1 + self.plan.repeats)
         return self.runtime.slowest_s + sampling + (LONGEST_S if "energy" in self.wanted else 0.0)
 
     @property

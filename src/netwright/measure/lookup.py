@@ -23,7 +23,7 @@ from ..core.files import read_json, write_json
 from ..core.metric import Measurement
 from ..nets.inputs import Inputs
 from .base import EvaluationContext
-from .blocks import Block, blocks
+from .blocks import NetworkBlock, blocks
 from .convert import converted, example, feeds_of
 from .latency import Latency
 
@@ -34,7 +34,7 @@ LEAST = 8
 
 
 @dataclass(frozen=True)
-class Sums:
+class BlockSums:
     """What the table says of a network.
 
     Args:
@@ -54,7 +54,7 @@ class LookupTable:
     """Latencies of blocks on a target; rows are measured when they are first needed.
 
     Args:
-        latency: measures, on the target and by the protocol of the table.
+        latency: measures, on the target and by the sampling plan of the table.
         path: a JSON file that the table is read from and kept in; one of another target is refused.
     """
 
@@ -67,7 +67,7 @@ class LookupTable:
 
     # -- rows --------------------------------------------------------------------------------------------------
 
-    def sums(self, network: nn.Module, inputs: Inputs) -> Sums:
+    def sums(self, network: nn.Module, inputs: Inputs) -> BlockSums:
         """Of a network; what the table has no row for is measured.
 
         Raises :class:`MeasureError` where a block cannot be run by itself on the target.
@@ -79,9 +79,9 @@ class LookupTable:
                 self._keep()
         rows = [self.rows[block.key] for block in parts]
         spread = float(np.sqrt(sum(row["spread"] ** 2 for row in rows)))
-        return Sums(sum(row["ms"] for row in rows), len(rows), sum(b.moved for b in parts) / 1e6, spread)
+        return BlockSums(sum(row["ms"] for row in rows), len(rows), sum(b.moved for b in parts) / 1e6, spread)
 
-    def _row(self, block: Block) -> dict[str, Any]:
+    def _row(self, block: NetworkBlock) -> dict[str, Any]:
         try:
             with TemporaryDirectory(prefix="netwright-") as folder:
                 path = Path(folder) / f"block{self.latency.runtime.suffix}"
@@ -119,7 +119,7 @@ class LookupTable:
                 f"a lookup table needs {LEAST} networks measured whole to know its overhead, it has {len(self.whole)}"
             )
         y = np.array([row["measured"] for row in self.whole])
-        x = np.stack([_features(Sums(r["ms"], int(r["blocks"]), r["moved"], r["spread"])) for r in self.whole])
+        x = np.stack([_features(BlockSums(r["ms"], int(r["blocks"]), r["moved"], r["spread"])) for r in self.whole])
         left_out = []
         for i in range(len(y)):
             others = np.arange(len(y)) != i
@@ -149,7 +149,7 @@ class LookupTable:
         self.rows, self.whole = rows, whole
 
 
-def _features(sums: Sums) -> np.ndarray:
+def _features(sums: BlockSums) -> np.ndarray:
     return np.array([1.0, sums.ms, float(sums.blocks), sums.moved])
 
 

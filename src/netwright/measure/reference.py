@@ -59,7 +59,7 @@ def read() -> tuple[Readings, float]:
 
 
 @lru_cache(maxsize=1)
-def baseline() -> Readings:
+def first_readings() -> Readings:
     """The workloads' times when this process, or the one that it was forked from, first asked."""
     core, _ = _workloads()
     for _ in range(50):

@@ -27,16 +27,16 @@ import numpy as np
 from .. import __version__
 from ..core.errors import MeasureError, NetwrightError, format_error
 from ..core.metric import Measurement
-from . import agreement, protocol
+from . import agreement, sampling
+from .baseline import BaselineStore
 from .clocks import Clock
 from .energy import energy, unavailable
 from .feeds import read_feeds, write_feeds
 from .machine import clock_mhz, machine, memory, pin, pinned, reset_peak
-from .protocol import Protocol
-from .reference import Readings, baseline
+from .reference import Readings, first_readings
 from .runtimes import from_json
 from .runtimes.base import Runtime
-from .usual import Usual
+from .sampling import SamplingPlan
 
 MOST_BYTES = 16 << 20
 """Of outputs in one answer; whoever wants more asks again for the rest."""
@@ -48,7 +48,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     with pinned():
-        baseline()
+        first_readings()
     preloaded: set[str] = set()
     while line := sys.stdin.readline():
         try:
@@ -157,7 +157,7 @@ def runs(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
 
 def measure(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     """One file: whether it computes what it should, its latency, throughput and memory, and energy if asked for."""
-    plan = Protocol(**job["protocol"])
+    plan = SamplingPlan(**job["plan"])
     cores = pin(runtime.threads)
     feeds = read_feeds(Path(job["feeds"]))
     idle = _resident()
@@ -166,18 +166,20 @@ def measure(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     outputs = session.outputs()
     once = time.perf_counter() - begin
     if 20 * once > job["seconds"]:
-        raise MeasureError(f"one inference takes {once:.1f} s: too long for a budget of {plan.budget_s:g} s; give more")
+        raise MeasureError(
+            f"one inference takes {once:.1f} s: too long for a budget of {plan.max_seconds:g} s; give more"
+        )
     difference = _compare(outputs, job, runtime)
     for _ in range(2):
         session.run()
     peak = _peak()
     how = {"cores": cores, "mhz": clock_mhz(), **session.notes, **difference}
-    usual = Usual(cores)
-    known = usual.get() if runtime.describe()["device"] == "cpu" else None
-    latency = protocol.measure_latency(session.run, plan, _clock(runtime), session.device_ms, known)
-    usual.note(Readings(**latency.details["reference"]))
+    store = BaselineStore(cores)
+    baseline = store.get() if runtime.describe()["device"] == "cpu" else None
+    latency = sampling.measure_latency(session.run, plan, _clock(runtime), session.device_ms, baseline)
+    store.note(Readings(**latency.details["reference"]))
     latency = replace(latency, details={**latency.details, **{k: v for k, v in how.items() if v not in (None, [])}})
-    found = {"latency": latency, "throughput": protocol.throughput(latency, runtime.batch)}
+    found = {"latency": latency, "throughput": sampling.throughput(latency, runtime.batch)}
     if idle is not None and peak is not None:
         found["memory"] = Measurement(float(peak - idle), "B", details={"idle": idle})
     if "energy" in job["wanted"]:
@@ -190,7 +192,7 @@ def compare(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     pin(runtime.threads)
     sessions = [runtime.open(Path(f), read_feeds(Path(g))) for f, g in zip(job["files"], job["feeds"], strict=True)]
     runs = [s.run for s in sessions]
-    return {"ratios": protocol.ratios(runs[0], runs[1], Protocol(**job["protocol"]), _clock(runtime))}
+    return {"ratios": sampling.ratios(runs[0], runs[1], SamplingPlan(**job["plan"]), _clock(runtime))}
 
 
 def outputs(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,7 +225,7 @@ def probe(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
         [float(np.abs(got.astype(np.float64) - want).max()) for got, want in zip(s.outputs(), expected, strict=False)]
         for s in sessions
     ]
-    return {"ms": protocol.least_ms([s.run for s in sessions], _clock(runtime)), "errors": errors}
+    return {"ms": sampling.least_ms([s.run for s in sessions], _clock(runtime)), "errors": errors}
 
 
 JOBS: Mapping[str, Callable[[Runtime, Mapping[str, Any]], dict[str, Any]]] = {

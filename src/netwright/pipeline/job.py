@@ -22,8 +22,8 @@ from ..core.record import Record
 from ..measure.base import EvaluationContext, Measurer
 from ..measure.counts import METRICS, Count, NetworkCounts
 from ..measure.latency import Energy, Latency
-from ..measure.protocol import Protocol as LatencyProtocol
 from ..measure.quality import Accuracy, Quality
+from ..measure.sampling import SamplingPlan
 from ..measure.target_quality import TargetQuality, job_size
 from ..measure.targets import Target, parse_target
 from ..nets.recalibrate import Statistics, needs_recalibration
@@ -165,8 +165,8 @@ class Job:
         return self.latency, Energy(self.target, self._protocol)
 
     @property
-    def _protocol(self) -> LatencyProtocol:
-        return LatencyProtocol(width=self.recipe.latency.width, budget_s=self.recipe.latency.budget)
+    def _protocol(self) -> SamplingPlan:
+        return SamplingPlan(precision=self.recipe.latency.precision, max_seconds=self.recipe.latency.max_seconds)
 
     @cached_property
     def validation(self) -> Accuracy:

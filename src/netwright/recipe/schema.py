@@ -61,10 +61,10 @@ class Search:
 class Latency:
     """How long run time is measured."""
 
-    width: float = 0.02
+    precision: float = 0.02
     """Sample until half the 95 % interval of the median is this small, relative to the median."""
-    budget: float = 1.0
-    """Seconds after which sampling stops all the same; the width that was reached is recorded."""
+    max_seconds: float = 1.0
+    """Seconds after which sampling stops all the same; the precision that was reached is recorded."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Recipe:
         rate = {} if self.train.lr is None else {"train.lr": self.train.lr}
         numbers = {
             **rate, "train.weight_decay": self.train.weight_decay, "export.lr": self.export.lr,
-            "latency.width": self.latency.width, "latency.budget": self.latency.budget,
+            "latency.precision": self.latency.precision, "latency.max_seconds": self.latency.max_seconds,
         }  # fmt: skip
         for name, value in numbers.items():
             if not math.isfinite(value):
@@ -120,7 +120,8 @@ class Recipe:
         positive = {
             "evaluations": self.evaluations, "threads": self.threads, "train.batch_size": self.train.batch_size,
             **rate, "search.calibration": self.search.calibration,
-            "latency.width": self.latency.width, "latency.budget": self.latency.budget, "export.lr": self.export.lr,
+            "latency.precision": self.latency.precision, "latency.max_seconds": self.latency.max_seconds,
+            "export.lr": self.export.lr,
         }  # fmt: skip
         for name, value in positive.items():
             if not value > 0:

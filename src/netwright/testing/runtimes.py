@@ -14,13 +14,13 @@ from ..core.errors import MeasureError, NetwrightError
 from ..measure.agreement import allowed, differences
 from ..measure.convert import example, feeds_of, outputs_of
 from ..measure.latency import Latency
-from ..measure.protocol import Protocol
 from ..measure.runtimes import from_json
 from ..measure.runtimes.base import Runtime
+from ..measure.sampling import SamplingPlan
 from ..measure.targets import Target, parse_target
 from ..nets.inputs import Inputs, each_tensor
 
-QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
+QUICK = SamplingPlan(precision=0.5, max_seconds=0.05, repeats=0)
 
 
 def check_runtime(runtime: Runtime, network: nn.Module, inputs: Inputs) -> dict[str, Any]:

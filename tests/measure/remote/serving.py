@@ -194,6 +194,6 @@ def job(how: str, *files: Path, seconds: float = 20) -> dict[str, object]:
         "seconds": seconds,
         "files": [str(f) for f in files[:1]],
         "feeds": str(files[1]),
-        "protocol": {"budget_s": 0.02, "repeats": 0},
+        "plan": {"max_seconds": 0.02, "repeats": 0},
         "wanted": [],
     }

@@ -350,9 +350,9 @@ REF = {".onnx": "0" * 64}
             for name in ("../x", "a/../../x", "/etc/x", "a//b", "a/.", "", "a\\b", "a\0b", "x" * 300, "/".join("a" * 9))
         ),
         ({"feeds": {"x.npz": "0" * 64}}, "'x.npz' is no suffix"),
-        ({"protocol": {"budget": 1}}, "a protocol has width, budget_s"),
-        ({"protocol": {"budget_s": 10**400}}, "numbers of at most a million"),
-        ({"protocol": {"budget_s": "1"}}, "a protocol holds numbers"),
+        ({"plan": {"budget": 1}}, "a sampling plan has precision, max_seconds"),
+        ({"plan": {"max_seconds": 10**400}}, "numbers of at most a million"),
+        ({"plan": {"max_seconds": "1"}}, "a sampling plan holds numbers"),
         ({"wanted": "energy"}, "a list of names"),
     ],
 )
@@ -392,13 +392,13 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=9,
 )
-KEYS = ("job", "runtime", "seconds", "files", "feeds", "expected", "protocol", "wanted")
+KEYS = ("job", "runtime", "seconds", "files", "feeds", "expected", "plan", "wanted")
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, JSON)), st.sampled_from(KEYS))
 def test_whatever_comes_is_refused_or_a_job(garbage, key):
     """A job whose one value is garbage, and one that is all garbage, raise what is answered in words, or are taken."""
-    good = describing(files=[REF], feeds=REF, protocol={"width": 0.1}, wanted=[])["job"]
+    good = describing(files=[REF], feeds=REF, plan={"precision": 0.1}, wanted=[])["job"]
     for tried in (garbage, {**good, key: garbage.get(key)}):
         try:
             runtime, body = checked(tried, 50)

@@ -18,8 +18,8 @@ import netwright as nw
 from netwright.core.errors import MeasureError
 from netwright.measure.base import EvaluationContext
 from netwright.measure.latency import Latency
-from netwright.measure.protocol import Protocol
 from netwright.measure.remote.client import Remote
+from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import OnnxRuntime, Target, parse_target
 
 
@@ -30,7 +30,7 @@ def remote(at, patience_s=20.0):
 def test_a_network_is_measured_there(shared, monkeypatch):
     net = nw.families.inverted_residual(1, 3, 6, widths=((2, 4), (3, 6)), depths=((1, 2), (1,)), expands=(1, 2))
     target = Target(OnnxRuntime(), f"http://127.0.0.1:{shared.port}", TOKEN)
-    measurer = Latency(target, Protocol(budget_s=0.3))
+    measurer = Latency(target, SamplingPlan(max_seconds=0.3))
     measurer.require()
     found = measurer.measure(EvaluationContext(net, net.largest, ()))
     assert found["latency"].value > 0 and found["latency"].details["difference"] < 1e-3 and found["memory"].value > 0
@@ -41,7 +41,7 @@ def test_a_network_is_measured_there(shared, monkeypatch):
     again = parse_target(f"{shared.at}/onnxruntime")
     assert again == Target(OnnxRuntime(), shared.at) and again.described == told
     sent = {f.name for f in (shared.log.parent / "cache-agent" / "files").iterdir()}
-    Latency(again, Protocol(budget_s=0.1)).measure(EvaluationContext(net, net.largest, ()))
+    Latency(again, SamplingPlan(max_seconds=0.1)).measure(EvaluationContext(net, net.largest, ()))
     assert sent == {f.name for f in (shared.log.parent / "cache-agent" / "files").iterdir()}  # nothing is sent twice
 
 
@@ -92,7 +92,7 @@ def test_weights_in_files_of_any_name_are_sent_along(shared, tmp_path):
         opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8,
     )  # fmt: skip
     onnx.save(model, tmp_path / "n.onnx", save_as_external_data=True, location="All weights.v2.bin", size_threshold=100)
-    measurer = Latency(Target(OnnxRuntime(), shared.at, TOKEN), Protocol(budget_s=0.05))
+    measurer = Latency(Target(OnnxRuntime(), shared.at, TOKEN), SamplingPlan(max_seconds=0.05))
     x = np.zeros((1, 300), np.float32)
     found = measurer.run(tmp_path / "n.onnx", {"x": x}, [x + 1])
     assert found["file_bytes"].value == sum(p.stat().st_size for p in tmp_path.iterdir())

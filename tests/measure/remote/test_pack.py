@@ -10,7 +10,7 @@ from serving import TOKEN, Served
 
 from netwright.cli.main import main
 from netwright.measure.latency import Latency
-from netwright.measure.protocol import Protocol
+from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import OnnxRuntime, Target
 
 
@@ -48,7 +48,7 @@ def test_a_network_is_measured_by_the_packed_agent(device, tmp_path):
         assert served.process.stdout.readline() == "measures with onnxruntime\n"
         network, inputs = torch.nn.Linear(3, 2), torch.randn(1, 3)
         OnnxRuntime().convert(network, inputs, tmp_path / "net.onnx")
-        measurer = Latency(Target(OnnxRuntime(), served.at, TOKEN), Protocol(budget_s=0.1))
+        measurer = Latency(Target(OnnxRuntime(), served.at, TOKEN), SamplingPlan(max_seconds=0.1))
         assert measurer.of(tmp_path / "net.onnx", inputs)["latency"].value > 0
         assert measurer.target["versions"] == {"onnxruntime": distribution("onnxruntime").version}
     finally:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from netwright.core.errors import MeasureError
 from netwright.measure.convert import feeds_of, outputs_of
 from netwright.measure.latency import Latency
-from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.executorch import ExecuTorch
+from netwright.measure.sampling import SamplingPlan
 from netwright.nets.families.inverted_residual import inverted_residual
 
 pytestmark = pytest.mark.skipif(find_spec("executorch") is None, reason="needs the package executorch")
 
-QUICK = Protocol(budget_s=0.05, repeats=0)
+QUICK = SamplingPlan(max_seconds=0.05, repeats=0)
 
 
 class Mixed(nn.Module):

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from netwright.core.errors import MeasureError
 from netwright.measure.convert import feeds_of, outputs_of
 from netwright.measure.latency import Latency
-from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes import litert
 from netwright.measure.runtimes.litert import PYTHON, LiteRt
+from netwright.measure.sampling import SamplingPlan
 from netwright.nets.families.inverted_residual import inverted_residual
 
 pytestmark = pytest.mark.skipif(find_spec("ai_edge_litert") is None, reason="needs the package ai-edge-litert")
@@ -34,7 +34,7 @@ def converts(test: Any) -> Any:
     return pytest.mark.slow(pytest.mark.skipif(not CAN_CONVERT, reason=f"needs litert-torch, or {PYTHON}")(test))
 
 
-QUICK = Protocol(budget_s=0.05, repeats=0)
+QUICK = SamplingPlan(max_seconds=0.05, repeats=0)
 
 
 class Mixed(nn.Module):

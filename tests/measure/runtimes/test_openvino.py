@@ -19,11 +19,11 @@ from netwright.formats.onnx import write_onnx
 from netwright.measure.agreement import TOLERANCE
 from netwright.measure.convert import feeds_of, outputs_of
 from netwright.measure.latency import Latency
-from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.openvino import OpenVino
+from netwright.measure.sampling import SamplingPlan
 
 ov: Any = pytest.importorskip("openvino", reason="openvino is not installed")
-QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
+QUICK = SamplingPlan(precision=0.5, max_seconds=0.05, repeats=0)
 # Its plugin asks the CPU itself, its kernels (oneDNN) do as they are told: held down they have none of what it finds.
 HELD_DOWN = bool({"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"} & set(os.environ))
 bfloat16 = pytest.mark.skipif(

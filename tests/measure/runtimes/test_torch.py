@@ -15,11 +15,11 @@ from netwright.core.errors import BundleError, MeasureError
 from netwright.measure.agreement import TOLERANCE
 from netwright.measure.convert import feeds_of
 from netwright.measure.latency import Latency
-from netwright.measure.protocol import Protocol
 from netwright.measure.runtimes.torch import Torch, gpu_state
+from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import Target
 
-QUICK = Protocol(width=0.5, budget_s=0.05, repeats=0)
+QUICK = SamplingPlan(precision=0.5, max_seconds=0.05, repeats=0)
 bfloat16 = pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="PyTorch has no fast bfloat16 on this CPU"
 )

@@ -25,9 +25,9 @@ from ... import __version__
 from ...core.candidate import digest
 from ...core.errors import MeasureError, NetwrightError, format_error
 from ..process import stop_all, worker
-from ..protocol import Protocol
 from ..runtimes import from_json
 from ..runtimes.base import Runtime
+from ..sampling import SamplingPlan
 from ..worker import JOBS
 from . import FILES, is_loopback
 from .files import Files, Refused
@@ -392,7 +392,7 @@ def checked(job: Mapping[str, Any], most_s: float) -> tuple[Runtime, dict[str, A
 
     Raises :class:`Refused` for unknown kinds, keys, runtimes and settings, and for values of a wrong form.
     """
-    unknown = set(job) - {"job", "runtime", "seconds", "protocol", "wanted", *FILES}
+    unknown = set(job) - {"job", "runtime", "seconds", "plan", "wanted", *FILES}
     if unknown:
         raise Refused(400, f"a job has no {', '.join(sorted(unknown))[:200]}")
     kind, settings, seconds = job.get("job"), job.get("runtime"), job.get("seconds")
@@ -413,11 +413,11 @@ def checked(job: Mapping[str, Any], most_s: float) -> tuple[Runtime, dict[str, A
             known = re.fullmatch(r"(\.[A-Za-z0-9_]{1,16}){1,3}", part) or (at and _is_place(part))
             if not known or not isinstance(name, str):
                 raise Refused(400, f"{part[:80]!r} is no suffix of a file or name of one beside it, with a hash")
-    plan, wanted = job.get("protocol", {}), job.get("wanted", [])
-    if not isinstance(plan, dict) or not set(plan) <= {f.name for f in fields(Protocol)}:
-        raise Refused(400, f"a protocol has {', '.join(f.name for f in fields(Protocol))}")
+    plan, wanted = job.get("plan", {}), job.get("wanted", [])
+    if not isinstance(plan, dict) or not set(plan) <= {f.name for f in fields(SamplingPlan)}:
+        raise Refused(400, f"a sampling plan has {', '.join(f.name for f in fields(SamplingPlan))}")
     if not all(isinstance(v, int | float) and abs(v) <= 1e6 for v in plan.values()):
-        raise Refused(400, "a protocol holds numbers of at most a million")
+        raise Refused(400, "a sampling plan holds numbers of at most a million")
     if not isinstance(wanted, list) or not all(isinstance(w, str) for w in wanted):
         raise Refused(400, "'wanted' is a list of names")
     return runtime, {**job, "seconds": float(min(seconds, most_s))}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from netwright.measure import clocks
-from netwright.measure import protocol as p
-from netwright.measure.protocol import LEAST_SAMPLES, Protocol, Round, half_width, measure_latency
+from netwright.measure import sampling as p
+from netwright.measure.correction import FEWEST_ROUNDS
 from netwright.measure.reference import Readings
-from netwright.measure.steady import FEWEST_ROUNDS
+from netwright.measure.sampling import LEAST_SAMPLES, Round, SamplingPlan, half_width, measure_latency
 
 
 class Machine:
@@ -62,19 +62,19 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(clocks, "time", machine)
     monkeypatch.setattr(p, "time", machine)
     monkeypatch.setattr(p, "read", machine.read)
-    monkeypatch.setattr(p, "baseline", lambda: Readings(1.0, 4.0))
+    monkeypatch.setattr(p, "first_readings", lambda: Readings(1.0, 4.0))
     return machine
 
 
 @pytest.mark.parametrize("ms", [0.02, 0.5, 3.0])
 def test_a_known_cost_is_found(machine: Machine, ms: float) -> None:
-    found = measure_latency(machine.busy(ms), Protocol(budget_s=0.4), "cpu")
+    found = measure_latency(machine.busy(ms), SamplingPlan(max_seconds=0.4), "cpu")
     assert found.unit == "ms"
     assert found.details["cpu"]["median"] == pytest.approx(ms, rel=0.01)
     assert found.value == pytest.approx(found.details["cpu"]["median"], rel=1e-6), "it does not wait for memory"
     assert 0 <= found.ci95 <= 0.1 * found.value
     assert found.n >= LEAST_SAMPLES
-    assert found.details["cpu"]["steady"] == found.value
+    assert found.details["cpu"]["corrected"] == found.value
     assert found.details["cpu"]["median"] <= found.details["wall"]["median"] * 1.01
     assert found.details["cpu"]["median"] <= found.details["cpu"]["p90"] <= found.details["cpu"]["p99"]
     assert found.details["relative"] == pytest.approx(ms, rel=0.01) and found.details["drift"] == 0
@@ -102,7 +102,7 @@ def test_neighbours_that_take_the_core_do_not_count(machine: Machine) -> None:
         machine.compute(1.0)
         machine.wait(4.0 * float(rng.random() < 0.5))
 
-    found = measure_latency(interrupted, Protocol(budget_s=0.4), "cpu")
+    found = measure_latency(interrupted, SamplingPlan(max_seconds=0.4), "cpu")
     assert found.value == pytest.approx(1.0, rel=0.01) and found.details["wall"]["p90"] > 4
 
 
@@ -111,10 +111,10 @@ def test_one_thread_counts_cpu_time_and_several_wall_time(machine: Machine) -> N
         machine.compute(0.2)
         machine.wait(2.0)
 
-    one = measure_latency(waiting, Protocol(budget_s=0.3), "cpu")
-    many = measure_latency(waiting, Protocol(budget_s=0.3), "wall")
+    one = measure_latency(waiting, SamplingPlan(max_seconds=0.3), "cpu")
+    many = measure_latency(waiting, SamplingPlan(max_seconds=0.3), "wall")
     assert one.value == pytest.approx(0.2, rel=0.01)
-    assert many.value == pytest.approx(2.2, rel=0.01) and many.value == many.details["wall"]["steady"]
+    assert many.value == pytest.approx(2.2, rel=0.01) and many.value == many.details["wall"]["corrected"]
     assert many.ci95 == many.details["wall"]["spread"]
 
 
@@ -125,8 +125,8 @@ def test_with_several_threads_it_is_the_wall_time_that_must_be_known_well(machin
         machine.compute(0.3)  # steady CPU time, scattered wall time
         machine.wait(float(rng.choice([0.2, 3.0])))
 
-    by_wall = measure_latency(uneven, Protocol(width=0.02, budget_s=0.5), "wall")
-    by_cpu = measure_latency(uneven, Protocol(width=0.02, budget_s=0.5), "cpu")
+    by_wall = measure_latency(uneven, SamplingPlan(precision=0.02, max_seconds=0.5), "wall")
+    by_cpu = measure_latency(uneven, SamplingPlan(precision=0.02, max_seconds=0.5), "cpu")
     assert by_wall.n > by_cpu.n, "not narrow, and not all of the budget spent"
 
 
@@ -138,7 +138,7 @@ def test_outliers_do_not_move_the_value(machine: Machine) -> None:
         calls += 1
         machine.compute(0.5 if calls % 7 else 8.0)
 
-    found = measure_latency(sometimes_slow, Protocol(budget_s=0.5), "cpu")
+    found = measure_latency(sometimes_slow, SamplingPlan(max_seconds=0.5), "cpu")
     assert found.value == pytest.approx(0.5, rel=0.01)
     assert found.details["cpu"]["p90"] > 5
 
@@ -148,7 +148,7 @@ def test_the_budget_is_kept(machine: Machine) -> None:
     noisy, seconds = machine.seconds(
         lambda: measure_latency(
             lambda: machine.compute(float(scatter.uniform(0.2, 2))),
-            Protocol(width=1e-9, budget_s=0.3, repeats=0),
+            SamplingPlan(precision=1e-9, max_seconds=0.3, repeats=0),
             "cpu",
         )
     )
@@ -157,7 +157,7 @@ def test_the_budget_is_kept(machine: Machine) -> None:
 
 def test_a_slow_network_does_not_take_many_times_the_budget(machine: Machine) -> None:
     found, seconds = machine.seconds(
-        lambda: measure_latency(lambda: machine.wait(50), Protocol(budget_s=0.4, repeats=0), "wall")
+        lambda: measure_latency(lambda: machine.wait(50), SamplingPlan(max_seconds=0.4, repeats=0), "wall")
     )
     assert found.value == pytest.approx(50, rel=0.01) and found.n >= 3
     assert seconds < 0.4 + 1.0, f"{seconds:.1f} s for a budget of 0.4 s"
@@ -165,7 +165,7 @@ def test_a_slow_network_does_not_take_many_times_the_budget(machine: Machine) ->
 
 def test_narrow_enough_ends_early(machine: Machine) -> None:
     found, seconds = machine.seconds(
-        lambda: measure_latency(machine.busy(0.5), Protocol(width=0.5, budget_s=20, least_s=0), "cpu")
+        lambda: measure_latency(machine.busy(0.5), SamplingPlan(precision=0.5, max_seconds=20, min_seconds=0), "cpu")
     )
     assert LEAST_SAMPLES <= found.n <= 100 * FEWEST_ROUNDS and seconds < 2
 
@@ -182,7 +182,7 @@ def timings(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[int
             now = references[len(taken) - 1]
             return [Round({"cpu": [2.0 * now] * 50, "wall": [3.0 * now] * 50}, Readings(now, 4.0))]
 
-        monkeypatch.setattr(p, "baseline", lambda: Readings(1.0, 4.0))
+        monkeypatch.setattr(p, "first_readings", lambda: Readings(1.0, 4.0))
         monkeypatch.setattr(p, "_sample", sample)
         return taken
 
@@ -204,7 +204,7 @@ def test_drift_is_measured_again_and_then_told(
     timings: Callable[[list[float]], list[int]], references: list[float], repeated: int, warned: bool
 ) -> None:
     taken = timings(references)
-    found = measure_latency(lambda: None, Protocol(), "cpu")
+    found = measure_latency(lambda: None, SamplingPlan(), "cpu")
     assert len(taken) == repeated + 1
     assert found.details.get("repeated", 0) == repeated
     assert ("warning" in found.details) == warned

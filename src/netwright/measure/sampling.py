@@ -1,11 +1,11 @@
-"""How a run time is measured: warm-up, rounds of samples between reference workloads, until the interval is narrow.
+"""How a run time is measured: warm-up, then rounds of samples between reference workloads until the interval is narrow.
 
 A latency is a distribution. The value is the median over samples; its spread is half the 95 % interval of the
 median in the long run.
 
-The machines that measure are rarely alone. Neighbours who take the core do not count in CPU time; for those who use the
-memory, the value is moved to what it is with the memory as fast as usual (:mod:`netwright.measure.steady`), and what
-was measured stands beside it.
+The machines that measure are rarely alone. Other processes that take the core do not count in CPU time; for those that
+use the memory, the value is corrected to what it is with the memory as fast as usual
+(:mod:`netwright.measure.correction`), and the uncorrected value is reported alongside.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ import numpy as np
 
 from ..core.metric import Measurement
 from .clocks import Clock, Run, timed
-from .reference import Readings, baseline, read
-from .steady import FEWEST_ROUNDS, Moved, Usually, moved
+from .correction import FEWEST_ROUNDS, Baseline, Correction, estimate_correction
+from .reference import Readings, first_readings, read
 
 
 @dataclass(frozen=True)
-class Protocol:
+class SamplingPlan:
     """When to stop measuring.
 
     Args:
-        width: half the 95 % interval of the median, relative to the median, that is narrow enough.
-        budget_s: the most seconds of sampling, warm-up included; the width that was reached is recorded.
-        least_s: the fewest, unless the budget is less: in a shorter time a machine's state hardly changes.
+        precision: half the 95 % interval of the median, relative to the median, at which sampling stops.
+        max_seconds: the most seconds of sampling, warm-up included; the precision that was reached is recorded.
+        min_seconds: the fewest, unless :attr:`max_seconds` is less: in a shorter time a machine's state hardly changes.
         sample_s: calls are grouped so that a sample takes at least this long; far less than a scheduler's quantum,
             so that most samples are not interrupted.
         drift: how far the reference may move from its baseline before the measurement is taken again.
         repeats: how often it is taken again at most.
     """
 
-    width: float = 0.02
-    budget_s: float = 1.0
-    least_s: float = 0.3
+    precision: float = 0.02
+    max_seconds: float = 1.0
+    min_seconds: float = 0.3
     sample_s: float = 0.0004
     drift: float = 0.10
     repeats: int = 2
@@ -71,43 +71,45 @@ class Round:
 
 def measure_latency(
     run: Run,
-    protocol: Protocol,
+    plan: SamplingPlan,
     clock: Clock,
     device_ms: Callable[[int], float | None] = lambda calls: None,
-    usual: Usually | None = None,
+    baseline: Baseline | None = None,
 ) -> Measurement:
     """The time of one call, in ms.
 
     With one thread on the CPU the value should be the process's CPU time: on an idle machine it equals the wall time,
     and neighbours that take the core away do not count. With several threads, and elsewhere, it is the wall time; on
-    a device with a clock of its own that clock's. All are in ``how``: ``median`` and percentiles as measured,
-    ``steady`` with the memory as fast as usual, and the time relative to the reference workload.
+    a device with a clock of its own that clock's. All are in ``details``: ``median`` and percentiles as measured,
+    ``corrected`` with the memory as fast as usual, and the time relative to the reference workload.
 
     Args:
         run: one inference, waited for.
-        protocol: when to stop.
+        plan: when to stop.
         clock: that the value is of, where the device has none of its own.
         device_ms: :meth:`netwright.measure.runtimes.base.Session.device_ms`.
-        usual: how fast this machine usually is; None, where that is not known or does not matter: the value is the
+        baseline: how fast this machine usually is; None, where that is not known or does not matter: the value is the
             median as measured, and drift is that since this process began.
     """
     begin = time.perf_counter()
-    before = usual or baseline()
+    reference = baseline or first_readings()
     clock = "device" if device_ms(1) is not None else clock
-    rounds = _sample(run, protocol, clock, device_ms)
+    rounds = _sample(run, plan, clock, device_ms)
     repeated = 0
-    while abs(_readings(rounds).core / before.core - 1) > protocol.drift and repeated < protocol.repeats:
-        if time.perf_counter() - begin > 3 * protocol.budget_s:  # one inference takes longer than the budget
+    while abs(_readings(rounds).core / reference.core - 1) > plan.drift and repeated < plan.repeats:
+        if time.perf_counter() - begin > 3 * plan.max_seconds:  # one inference takes longer than the budget
             break
-        rounds = _sample(run, protocol, clock, device_ms)
+        rounds = _sample(run, plan, clock, device_ms)
         repeated += 1
     readings = _readings(rounds)
-    drift, crowded = readings.core / before.core - 1, readings.memory / before.memory - 1
-    apart = Moved()
+    drift, crowded = readings.core / reference.core - 1, readings.memory / reference.memory - 1
+    correction = Correction()
     # A device's own clock does not wait for this machine's memory; where the core is slower, both workloads are.
-    if usual is not None and clock != "device" and abs(drift) <= protocol.drift:
-        apart = moved([each.times[clock] for each in rounds], [each.readings.memory for each in rounds], usual)
-    found = {str(name): _summary(_together(rounds, name), apart) for name in rounds[0].times}
+    if baseline is not None and clock != "device" and abs(drift) <= plan.drift:
+        correction = estimate_correction(
+            [each.times[clock] for each in rounds], [each.readings.memory for each in rounds], baseline
+        )
+    found = {str(name): _summary(_together(rounds, name), correction) for name in rounds[0].times}
     how: dict[str, Any] = {
         **found,
         "clock": clock,
@@ -116,11 +118,11 @@ def measure_latency(
         "memory_drift": round(crowded, 4),
         "reference": vars(readings),
     }
-    if apart.sensitivity is not None:
-        how["sensitivity"] = round(apart.sensitivity, 3)
+    if correction.sensitivity is not None:
+        how["sensitivity"] = round(correction.sensitivity, 3)
     if repeated:
         how["repeated"] = repeated
-    if abs(drift) > protocol.drift:
+    if abs(drift) > plan.drift:
         waits = np.mean([each.waited for each in rounds]) > 1.2
         why = "neighbours use the cores" if waits else "its clock changed (heat, power saving)"
         faster = "faster" if drift < 0 else "slower"
@@ -128,8 +130,8 @@ def measure_latency(
     elif crowded > CROWDED:
         how["warning"] = f"the memory was slower by {crowded:.0%} than usual while this was measured: neighbours use it"
     n = len(_together(rounds, clock))
-    value, half = found[clock]["steady"], found[clock]["spread"]
-    if apart.by:
+    value, half = found[clock]["corrected"], found[clock]["spread"]
+    if correction.by:
         return Measurement(value, "ms", half, n, "corrected", how, uncorrected=found[clock]["median"])
     return Measurement(value, "ms", half, n, details=how)
 
@@ -140,12 +142,12 @@ def throughput(latency: Measurement, batch: int) -> Measurement:
     return Measurement(value, "/s", ci95=value * latency.ci95 / latency.value, n=latency.n, details={"batch": batch})
 
 
-def ratios(first: Run, second: Run, protocol: Protocol, clock: Clock) -> list[float]:
+def ratios(first: Run, second: Run, plan: SamplingPlan, clock: Clock) -> list[float]:
     """How many times as long as the first the second takes, pair by pair: A B, B A, A B, ... for the budget's time."""
     runs = (first, second)
     calls = [_warm_up(run, TURN_S, clock) for run in runs]
     found: list[float] = []
-    deadline = time.perf_counter() + protocol.budget_s
+    deadline = time.perf_counter() + plan.max_seconds
     while time.perf_counter() < deadline or len(found) < FEWEST_SAMPLES:
         took = {}
         for at in (0, 1) if len(found) % 2 else (1, 0):
@@ -164,13 +166,13 @@ def least_ms(runs: list[Run], clock: Clock, rounds: int = 15) -> list[float]:
 
 
 def _sample(
-    run: Run, protocol: Protocol, clock: Clock, device_ms: Callable[[int], float | None] = lambda calls: None
+    run: Run, plan: SamplingPlan, clock: Clock, device_ms: Callable[[int], float | None] = lambda calls: None
 ) -> list[Round]:
     """Rounds of samples until the times by one clock are known well enough."""
     begin = time.perf_counter()
-    calls = _warm_up(run, protocol.sample_s, "wall" if clock == "device" else clock)
+    calls = _warm_up(run, plan.sample_s, "wall" if clock == "device" else clock)
     names: tuple[Clock, ...] = ("cpu", "wall", "device") if clock == "device" else ("cpu", "wall")
-    deadline, least = begin + protocol.budget_s, begin + min(protocol.least_s, protocol.budget_s)
+    deadline, least = begin + plan.max_seconds, begin + min(plan.min_seconds, plan.max_seconds)
     rounds: list[Round] = []
     taken = 0
     while True:
@@ -179,7 +181,7 @@ def _sample(
             return rounds
         if taken >= LEAST_SAMPLES and len(rounds) >= FEWEST_ROUNDS and now > least:
             chosen = _together(rounds, clock)
-            if half_width(chosen) <= protocol.width * float(np.median(chosen)):
+            if half_width(chosen) <= plan.precision * float(np.median(chosen)):
                 return rounds
         readings, waited = read()
         run()  # the workloads have taken the caches
@@ -236,7 +238,7 @@ def interval(samples: np.ndarray, error: float) -> float:
 
     Args:
         samples: in the order of time.
-        error: of :class:`netwright.measure.steady.Moved`.
+        error: of :class:`netwright.measure.correction.Correction`.
     """
     median = float(np.median(samples))
     return float(np.linalg.norm([half_width(samples), PROCESSES * median, error * median]))
@@ -269,14 +271,14 @@ def _by_blocks(samples: np.ndarray) -> float:
     return 2.365 * float(np.std(medians, ddof=1))
 
 
-def _summary(samples: np.ndarray, apart: Moved) -> dict[str, float]:
+def _summary(samples: np.ndarray, correction: Correction) -> dict[str, float]:
     """As measured; and the median where the memory is as fast as usual, with what :func:`interval` gives."""
     p50, p90, p99 = (float(value) for value in np.percentile(samples, [50, 90, 99]))
-    usually = float(np.exp(-apart.by))
+    usually = float(np.exp(-correction.by))
     return {
         "median": p50,
         "p90": p90,
         "p99": p99,
-        "steady": p50 * usually,
-        "spread": interval(samples, apart.error) * usually,
+        "corrected": p50 * usually,
+        "spread": interval(samples, correction.error) * usually,
     }

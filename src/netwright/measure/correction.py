@@ -1,10 +1,10 @@
-"""What a network would take with the memory as fast as usual.
+"""What a network would take with the memory as fast as baseline.
 
 Neighbours who use the last cache and the memory of a shared host slow networks down for seconds to minutes, and not all
 alike: those that fit a core's own cache not at all, others by half. So the workload that reads as much memory as such
 networks do (:mod:`netwright.measure.reference`) runs between rounds of a measurement. How much a network is slowed
 where that workload is, is seen from these rounds; how fast the memory usually is, from earlier measurements
-(:mod:`netwright.measure.usual`).
+(:mod:`netwright.measure.baseline`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FARTHEST = 0.4
 
 
 @dataclass(frozen=True)
-class Usually:
+class Baseline:
     """What the reference workloads take on a machine in the long run.
 
     Args:
@@ -48,8 +48,8 @@ class Usually:
 
 
 @dataclass(frozen=True)
-class Moved:
-    """How much slower a network was than it is with the memory as usual.
+class Correction:
+    """How much slower a network was than it is with the memory as baseline.
 
     Args:
         by: the logarithm.
@@ -62,13 +62,13 @@ class Moved:
     sensitivity: float | None = None
 
 
-def moved(rounds: Sequence[Sequence[float]], memory: Sequence[float], usual: Usually) -> Moved:
-    """How a network was moved in a measurement; the arguments are those of :func:`sensitivity`."""
-    shift = float(np.clip(log(float(np.median(memory)) / usual.memory), -FARTHEST, FARTHEST))
+def estimate_correction(rounds: Sequence[Sequence[float]], memory: Sequence[float], baseline: Baseline) -> Correction:
+    """By how much a measurement is to be corrected; the arguments are those of :func:`sensitivity`."""
+    shift = float(np.clip(log(float(np.median(memory)) / baseline.memory), -FARTHEST, FARTHEST))
     slope = sensitivity(rounds, memory)
     if slope is None:
-        return Moved(0.0, UNKNOWN * abs(shift))
-    return Moved(slope * shift, slope * float(np.hypot(UNSURE * shift, usual.error)), slope)
+        return Correction(0.0, UNKNOWN * abs(shift))
+    return Correction(slope * shift, slope * float(np.hypot(UNSURE * shift, baseline.error)), slope)
 
 
 def sensitivity(rounds: Sequence[Sequence[float]], memory: Sequence[float]) -> float | None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import netwright as nw
-from netwright.measure import usual as module
-from netwright.measure.protocol import Protocol
+from netwright.measure import baseline as module
+from netwright.measure.baseline import APART_S, FEWEST, KEPT, BaselineStore
 from netwright.measure.reference import Readings
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
-from netwright.measure.usual import APART_S, FEWEST, KEPT, Usual
+from netwright.measure.sampling import SamplingPlan
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def noted(usual: Usual, clock: list[float], *values: float) -> None:
+def noted(store: BaselineStore, clock: list[float], *values: float) -> None:
     for value in values:
         clock[0] += APART_S
-        usual.note(Readings(value / 2, value))
+        store.note(Readings(value / 2, value))
 
 
 def usually(path: Path) -> float | None:
-    found = Usual(path=path).get()
+    found = BaselineStore(path=path).get()
     if found is None:
         return None
     assert found.core == pytest.approx(found.memory / 2)
@@ -40,41 +40,41 @@ def usually(path: Path) -> float | None:
 
 def test_it_is_the_median_of_what_was_read(tmp_path: Path, clock: list[float]) -> None:
     path = tmp_path / "a" / "machine.json"
-    noted(Usual(path=path), clock, *[2.0] * (FEWEST - 2), 1.0)
+    noted(BaselineStore(path=path), clock, *[2.0] * (FEWEST - 2), 1.0)
     assert usually(path) is None, "too few to call anything usual"
-    noted(Usual(path=path), clock, 9.0)
+    noted(BaselineStore(path=path), clock, 9.0)
     assert usually(path) == pytest.approx(2.0), "another process reads what one has kept"
     assert [p.name for p in path.parent.iterdir()] == ["machine.json"], "nothing is left beside it"
 
 
 def test_it_is_known_better_with_time(tmp_path: Path, clock: list[float]) -> None:
-    usual, rng = Usual(path=tmp_path / "m.json"), np.random.default_rng(0)
-    noted(usual, clock, *np.exp(rng.normal(0, 0.1, 10)))
-    few = usual.get()
-    noted(usual, clock, *np.exp(rng.normal(0, 0.1, 300)))
-    many = usual.get()
+    store, rng = BaselineStore(path=tmp_path / "m.json"), np.random.default_rng(0)
+    noted(store, clock, *np.exp(rng.normal(0, 0.1, 10)))
+    few = store.get()
+    noted(store, clock, *np.exp(rng.normal(0, 0.1, 300)))
+    many = store.get()
     assert few is not None and many is not None and many.error < few.error / 3
     assert abs(np.log(many.memory)) < many.error < 0.02
 
 
 def test_readings_of_the_same_moments_count_once(tmp_path: Path, clock: list[float]) -> None:
-    usual = Usual(path=tmp_path / "m.json")
-    noted(usual, clock, *[1.0] * FEWEST)
+    store = BaselineStore(path=tmp_path / "m.json")
+    noted(store, clock, *[1.0] * FEWEST)
     for _ in range(10 * FEWEST):
         clock[0] += APART_S / 100 / FEWEST
-        usual.note(Readings(2.5, 5.0))
+        store.note(Readings(2.5, 5.0))
     assert usually(tmp_path / "m.json") == 1.0
     clock[0] = 0.0  # a clock that was set back does not stop it
-    noted(usual, clock, *[5.0] * (FEWEST + 1))
+    noted(store, clock, *[5.0] * (FEWEST + 1))
     assert usually(tmp_path / "m.json") == pytest.approx(5.0)
 
 
 def test_it_follows_a_machine_that_settles_elsewhere(tmp_path: Path, clock: list[float]) -> None:
-    usual = Usual(path=tmp_path / "m.json")
-    noted(usual, clock, *[1.0] * (KEPT // 2), *[3.0] * (KEPT // 2 + 1))
+    store = BaselineStore(path=tmp_path / "m.json")
+    noted(store, clock, *[1.0] * (KEPT // 2), *[3.0] * (KEPT // 2 + 1))
     assert usually(tmp_path / "m.json") == pytest.approx(3.0)
-    noted(usual, clock, *[1.0] * KEPT)
-    found = usual.get()
+    noted(store, clock, *[1.0] * KEPT)
+    found = store.get()
     assert found is not None and found.memory == 1.0 and found.error == 0, "the oldest are forgotten"
 
 
@@ -85,7 +85,7 @@ def test_a_broken_file_is_begun_anew(tmp_path: Path, clock: list[float], text: s
     path = tmp_path / "m.json"
     path.write_text(text)
     assert usually(path) is None
-    noted(Usual(path=path), clock, *[1.0] * FEWEST)
+    noted(BaselineStore(path=path), clock, *[1.0] * FEWEST)
     assert usually(path) == 1.0
 
 
@@ -93,14 +93,14 @@ def test_what_cannot_be_written_is_not_kept(
     tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    noted(Usual(path=tmp_path / "file" / "m.json"), clock, 1.0)
+    noted(BaselineStore(path=tmp_path / "file" / "m.json"), clock, 1.0)
     assert usually(tmp_path / "file" / "m.json") is None
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("netwright.core.files.os.replace", full)
-    noted(Usual(path=tmp_path / "m.json"), clock, 1.0)
+    noted(BaselineStore(path=tmp_path / "m.json"), clock, 1.0)
     assert [p.name for p in tmp_path.iterdir()] == ["file"], "nothing is left behind"
 
 
@@ -109,9 +109,9 @@ def test_a_home_is_not_needed(monkeypatch: pytest.MonkeyPatch, clock: list[float
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(module, "cache_folder", nobody)
-    usual = Usual()
-    noted(usual, clock, *[1.0] * FEWEST)
-    assert usual.get() is None
+    store = BaselineStore()
+    noted(store, clock, *[1.0] * FEWEST)
+    assert store.get() is None
 
 
 def test_the_measuring_process_reads_and_notes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_the_measuring_process_reads_and_notes_it(tmp_path: Path, monkeypatch: p
     stop_all()  # a new one is told of the folder
     try:
         # On a busy machine too: any interval is narrow enough, and no core too slow, once there are rounds enough.
-        latency = nw.Latency(OnnxRuntime(), Protocol(width=10, budget_s=60, least_s=0.1, drift=1e9))
+        latency = nw.Latency(OnnxRuntime(), SamplingPlan(precision=10, max_seconds=60, min_seconds=0.1, drift=1e9))
         path = tmp_path / "net.onnx"
         inputs = torch.randn(1, 64)
         OnnxRuntime().convert(torch.nn.Linear(64, 64), inputs, path)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netwright.measure import protocol as p
-from netwright.measure.protocol import Protocol, Round, measure_latency
+from netwright.measure import sampling as p
+from netwright.measure.correction import FARTHEST, FEWEST_ROUNDS, MOST_SENSITIVE, UNKNOWN, UNSURE, Baseline, sensitivity
 from netwright.measure.reference import Readings
-from netwright.measure.steady import FARTHEST, FEWEST_ROUNDS, MOST_SENSITIVE, UNKNOWN, UNSURE, Usually, sensitivity
+from netwright.measure.sampling import Round, SamplingPlan, measure_latency
 
 
 @pytest.fixture
 def core(monkeypatch: pytest.MonkeyPatch) -> None:
     """A core whose workload takes 1 ms."""
-    monkeypatch.setattr(p, "baseline", lambda: Readings(1.0, 1.0))
+    monkeypatch.setattr(p, "first_readings", lambda: Readings(1.0, 1.0))
 
 
 def seen(rounds: list[Round]) -> float | None:
@@ -72,11 +72,11 @@ def test_the_value_is_of_the_usual_memory_and_its_interval_holds(slope: float, m
     for _ in range(200):
         rounds = simulated(rng, slope, rng.normal(0, 0.15))
         monkeypatch.setattr(p, "_sample", lambda *_, made=rounds: made)
-        found.append(measure_latency(lambda: None, Protocol(), "cpu", usual=Usually(1.0, 1.0)))
+        found.append(measure_latency(lambda: None, SamplingPlan(), "cpu", baseline=Baseline(1.0, 1.0)))
     values, measured = np.array([f.value for f in found]), np.array([f.details["cpu"]["median"] for f in found])
     assert values.std() <= (0.5 * measured.std() if slope > 0.5 else max(measured.std(), 0.15)), "in ms, of 10"
     assert np.mean([abs(f.value - 10) <= f.ci95 for f in found]) >= 0.95
-    assert all(f.value == f.details["cpu"]["steady"] for f in found)
+    assert all(f.value == f.details["cpu"]["corrected"] for f in found)
 
 
 @pytest.mark.usefixtures("core")
@@ -84,7 +84,7 @@ def test_a_slow_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     rounds = rounds_of(np.full(10, 2.0), 1.7 + rng.normal(0, 0.05, 10))
     monkeypatch.setattr(p, "_sample", lambda *_: rounds)
-    found = measure_latency(lambda: None, Protocol(), "cpu", usual=Usually(1.0, 1.0))
+    found = measure_latency(lambda: None, SamplingPlan(), "cpu", baseline=Baseline(1.0, 1.0))
     assert found.details["memory_drift"] == pytest.approx(0.7, abs=0.05)
     assert "memory was slower by 7" in found.details["warning"] and "than usual" in found.details["warning"]
     assert found.value == pytest.approx(2.0), "it does not move this network"
@@ -93,14 +93,14 @@ def test_a_slow_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("why", ["usual is not known", "the core was slower", "too few rounds"])
+@pytest.mark.parametrize("why", ["no baseline is known", "the core was slower", "too few rounds"])
 def test_nothing_is_moved_where(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     rounds = simulated(rng, 0.8, 0.3, rounds=5 if why == "too few rounds" else 25)
     monkeypatch.setattr(p, "_sample", lambda *_: rounds)
-    monkeypatch.setattr(p, "baseline", lambda: Readings(1.0, 1.0))
-    usual = None if why == "usual is not known" else Usually(0.8 if why == "the core was slower" else 1.0, 1.0)
-    found = measure_latency(lambda: None, Protocol(), "cpu", usual=usual)
+    monkeypatch.setattr(p, "first_readings", lambda: Readings(1.0, 1.0))
+    baseline = None if why == "no baseline is known" else Baseline(0.8 if why == "the core was slower" else 1.0, 1.0)
+    found = measure_latency(lambda: None, SamplingPlan(), "cpu", baseline=baseline)
     assert found.value == found.details["cpu"]["median"] and found.kind == "measured"
     assert ("warning" in found.details) == (why == "the core was slower")
     if why == "too few rounds":
@@ -112,7 +112,7 @@ def test_far_from_the_usual_no_more_is_moved_than_was_seen(monkeypatch: pytest.M
     rng = np.random.default_rng(0)
     rounds = simulated(rng, 1.0, 3.0)  # twenty times as slow
     monkeypatch.setattr(p, "_sample", lambda *_: rounds)
-    found = measure_latency(lambda: None, Protocol(), "cpu", usual=Usually(1.0, 1.0, error=0.1))
+    found = measure_latency(lambda: None, SamplingPlan(), "cpu", baseline=Baseline(1.0, 1.0, error=0.1))
     assert found.value >= found.details["cpu"]["median"] * np.exp(-FARTHEST * MOST_SENSITIVE)
     assert found.ci95 > 0.3 * found.value
     assert found.as_measured == f"{found.details['cpu']['median']:.3g} ms as measured"
@@ -123,5 +123,5 @@ def test_a_clock_of_the_device_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch
     rng = np.random.default_rng(0)
     rounds = [Round({**r.times, "device": r.times["cpu"]}, r.readings) for r in simulated(rng, 0.8, 0.3)]
     monkeypatch.setattr(p, "_sample", lambda *_: rounds)
-    found = measure_latency(lambda: None, Protocol(), "cpu", lambda calls: 1.0, Usually(1.0, 1.0))
+    found = measure_latency(lambda: None, SamplingPlan(), "cpu", lambda calls: 1.0, Baseline(1.0, 1.0))
     assert found.details["clock"] == "device" and found.value == found.details["device"]["median"]

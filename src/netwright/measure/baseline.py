@@ -1,4 +1,4 @@
-"""How fast this machine usually is, kept from one measuring process to the next."""
+"""Baseline: how fast this machine usually is, kept from one measuring process to the next."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from ..core.candidate import digest
 from ..core.files import cache_folder, read_json, write_json
+from .correction import Baseline
 from .machine import machine, max_khz
 from .reference import WORKLOADS, Readings
-from .steady import Usually
 
 KEPT, APART_S = 500, 10.0
 """Readings that are kept, the last ones, and the least seconds between two: what is usual follows a machine that
@@ -24,7 +24,7 @@ FEWEST = 6
 """Readings, a minute's at least, before anything counts as usual."""
 
 
-class Usual:
+class BaselineStore:
     """Readings of the reference workloads.
 
     Args:
@@ -39,7 +39,7 @@ class Usual:
         except RuntimeError:  # nobody has a home here
             self._path = None
 
-    def get(self) -> Usually | None:
+    def get(self) -> Baseline | None:
         """The medians of the readings; None where there are too few."""
         kept = self._kept()
         if len(kept) < FEWEST:
@@ -47,7 +47,7 @@ class Usual:
         _, cores, memories = np.log(kept).T
         # Readings that follow one another are alike, but less so than those of one measurement.
         error = 1.96 * 1.2533 * float(np.std(memories)) / sqrt(len(memories))
-        return Usually(float(np.exp(np.median(cores))), float(np.exp(np.median(memories))), error)
+        return Baseline(float(np.exp(np.median(cores))), float(np.exp(np.median(memories))), error)
 
     def note(self, readings: Readings) -> None:
         """Keep readings, unless the last ones are recent. What cannot be written is not kept."""

@@ -1,4 +1,4 @@
-"""What a person names to have it measured: a file of any runtime, or ``module:function`` that gives a network."""
+"""A network that is named to be measured: a file of any runtime, or ``module:function`` that gives a network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUFFIXES = {
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedNetwork:
     """A network ready for a target.
 
     Args:
@@ -44,7 +44,7 @@ class Named:
     noise: bool = False
 
 
-def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[str, Sequence[int]]) -> Named:
+def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[str, Sequence[int]]) -> NamedNetwork:
     """A file as it is.
 
     Args:
@@ -66,18 +66,18 @@ def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[s
     try:
         signature = _signature(path, target)
     except MeasureError:  # a file that does not say what it takes
-        return Named(path, feeds)
+        return NamedNetwork(path, feeds)
     signature.check(feeds, target.runtime.batch)
-    return Named(path, feeds)
+    return NamedNetwork(path, feeds)
 
 
-def from_network(network: Any, inputs: Any, target: Target, folder: Path) -> Named:
+def from_network(network: Any, inputs: Any, target: Target, folder: Path) -> NamedNetwork:
     """A ``torch.nn.Module``, converted for the target into a folder, with what PyTorch computes."""
     network = network.eval()
     inputs = example(inputs, target.runtime.batch, network)
     path = folder / f"network{target.runtime.suffix}"
     converted(target.suited[0], network, inputs, path)
-    return Named(path, feeds_of(inputs), outputs_of(network, inputs))
+    return NamedNetwork(path, feeds_of(inputs), outputs_of(network, inputs))
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
@@ -194,7 +194,7 @@ def _signature(path: Path, target: Target) -> _Signature:
     return _Signature(told["inputs"], free)
 
 
-def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mapping[str, Sequence[int]]) -> Named:
+def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mapping[str, Sequence[int]]) -> NamedNetwork:
     """A file with noise for inputs, and where it wants whole numbers, those of one and nought that it takes."""
     unknown = [name for name in shapes if name and name not in signature.inputs]
     if unknown:
@@ -213,7 +213,7 @@ def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mappi
             reasons.append(str(error))
             continue
         values = ", ".join(f"{name}: {'zeros' if name in noughts else 'ones'}" for name in whole)
-        return Named(
+        return NamedNetwork(
             path, feeds, notes=(*notes, f"whole numbers are fed as {values}; --inputs gives others"), noise=True
         )
     if whole:
@@ -222,7 +222,7 @@ def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mappi
             f"{path} runs neither with ones nor with zeros for {', '.join(whole)}: {reasons[1]}; give its inputs with "
             f"--inputs, an .npz file of the arrays {those}"
         )
-    return Named(path, feeds, notes=tuple(notes), noise=True)
+    return NamedNetwork(path, feeds, notes=tuple(notes), noise=True)
 
 
 def _try(path: Path, target: Target, feeds: Feeds) -> None:
