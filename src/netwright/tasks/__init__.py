@@ -6,10 +6,45 @@ from ..core.errors import RecipeError
 from ..core.registry import Registry
 from .base import Evaluator, Task
 from .classification import Classification
+from .custom import Custom, Several
+from .detection import Detection
+from .grouped import MeanEvaluator
+from .language_modelling import LanguageModelling
+from .multilabel import MultiLabel
+from .regression import Regression
+from .segmentation import Segmentation
+from .token_classification import TokenClassification
 
-__all__ = ["TASKS", "Classification", "Evaluator", "Task"]
+__all__ = [
+    "TASKS",
+    "Classification",
+    "Custom",
+    "Detection",
+    "Evaluator",
+    "LanguageModelling",
+    "MeanEvaluator",
+    "MultiLabel",
+    "Regression",
+    "Segmentation",
+    "Several",
+    "Task",
+    "TokenClassification",
+]
 
 TASKS: Registry[Task] = Registry(
-    "task", Task, __name__, {"classification": "classification:Classification"}, error=RecipeError
+    "task",
+    Task,
+    __name__,
+    {
+        "classification": "classification:Classification",
+        "multilabel": "multilabel:MultiLabel",
+        "regression": "regression:Regression",
+        "token-classification": "token_classification:TokenClassification",
+        "segmentation": "segmentation:Segmentation",
+        "language-modelling": "language_modelling:LanguageModelling",
+        "detection": "detection:Detection",
+        "custom": "custom:Custom",
+    },
+    error=RecipeError,
 )
 """The tasks by the names that recipes use."""

@@ -12,11 +12,11 @@ from ..core.errors import NetError, RecipeError
 from ..core.metric import CHANCE, Measurement, Metric
 from ..nets.inputs import describe
 from .base import Evaluator, Task
+from .counts import ACCURACY
 from .losses import SoftLabels, binary_distillation, cross_entropy, is_yes_or_no
 from .outputs import IGNORED, answers_of, class_dimension, finite, scores_of
 from .statistics import most_right, proportion, require_examples
 
-ACCURACY = Metric("accuracy", "%", "max")
 TOP5 = Metric("top5", "%", "max")
 
 
@@ -72,19 +72,19 @@ class Classification(Task):
                 f"the model gives scores of shape {shape}, but labels go up to {most}: it must give "
                 f"(batch, {most + 1} or more)"
             )
-        if self.class_weights and len(self.class_weights) != classes:
-            raise RecipeError(f"class_weights has {len(self.class_weights)} entries, but the model {classes} classes")
+        check_range(classes, targets, IGNORED, self.class_weights)
         if self.top5 and classes < 6:
             raise RecipeError(f"top5 of {classes} classes is always 100 %: leave top5 out")
 
 
-def check_class_indices(targets: Any, part: str, dims: int | None = None) -> None:
+def check_class_indices(targets: Any, part: str, dims: int | None = None, ignored: int = IGNORED) -> None:
     """Raise :class:`RecipeError` for labels that are no class indices.
 
     Args:
         targets: the labels.
         part: of the data, for messages.
         dims: the number of their dimensions, where that is known.
+        ignored: the label of what does not count.
     """
     if not isinstance(targets, Tensor):
         raise RecipeError(f"the {part} labels must be class indices, an int64 tensor, not {describe(targets)}")
@@ -95,12 +95,23 @@ def check_class_indices(targets: Any, part: str, dims: int | None = None) -> Non
             f"the {part} labels must be class indices, int64{shape}, not {targets.dtype} of shape "
             f"{tuple(targets.shape)}; try {fix}"
         )
-    counted = targets[targets != IGNORED]
+    counted = targets[targets != ignored]
     if counted.numel() and counted.min() < 0:
         raise RecipeError(
-            f"the {part} labels must be class indices from 0 (or {IGNORED} where nothing is to count), but one is "
+            f"the {part} labels must be class indices from 0 (or {ignored} where nothing is to count), but one is "
             f"{int(counted.min())}"
         )
+
+
+def check_range(classes: int, targets: Tensor, ignored: int, class_weights: tuple[float, ...]) -> None:
+    """Raise :class:`RecipeError` for labels beyond the classes, and for weights of another number of classes."""
+    most = int(targets.masked_fill(targets == ignored, 0).max())
+    if most >= max(2, classes):
+        raise RecipeError(
+            f"the model gives scores of {classes} classes, but labels go up to {most}: it needs {most + 1}"
+        )
+    if class_weights and len(class_weights) != classes:
+        raise RecipeError(f"class_weights has {len(class_weights)} entries, but the model {classes} classes")
 
 
 class ClassEvaluator(Evaluator):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.errors import NetError, TrainingError, format_error
-from ..nets.inputs import each_tensor
+from ..nets.inputs import each_tensor, tensors_in
 from .outputs import IGNORED, class_dimension, scores_of
 
 Loss = Callable[[Any, Any], Tensor]
@@ -62,17 +62,40 @@ def cross_entropy(
         dim = class_dimension(scores, labels)
     except NetError as error:
         raise TrainingError(f"{format_error(error)}; {_OWN}") from None
-    weights = torch.tensor(class_weights, dtype=scores.dtype, device=scores.device) if class_weights else None
-    try:
-        return F.cross_entropy(
-            scores.movedim(dim, 1), labels.long(), weights, ignore_index=IGNORED, label_smoothing=label_smoothing
-        )
-    except IndexError:
-        worst = labels[labels != IGNORED]
+    return class_loss(scores, labels, dim, IGNORED, label_smoothing, class_weights)
+
+
+def class_loss(
+    scores: Tensor, labels: Tensor, dim: int, ignored: int, label_smoothing: float, class_weights: Sequence[float]
+) -> Tensor:
+    """Cross-entropy of scores with class indices, the mean over those that count; a single score is that of yes or no.
+
+    Args:
+        scores: of any shape.
+        labels: of the same shape without ``dim``.
+        dim: of the scores, that holds the classes.
+        ignored: the label of what does not count.
+        label_smoothing: the share of a label that all classes have equally.
+        class_weights: how much each class counts; () counts all the same.
+
+    Raises :class:`TrainingError` for labels of another shape or beyond the classes.
+    """
+    scores = scores.movedim(dim, 1)
+    if (scores.shape[0], *scores.shape[2:]) != labels.shape:
+        raise TrainingError(f"scores of shape {tuple(scores.shape)} and labels of shape {tuple(labels.shape)} differ")
+    counted = labels[labels != ignored]
+    if not counted.numel():
+        return scores.sum() * 0.0  # nothing to learn from; the mean of nothing is not a number
+    classes, least, most = scores.shape[1], int(counted.min()), int(counted.max())
+    if least < 0 or most >= max(2, classes):
         raise TrainingError(
-            f"labels go from {int(worst.min())} to {int(worst.max())}, but the network gives scores of "
-            f"{scores.shape[dim]} classes, which are counted from 0"
-        ) from None
+            f"labels go from {least} to {most}, but the network gives scores of {classes} classes, which are counted "
+            "from 0"
+        )
+    if classes == 1:
+        return F.binary_cross_entropy_with_logits(scores[:, 0][labels != ignored], counted.to(scores.dtype))
+    weights = torch.tensor(class_weights, dtype=scores.dtype, device=scores.device) if class_weights else None
+    return F.cross_entropy(scores, labels.long(), weights, ignore_index=ignored, label_smoothing=label_smoothing)
 
 
 _OWN = (
@@ -92,17 +115,20 @@ class SoftLabels:
         dim: of the scores, that holds the classes.
         temperature: that the scores of both are divided by; the loss is multiplied by its square, as Hinton and others,
             "Distilling the knowledge in a neural network" (2015), section 2, do.
+        ignored: the label of what does not count.
     """
 
     dim: int
     temperature: float = 1.0
+    ignored: int = IGNORED
 
     def __call__(self, output: Any, teacher: Any, labels: Any) -> Tensor:
         t = self.temperature
         scores, beliefs = scores_of(output) / t, (scores_of(teacher) / t).softmax(self.dim)
         each = -(beliefs * scores.log_softmax(self.dim)).sum(self.dim) * (t * t)
         indices = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == each.shape
-        return each[labels != IGNORED].mean() if indices else each.mean()
+        counted = each[labels != self.ignored] if indices else each
+        return counted.mean() if counted.numel() else each.sum() * 0.0
 
 
 @dataclass(frozen=True)
@@ -168,6 +194,19 @@ _TEACH = (
     "give rule=nw.rules.Sandwich(distillation=...), a function of a student's and a teacher's outputs, such as "
     "torch.nn.functional.mse_loss"
 )
+
+
+def feature_loss(output: Any, teacher: Any) -> Tensor:
+    """The mean of the squared differences of two networks' outputs: of each tensor of numbers that has the same shape
+    in both, all tensors counting the same.
+
+    Raises :class:`TrainingError` where there is none.
+    """
+    pairs = list(zip(tensors_in(output), tensors_in(teacher), strict=False))
+    losses = [F.mse_loss(a, b) for a, b in pairs if a.is_floating_point() and a.shape == b.shape]
+    if not losses:
+        raise TrainingError(f"no outputs of the network and its teacher have the same shape; {_TEACH}")
+    return torch.stack(losses).mean()
 
 
 def scalar(value: Any) -> Tensor:

@@ -77,3 +77,12 @@ def finite(values: Tensor) -> Tensor:
     if not torch.isfinite(values).all():
         raise MeasureError("the network's outputs are not finite numbers")
     return values
+
+
+def require_classes(labels: Tensor, classes: int) -> None:
+    """Raise :class:`MeasureError` for labels that count and are beyond the classes of the scores."""
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise MeasureError(
+            f"labels go from {int(labels.min())} to {int(labels.max())}, but the network gives scores of {classes} "
+            "classes, which are counted from 0"
+        )

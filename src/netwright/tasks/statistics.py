@@ -1,8 +1,9 @@
-"""What a sample says of the whole: shares and means with their 95 % intervals."""
+"""What a sample says of the whole: shares and other figures with their 95 % intervals."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from math import sqrt
 
 from ..core.errors import MeasureError
@@ -19,21 +20,6 @@ def proportion(right: int, total: int) -> Measurement:
     share = right / total
     half = Z / (1 + Z * Z / total) * sqrt(share * (1 - share) / total + Z * Z / (4 * total * total))
     return Measurement(100.0 * share, "%", ci95=100.0 * half, n=total)
-
-
-def mean(total: float, squares: float, n: int, unit: str = "") -> Measurement:
-    """The mean of ``n`` independent values; the interval is 1.96 times its standard error.
-
-    Args:
-        total: the sum of the values.
-        squares: the sum of their squares.
-        n: how many there are.
-        unit: of a value.
-    """
-    require_examples("a mean", n)
-    value = total / n
-    variance = max(0.0, squares / n - value * value) * n / (n - 1) if n > 1 else 0.0
-    return Measurement(value, unit, ci95=Z * sqrt(variance / n), n=n)
 
 
 def require_examples(what: str, n: int) -> None:
@@ -63,3 +49,28 @@ def most_right(right: int, seen: int, total: int, chance: float) -> int:
     possible = range(right, total - (seen - right) + 1)
     beyond = bisect_left(possible, True, key=lambda k: bool(hypergeom.cdf(right, total, k, seen) <= chance))
     return possible[max(beyond - 1, 0)]
+
+
+GROUPS = 20
+"""Groups of examples that intervals of figures are found from, by leaving out each in turn."""
+
+
+def jackknife(value: float, left_out: Sequence[float], unit: str, n: int) -> Measurement:
+    """A figure whose interval is that of the delete-a-group jackknife (Kott, "The delete-a-group jackknife", 2001): how
+    far the figures scatter that are found without one of several random groups of examples. It fits means, ratios and
+    anything smooth in sums over examples.
+
+    Args:
+        value: of all examples.
+        left_out: the figure without each of the groups; the interval is 0 where there are none.
+        unit: of the figure.
+        n: how many examples there are.
+    """
+    groups = len(left_out)
+    if groups < 2:
+        return Measurement(value, unit, n=n)
+    from scipy.special import stdtrit
+
+    centre = sum(left_out) / groups
+    error = sqrt((groups - 1) / groups * sum((each - centre) ** 2 for each in left_out))
+    return Measurement(value, unit, ci95=float(stdtrit(groups - 1, 0.975)) * error, n=n)
