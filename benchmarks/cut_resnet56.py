@@ -128,7 +128,8 @@ class Bench:
     def tuned(self, network: nn.Module) -> float:
         """In percent, after one epoch."""
         batches = nw.TensorLoader(self.train, 128, shuffle=True, augment=_augmented)
-        nw.finetune(network, batches, epochs=1, lr=self.lr, weight_decay=5e-4, seed=0)
+        optimizer = f"sgd,lr={self.lr},momentum=0.9,nesterov=true,weight_decay=5e-4"
+        nw.finetune(network, batches, epochs=1, optimizer=optimizer, seed=0)
         return self.accuracy(network)
 
     def judge(self, name: str, network: nn.Module) -> None:

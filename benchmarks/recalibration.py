@@ -72,9 +72,9 @@ def main() -> None:
         return
     nw.sort_channels(net, "l1")
     since = time.process_time()
-    nw.train(
-        net, nw.TensorLoader(data.train, 64, shuffle=True, augment=data.augment), epochs=1, lr=arguments.lr, seed=0
-    )
+    optimizer = f"sgd,lr={arguments.lr},momentum=0.9,nesterov=true,weight_decay=1e-4"
+    loader = nw.TensorLoader(data.train, 64, shuffle=True, augment=data.augment)
+    nw.train(net, loader, epochs=1, optimizer=optimizer, seed=0)
     print(f"one elastic epoch of {len(data.train):,} images: {time.process_time() - since:.0f} CPU s")
     for name, calibration in (("plain", plain), ("augmented", augmented)):
         since = time.process_time()

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from netwright.core.metric import Metric
+from netwright.tasks.base import Evaluator, Task
 
 
 class Of(nn.Module):
@@ -17,3 +20,23 @@ class Of(nn.Module):
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         return self.function(*self.layers, *inputs, **named)
+
+
+class Learns(Task):
+    """A task of a loss, and of a distillation where one is given; it is never judged."""
+
+    metrics = (Metric("loss"),)  # type: ignore[assignment]
+
+    def __init__(self, loss: Callable[..., Any], distillation: Callable[..., Any] | None = None) -> None:
+        self.function, self.distillation = loss, distillation
+
+    def loss(self, outputs: Any, targets: Any) -> Tensor:
+        return self.function(outputs, targets)
+
+    def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
+        if self.distillation is None:
+            return super().distillation_loss(outputs, teacher, targets)
+        return self.distillation(outputs, teacher)
+
+    def evaluator(self) -> Evaluator:
+        raise NotImplementedError

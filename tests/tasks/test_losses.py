@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import Learns
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,7 +72,7 @@ def test_single_scores_are_yes_or_no(shape: tuple[int, ...]) -> None:
      (drawn(4, 3), [0, 1, 2, 0]), ((drawn(4, 3), drawn(4, 3)), classes(3, 4))],
 )  # fmt: skip
 def test_what_it_is_not_made_for_is_refused_in_words(scores: Any, labels: Any) -> None:
-    with pytest.raises(NetwrightError, match=r"loss=|logits"):
+    with pytest.raises(NetwrightError, match=r"task=|logits"):
         cross_entropy(scores, labels)
 
 
@@ -164,7 +165,7 @@ def test_what_cannot_be_told_is_refused_with_the_way_out() -> None:
         return (output * labels[:, None]).sum().sin()
 
     for loss, output in ((contrastive, drawn(8, 3)), (lambda o, y: o[0].sum(), (drawn(8, 3), drawn(8, 2)))):
-        with pytest.raises(TrainingError, match=r"Sandwich\(distillation="):
+        with pytest.raises(TrainingError, match=r"distillation_loss\(outputs, teacher, targets\)"):
             distillation(loss, output, classes(3, 8))
 
 
@@ -188,7 +189,7 @@ def test_a_tagger_learns_from_dicts_and_its_smallest_from_it() -> None:
     labels = (x[..., 0] > 0).long() + 2 * (x[..., 1] > 0).long()
     loader = [{"x": x[i : i + 16], "labels": labels[i : i + 16]} for i in range(0, 48, 16)]
     net = nw.wrap(Tagger(), x[:2], round_to=1)
-    nw.train(net, loader, epochs=40, lr=0.3)
+    nw.train(net, loader, epochs=40, optimizer="sgd,lr=0.3,momentum=0.9,nesterov=true")
     for candidate in (net.largest, net.smallest):
         assert nw.Accuracy(loader).of(net.extract(candidate)).value > (85 if candidate == net.largest else 60)
 
@@ -199,9 +200,11 @@ def test_a_regression_learns_with_its_own_loss_and_is_refused_without() -> None:
     y = x.sum(1, keepdim=True)
     model = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 1))
     net = nw.wrap(model, x[:2], round_to=1)
-    with pytest.raises(TrainingError, match="mse_loss"):
+    with pytest.raises(TrainingError, match="Regression"):
         nw.train(net, [(x, y)], epochs=1)
-    nw.train(net, [(x[:32], y[:32]), (x[32:], y[32:])], epochs=60, lr=0.05, loss=F.mse_loss)
+    loader = [(x[:32], y[:32]), (x[32:], y[32:])]
+    optimizer = "sgd,lr=0.05,momentum=0.9,nesterov=true"
+    nw.train(net, loader, epochs=60, optimizer=optimizer, task=Learns(F.mse_loss))
     teacher = net.extract(net.largest)(x).detach()
     assert F.mse_loss(teacher, y) < 0.05
     assert F.mse_loss(net.extract(net.smallest)(x), teacher).item() < 0.6 * float(teacher.var())
@@ -216,8 +219,8 @@ def test_a_distillation_of_ones_own_is_used() -> None:
 
     x = torch.randn(4, 5, 3)
     net = nw.wrap(Tagger(), x, round_to=1)
-    rule = nw.rules.Sandwich(random=1, distillation=own)
-    rule.step(net, x, classes(4, 4, 5), cross_entropy, np.random.default_rng(0))
+    task = Learns(cross_entropy, distillation=own)
+    nw.rules.Sandwich(random=1).step(net, (x, classes(4, 4, 5)), task, np.random.default_rng(0))
     assert len(seen) == 2 and not any(teacher.logits.requires_grad for _, teacher in seen)
 
 
@@ -227,11 +230,11 @@ def test_batches_of_another_shape_are_told(batch: Any) -> None:
     with pytest.raises(NetwrightError, match=r"\(inputs, labels\)"):
         nw.train(net, [batch], epochs=1)
     with pytest.raises(NetwrightError, match=r"\(inputs, labels\)"):
-        nw.finetune(net.extract(net.largest), [batch], epochs=1, lr=0.1)
+        nw.finetune(net.extract(net.largest), [batch], epochs=1)
 
 
 def test_a_loss_that_is_no_number_is_told() -> None:
     net = nw.wrap(Tagger(), torch.ones(2, 3), round_to=1)
     for loss in (lambda o, y: F.cross_entropy(o.logits, y, reduction="none"), lambda o, y: 1.0):
         with pytest.raises(TrainingError, match="one number"):
-            nw.train(net, [(torch.randn(2, 3), classes(4, 2))], epochs=1, loss=loss)
+            nw.train(net, [(torch.randn(2, 3), classes(4, 2))], epochs=1, task=Learns(loss))

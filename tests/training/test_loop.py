@@ -23,7 +23,8 @@ import netwright as nw
 from netwright.core.errors import CheckpointError, TrainingError
 from netwright.nets.families.inverted_residual import inverted_residual
 from netwright.nets.state import read_tensors, write_tensors
-from netwright.training.loop import Progress
+from netwright.tasks.classification import Classification
+from netwright.training.run import Progress
 
 
 def blobs(n: int = 48) -> nw.Split:
@@ -39,6 +40,10 @@ def blobs(n: int = 48) -> nw.Split:
 def small(seed: int = 0) -> nw.SuperNet:
     torch.manual_seed(seed)
     return inverted_residual(1, 3, 4, widths=((2, 4), (3, 6)), depths=((1, 2), (1,)), expands=(1, 2), kernels=(1, 3))
+
+
+def sgd(lr: float, weight_decay: float = 1e-4) -> str:
+    return f"sgd,lr={lr:g},momentum=0.9,nesterov=true,weight_decay={weight_decay:g}"
 
 
 def jitter(images: Tensor) -> Tensor:
@@ -57,7 +62,7 @@ def same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(v, right[k]) for k, v in left.items())
 
 
-SETTINGS: dict[str, Any] = {"epochs": 4, "lr": 0.05, "seed": 7, "key": "k"}
+SETTINGS: dict[str, Any] = {"epochs": 4, "optimizer": sgd(0.05), "seed": 7, "key": "k"}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +87,7 @@ def test_the_loss_falls_and_the_smallest_learns_too() -> None:
         return found
 
     before = losses()
-    nw.train(net, loader(), epochs=12, lr=0.1, watch=seen.append)
+    nw.train(net, loader(), epochs=12, optimizer=sgd(0.1), callback=seen.append)
     after = losses()
     assert after[0] < 0.5 * before[0] and after[1] < 0.8 * before[1]
     assert seen[-1].loss < 0.5 * seen[2].loss
@@ -91,7 +96,7 @@ def test_the_loss_falls_and_the_smallest_learns_too() -> None:
 
 def test_progress_is_told_after_every_step() -> None:
     seen = list[Progress]()
-    nw.train(small(), loader(), epochs=3, watch=seen.append, judge=lambda: {"top1": 1.0})
+    nw.train(small(), loader(), epochs=3, callback=seen.append, evaluate=lambda: {"top1": 1.0})
     assert [p.step for p in seen] == sorted(p.step for p in seen)
     assert {p.step for p in seen} == set(range(1, 10)) and {p.steps for p in seen} == {9}
     assert all(p.epoch == (p.step - 1) // 3 + 1 for p in seen) and seen[-1].epoch == seen[-1].epochs == 3
@@ -117,7 +122,7 @@ def test_nobodys_random_numbers_are_disturbed() -> None:
     random.seed(5)
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     nw.train(net, loader(), epochs=1)
-    nw.finetune(net.extract(net.smallest), loader(), epochs=1, lr=0.01)
+    nw.finetune(net.extract(net.smallest), loader(), epochs=1, optimizer=sgd(0.01))
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
@@ -142,25 +147,25 @@ def test_interrupted_at_any_step_it_ends_with_the_same_bits(
 ) -> None:
     path = tmp_path / "checkpoint"
 
-    def watch(progress: Progress) -> None:
+    def callback(progress: Progress) -> None:
         if progress.step == at:
             raise Interrupt
 
     with pytest.raises(Interrupt):
-        nw.train(small(), loader(), **SETTINGS, checkpoint=path, watch=watch)
+        nw.train(small(), loader(), **SETTINGS, checkpoint=path, callback=callback)
     net, steps = small(), list[int]()
-    nw.train(net, loader(), **SETTINGS, checkpoint=path, watch=lambda p: steps.append(p.step))
+    nw.train(net, loader(), **SETTINGS, checkpoint=path, callback=lambda p: steps.append(p.step))
     assert same(state(net.module), undisturbed)
     assert steps[0] == (at - 1) // 3 * 3 + 1, "whole epochs are not run again"
     again = small(seed=3)
-    nw.train(again, loader(), **SETTINGS, checkpoint=path, watch=lambda p: pytest.fail("nothing is left to do"))
+    nw.train(again, loader(), **SETTINGS, checkpoint=path, callback=lambda p: pytest.fail("nothing is left to do"))
     assert same(state(again.module), undisturbed)
 
 
 def test_interrupted_while_judging_it_ends_with_the_same_bits(undisturbed: dict[str, Tensor], tmp_path: Path) -> None:
     calls = 0
 
-    def judge() -> dict[str, float]:
+    def evaluate() -> dict[str, float]:
         nonlocal calls
         calls += 1
         torch.rand(3)
@@ -169,9 +174,9 @@ def test_interrupted_while_judging_it_ends_with_the_same_bits(undisturbed: dict[
         return {"top1": 0.5}
 
     with pytest.raises(Interrupt):
-        nw.train(small(), loader(), **SETTINGS, checkpoint=tmp_path / "c", judge=judge)
+        nw.train(small(), loader(), **SETTINGS, checkpoint=tmp_path / "c", evaluate=evaluate)
     net = small()
-    nw.train(net, loader(), **SETTINGS, checkpoint=tmp_path / "c", judge=judge)
+    nw.train(net, loader(), **SETTINGS, checkpoint=tmp_path / "c", evaluate=evaluate)
     assert same(state(net.module), undisturbed)
 
 
@@ -181,7 +186,7 @@ torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from test_loop import *
 with open(sys.argv[3], "a", buffering=1) as log:
-    nw.train(small(), loader(), **SETTINGS, checkpoint=sys.argv[2], watch=lambda p: print(p.step, file=log))
+    nw.train(small(), loader(), **SETTINGS, checkpoint=sys.argv[2], callback=lambda p: print(p.step, file=log))
 """
 
 
@@ -204,7 +209,7 @@ def test_killed_it_ends_with_the_same_bits(undisturbed: dict[str, Tensor], tmp_p
 def test_more_epochs_go_on_from_the_checkpoint(tmp_path: Path) -> None:
     steps = list[int]()
     nw.train(small(), loader(), **{**SETTINGS, "epochs": 1}, checkpoint=tmp_path / "c")
-    nw.train(small(), loader(), **SETTINGS, checkpoint=tmp_path / "c", watch=lambda p: steps.append(p.step))
+    nw.train(small(), loader(), **SETTINGS, checkpoint=tmp_path / "c", callback=lambda p: steps.append(p.step))
     assert steps[0] == 4
 
 
@@ -296,7 +301,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(bad_epoch: int, tmp_path: Pa
 
 def test_a_learning_rate_that_is_far_too_high_is_noticed() -> None:
     with pytest.raises(TrainingError, match="learning rate"):
-        nw.train(small(), loader(), epochs=30, lr=1e25)
+        nw.train(small(), loader(), epochs=30, optimizer=sgd(1e25))
 
 
 # -- the sandwich rule -------------------------------------------------------------------------------------------
@@ -309,7 +314,7 @@ def test_the_sandwich_gradient_is_the_sum_of_its_parts() -> None:
             p.add_(torch.randn_like(p) * 0.1)
     net.module.train()
     rng, twin = np.random.default_rng(3), np.random.default_rng(3)
-    value = nw.rules.Sandwich(random=3).step(net, part.inputs, part.targets, F.cross_entropy, rng)
+    value = nw.rules.Sandwich(random=3).step(net, (part.inputs, part.targets), Classification(), rng)
     got = {k: p.grad.clone() for k, p in net.module.named_parameters() if p.grad is not None}
 
     net.module.zero_grad()
@@ -344,7 +349,7 @@ def test_weight_decay_spares_vectors_and_the_rate_ends_at_zero(monkeypatch: pyte
         return step(self, *args)
 
     monkeypatch.setattr(torch.optim.SGD, "step", watched)
-    nw.train(small(), loader(), epochs=20, lr=0.1, weight_decay=0.01)
+    nw.train(small(), loader(), epochs=20, optimizer=sgd(0.1, 0.01))
     assert len(rates) == 60 and max(rates) == pytest.approx(0.1)
     assert rates[0] < 0.05 and rates[-1] < 0.001 and all(a >= b for a, b in pairwise(rates[3:]))
     assert [g["weight_decay"] for g in groups] == [0.01, 0.0]
@@ -362,13 +367,13 @@ def test_finetuning_changes_the_extracted_network_alone() -> None:
     network = nw.recalibrate(net.extract(net.smallest), [part.inputs])
     shared, own = state(net.module), state(network)
     loss = float(F.cross_entropy(network(part.inputs), part.targets).detach())
-    nw.finetune(network, loader(), epochs=4, lr=0.05, seed=1)
+    nw.finetune(network, loader(), epochs=4, optimizer=sgd(0.05), seed=1)
     assert same(state(net.module), shared)
     assert all(not torch.equal(v, own[k]) for k, v in state(network).items() if "classifier" in k)
     assert float(F.cross_entropy(network(part.inputs), part.targets).detach()) < loss
     assert not any(m.training for m in network.modules())
     twin = nw.recalibrate(net.extract(net.smallest), [part.inputs])
-    nw.finetune(twin, loader(), epochs=4, lr=0.05, seed=1)
+    nw.finetune(twin, loader(), epochs=4, optimizer=sgd(0.05), seed=1)
     assert same(state(twin), state(network))
 
 
@@ -378,7 +383,7 @@ def test_finetuning_stops_at_a_loss_that_is_no_number() -> None:
     with torch.no_grad():
         network.classifier.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
     with pytest.raises(TrainingError, match="epoch 1"):
-        nw.finetune(network, loader(), epochs=1, lr=0.1)
+        nw.finetune(network, loader(), epochs=1, optimizer=sgd(0.1))
 
 
 # -- running statistics ------------------------------------------------------------------------------------------
@@ -389,7 +394,7 @@ def test_the_shared_statistics_are_those_of_the_largest() -> None:
     alone = net.extract(net.largest).train()
     alone(part.inputs)
     net.module.train()
-    nw.rules.Sandwich(random=2).step(net, part.inputs, part.targets, F.cross_entropy, np.random.default_rng(0))
+    nw.rules.Sandwich(random=2).step(net, (part.inputs, part.targets), Classification(), np.random.default_rng(0))
     found, wanted = net.module.state_dict(), alone.state_dict()
     names = [name for name in wanted if "running" in name or "tracked" in name]
     assert names and all(torch.equal(found[name], wanted[name]) for name in names)
@@ -403,7 +408,7 @@ def test_training_that_harms_the_given_weights_says_so() -> None:
     net = small()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        nw.train(net, loader(), epochs=30, lr=0.1)  # fresh weights learn
-        nw.train(net, loader(), epochs=15, lr=0.01)  # and are not harmed by a little more
+        nw.train(net, loader(), epochs=30, optimizer=sgd(0.1))  # fresh weights learn
+        nw.train(net, loader(), epochs=15, optimizer=sgd(0.01))  # and are not harmed by a little more
     with pytest.warns(UserWarning, match=r"harmed the weights that were given.*lower lr \(it was 1\)"):
-        nw.train(net, loader(), epochs=15, lr=1.0)
+        nw.train(net, loader(), epochs=15, optimizer=sgd(1.0))

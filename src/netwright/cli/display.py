@@ -20,7 +20,7 @@ from ..report.table import front_table
 if TYPE_CHECKING:
     from ..pipeline.fit import Fitted
     from ..study.study import Step, Study
-    from ..training.loop import Progress as Training
+    from ..training.run import Progress as Training
 
 
 LINE_S = 5.0

@@ -98,7 +98,7 @@ class State:
         with torch.inference_mode(False), torch.no_grad():
             saved = [(_version(tensor), tensor.detach().clone()) for tensor in self._tensors]
         others = [_get(value) for value in self._others]
-        draws = _draws()
+        drawn = draws()
         try:
             yield
         finally:
@@ -124,7 +124,7 @@ class State:
                 self._tensors = [self._tensors[at] for at in at_work]
             for value, before in zip(self._others, others, strict=True):
                 _set(value, before)
-            _draw_on(draws)
+            draw_on(drawn)
 
 
 # -- tables ----------------------------------------------------------------------------------------------------
@@ -261,12 +261,12 @@ def _set(value: Any, before: Any) -> None:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """The generators of PyTorch, NumPy and Python from a seed; afterwards as they were."""
-    before = _draws()
+    before = draws()
     seed_all(seed)
     try:
         yield
     finally:
-        _draw_on(before)
+        draw_on(before)
 
 
 def seed_all(seed: int) -> None:
@@ -276,15 +276,16 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
 
 
-def _draws() -> tuple[Any, ...]:
+def draws() -> tuple[Any, ...]:
     """Where the generators of PyTorch, NumPy and Python are."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()
 
 
-def _draw_on(draws: tuple[Any, ...]) -> None:
-    torch.set_rng_state(draws[0])
-    if draws[1] is not None:
-        torch.cuda.set_rng_state_all(draws[1])
-    np.random.set_state(draws[2])
-    random.setstate(draws[3])
+def draw_on(drawn: tuple[Any, ...]) -> None:
+    """Have the generators go on from there, see :func:`draws`."""
+    torch.set_rng_state(drawn[0])
+    if drawn[1] is not None:
+        torch.cuda.set_rng_state_all(drawn[1])
+    np.random.set_state(drawn[2])
+    random.setstate(drawn[3])

@@ -21,8 +21,9 @@ from .inputs import is_dense, parts_of, put, sparse_of
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
     """Tensors, and JSON values in the header of the same file."""
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _dense(tensors).items()}
+    about = dict(meta or {})
     # One entry alone: safetensors writes several in an order that differs from run to run.
-    write_atomically(path, save(whole, {"netwright": json.dumps({**(meta or {}), "sha256": _digest(whole)})}))
+    write_atomically(path, save(whole, {"netwright": json.dumps({**about, "sha256": _digest(whole, about)})}))
 
 
 def _dense(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -43,11 +44,11 @@ def _sparse(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[st
     return found
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Of names and contents: safetensors itself notices only a file that is cut short."""
-    found = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> str:
+    """Of names, shapes, contents and JSON values: safetensors itself notices only a file that is cut short."""
+    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(tensors):
-        found.update(name.encode())
+        found.update(f"{name} {list(tensors[name].shape)} {tensors[name].dtype}".encode())
         found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
@@ -58,7 +59,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             meta = json.loads((file.metadata() or {}).get("netwright", "{}"))
-        if meta.pop("sha256", None) not in (None, _digest(tensors)):
+        if meta.pop("sha256", None) not in (None, _digest(tensors, meta)):
             raise ValueError("its tensors are not those that were written")
         return tensors, meta
     except (OSError, safetensors.SafetensorError, ValueError) as error:

@@ -158,8 +158,7 @@ def _finetuned(job: Job, candidate: Candidate) -> _Finetuned:
         tuned,
         loader_of(job.data.train, job.recipe.train.batch_size, shuffle=True, augment=job.data.augment),
         epochs=wish.epochs,
-        lr=wish.lr,
-        weight_decay=job.recipe.train.weight_decay,
+        optimizer=f"sgd,lr={wish.lr},momentum=0.9,nesterov=true,weight_decay={job.recipe.train.weight_decay}",
         seed=job.recipe.seed,
     )
     found["after"] = job.validation.of(tuned)

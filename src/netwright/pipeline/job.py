@@ -41,8 +41,9 @@ from ..study.stores.sqlite import SqliteStore
 from ..study.study import Step, Study
 from ..tasks.classification import Classification
 from ..tasks.data import JUDGED, Data, TensorLoader, calibration_batches, loader_of
-from ..training.loop import Progress, train
+from ..training.loop import train
 from ..training.rules import Sandwich
+from ..training.run import Progress
 from .export import export_network, give_roles, write_test_part
 from .judgement import FRESH_LR, TRAINED_LR, is_trained, worry
 from .selection import RUN, RUN_IN_BATCHES, RUN_ON_ZEROS, picks, read_json
@@ -251,14 +252,13 @@ class Job:
             net,
             loader_of(self.data.train, wish.batch_size, shuffle=True, augment=self.data.augment),
             epochs=wish.epochs,
-            lr=lr,
-            weight_decay=wish.weight_decay,
+            optimizer=f"sgd,lr={lr},momentum=0.9,nesterov=true,weight_decay={wish.weight_decay}",
             rule=Sandwich(wish.random),
             seed=self.recipe.seed,
             checkpoint=checkpoint,
             key=key,
-            judge=judge,
-            watch=self.watch.trained,
+            evaluate=judge,
+            callback=self.watch.trained,
         )
         if wish.epochs and found["largest"] is given:  # all epochs were done before an interruption
             judge()

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import MeasureError, NetError, NetwrightError, RecipeError, TrainingError, format_error
+from ..core.errors import MeasureError, NetError, NetwrightError, RecipeError, format_error
 from ..core.metric import Measurement, Metric
 from ..nets.inputs import Inputs, call, describe, evaluating, fresh, split_batch, tensors_in
 from .data import PARTS, Data, Split, TensorLoader, read
-from .losses import scalar
+from .losses import distillation, scalar
 
 
 class Evaluator(ABC):
@@ -85,11 +85,16 @@ class Task(ABC):
             outputs: of the network that learns.
             teacher: of the other, detached.
             targets: of the batch: which positions count. They are not learned from.
+
+        By default it is found by trying :meth:`loss` on the first batch, see
+        :func:`netwright.tasks.losses.distillation`. Raises :class:`TrainingError` for a loss that does not tell.
         """
-        raise TrainingError(
-            f"{type(self).__name__} does not say how one network learns from another's outputs, which this rule or "
-            "teacher needs: give it a method distillation_loss(outputs, teacher, targets), or take a rule without one"
-        )
+        found: dict[int, Any] = vars(self).setdefault("_distillations", {})
+        dims = next((t.dim() for t in tensors_in(teacher)), 0)
+        if dims not in found:
+            found[dims] = distillation(self.loss, teacher, targets)
+        value: Tensor = found[dims](outputs, teacher, targets)
+        return value
 
     def check_targets(self, targets: Any, part: str) -> None:  # noqa: B027  # most data are what they should be
         """Raise :class:`RecipeError` for targets that the task does not take.

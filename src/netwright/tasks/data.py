@@ -134,10 +134,16 @@ class TensorLoader:
         return max(whole, 1) if self.shuffle else -(-len(self.split) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Inputs, Any]]:
+        return self.starting_at(0)
+
+    def starting_at(self, first: int) -> Iterator[tuple[Inputs, Any]]:
+        """The batches from number ``first`` on, in the order that is drawn now."""
         order = torch.randperm(len(self.split)) if self.shuffle else torch.arange(len(self.split))
-        for i in range(len(self)):
-            some = self.split.take(order[i * self.size : (i + 1) * self.size])
-            yield self.augment(some.inputs) if self.augment else some.inputs, some.targets
+        return (self._batch(order[i * self.size : (i + 1) * self.size]) for i in range(first, len(self)))
+
+    def _batch(self, index: Tensor) -> tuple[Inputs, Any]:
+        some = self.split.take(index)
+        return self.augment(some.inputs) if self.augment else some.inputs, some.targets
 
 
 def loader_of(part: Part, size: int, *, shuffle: bool = False, augment: Callable[[Any], Any] | None = None) -> Any:

@@ -99,9 +99,8 @@ def class_loss(
 
 
 _OWN = (
-    "give loss=, a function of outputs and labels: torch.nn.functional.mse_loss for values, "
-    "binary_cross_entropy_with_logits for several labels at once, or "
-    "lambda scores, labels: F.cross_entropy(scores.transpose(1, 2), labels)"
+    "give the task that fits, such as task=nw.tasks.Regression() for values, or a task of your own, whose "
+    "loss(outputs, targets) may be F.cross_entropy(outputs.transpose(1, 2), targets)"
 )
 
 
@@ -191,8 +190,8 @@ def distillation(loss: Loss, output: Any, labels: Any) -> SoftLabels | Imitated:
 
 
 _TEACH = (
-    "give rule=nw.rules.Sandwich(distillation=...), a function of a student's and a teacher's outputs, such as "
-    "torch.nn.functional.mse_loss"
+    "give the task a method distillation_loss(outputs, teacher, targets), such as mse_loss of the first two, or take a "
+    "rule without distillation, such as rule='single'"
 )
 
 

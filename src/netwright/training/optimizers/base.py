@@ -1,0 +1,108 @@
+"""What an optimizer is before there are weights: something that makes a torch optimizer for a network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...core.errors import TrainingError, format_error
+from ...core.registry import write_value
+
+
+class Optimizer(ABC):
+    """How the weights of a network change."""
+
+    @abstractmethod
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer of the network's parameters that require gradients.
+
+        Raises :class:`TrainingError` for a network that it cannot optimize, with the reason.
+        """
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The text that names it, such as ``adamw,lr=0.001``."""
+
+
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that may move. Raises :class:`TrainingError` where there are none."""
+    found = [p for p in module.parameters() if p.requires_grad]
+    if not found:
+        raise TrainingError(
+            "there is nothing to train: no parameter of the network requires a gradient; "
+            "call requires_grad_() on those that may move"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class TorchOptimizer(Optimizer):
+    """An optimizer class in the manner of ``torch.optim``.
+
+    Weight decay is for tensors of two or more dimensions: biases and the scales of normalisation layers are spared.
+
+    Args:
+        kind: takes parameter groups and the settings.
+        settings: by name; the class's own defaults stand for the others.
+        name: by which it is known.
+    """
+
+    kind: type[torch.optim.Optimizer]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        parameters = trainable(module)
+        try:
+            found = self.kind(parameters, **self.settings)
+            if not found.defaults.get("weight_decay"):
+                return found
+            matrices = [p for p in parameters if p.dim() > 1]
+            vectors = [p for p in parameters if p.dim() <= 1]
+            groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+            return self.kind([group for group in groups if group["params"]], **self.settings)
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            raise TrainingError(f"the optimizer {self} cannot optimize this network: {format_error(error)}") from error
+
+    def __str__(self) -> str:
+        return _text(self.name or f"{self.kind.__module__}:{self.kind.__qualname__}", self.settings)
+
+
+@dataclass(frozen=True)
+class OptimizerFactory(Optimizer):
+    """A function of the network that gives a torch optimizer: parameter groups and rates of a person's own.
+
+    Args:
+        function: takes the network and the settings.
+        settings: by name.
+        name: ``module:function``, as a recipe names it.
+    """
+
+    function: Callable[..., Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        try:
+            found = self.function(module, **self.settings)
+        except Exception as error:  # a person's function may raise anything
+            raise TrainingError(f"the optimizer {self} raised {format_error(error)}") from error
+        if not isinstance(found, torch.optim.Optimizer):
+            raise TrainingError(
+                f"the optimizer {self} must give a torch.optim.Optimizer of the network's parameters, "
+                f"but gave a {type(found).__name__}"
+            )
+        return found
+
+    def __str__(self) -> str:
+        name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        return _text(self.name or f"{self.function.__module__}:{name}", self.settings)
+
+
+def _text(name: str, settings: Mapping[str, Any]) -> str:
+    return ",".join([name, *(f"{key}={write_value(value)}" for key, value in settings.items())])

@@ -1,0 +1,347 @@
+"""What every training has in common: devices, the optimizer and its schedule, randomness, checkpoints, progress."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..core.errors import CallError, NetwrightError, TrainingError, format_error
+from ..nets.devices import device_of, device_under, placed, to_device
+from ..nets.inputs import tensors_in
+from ..tasks.data import size_of
+from .average import WeightAverage
+from .batches import count_batches, generators_of, require_loader
+from .checkpoint import Checkpoint
+from .epoch import END, Epoch
+from .optimizers.base import Optimizer
+from .rules.base import State, Step
+from .schedules.base import Schedule
+from .streams import Stream
+
+WORSE, LITTLE = 0.25, 0.05
+"""The share by which a loss must have risen for weights to have been better before, since batches differ; and what is
+added to it, since from next to nothing to little is no harm."""
+
+Precision = Literal["float32", "bfloat16"]
+"""What numbers networks compute with while they learn; weights are float32 in either case."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands after a step.
+
+    Args:
+        epoch, epochs, step, steps: counted from 1; steps are of the whole training.
+        loss: mean of the largest network's loss since the epoch began.
+        samples_per_s: examples read per second since the epoch began; each is used by several sub-networks.
+        figures: what ``evaluate`` last returned.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    samples_per_s: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a training goes, whatever learns in it; each as :func:`netwright.train` says."""
+
+    epochs: int
+    optimizer: Optimizer
+    schedule: Schedule
+    device: str | None = None
+    clip_norm: float | None = None
+    accumulate: int = 1
+    ema: float | None = None
+    precision: Precision = "float32"
+    seed: int = 0
+    checkpoint: Checkpoint | None = None
+    checkpoint_steps: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = {
+            "epochs is 0 or more": self.epochs < 0,
+            "clip_norm is more than 0, or None": self.clip_norm is not None and not self.clip_norm > 0,
+            "accumulate is a number of batches, 1 or more": self.accumulate < 1,
+            "ema is a decay between 0 and 1, such as 0.999, or None": self.ema is not None and not 0 < self.ema < 1,
+            "precision is float32 or bfloat16": self.precision not in ("float32", "bfloat16"),
+            "checkpoint_steps is a number of steps, or 0 for each epoch's end": self.checkpoint_steps < 0,
+        }
+        for what, is_wrong in wrong.items():
+            if is_wrong:
+                raise CallError(f"{what}, not {getattr(self, what.partition(' ')[0])!r}")
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What learns in a training.
+
+    Args:
+        module: whose parameters move.
+        learn: adds the gradients of a batch and returns the loss.
+        data: the batches of an epoch; draws from the generator before the epoch's first step.
+        state: the rule's own tensors.
+    """
+
+    module: nn.Module
+    learn: Callable[[Any, np.random.Generator, Step, State], float]
+    data: Callable[[np.random.Generator, Step, State], Iterable[Any]]
+    state: State = field(default_factory=dict)
+
+
+class Run:
+    """One training, from its beginning or from a checkpoint to its end.
+
+    Use :meth:`prepared` around :meth:`remaining` and :meth:`epoch`.
+
+    Args:
+        learner: what learns.
+        loader: of the training data.
+        settings: how.
+    """
+
+    def __init__(self, learner: Learner, loader: Any, settings: Settings) -> None:
+        require_loader(loader)
+        self.learner, self.loader, self.settings = learner, loader, settings
+        self.module, self.state = learner.module, learner.state
+        self.device = device_under(self.module) if settings.device is None else device_of(settings.device)
+        self._resumed: dict[str, Any] | None = None
+        self._kept = ""  # what a checkpoint holds, in words
+        self._first: list[float] = []
+        self._last: deque[float] = deque(maxlen=1)
+        self._progress: Progress | None = None
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """The network on its device, in training mode and in the layout that it trains fastest in, with its optimizer.
+
+        Layers that are in evaluation mode within a network in training mode (frozen ones) stay so. Afterwards the
+        network is where it was, in evaluation mode, with the averaged weights where they are wanted.
+        """
+        self._frozen = [m for m in self.module.modules() if not m.training] if self.module.training else []
+        try:
+            with placed(self.module, self.device), fast_layout(self.module):
+                self.optimizer = self.settings.optimizer.build(self.module)
+                self.rates = [group["lr"] for group in self.optimizer.param_groups]
+                ema = self.settings.ema
+                self.average = WeightAverage(self.module, ema) if ema else None
+                self._resume()
+                self.steps = self.settings.epochs * self.batches
+                # While the learning rate warms up, the weights are nearly those that were given.
+                self._last = deque(self._last, maxlen=max(1, min(8, self.steps // 40)))
+                yield
+                if self.average:
+                    self.average.swap()
+        finally:
+            self.module.eval()
+
+    def remaining(self) -> Iterable[int]:
+        """The epochs that are still to run, counted from 0."""
+        return range(self._resumed["epoch"] if self._resumed else 0, self.settings.epochs)
+
+    def epoch(self, number: int, figures: Mapping[str, float]) -> Iterator[Progress]:
+        """What is left of one pass over the data; the state is saved at its end, and now and then within it."""
+        self._training_mode()
+        epoch, saved_at = self._begin(number), 0
+        began, before = time.perf_counter(), epoch.seen
+        at = self._step(epoch)
+        while (batch := epoch.next_batch()) is not END:
+            at = self._step(epoch)
+            if not epoch.pending:
+                self.optimizer.zero_grad()
+            value = self._learn(batch, epoch, at)
+            epoch.took(value, size_of(batch))
+            if epoch.pending == self.settings.accumulate or epoch.at == self.batches:
+                self._update(epoch, at)
+            self._remember(value, at)
+            self._progress = Progress(
+                epoch=number + 1,
+                epochs=at.epochs,
+                step=at.step + 1,
+                steps=at.steps,
+                loss=epoch.total / epoch.at,
+                samples_per_s=(epoch.seen - before) / (time.perf_counter() - began),
+                figures=figures,
+            )
+            yield self._progress
+            every = self.settings.checkpoint_steps
+            if every and epoch.at - saved_at >= every and not epoch.pending and epoch.at < self.batches:
+                self._save(number, epoch)
+                saved_at = epoch.at
+        if not epoch.at:
+            raise TrainingError(
+                f"the loader gave no batches in epoch {number + 1}: it is used up; its __iter__ must begin anew each "
+                "time"
+            )
+        if epoch.pending:
+            self._update(epoch, at)
+        self._save(number + 1)
+
+    def progress(self, figures: Mapping[str, float]) -> Progress:
+        """The last progress with newer figures."""
+        assert self._progress is not None
+        return replace(self._progress, figures=figures)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The network as it would be handed back now, while the block lasts."""
+        with self.average.applied() if self.average else nullcontext():
+            yield
+
+    def warn_if_worse(self) -> None:
+        """Say that the weights were better before."""
+        if not self._first:
+            return
+        before, after = fmean(self._first), fmean(self._last)
+        if after > before * (1 + WORSE) + LITTLE:
+            warnings.warn(
+                "training has harmed the weights that were given: the largest network's loss rose from "
+                f"{before:.3g} to {after:.3g}; give a lower lr (it was {max(self.rates):g}), or keep the weights: "
+                "epochs=0",
+                stacklevel=3,
+            )
+
+    # -- steps -------------------------------------------------------------------------------------------------
+
+    def _training_mode(self) -> None:
+        self.module.train()  # the network's own, which may leave layers as they are
+        for module in self._frozen:
+            module.training = False
+
+    def _begin(self, number: int) -> Epoch:
+        """The epoch of this number, from where the checkpoint has left it."""
+        saved = self._resumed["within"] if self._resumed and self._resumed["epoch"] == number else None
+        first = Step(min(number * self.batches, self.steps - 1), self.steps, number, self.settings.epochs)
+        return Epoch(
+            number,
+            self.settings.seed,
+            self.loader,
+            lambda rng, state: self.learner.data(rng, first, state),
+            self.state,
+            saved,
+        )
+
+    def _step(self, epoch: Epoch) -> Step:
+        step = min(epoch.number * self.batches + epoch.at, self.steps - 1)  # a loader may give more than it said
+        return Step(step, self.steps, epoch.number, self.settings.epochs)
+
+    def _learn(self, batch: Any, epoch: Epoch, at: Step) -> float:
+        low = self.settings.precision == "bfloat16"
+        where = f"epoch {at.epoch + 1}, step {epoch.at + 1}"
+        try:
+            batch = to_device(batch, self.device)
+            with epoch.noise.drawing(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+                value = self.learner.learn(batch, epoch.rng, at, self.state)
+        except NetwrightError:
+            raise
+        except Exception as error:  # a person's network or loss may raise anything
+            shapes = ", ".join(str(tuple(t.shape)) for t in tensors_in(batch)) or "no tensors"
+            raise TrainingError(
+                f"training raised in {where}, on a batch with tensors of shape {shapes}: {format_error(error)}"
+            ) from error
+        if not math.isfinite(value):
+            kept = f"; the state after {self._kept} is kept" if self._kept else ""
+            raise TrainingError(
+                f"the loss is {value} in {where}: the learning rate {max(self.rates):g} may be too high, or the data "
+                f"hold values that are not finite{kept}"
+            )
+        return value
+
+    def _update(self, epoch: Epoch, at: Step) -> None:
+        """Move the weights by the mean gradient of the batches since the last update."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if epoch.pending > 1:
+            for p in parameters:
+                if p.grad is not None:
+                    p.grad /= epoch.pending
+        if self.settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+        share = self.settings.schedule.share(at.step, at.steps)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * share
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:
+            raise TrainingError(
+                f"the optimizer {self.settings.optimizer} cannot optimize this network: {format_error(error)}"
+            ) from error
+        epoch.pending = 0
+        if self.average:
+            self.average.update()
+
+    def _remember(self, value: float, at: Step) -> None:
+        if at.step == len(self._first) < (self._last.maxlen or 0):
+            self._first.append(value)
+        self._last.append(value)
+
+    # -- checkpoints -------------------------------------------------------------------------------------------
+
+    def _save(self, epochs: int, within: Epoch | None = None) -> None:
+        """Write a checkpoint.
+
+        Args:
+            epochs: how many are done.
+            within: the one after them, where it has begun.
+        """
+        checkpoint = self.settings.checkpoint
+        if checkpoint is None:
+            return
+        rest = {
+            "batches": self.batches,
+            "losses": [self._first, list(self._last)],
+            "state": dict(self.state),
+            "generators": [g.get_state() for g in generators_of(self.loader)],
+            "average": self.average.saved() if self.average else None,
+            "within": within.saved() if within else None,
+        }
+        checkpoint.write(self.module, self.optimizer, epochs, rest)
+        self._kept = f"step {within.at} of epoch {epochs + 1}" if within else f"epoch {epochs}"
+
+    def _resume(self) -> None:
+        """Go on from the checkpoint, where there is one."""
+        checkpoint = self.settings.checkpoint
+        if checkpoint is None or not checkpoint.path.exists():
+            with Stream(self.settings.seed).drawing():
+                self.batches = count_batches(self.loader)
+            return
+        self._resumed = saved = checkpoint.read(self.module, self.optimizer)
+        self.batches = saved["batches"]
+        self.state.update(saved["state"])
+        self._first, self._last = saved["losses"][0], deque(saved["losses"][1])
+        if self.average and saved["average"]:
+            self.average.load(saved["average"])
+        for generator, state in zip(generators_of(self.loader), saved["generators"], strict=False):
+            generator.set_state(state)
+        self._kept = f"epoch {saved['epoch']}"
+
+
+@contextmanager
+def fast_layout(module: nn.Module) -> Iterator[None]:
+    """The layout that a network with 2-d convolutions trains fastest in, then torch's default one again.
+
+    Channel-wise convolutions train about twice as fast on CPUs with their channels last.
+    """
+    convolves = any(isinstance(m, nn.Conv2d) for m in module.modules())
+    images = [p for p in module.parameters() if convolves and p.dim() == 4 and p.is_contiguous()]
+    for p in images:
+        p.data = p.data.to(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        for p in images:
+            p.data = p.data.to(memory_format=torch.contiguous_format)
