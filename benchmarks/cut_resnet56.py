@@ -28,7 +28,8 @@ from torch.nn import functional as F
 import netwright as nw
 from netwright.formats.weights import load_weights
 from netwright.nets.families.cifar_resnet import CifarResNet
-from netwright.nets.importance import best_within, permute
+from netwright.nets.importance import best_within
+from netwright.nets.permutation import permute
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EXAMPLE = torch.zeros(1, 3, 32, 32)

@@ -26,7 +26,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "tasks": ("core", "nets"),
     "training": ("core", "nets", "tasks"),
     "formats": ("core", "nets"),
-    "measure": ("core", "nets", "formats", "tasks", "__init__"),
+    "measure": ("core", "nets", "formats", "tasks"),
     "study": ("core", "strategies.__init__", "strategies.base", "measure.base"),
     "report": ("core", "study", "strategies.predict.scores"),
     "recipes": ("core", "nets", "tasks"),

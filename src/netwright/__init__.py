@@ -9,7 +9,7 @@ from importlib import import_module
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .core.version import __version__ as __version__
 
 # Where each public name lives: resolved on first use.
 _HOME = {

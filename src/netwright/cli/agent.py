@@ -45,8 +45,8 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _serve(given: argparse.Namespace) -> None:
-    from .. import __version__
     from ..core.files import cache_folder
+    from ..core.version import __version__
     from ..measure.remote.agent import Agent
     from ..measure.runtimes import names, runtime_class
 

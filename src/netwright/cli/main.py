@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         print(_overview())
         raise SystemExit(0)
     if arguments[0] == "--version":
-        from .. import __version__
+        from ..core.version import __version__
 
         print(f"netwright {__version__}")
         raise SystemExit(0)

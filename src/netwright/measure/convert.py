@@ -189,7 +189,7 @@ def _key(runtime: Runtime, network: Any, inputs: Any, calibration: Sequence[Any]
     versions."""
     import torch
 
-    from .. import __version__
+    from ..core.version import __version__
     from ..nets.inputs import each_tensor
 
     weights = hashlib.sha256()

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..core.errors import MeasureError, NetwrightError, format_error
 from ..core.metric import Measurement
+from ..core.version import __version__
 from . import agreement, sampling
 from .baseline import BaselineStore
 from .clocks import Clock

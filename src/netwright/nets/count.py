@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, count
 from math import comb
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,11 +21,8 @@ import torch
 from ..core.candidate import Candidate, Option
 from ..core.space import Space
 from .axes import Axis
-from .cut import ModuleIndex
-from .trace import RESHAPED_IN_PLACE, Op, Trace
-
-if TYPE_CHECKING:
-    from .supernet import SuperNet
+from .cut import Cut, ModuleIndex
+from .trace import RESHAPED_IN_PLACE, Op, Trace, Tracer
 
 RANK = 8  # dimensions of a tensor that the table has room for
 
@@ -84,10 +81,31 @@ class Counts:
     uncounted: tuple[str, ...] = ()
 
 
+class Cuttable(Protocol):
+    """What a counter asks of a :class:`netwright.SuperNet`."""
+
+    index: ModuleIndex
+    axes: tuple[Axis, ...]
+    space: Space
+
+    @property
+    def tracer(self) -> Tracer: ...
+
+    @property
+    def largest(self) -> Candidate: ...
+
+    @property
+    def smallest(self) -> Candidate: ...
+
+    def cut(self, candidate: Candidate) -> Cut: ...
+
+    def cut_of(self, options: Mapping[str, Option]) -> Cut: ...
+
+
 class Counter:
     """Counts candidates of one super-network."""
 
-    def __init__(self, net: SuperNet) -> None:
+    def __init__(self, net: Cuttable) -> None:
         self._net = net
         self._tracer = net.tracer
         auxiliary = net.cut(net.largest).auxiliary

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 
 from ..core.candidate import Candidate
 from ..core.errors import NetError, did_you_mean
-from .axes import Experts, Width
+from .axes import Width
 from .axes.width import ChannelSlice
 from .cut import ModuleIndex
 from .inputs import call, evaluating, fresh, inputs_of, tensors_in
 from .isolation import isolated
 from .layers import CONVOLUTIONS, is_transposed_linear
+from .permutation import expert_tensors, permute
 from .supernet import SuperNet
 
 Loss = Callable[[Any, Any], Tensor]
@@ -114,7 +115,7 @@ def importance(index: ModuleIndex, width: Width, power: int) -> Tensor:
         if slot.tensor not in index.parameters or whole.dim() < 2:
             continue  # statistics and biases say little of what a channel is worth
         total += _scaled(_by_channel(whole.detach().abs().double().pow(power), slot, width.channels).sum(dim=1))
-    for members in _expert_tensors(index, width):
+    for members in expert_tensors(index, width):
         total += _scaled(torch.stack([index.tensor(m).detach().abs().double().pow(power).sum() for m in members]))
     return total
 
@@ -129,15 +130,6 @@ def _scaled(score: Tensor) -> Tensor:
     """Scores of mean 1, on the CPU: a network's tensors may lie on several devices."""
     score = score.cpu().double()
     return score / score.mean().clamp_min(1e-12)
-
-
-def _expert_tensors(index: ModuleIndex, width: Width) -> list[list[str]]:
-    """For experts that are modules of their own: the names of each of their tensors, expert by expert."""
-    if not isinstance(width, Experts) or not width.modules:
-        return []
-    first = width.modules[0]
-    inner = [name.removeprefix(first) for name in index.shapes if name.startswith(first + ".")]
-    return [[path + own for path in width.modules] for own in inner]
 
 
 # -- activations -----------------------------------------------------------------------------------------------
@@ -281,7 +273,7 @@ def _projected(output: Any, generator: torch.Generator) -> Tensor:
 
 def _tensors(index: ModuleIndex, width: Width) -> Iterator[str]:
     yield from (slot.tensor for slot in width.slices)
-    for members in _expert_tensors(index, width):
+    for members in expert_tensors(index, width):
         yield from members
 
 
@@ -294,33 +286,9 @@ def _changes(index: ModuleIndex, width: Width, gradients: Mapping[str, Tensor | 
         if gradient is not None:
             change = (index.tensor(slot.tensor).detach() * gradient).double()
             total += _by_channel(change, slot, width.channels).sum(1).cpu()
-    for members in _expert_tensors(index, width):
+    for members in expert_tensors(index, width):
         for i, member in enumerate(members):
             gradient = gradients.get(member)
             if gradient is not None:
                 total[i] += (index.tensor(member).detach() * gradient).double().sum().cpu()
     return total
-
-
-# -- order -----------------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def permute(index: ModuleIndex, width: Width, order: Tensor) -> None:
-    """Put channel ``order[i]`` in place ``i``, in every slot of a group.
-
-    Args:
-        index: of the network; its tensors are changed in place.
-        width: the group.
-        order: a permutation, shape (channels,).
-    """
-    for slot in width.slices:
-        whole = index.tensor(slot.tensor)
-        rows = torch.arange(whole.shape[slot.dim])
-        blocks = torch.arange(len(order) * slot.block).reshape(len(order), slot.block)
-        rows[slot.offset : slot.offset + len(order) * slot.block] = blocks[order].flatten() + slot.offset
-        whole.copy_(whole.index_select(slot.dim, rows.to(whole.device)))
-    for members in _expert_tensors(index, width):
-        before = [index.tensor(m).detach().clone() for m in members]
-        for member, source in zip(members, order.tolist(), strict=True):
-            index.tensor(member).copy_(before[source])

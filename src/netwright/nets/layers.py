@@ -75,7 +75,7 @@ def _recurrent(layer: nn.RNNBase, shapes: Shapes) -> dict[str, Any]:
     return sizes | ({"proj_size": shapes["weight_hh_l0"][1]} if layer.proj_size else {})
 
 
-_TABLE: tuple[tuple[tuple[type, ...], Callable[[Any, Shapes], dict[str, Any]]], ...] = (
+_FOLLOWERS: tuple[tuple[tuple[type, ...], Callable[[Any, Shapes], dict[str, Any]]], ...] = (
     (CONVOLUTIONS, _convolution),
     (TRANSPOSED, _transposed),
     ((nn.Linear,), _linear),
@@ -100,7 +100,7 @@ def is_transposed_linear(layer: nn.Module) -> bool:
 
 def follows(layer: nn.Module) -> bool:
     """Whether this table knows the layer, so that its attributes follow from its tensors."""
-    return is_transposed_linear(layer) or any(isinstance(layer, types) for types, _ in _TABLE)
+    return is_transposed_linear(layer) or any(isinstance(layer, types) for types, _ in _FOLLOWERS)
 
 
 def _makes_its_weight(layer: nn.Module) -> bool:
@@ -112,9 +112,9 @@ def attributes(layer: nn.Module, shapes: Shapes) -> dict[str, Any]:
     """The attributes of ``layer`` that differ from today's once its tensors have these shapes."""
     if is_transposed_linear(layer):
         return {k: v for k, v in _transposed_linear(layer, shapes).items() if getattr(layer, k, v) != v}
-    for types, rule in _TABLE:
+    for types, follow in _FOLLOWERS:
         if isinstance(layer, types) and ("weight" in shapes or not _makes_its_weight(layer)):
-            return {k: v for k, v in rule(layer, shapes).items() if getattr(layer, k) != v}
+            return {k: v for k, v in follow(layer, shapes).items() if getattr(layer, k) != v}
     return {}
 
 

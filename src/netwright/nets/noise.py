@@ -20,11 +20,11 @@ from .axes import Width
 from .cut import Cut, ModuleIndex
 from .extract import extract
 from .fake_tensors import sizes_follow
-from .importance import permute
 from .inputs import Inputs, call, each_tensor, entries, fresh, is_constant, tensors_in, with_entries
 from .isolation import State, seed_all
 from .layers import follows as known
 from .lengths import Lengths, resized
+from .permutation import permute
 
 SIZES = (1.0, 0.05)
 """Of noise on inputs, the first that the network accepts."""

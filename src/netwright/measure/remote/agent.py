@@ -21,9 +21,9 @@ from threading import BoundedSemaphore, Condition, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ... import __version__
 from ...core.candidate import digest
 from ...core.errors import MeasureError, NetwrightError, format_error
+from ...core.version import __version__
 from ..process import stop_all, worker
 from ..runtimes import from_json
 from ..runtimes.base import Runtime

@@ -1,9 +1,10 @@
-"""What each operator does with labels: one rule per operator, or per kind of operator; others are tried.
+"""What each operator does with labels: one propagator per operator, or per kind of operator; others are tried.
 
-A rule may be incomplete without doing harm: see :mod:`netwright.nets.dependency_groups`.
+A propagator may be incomplete without doing harm: see :mod:`netwright.nets.dependency_groups`.
 """
 
 from . import arrange, compute
-from .base import FIXES, PROPAGATORS, REASONS, Rows, plain, propagates
+from .base import FIXES, PROPAGATORS, REASONS, plain, propagates
+from .labels import Rows, TensorLabels
 
-__all__ = ["FIXES", "PROPAGATORS", "REASONS", "Rows", "arrange", "compute", "plain", "propagates"]
+__all__ = ["FIXES", "PROPAGATORS", "REASONS", "Rows", "TensorLabels", "arrange", "compute", "plain", "propagates"]

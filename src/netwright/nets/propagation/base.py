@@ -1,21 +1,13 @@
-"""What a rule is, and the table of all."""
+"""What a propagator is, and the table of all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ..trace import Op
+from .labels import Rows, TensorLabels
 
-if TYPE_CHECKING:
-    from ..dependency_groups import DependencyGroups
-
-Rows = list[np.ndarray]
-"""One array of labels per dimension."""
-
-Propagator = Callable[["DependencyGroups", Op], Rows | None]
+Propagator = Callable[[TensorLabels, Op], Rows | None]
 """Gives the labels of an operator's first result, or None where it cannot tell."""
 
 PROPAGATORS: dict[str, Propagator] = {}
@@ -35,11 +27,11 @@ def plain(op: Op) -> str:
 
 
 def propagates(*names: str, because: str = FIXES) -> Callable[[Propagator], Propagator]:
-    """Make a function the rule of some operators.
+    """Make a function the propagator of some operators.
 
     Args:
         names: of the operators.
-        because: why what the rule makes rigid is so.
+        because: why what the propagator makes rigid is so.
     """
 
     def register(function: Propagator) -> Propagator:

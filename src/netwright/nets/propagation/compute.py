@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ..trace import Op
-from .base import MIXES, PLACES, Rows, propagates
-
-if TYPE_CHECKING:
-    from ..dependency_groups import DependencyGroups
+from .base import MIXES, PLACES, propagates
+from .labels import Rows, TensorLabels
 
 ELEMENTWISE = frozenset(
     """add sub mul div rsub maximum minimum pow where eq ne lt le gt ge bitwise_and bitwise_or logical_and logical_or
@@ -40,22 +36,22 @@ POOLS = frozenset(
 
 
 @propagates(*CONSTANTS)
-def _constant(deps: DependencyGroups, op: Op) -> Rows | None:
-    return [deps.labels.new(n) for n in deps.trace.shapes[op.writes[0]]]
+def _constant(tensors: TensorLabels, op: Op) -> Rows | None:
+    return [tensors.labels.new(n) for n in tensors.trace.shapes[op.writes[0]]]
 
 
 @propagates(*ELEMENTWISE)
-def _elementwise(deps: DependencyGroups, op: Op) -> Rows | None:
-    return deps.broadcast(op.reads, deps.trace.shapes[op.writes[0]])
+def _elementwise(tensors: TensorLabels, op: Op) -> Rows | None:
+    return tensors.broadcast(op.reads, tensors.trace.shapes[op.writes[0]])
 
 
 @propagates(*REDUCTIONS, because=PLACES)
-def _reduction(deps: DependencyGroups, op: Op) -> Rows | None:
-    labels = deps.argument(op, 0)
-    out = deps.trace.shapes[op.writes[0]]
+def _reduction(tensors: TensorLabels, op: Op) -> Rows | None:
+    labels = tensors.argument(op, 0)
+    out = tensors.trace.shapes[op.writes[0]]
     if labels is None or not out:
         if labels is not None and op.name.startswith("arg"):
-            deps.labels.rigid(*labels)
+            tensors.labels.rigid(*labels)
         return []
     named = next((a for a in op.args[1:] if isinstance(a, tuple | int) and not isinstance(a, bool)), None)
     dims = op.kwargs.get("dim", named)
@@ -63,112 +59,112 @@ def _reduction(deps: DependencyGroups, op: Op) -> Rows | None:
         return [] if not out else None
     gone = {d % len(labels) for d in ((dims,) if isinstance(dims, int) else dims)}
     if op.name.startswith("arg"):  # an index has a meaning
-        deps.labels.rigid(*(labels[d] for d in gone))
+        tensors.labels.rigid(*(labels[d] for d in gone))
     if len(out) == len(labels):
-        return [deps.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
+        return [tensors.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
     return [x for d, x in enumerate(labels) if d not in gone]
 
 
 @propagates(*POOLS, because=MIXES)
-def _pool(deps: DependencyGroups, op: Op) -> Rows | None:
-    labels = deps.argument(op, 0)
-    out = deps.trace.shapes[op.writes[0]]
+def _pool(tensors: TensorLabels, op: Op) -> Rows | None:
+    labels = tensors.argument(op, 0)
+    out = tensors.trace.shapes[op.writes[0]]
     if labels is None or len(out) != len(labels) or len(out) < 3:
         return None
-    deps.labels.rigid(*labels[2:])
-    result = [labels[0], labels[1], *(deps.labels.fixed(n) for n in out[2:])]
+    tensors.labels.rigid(*labels[2:])
+    result = [labels[0], labels[1], *(tensors.labels.fixed(n) for n in out[2:])]
     for position in op.writes[1:]:  # where the largest are
-        deps.write(position, list(result))
+        tensors.write(position, list(result))
     return result
 
 
 @propagates("convolution", because=MIXES)
-def convolution(deps: DependencyGroups, op: Op) -> Rows | None:
-    data, weight, bias = deps.argument(op, 0), deps.argument(op, 1), deps.argument(op, 2)
+def convolution(tensors: TensorLabels, op: Op) -> Rows | None:
+    data, weight, bias = tensors.argument(op, 0), tensors.argument(op, 1), tensors.argument(op, 2)
     if data is None or weight is None:
         return None
     groups, transposed = op.args[8], op.args[6]
     made, read = (weight[1], weight[0]) if transposed else (weight[0], weight[1])
-    deps.labels.rigid(*weight[2:], *data[2:])
+    tensors.labels.rigid(*weight[2:], *data[2:])
     into = data[1]
     if groups == 1:
-        deps.labels.unite(into, read)
+        tensors.labels.unite(into, read)
     else:
         per_in = len(into) // groups
         first = into[::per_in]  # a group stays or goes whole
-        deps.labels.unite(into, np.repeat(first, per_in))
+        tensors.labels.unite(into, np.repeat(first, per_in))
         if transposed:  # the weight is (inputs, outputs of a group)
-            deps.labels.unite(into, read)
-            deps.labels.rigid(made)
+            tensors.labels.unite(into, read)
+            tensors.labels.rigid(made)
             made = np.repeat(first, len(made))
         else:
-            deps.labels.rigid(read)
-            deps.labels.unite(made, np.repeat(first, len(made) // groups))
+            tensors.labels.rigid(read)
+            tensors.labels.unite(made, np.repeat(first, len(made) // groups))
     if bias is not None:
-        deps.labels.unite(bias[0], made)
-    return [data[0], made, *(deps.labels.fixed(n) for n in deps.trace.shapes[op.writes[0]][2:])]
+        tensors.labels.unite(bias[0], made)
+    return [data[0], made, *(tensors.labels.fixed(n) for n in tensors.trace.shapes[op.writes[0]][2:])]
 
 
-def _product(deps: DependencyGroups, left: Rows | None, right: Rows | None) -> Rows | None:
+def _product(tensors: TensorLabels, left: Rows | None, right: Rows | None) -> Rows | None:
     if left is None or right is None:
         return None
-    deps.labels.unite(left[-1], right[-2])
+    tensors.labels.unite(left[-1], right[-2])
     for a, b in zip(left[:-2], right[:-2], strict=True):
-        deps.labels.unite(a, b)
+        tensors.labels.unite(a, b)
     return [*left[:-1], right[-1]]
 
 
 @propagates("mm", "bmm")
-def mm(deps: DependencyGroups, op: Op) -> Rows | None:
-    return _product(deps, deps.argument(op, 0), deps.argument(op, 1))
+def mm(tensors: TensorLabels, op: Op) -> Rows | None:
+    return _product(tensors, tensors.argument(op, 0), tensors.argument(op, 1))
 
 
 @propagates("addmm", "baddbmm")
-def addmm(deps: DependencyGroups, op: Op) -> Rows | None:
-    result = _product(deps, deps.argument(op, 1), deps.argument(op, 2))
-    addend = deps.argument(op, 0)
+def addmm(tensors: TensorLabels, op: Op) -> Rows | None:
+    result = _product(tensors, tensors.argument(op, 1), tensors.argument(op, 2))
+    addend = tensors.argument(op, 0)
     if result is not None and addend is not None and len(addend[-1]) == len(result[-1]):
-        deps.labels.unite(addend[-1], result[-1])
+        tensors.labels.unite(addend[-1], result[-1])
     return result
 
 
 @propagates("native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm")
-def native_batch_norm(deps: DependencyGroups, op: Op) -> Rows | None:
-    labels = deps.argument(op, 0)
+def native_batch_norm(tensors: TensorLabels, op: Op) -> Rows | None:
+    labels = tensors.argument(op, 0)
     if labels is None:
         return None
     for at in range(1, 5):
-        own = deps.argument(op, at)
+        own = tensors.argument(op, at)
         if own is not None:
-            deps.labels.unite(own[0], labels[1])
+            tensors.labels.unite(own[0], labels[1])
     return labels
 
 
 @propagates("native_layer_norm")
-def native_layer_norm(deps: DependencyGroups, op: Op) -> Rows | None:
-    labels = deps.argument(op, 0)
+def native_layer_norm(tensors: TensorLabels, op: Op) -> Rows | None:
+    labels = tensors.argument(op, 0)
     for at in (2, 3):
-        own = deps.argument(op, at)
+        own = tensors.argument(op, at)
         if own is not None and labels is not None:
             for a, b in zip(own, labels[-len(own) :], strict=True):
-                deps.labels.unite(a, b)
+                tensors.labels.unite(a, b)
     return labels
 
 
 @propagates("native_group_norm", because=MIXES)
-def native_group_norm(deps: DependencyGroups, op: Op) -> Rows | None:
-    labels = deps.argument(op, 0)
+def native_group_norm(tensors: TensorLabels, op: Op) -> Rows | None:
+    labels = tensors.argument(op, 0)
     if labels is None:
         return None
     groups = op.args[6]
     per_group = len(labels[1]) // groups
     if groups > 1:  # statistics are of a group: it stays or goes whole
-        deps.labels.unite(labels[1], np.repeat(labels[1][::per_group], per_group))
+        tensors.labels.unite(labels[1], np.repeat(labels[1][::per_group], per_group))
     for at in (1, 2):
-        own = deps.argument(op, at)
+        own = tensors.argument(op, at)
         if own is not None:
-            deps.labels.unite(own[0], labels[1])
-    deps.labels.rigid(*labels[2:])
+            tensors.labels.unite(own[0], labels[1])
+    tensors.labels.rigid(*labels[2:])
     return labels
 
 
@@ -179,115 +175,115 @@ def native_group_norm(deps: DependencyGroups, op: Op) -> Rows | None:
     "_scaled_dot_product_fused_attention_overrideable",
     because=MIXES,
 )
-def _attention(deps: DependencyGroups, op: Op) -> Rows | None:
+def _attention(tensors: TensorLabels, op: Op) -> Rows | None:
     """Scaled dot-product attention of (batch, heads, positions, size): heads pass, the rest is rigid."""
-    parts = [deps.argument(op, at) for at in range(3)]
+    parts = [tensors.argument(op, at) for at in range(3)]
     if any(part is None or len(part) != 4 for part in parts):
         return None
     query, key, value = parts
     for part in (key, value):
         # Several query heads may share one head of keys and values: they stay or go together.
         shared = len(query[1]) // len(part[1])  # type: ignore[index]
-        deps.labels.unite(query[1], np.repeat(part[1], shared))  # type: ignore[index]
+        tensors.labels.unite(query[1], np.repeat(part[1], shared))  # type: ignore[index]
     for part in parts:
-        deps.labels.rigid(part[0], *part[2:])  # type: ignore[index]
-    return [query[0], query[1], *(deps.labels.fixed(n) for n in deps.trace.shapes[op.writes[0]][2:])]  # type: ignore[index]
+        tensors.labels.rigid(part[0], *part[2:])  # type: ignore[index]
+    return [query[0], query[1], *(tensors.labels.fixed(n) for n in tensors.trace.shapes[op.writes[0]][2:])]  # type: ignore[index]
 
 
 @propagates("glu")
-def glu(deps: DependencyGroups, op: Op) -> Rows | None:
-    labels = deps.argument(op, 0)
+def glu(tensors: TensorLabels, op: Op) -> Rows | None:
+    labels = tensors.argument(op, 0)
     if labels is None:
         return None
     at = (op.args[1] if len(op.args) > 1 else -1) % len(labels)
     half = len(labels[at]) // 2
-    deps.labels.unite(labels[at][:half], labels[at][half:])
+    tensors.labels.unite(labels[at][:half], labels[at][half:])
     return [x[:half] if d == at else x for d, x in enumerate(labels)]
 
 
 @propagates("max", "min", because=PLACES)
-def _extreme(deps: DependencyGroups, op: Op) -> Rows | None:
+def _extreme(tensors: TensorLabels, op: Op) -> Rows | None:
     """max and min: of all, of a dimension with its indices, or of two tensors."""
     if len(op.reads) > 1:
-        return _elementwise(deps, op)
-    labels = deps.argument(op, 0)
-    if len(op.writes) > 1 and labels and deps.is_used(op.writes[1]):  # an index has a meaning
-        deps.labels.rigid(labels[op.args[1] % len(labels)])
-    result = _reduction(deps, op)
+        return _elementwise(tensors, op)
+    labels = tensors.argument(op, 0)
+    if len(op.writes) > 1 and labels and tensors.is_used(op.writes[1]):  # an index has a meaning
+        tensors.labels.rigid(labels[op.args[1] % len(labels)])
+    result = _reduction(tensors, op)
     for position in op.writes[1:]:
         if result is not None:
-            deps.write(position, list(result))
+            tensors.write(position, list(result))
     return result
 
 
 @propagates("linalg_vector_norm")
-def linalg_vector_norm(deps: DependencyGroups, op: Op) -> Rows | None:
-    labels = deps.argument(op, 0)
-    out = deps.trace.shapes[op.writes[0]]
+def linalg_vector_norm(tensors: TensorLabels, op: Op) -> Rows | None:
+    labels = tensors.argument(op, 0)
+    out = tensors.trace.shapes[op.writes[0]]
     dims = op.args[2] if len(op.args) > 2 else op.kwargs.get("dim")
     if labels is None or not dims:
-        return [deps.labels.fixed(n) for n in out]
+        return [tensors.labels.fixed(n) for n in out]
     gone = {d % len(labels) for d in dims}
     if len(out) == len(labels):
-        return [deps.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
+        return [tensors.labels.fixed(1) if d in gone else x for d, x in enumerate(labels)]
     return [x for d, x in enumerate(labels) if d not in gone]
 
 
 @propagates("_weight_norm_interface")
-def weight_norm_interface(deps: DependencyGroups, op: Op) -> Rows | None:
-    direction, size = deps.argument(op, 0), deps.argument(op, 1)
+def weight_norm_interface(tensors: TensorLabels, op: Op) -> Rows | None:
+    direction, size = tensors.argument(op, 0), tensors.argument(op, 1)
     if direction is None or size is None:
         return None
     at = op.args[2] if len(op.args) > 2 else 0
-    deps.labels.unite(direction[at], size[at])
+    tensors.labels.unite(direction[at], size[at])
     return direction
 
 
 @propagates("_embedding_bag", because=PLACES)
-def embedding_bag(deps: DependencyGroups, op: Op) -> Rows | None:
-    weight = deps.argument(op, 0)
+def embedding_bag(tensors: TensorLabels, op: Op) -> Rows | None:
+    weight = tensors.argument(op, 0)
     if weight is None:
         return None
-    deps.labels.rigid(weight[0])
-    return [deps.labels.fixed(deps.trace.shapes[op.writes[0]][0]), weight[1]]
+    tensors.labels.rigid(weight[0])
+    return [tensors.labels.fixed(tensors.trace.shapes[op.writes[0]][0]), weight[1]]
 
 
 @propagates("mv")
-def mv(deps: DependencyGroups, op: Op) -> Rows | None:
-    left, right = deps.argument(op, 0), deps.argument(op, 1)
+def mv(tensors: TensorLabels, op: Op) -> Rows | None:
+    left, right = tensors.argument(op, 0), tensors.argument(op, 1)
     if left is None or right is None:
         return None
-    deps.labels.unite(left[1], right[0])
+    tensors.labels.unite(left[1], right[0])
     return left[:1]
 
 
 @propagates("embedding", because=PLACES)
-def embedding(deps: DependencyGroups, op: Op) -> Rows | None:
-    weight = deps.argument(op, 0)
+def embedding(tensors: TensorLabels, op: Op) -> Rows | None:
+    weight = tensors.argument(op, 0)
     if weight is None:
         return None
-    deps.labels.rigid(weight[0])
-    return [*(deps.argument(op, 1) or []), weight[1]]
+    tensors.labels.rigid(weight[0])
+    return [*(tensors.argument(op, 1) or []), weight[1]]
 
 
 @propagates("_fft_r2c", "_fft_c2c", "_fft_c2r", because=MIXES)
-def fft(deps: DependencyGroups, op: Op) -> Rows | None:
-    labels = deps.argument(op, 0)
+def fft(tensors: TensorLabels, op: Op) -> Rows | None:
+    labels = tensors.argument(op, 0)
     if labels is None:
         return None
     mixed = {d % len(labels) for d in op.args[1]}
     for d in mixed:
-        deps.labels.rigid(labels[d])
-    out = deps.trace.shapes[op.writes[0]]
-    return [deps.labels.fixed(n) if d in mixed else labels[d] for d, n in enumerate(out)]
+        tensors.labels.rigid(labels[d])
+    out = tensors.trace.shapes[op.writes[0]]
+    return [tensors.labels.fixed(n) if d in mixed else labels[d] for d, n in enumerate(out)]
 
 
 @propagates("_trilinear")
-def trilinear(deps: DependencyGroups, op: Op) -> Rows | None:
+def trilinear(tensors: TensorLabels, op: Op) -> Rows | None:
     """Three tensors are given further dimensions, multiplied, and summed over some (nn.Bilinear)."""
     result: list[np.ndarray | None] = []
     for at in range(3):
-        labels = deps.argument(op, at)
+        labels = tensors.argument(op, at)
         if labels is None:
             return None
         own: list[np.ndarray | None] = list(labels)
@@ -299,17 +295,17 @@ def trilinear(deps: DependencyGroups, op: Op) -> Rows | None:
             if known is None:
                 result[d] = x
             elif x is not None and len(x) == len(known):
-                deps.labels.unite(known, x)
+                tensors.labels.unite(known, x)
     gone = op.args[6]
-    return [x if x is not None else deps.labels.fixed(1) for d, x in enumerate(result) if d not in gone]
+    return [x if x is not None else tensors.labels.fixed(1) for d, x in enumerate(result) if d not in gone]
 
 
 @propagates("_grouped_mm", because=PLACES)
-def grouped_mm(deps: DependencyGroups, op: Op) -> Rows | None:
+def grouped_mm(tensors: TensorLabels, op: Op) -> Rows | None:
     """Rows sorted by expert, each times its expert's matrix: (rows, inputs) and (experts, inputs, outputs)."""
-    left, right = deps.argument(op, 0), deps.argument(op, 1)
+    left, right = tensors.argument(op, 0), tensors.argument(op, 1)
     if left is None or right is None or (len(left), len(right)) != (2, 3):
         return None
-    deps.labels.rigid(left[0], right[0])
-    deps.labels.unite(left[1], right[1])
+    tensors.labels.rigid(left[0], right[0])
+    tensors.labels.unite(left[1], right[1])
     return [left[0], right[2]]

@@ -1,4 +1,4 @@
-"""What an operator that has no rule does with indices: found out by running it on noise.
+"""What an operator without a propagator does with indices: found out by running it on noise.
 
 Three things are tried for each dimension of its arguments that may shrink. Its indices change places, alone or together
 with those of other arguments' dimensions of the same size: if those of the results do too, they are passed on one by
@@ -29,7 +29,7 @@ from .base import FIXES, MIXES, PLACES
 Place = tuple[int, int]
 """Which of an operator's tensors, and which dimension of it."""
 
-Rows = Mapping[Place, np.ndarray]
+Numbering = Mapping[Place, np.ndarray]
 """For dimensions: of each index, the number of its channel from 1; 0 where it is none."""
 
 Order = np.ndarray
@@ -93,7 +93,7 @@ class Passed:
     why: dict[Place, str] = field(default_factory=dict)
     channels: int = 0
 
-    def add(self, arguments: Rows, results: Rows) -> None:
+    def add(self, arguments: Numbering, results: Numbering) -> None:
         """Further dimensions. Channels that have a number keep it; a result's may come from several arguments in turn.
 
         Raises :class:`NotTried` where indices would belong to two channels.
@@ -452,7 +452,7 @@ def _parts(table: np.ndarray) -> int:
     return len(np.unique(labels.find(rows)[table.any(1)]))
 
 
-def _change_places(sample: _Sample, arguments: Rows, results: Rows) -> bool:
+def _change_places(sample: _Sample, arguments: Numbering, results: Numbering) -> bool:
     """Whether channels that are alike can change places in the arguments, and then do in the results."""
     counts = [np.bincount(row) for row in (*arguments.values(), *results.values())]
     width = max(map(len, counts))
@@ -507,11 +507,11 @@ def _cuttable(
     return arguments, results
 
 
-def _keeps_first(sample: _Sample, arguments: Rows, results: Rows, channels: int) -> bool | None:
+def _keeps_first(sample: _Sample, arguments: Numbering, results: Numbering, channels: int) -> bool | None:
     """Whether half of the channels are passed on as they are among all; None where the operator does not run so."""
     keep = max(1, channels // 2)
 
-    def few(rows: Rows) -> dict[Place, Order]:
+    def few(rows: Numbering) -> dict[Place, Order]:
         return {p: np.flatnonzero(row <= keep) for p, row in rows.items()}
 
     found: bool | None = None

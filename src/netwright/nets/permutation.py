@@ -1,0 +1,39 @@
+"""Permutation: the channels of a width in another order, in all tensors that they lie in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .axes import Experts, Width
+from .cut import ModuleIndex
+
+
+@torch.no_grad()
+def permute(index: ModuleIndex, width: Width, order: Tensor) -> None:
+    """Put channel ``order[i]`` in place ``i``, in every tensor of a group.
+
+    Args:
+        index: of the network; its tensors are changed in place.
+        width: the group.
+        order: a permutation, shape (channels,).
+    """
+    for part in width.slices:
+        whole = index.tensor(part.tensor)
+        rows = torch.arange(whole.shape[part.dim])
+        blocks = torch.arange(len(order) * part.block).reshape(len(order), part.block)
+        rows[part.offset : part.offset + len(order) * part.block] = blocks[order].flatten() + part.offset
+        whole.copy_(whole.index_select(part.dim, rows.to(whole.device)))
+    for members in expert_tensors(index, width):
+        before = [index.tensor(m).detach().clone() for m in members]
+        for member, source in zip(members, order.tolist(), strict=True):
+            index.tensor(member).copy_(before[source])
+
+
+def expert_tensors(index: ModuleIndex, width: Width) -> list[list[str]]:
+    """For experts that are modules of their own: the names of each of their tensors, expert by expert."""
+    if not isinstance(width, Experts) or not width.modules:
+        return []
+    first = width.modules[0]
+    inner = [name.removeprefix(first) for name in index.shapes if name.startswith(first + ".")]
+    return [[path + own for path in width.modules] for own in inner]
