@@ -23,7 +23,7 @@ from ofa_bench import Ofa
 import netwright as nw
 from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import EvaluationContext, Measurer
-from netwright.study import study as module
+from netwright.study import prediction as module
 from netwright.study.study import Study
 
 TOP1, LATENCY = Metric("top1", "%", "max"), Metric("latency", "ms", "min")
@@ -102,7 +102,7 @@ def main() -> None:
     print("seed   device  measured there  front  hypervolume  wrong by (mean, most)")
     for seed in range(given.seeds):
         for name, dear in (("quick", float("inf")), ("slow", 0.0)):
-            module.DEAR_S = dear
+            module.SLOW_MEASUREMENT_S = dear
             phone = Phone(given.table, seed)
             with tempfile.TemporaryDirectory() as folder:
                 study = Study(

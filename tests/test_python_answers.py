@@ -116,7 +116,7 @@ def test_a_super_network_is_searched_by_a_function() -> None:
         (lambda: nw.Study(3, Net(), objectives=[Size()]), ["a file", "int"]),  # type: ignore[arg-type]
         (lambda: study(objectives=[Size()], seed="a"), ["a seed is a whole number"]),
         (lambda: study(objectives=[Size()], limits=[3]), ["a limit is a text", "3"]),
-        (lambda: study(objectives=[Size()], warm=[3]), ["warm=", "int"]),
+        (lambda: study(objectives=[Size()], warm_start=[3]), ["warm_start=", "int"]),
         (lambda: nw.Accuracy(None), ["accuracy is judged on batches"]),  # type: ignore[arg-type]
         (lambda: nw.targets.OnnxRuntime(thread=2), ["OnnxRuntime()", "did you mean 'threads'"]),  # type: ignore[call-arg]
         (lambda: nw.families.cifar_resnet(8, widht=3), ["cifar_resnet()", "'widht'"]),  # type: ignore[call-arg]

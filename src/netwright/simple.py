@@ -38,7 +38,7 @@ def search(
     evaluations: int = 100,
     seed: int = 0,
     store: Store | str | Path | None = None,
-    warm: Iterable[Record] = (),
+    warm_start: Iterable[Record] = (),
     retry: str = "",
 ) -> list[Record]:
     """Search a space with a function that measures a candidate.
@@ -53,9 +53,10 @@ def search(
         strategy: who is measured next, also by its name in recipes; :class:`Guided` by default.
         evaluations: how many candidates are measured.
         seed: of everything random.
-        store: a file (SQLite) that keeps the records and that the same search continues from; none by default.
-        warm: records of another search of the same space, such as one for another device: the strategy starts from
-            what they say of the same metrics.
+        store: a file (SQLite), or a text such as ``sqlite,path=s.db``, that keeps the records and that the same search
+            continues from; none by default.
+        warm_start: records of another search of the same space, such as one for another device: the strategy starts
+            from what they say of the same metrics.
         retry: ``"failed"`` measures again what failed before in this store; without it that is done only where all
             failed, or ``evaluate`` or the metrics that are asked for have changed since.
 
@@ -88,7 +89,7 @@ def search(
         ],
         limits=limits,
         seed=seed,
-        warm=warm,
+        warm_start=warm_start,
     )
     return study.run(Guided() if strategy is None else strategy, evaluations, retry=retry)
 

@@ -202,7 +202,7 @@ def test_a_record_read_back_fits_its_space() -> None:
             assert space.indices(back.candidate).tolist() == space.indices(candidate).tolist()
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "3", [1.0]])
 def test_a_measurement_is_a_finite_number(value: float) -> None:
     with pytest.raises(MeasureError, match="finite"):
         Measurement(value)

@@ -26,11 +26,12 @@ def test_what_was_measured_is_said_where_it_differs(value: float, uncorrected: f
     assert Measurement.from_json(found.to_json()) == found
 
 
-def test_only_parts_and_predictions_are_not_complete() -> None:
+def test_what_can_still_be_measured_is_not_complete() -> None:
     assert Measurement(5.0, "ms") == Measurement(5.0, "ms", 0.0, 1, "measured", {})
     assert Measurement(5.0, kind="exact").is_complete and Measurement(5.0, kind="corrected", uncorrected=6).is_complete
     assert not Measurement(5.0, kind="partial", best_case=4.0).is_complete
     assert not Measurement(5.0, kind="predicted", best_case=4.0).is_complete
+    assert Measurement(5.0, kind="predicted").is_complete, "nobody will measure it"
 
 
 def test_json_says_what_a_measurement_is_and_keeps_the_keys_that_others_read() -> None:
@@ -45,8 +46,8 @@ def test_json_says_what_a_measurement_is_and_keeps_the_keys_that_others_read() -
     "settings, words",
     [
         ({"kind": "mesured"}, "cannot be 'mesured'; did you mean 'measured'"),
-        ({"kind": "partial"}, "best_case= belongs to partial and predicted measurements, which need it"),
-        ({"best_case": 3.0}, "best_case= belongs to"),
+        ({"kind": "partial"}, "a partial measurement needs best_case="),
+        ({"best_case": 3.0}, "best_case= belongs to partial and predicted measurements, not to measured ones"),
         ({"kind": "corrected"}, "uncorrected= belongs to corrected measurements, which need it"),
         ({"uncorrected": 3.0}, "uncorrected= belongs to"),
         ({"details": {"kind": "fast"}}, "details= may not hold kind"),

@@ -11,7 +11,7 @@ import pytest
 import netwright as nw
 from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import EvaluationContext, Measurer
-from netwright.study import study as module
+from netwright.study import prediction as module
 from netwright.study.study import Study
 
 SPACE = nw.Space([nw.Choice(f"c{i}", (1, 2, 3, 4)) for i in range(8)])
@@ -54,7 +54,7 @@ class Device(Measurer):
 
 @pytest.fixture
 def dear(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DEAR_S", 0.0)
+    monkeypatch.setattr(module, "SLOW_MEASUREMENT_S", 0.0)
 
 
 def searched(path: Path, evaluations: int, **settings: object) -> tuple[Study, Device]:
@@ -80,7 +80,7 @@ def test_most_networks_are_not_measured_and_all_of_the_front_are(tmp_path: Path)
         told = record.measurements["latency"]
         assert (told.kind, told.details) == ("predicted", {"predictor": "guided"})
         assert told.best_case == pytest.approx(told.value - told.ci95)
-        assert told.ci95 <= module.UNSURE * told.value
+        assert told.ci95 <= module.MAX_RELATIVE_CI * told.value
     held = [abs(r.values["latency"] - Device.truth(r.candidate)) <= r.measurements["latency"].ci95 for r in foretold]
     assert np.mean(held) >= 0.9
     again = Study(tmp_path / "s.db", Net(), objectives=[Accuracy(), Device()], calibration=())
@@ -100,7 +100,7 @@ def test_what_was_not_measured_is_dominated_if_it_comes_true(tmp_path: Path) -> 
 def test_a_device_that_is_quick_measures_everything(tmp_path: Path) -> None:
     study, device = searched(tmp_path / "s.db", 40)
     assert len(device.measured) == 40 and all(r.measurements["latency"].is_complete for r in study.records)
-    assert all(r.provenance["device_seconds"] < module.DEAR_S for r in study.records)
+    assert all(r.provenance["device_seconds"] < module.SLOW_MEASUREMENT_S for r in study.records)
 
 
 @pytest.mark.usefixtures("dear")

@@ -100,7 +100,7 @@ def test_the_front_is_that_of_a_study_without_racing() -> None:
     assert [r.candidate for r in records] == [r.candidate for r in plain.records]
     assert [(r.candidate, r.values) for r in raced.front()] == [(r.candidate, r.values) for r in plain.front()]
     assert 30 < sum(map(stopped, records)) < 120 and not any(map(stopped, plain.records))
-    assert len(raced._known()) == 120, "who was stopped is known"
+    assert len(raced.standing.known) == 120, "who was stopped is known"
 
 
 def test_who_is_stopped_was_dominated_by_a_whole_record_that_came_before() -> None:
@@ -163,14 +163,14 @@ def test_a_limit_that_comes_later_does_not_judge_parts() -> None:
             assert record.status == "infeasible" and "in part only" in record.reason
         else:
             assert record.status == ("ok" if record.values["quality"] >= 60 else "infeasible")
-    settled = parts & {r.candidate for r in later._known()}
+    settled = parts & {r.candidate for r in later.standing.known}
     later.run(nw.Random(), 80)
     assert settled, "whom a record that keeps the limit dominates is known well enough"
     assert not settled & racer.calls.keys()
     assert all(quality_of(r.candidate) >= 60 for r in later.records if r.status == "ok")
     with pytest.raises(InfeasibleConstraints):
         study(store, ["quality >= 99 %"])[0].run(nw.Random(), 30)
-    assert not any(stopped(r) for r in study(store, ["quality >= 99 %"])[0]._known()), "no rival is feasible"
+    assert not any(stopped(r) for r in study(store, ["quality >= 99 %"])[0].standing.known), "no rival is feasible"
 
 
 def test_who_is_no_longer_dominated_is_measured_again() -> None:
@@ -179,14 +179,16 @@ def test_who_is_no_longer_dominated_is_measured_again() -> None:
     parts = {r.candidate for r in first.run(nw.Random(), 80) if stopped(r)}
     later, racer = study(store, ["gain <= 4"])  # the best of all are out now
     assert not any(map(stopped, later.front()))
-    open_again = [r for r in later.records if r.status == "ok" and r.candidate in parts and r not in later._known()]
+    open_again = [
+        r for r in later.records if r.status == "ok" and r.candidate in parts and r not in later.standing.known
+    ]
     assert open_again
     for record in open_again:
         rivals = [r for r in later.front() if r.values["latency"] <= record.values["latency"]]
         assert all(r.values["quality"] <= quality_of(record.candidate) + 5 for r in rivals)
-    later.run(nw.Random(), len(later._known()) + len(open_again))
+    later.run(nw.Random(), len(later.standing.known) + len(open_again))
     assert racer.calls.keys() == {r.candidate for r in open_again}, "before anybody new"
-    assert len(later._known()) == 80 and not any(map(stopped, later.front()))
+    assert len(later.standing.known) == 80 and not any(map(stopped, later.front()))
 
 
 def test_one_objective_alone_can_race_too() -> None:

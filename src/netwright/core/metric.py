@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from .errors import MeasureError, SpaceError, did_you_mean
 from .units import format_value
 
@@ -61,7 +63,8 @@ class Measurement:
             usual on the machine).
         details: what else belongs to it (percentiles, wall and CPU time, the reference's drift, ``chance`` where a
             constant answer is as good); JSON values.
-        best_case: the best value that it may have once it is measured; of ``partial`` and ``predicted`` ones.
+        best_case: the best value that it may have once it is measured whole; of ``partial`` ones, and of ``predicted``
+            ones that stand for a measurement which can still be taken.
         uncorrected: what was measured; of ``corrected`` ones.
     """
 
@@ -75,12 +78,19 @@ class Measurement:
     uncorrected: float | None = None
 
     def __post_init__(self) -> None:
-        if not isfinite(self.value):
+        for name in ("value", "ci95", "n", "best_case", "uncorrected"):
+            if isinstance(given := getattr(self, name), np.generic):  # JSON has no numbers of NumPy's
+                object.__setattr__(self, name, given.item())
+        if not isinstance(self.value, int | float) or not isfinite(self.value):
             raise MeasureError(f"a measurement must be a finite number, not {self.value!r}")
         if self.kind not in get_args(Kind):
             raise MeasureError(f"a measurement cannot be {self.kind!r}; {did_you_mean(str(self.kind), get_args(Kind))}")
-        if self.is_complete != (self.best_case is None):
-            raise MeasureError("best_case= belongs to partial and predicted measurements, which need it, and no others")
+        if self.kind == "partial" and self.best_case is None:
+            raise MeasureError(
+                "a partial measurement needs best_case=, the best value that it may have when it is whole"
+            )
+        if self.kind not in ("partial", "predicted") and self.best_case is not None:
+            raise MeasureError(f"best_case= belongs to partial and predicted measurements, not to {self.kind} ones")
         if (self.kind == "corrected") != (self.uncorrected is not None):
             raise MeasureError("uncorrected= belongs to corrected measurements, which need it, and to no others")
         if clash := _OWN & set(self.details):
@@ -88,8 +98,8 @@ class Measurement:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was to be measured was: it is neither a part nor a prediction."""
-        return self.kind not in ("partial", "predicted")
+        """Whether it stands: it is neither a part nor a prediction in place of a measurement that can be taken."""
+        return self.best_case is None
 
     @property
     def at_chance(self) -> bool:

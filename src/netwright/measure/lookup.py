@@ -109,7 +109,7 @@ class LookupTable:
         value = max(float(_features(sums) @ weights), 1e-6)
         half = float(np.hypot(error * value, sums.spread))
         how = {"predictor": "lookup table", "rows": sums.blocks, "sum": sums.ms}
-        return Measurement(value, "ms", half, len(self.whole), "predicted", how, best_case=value - half)
+        return Measurement(value, "ms", half, len(self.whole), "predicted", how)
 
     def overhead(self) -> tuple[np.ndarray, float]:
         """What is added to the sum, as weights of (1, the sum, the number of blocks, the megabytes), and half the 95 %

@@ -134,13 +134,13 @@ def draw_new(
     listed = problem.space if isinstance(problem.space, EnumeratedSpace) else None
     seen = {*known, *problem.pending}
     found: list[Candidate] = []
-    initial_candidates = [0 if limit.op in ("<", "<=") else -1 for limit in problem.limits]
+    ends = [0 if limit.op in ("<", "<=") else -1 for limit in problem.limits]
     for attempt in range(tries * n):
         if len(found) == n or (listed is not None and len(seen) >= listed.size):
             break
         candidate = draw()
-        if initial_candidates and rng.random() < attempt / (tries * n):
-            end = initial_candidates[int(rng.integers(len(initial_candidates)))]
+        if ends and rng.random() < attempt / (tries * n):
+            end = ends[int(rng.integers(len(ends)))]
             candidate = _towards(end, problem.space, candidate, float(rng.random()), rng)
         if listed is not None:
             candidate = listed.nearest(candidate, seen, rng)

@@ -8,8 +8,11 @@ from typing import Any
 
 from ..core.candidate import digest
 from ..core.code import code_digest
-from ..core.errors import NetwrightError, did_you_mean
+from ..core.errors import MeasureError, NetwrightError, did_you_mean
+from ..core.limits import Limit
+from ..core.metric import Metric
 from ..core.record import Record
+from ..measure.base import Measurer
 
 RETRIES = ("failed",)
 """What can be measured again."""
@@ -34,6 +37,17 @@ def check_retry(retry: str) -> None:
     """Raise for what cannot be measured again."""
     if retry and retry not in RETRIES:
         raise NetwrightError(f"retry is 'failed', or empty to measure nothing again, not {retry!r}")
+
+
+def check_measured_by(measurers: Sequence[Measurer], objectives: Sequence[Metric], limits: Sequence[Limit]) -> None:
+    """Raise :class:`MeasureError` where something cannot be measured here, or nothing measures it."""
+    for measurer in measurers:
+        measurer.require()
+    found = [metric.name for measurer in measurers for metric in measurer.metrics]
+    asked = [("objective", m.name) for m in objectives] + [("limit", limit.metric) for limit in limits]
+    for kind, name in asked:
+        if name not in found:
+            raise MeasureError(f"nothing measures {name!r}, which is {kind}: {unmeasured(name, found)}")
 
 
 def failed_by(code: Iterable[Any], needed: Iterable[str]) -> str:

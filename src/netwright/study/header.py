@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.candidate import digest
+from ..core.metric import Metric
+from ..core.record import Record
 from ..core.space import Space
 
 SHOWN = 60
@@ -21,9 +24,21 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def choices_of(space: Space) -> dict[str, Any]:
-    """The choices of a space with their options, to tell in which two spaces differ."""
-    return {choice.name: list(choice.options) for choice in space}
+def header_of(
+    space: Space, objectives: Sequence[Metric], seed: int, warm_start: Sequence[Record], key: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The first entry of a study's journal: what must be the same for it to be continued, and the choices with their
+    options, to tell in which two spaces differ."""
+    warm = {"warm_start": digest([[r.candidate.key, r.values] for r in warm_start])} if warm_start else {}
+    header = {
+        "space": space.fingerprint,
+        "choices": {choice.name: list(choice.options) for choice in space},
+        "objectives": [[m.name, m.unit, m.direction, m.exact] for m in objectives],
+        "seed": seed,
+        **warm,
+        **key,
+    }
+    return {name: as_json(value) for name, value in header.items()}
 
 
 def other_study(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -36,8 +51,8 @@ def other_study(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
                 return f"its space is another one: {_spaces(then.get('choices'), now.get('choices'))}"
             case "objectives":
                 return "its objectives is {}, here it is {}".format(*_objectives(then.get(name), now.get(name)))
-            case "warm":
-                return "its warm records are others than here"
+            case "warm_start":
+                return "its warm start has other records than here"
             case _:
                 return _difference(name, then.get(name), now.get(name))
     return ""

@@ -17,21 +17,25 @@ from .stores.base import Store
 
 @dataclass
 class Journal:
-    """A study's journal, replayed.
+    """A study's journal, replayed as far as it was read.
 
     Args:
+        candidate: makes a candidate from its choices; a space's own also checks that it is in the space.
         header: what the study is of; None for an empty journal.
         limits: the last that were set.
         found: the last record of each candidate, in the order of measuring, as it was judged then.
         asked: candidates that were asked for and not measured yet, with their provenance.
         again: candidates whose measurement failed, and that are to be measured again.
+        entries: how many were read.
     """
 
+    candidate: Callable[[Mapping[str, Any]], Candidate] = Candidate
     header: dict[str, Any] | None = None
     limits: tuple[Limit, ...] = ()
     found: dict[Candidate, Record] = field(default_factory=dict)
     asked: dict[Candidate, dict[str, Any]] = field(default_factory=dict)
     again: set[Candidate] = field(default_factory=set)
+    entries: int = 0
 
     @property
     def objectives(self) -> tuple[Metric, ...]:
@@ -48,44 +52,49 @@ class Journal:
         """The non-dominated feasible records."""
         return front(self.records, self.objectives)
 
-    def remember(self, record: Record) -> None:
-        """Take in a record that was measured."""
-        self.found.pop(record.candidate, None)
-        self.found[record.candidate] = record
-        self.asked.pop(record.candidate, None)
-        self.again.discard(record.candidate)
+    def follow(self, store: Store) -> None:
+        """Take in what is new in a store since it was last followed.
+
+        Raises :class:`StoreError` for an entry that cannot be understood.
+        """
+        for kind, body in store.read(since=self.entries):
+            try:
+                self._take(kind, body)
+            except (AttributeError, LookupError, TypeError, ValueError, NetwrightError) as error:
+                why = format_error(error)
+                raise StoreError(f"the study holds an entry {kind!r} that cannot be read: {why}") from None
+            self.entries += 1
+
+    def _take(self, kind: str, body: dict[str, Any]) -> None:
+        match kind:
+            case "study":
+                self.header = body
+                if not self.objectives:
+                    raise KeyError("objectives")
+            case "limits":
+                self.limits = tuple(Limit(*entry) for entry in body["limits"])
+            case "ask":
+                self.asked.update({self.candidate(_tuples(c)): body["provenance"] for c in body["candidates"]})
+            case "record":
+                choices = {**body, "candidate": _tuples(body["candidate"])}
+                record = Record.from_json(choices, self.objectives, self.candidate)
+                self.found.pop(record.candidate, None)  # measured again: it counts in its new place
+                self.found[record.candidate] = record
+                self.asked.pop(record.candidate, None)
+                self.again.discard(record.candidate)
+            case "retry":
+                self.again.update(self.candidate(_tuples(c)) for c in body["candidates"])
+            case _:
+                raise KeyError(kind)
 
 
 def read_journal(store: Store, candidate: Callable[[Mapping[str, Any]], Candidate] = Candidate) -> Journal:
-    """Replay a store.
-
-    Args:
-        store: of the study.
-        candidate: makes a candidate from its choices; a space's own also checks that it is in the space.
+    """A store's journal, replayed.
 
     Raises :class:`StoreError` for an entry that cannot be understood.
     """
-    journal = Journal()
-    for kind, body in store.read():
-        try:
-            match kind:
-                case "study":
-                    journal.header = body
-                    if not journal.objectives:
-                        raise KeyError("objectives")
-                case "limits":
-                    journal.limits = tuple(Limit(*entry) for entry in body["limits"])
-                case "ask":
-                    journal.asked = {candidate(_tuples(c)): body["provenance"] for c in body["candidates"]}
-                case "record":
-                    body = {**body, "candidate": _tuples(body["candidate"])}
-                    journal.remember(Record.from_json(body, journal.objectives, candidate))
-                case "retry":
-                    journal.again.update(candidate(_tuples(c)) for c in body["candidates"])
-                case _:
-                    raise KeyError(kind)
-        except (AttributeError, LookupError, TypeError, ValueError, NetwrightError) as error:
-            raise StoreError(f"the study holds an entry {kind!r} that cannot be read: {format_error(error)}") from None
+    journal = Journal(candidate)
+    journal.follow(store)
     return journal
 
 

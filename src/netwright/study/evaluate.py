@@ -1,0 +1,161 @@
+"""From a candidate to its record: a function of its arguments alone, which another process can be given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from ..core.candidate import Candidate
+from ..core.errors import DeviceLost, MeasureError, did_you_mean, format_error
+from ..core.limits import Limit, broken, explain
+from ..core.metric import Measurement, Metric
+from ..core.record import Record, Status
+from ..measure.base import EvaluationContext, Measurer, Searchable
+from .failures import BY, MISSING, failed_by
+from .racing import Rivals
+from .stores.base import body_text
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What is found of every candidate of a study, and by what.
+
+    Args:
+        net: where the candidates come from.
+        measurers: each asked once for a candidate.
+        objectives: what a record needs, in order.
+        limits: which a candidate that breaks one of them is not measured beyond.
+        calibration: see :class:`netwright.measure.base.EvaluationContext`.
+        racing: whether measurers that can are stopped early.
+    """
+
+    net: Searchable
+    measurers: tuple[Measurer, ...]
+    objectives: tuple[Metric, ...]
+    limits: tuple[Limit, ...] = ()
+    calibration: Iterable[Any] | None = None
+    racing: bool = False
+
+    @cached_property
+    def needed(self) -> frozenset[str]:
+        """The names of the metrics that are asked for."""
+        return frozenset(m.name for m in self.objectives) | self.limited
+
+    @cached_property
+    def limited(self) -> frozenset[str]:
+        """The names of the metrics that limits are on."""
+        return frozenset(limit.metric for limit in self.limits)
+
+    @cached_property
+    def exact(self) -> tuple[Measurer, ...]:
+        """The measurers that only compute."""
+        return tuple(m for m in self.measurers if m.metrics and all(metric.exact for metric in m.metrics))
+
+    @cached_property
+    def order(self) -> tuple[Measurer, ...]:
+        """The measurers as they are asked: exact ones first, then what a limit may rule out, so that a network that
+        breaks a limit costs no more. What may be stopped comes last, since only who is known in all other objectives
+        is known to be dominated."""
+
+        def last(m: Measurer) -> tuple[bool, bool, bool]:
+            return m not in self.exact, self.limited.isdisjoint(x.name for x in m.metrics), self.racing and m.races
+
+        return tuple(sorted(self.measurers, key=last))
+
+    @cached_property
+    def judge(self) -> Measurer | None:
+        """The measurer of how well a network does, where there is one."""
+        return next((m for m in self.measurers if m.depends_on_weights), None)
+
+    @cached_property
+    def code(self) -> str:
+        """A digest of what decides whether measuring fails, as far as it can be seen."""
+        made = getattr(self.net, "code", type(self.net))
+        return failed_by([made, *(m.code for m in self.measurers)], self.needed)
+
+    def breaks(self, found: Mapping[str, Measurement]) -> bool:
+        """Whether what was found breaks a limit."""
+        return bool(broken(self.limits, {name: m.value for name, m in found.items()}))
+
+    def exact_values(self, candidate: Candidate) -> dict[str, float]:
+        """The exact metrics of a candidate."""
+        context = EvaluationContext(self.net, candidate)
+        return {name: m.value for measurer in self.exact for name, m in measurer.measure(context).items()}
+
+
+def evaluate(
+    plan: EvaluationPlan,
+    candidate: Candidate,
+    provenance: Mapping[str, Any] = NOTHING,
+    rivals: Rivals | None = None,
+    predictions: Mapping[str, Measurement] = NOTHING,
+) -> Record:
+    """The record of a candidate.
+
+    Args:
+        plan: the same for all candidates of a study.
+        candidate: which one.
+        provenance: what the record says of where it comes from; JSON values.
+        rivals: what it races against.
+        predictions: measurements that are not taken, by metric name: what they are predicted to be.
+
+    What a network or a measurer raises makes the record ``failed``, with the reason.
+    """
+    begin, reason = time.time(), ""
+    about, found = dict(provenance), dict[str, Measurement]()
+    race = rivals.race(found) if rivals else None  # it looks at what is found by the time that it is asked
+    context = EvaluationContext(plan.net, candidate, plan.calibration, race, plan.judge)
+    try:
+        for measurer in plan.order:
+            told = {m.name: predictions[m.name] for m in measurer.metrics if m.name in predictions}
+            values = told or _measured(measurer, context, about)
+            # What is exact comes first and stays, whatever a later function says of it.
+            found.update({name: m for name, m in values.items() if name not in found})
+            if plan.breaks(found):
+                break
+        else:
+            _check_complete(plan, found, about)
+    except Exception as error:  # whatever a person's network raises: the search goes on
+        about |= {"device_lost": True} if isinstance(error, DeviceLost) else {}
+        about[BY] = plan.code
+        reason = format_error(error) or type(error).__name__
+    about |= {"statistics": context.statistics} if context.statistics else {}
+    about |= {"time": round(begin, 3), "seconds": round(time.time() - begin, 3)}
+    status: Status = "failed" if reason else "infeasible" if plan.breaks(found) else "ok"
+    return Record(candidate, found, status, reason or explain(plan.limits, found), plan.objectives, about)
+
+
+def _measured(measurer: Measurer, context: EvaluationContext, about: dict[str, Any]) -> Mapping[str, Measurement]:
+    """What a measurer finds; what else is known of that is added to ``about``."""
+    since = time.perf_counter()
+    values = measurer.measure(context)
+    name = type(measurer).__name__
+    if not isinstance(values, Mapping) or not all(isinstance(m, Measurement) for m in values.values()):
+        raise MeasureError(f"{name}.measure() gives a mapping of metric names to nw.Measurement, not {values!r:.80}")
+    for metric, m in values.items():
+        if m.best_case is not None and not (context.race and context.race.lost(metric, m.best_case)):
+            raise MeasureError(
+                f"{name}.measure() left {metric!r} {m.kind}, though no record dominates the best that it may be: "
+                "measure it whole where context.race does not say that it is lost"
+            )
+    notes = dict(measurer.provenance())
+    body_text({"measurements": {key: m.to_json() for key, m in values.items()}, "provenance": notes})
+    about.update(notes)
+    if measurer.on_device:
+        about["device_seconds"] = round(time.perf_counter() - since, 3)
+    return values
+
+
+def _check_complete(plan: EvaluationPlan, found: Mapping[str, Measurement], about: dict[str, Any]) -> None:
+    """Raise where a metric that is asked for was not found."""
+    missing = [m.name for m in plan.objectives if m.name not in found]
+    missing += sorted(plan.limited - found.keys() - {*missing})
+    if missing:
+        about[MISSING] = missing[0]
+        raise MeasureError(f"{missing[0]!r} was not measured ({did_you_mean(missing[0], found)})")
