@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import netwright as nw
-from netwright.formats.weights import load_weights
+from netwright.formats.safetensors import load_weights
 from netwright.nets.families.cifar_resnet import CifarResNet
 from netwright.nets.importance import best_within
 from netwright.nets.permutation import permute

@@ -28,7 +28,7 @@ from torch import nn
 
 import netwright as nw
 from netwright.core.precision import FORMS
-from netwright.formats.weights import load_weights
+from netwright.formats.safetensors import load_weights
 from netwright.measure.latency import Latency
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
 from netwright.measure.sampling import SamplingPlan

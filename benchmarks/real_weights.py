@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import netwright as nw
-from netwright.formats.weights import load_weights
+from netwright.formats.safetensors import load_weights
 from netwright.nets.families.cifar_resnet import cifar_resnet
 from netwright.nets.families.mobilenet import mobilenet_v1, mobilenet_v2
 from netwright.nets.families.resnet8 import resnet8

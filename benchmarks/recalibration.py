@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 import netwright as nw
-from netwright.formats.weights import load_weights
+from netwright.formats.safetensors import load_weights
 from netwright.nets.families.cifar_resnet import CifarResNet
 from netwright.nets.recalibrate import better_statistics
 from netwright.study.stores.memory import MemoryStore

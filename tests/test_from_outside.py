@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from torch import nn
 
 import netwright as nw
 from netwright.cli.main import main
+from netwright.core.errors import NetwrightError
+from netwright.recipe.load import parse
 
 Install = Callable[..., None]
 
@@ -67,3 +71,46 @@ def test_a_strategy(name: str, install: Install, tmp_path: Path) -> None:
     space = nw.Space([nw.Choice("width", tuple(range(1, 9)))])
     records = nw.search(space, lambda c: {"q": c["width"]}, {"q": "max"}, evaluations=2, strategy=f"{name},first=3")
     assert [record.candidate["width"] for record in records] == [3, 4]
+
+
+FORMAT = """
+    import json
+    from dataclasses import dataclass
+    from pathlib import Path
+    import numpy as np
+    from netwright.formats.base import Format
+    from netwright.nets.state import state_of
+
+    @dataclass(frozen=True)
+    class Lines(Format):
+        digits: int = 9
+        file = "weights.json"
+        purpose = "for people who read JSON"
+        reader = Path(__file__).with_name("lines_reader.py")
+
+        def write(self, network, inputs, path, sizes):
+            tensors = {n: np.round(t.detach().numpy().astype(float), self.digits) for n, t in state_of(network).items()}
+            path.write_text(json.dumps({name: array.tolist() for name, array in tensors.items()}))
+            return {"digits": self.digits}
+"""
+READER = """
+    import json
+    import numpy as np
+
+    def opened(file):
+        tensors = {name: np.array(values) for name, values in json.load(open(file["path"])).items()}
+        return lambda arrays: [next(iter(arrays.values())) @ tensors["weight"].T + tensors["bias"]]
+"""
+
+
+@pytest.mark.parametrize("name", ["lines:Lines", "lines"])
+def test_a_format(name: str, install: Install, tmp_path: Path) -> None:
+    install("lines", FORMAT, "netwright.formats: lines = lines:Lines")
+    install("lines_reader", READER)
+    parse({"model": "m:f", "data": "m:g", "export": {"formats": ["onnx", f"{name},digits=7"]}}, "my.yaml")
+    network, inputs = nn.Linear(3, 2), torch.randn(1, 3)
+    done = nw.export(network, tmp_path / "out", formats=[f"{name},digits=7"], example_inputs=inputs)
+    assert set(done.files) == {"weights.json"} and done.differences["lines"] < 1e-5
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["written"] == {"lines": {"digits": 7}}
+    with pytest.raises(NetwrightError, match=r"weights.json differs from PyTorch by"):
+        nw.export(network, tmp_path / "out", formats=[f"{name},digits=1"], example_inputs=inputs)

@@ -162,7 +162,7 @@ def test_missing_keys(missing):
         ({"search": {"strategy": 3}}, ["'search.strategy'", "got 3"]),
         ({"train": {"lr": "fast"}}, ["'train.lr'", "got fast"]),
         ({"train": {"epochs": [3]}}, ["'train.epochs'"]),
-        ({"export": {"formats": ["onx"]}}, ["'export.formats'", "'onnx'", "got onx"]),
+        ({"export": {"formats": [3]}}, ["'export.formats'", "got 3"]),
     ],
 )
 def test_wrong_types(values, words):
@@ -172,6 +172,8 @@ def test_wrong_types(values, words):
 @pytest.mark.parametrize(
     "values, words",
     [
+        ({"export": {"formats": ["onx"]}}, ["'export.formats'", "no format 'onx'", "did you mean 'onnx'"]),
+        ({"export": {"formats": ["onnx,external_data=1"]}}, ["external_data must be true or false, not '1'"]),
         ({"search": {"strategy": "guide"}}, ["'search.strategy'", "'guide'", "did you mean 'guided'"]),
         ({"search": {"strategy": "nsga2,populaton=3"}}, ["'search.strategy'", "did you mean 'population'"]),
         ({"search": {"strategy": "nsga2,population=many"}}, ["nsga2: population must be a whole number, not 'many'"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -19,12 +18,12 @@ from torch import Tensor, nn
 
 import netwright as nw
 from netwright.core.errors import BundleError
-from netwright.formats import bundle as bundles
+from netwright.formats import FORMATS
 from netwright.formats import onnx as onnx_format
-from netwright.formats.bundle import FORMATS, export
+from netwright.formats.bundle import export
 from netwright.formats.onnx import write_onnx
 from netwright.formats.pt2 import load_pt2
-from netwright.formats.weights import load_weights
+from netwright.formats.safetensors import Safetensors, load_weights
 from netwright.nets.families.inverted_residual import inverted_residual
 from netwright.nets.inputs import Inputs, call, each_tensor
 from netwright.nets.state import state_of, write_tensors
@@ -156,7 +155,7 @@ def test_every_file_computes_what_the_network_does(name: str, tmp_path: Path) ->
     for file, said in manifest["files"].items():
         content = (done.path / file).read_bytes()
         assert said == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    assert set(manifest["differences"]) == set(FORMATS) and max(manifest["differences"].values()) <= 1e-4
+    assert set(manifest["differences"]) == set(FORMATS.names()) and max(manifest["differences"].values()) <= 1e-4
     assert {"python", "torch", "onnxruntime"} <= manifest["versions"].keys()
     again, _ = made(name)
     with torch.no_grad():
@@ -208,22 +207,22 @@ def test_what_fails_a_check_gets_no_manifest(how: str, tmp_path: Path, monkeypat
     network, example = made("tensor")
     export(network, tmp_path, ["safetensors"], example_inputs=example)
     assert (tmp_path / "manifest.json").exists(), "of an earlier export"
-    form = FORMATS["safetensors"]
+    form = Safetensors()
 
     def raises(*args: Any) -> Any:
         raise BundleError("no room")
 
     changed = {
-        "wrong weights": {"write": lambda net, _, path, *rest: wrong(net, path)},
-        "wrong shape": {"run": lambda *a: [each[:, :2] for each in form.run(*a)]},
-        "nan": {"run": lambda *a: [each * float("nan") for each in form.run(*a)]},
+        "wrong weights": {"write": lambda self, net, _, path, sizes: wrong(net, path)},
+        "wrong shape": {"run": lambda self, *a: [each[:, :2] for each in form.run(*a)]},
+        "nan": {"run": lambda self, *a: [each * float("nan") for each in form.run(*a)]},
         "writer raises": {"write": raises},
         "about raises": {},
     }[how]
-    monkeypatch.setattr(bundles, "FORMATS", {"safetensors": dataclasses.replace(form, **changed)})
+    changed_form = type("Changed", (Safetensors,), changed)()
     about = raises if how == "about raises" else lambda bundle: {}
     with pytest.raises(BundleError):
-        export(network, tmp_path, ["safetensors"], example_inputs=example, about=about)
+        export(network, tmp_path, [changed_form], example_inputs=example, about=about)
     assert not (tmp_path / "manifest.json").exists()
 
 

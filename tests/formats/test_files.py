@@ -226,7 +226,7 @@ def test_a_network_that_remembers_is_no_onnx_file(tmp_path: Path) -> None:
 
 def test_weights_may_lie_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, x = nn.Linear(4, 300), torch.randn(1, 4)
-    done = export(network, tmp_path, ["onnx"], example_inputs=x, external_data=True)
+    done = export(network, tmp_path, ["onnx,external_data=true"], example_inputs=x)
     assert set(done.files) == {"model.onnx", "model.onnx.data"}
     assert done.files["model.onnx"].stat().st_size < 1000 < done.files["model.onnx.data"].stat().st_size
     assert json.loads((tmp_path / "manifest.json").read_text())["files"].keys() == set(done.files)

@@ -10,6 +10,7 @@ from typing import Any
 import jsonargparse
 
 from ..core.errors import NetwrightError, did_you_mean
+from ..core.registry import split
 from ..pipeline.job import Job, Watch
 from ..recipe.load import builtin, load, parse, parser_message, parser_of
 from ..recipe.schema import Recipe
@@ -116,13 +117,24 @@ def journal_of(path: str | Path) -> Journal:
 
 
 def _lists(arguments: Sequence[str]) -> list[str]:
-    """``a,b`` as ``[a,b]`` after a flag that takes a list."""
+    """``a,b`` as ``["a", "b"]`` after a flag that takes a list."""
     read: list[str] = []
     for i, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")
         if equals and flag in LISTS and not value.startswith("["):
-            argument = f"{flag}=[{value}]"
+            argument = f"{flag}={_list(value)}"
         elif i and arguments[i - 1] in LISTS and not argument.startswith("["):
-            argument = f"[{argument}]"
+            argument = _list(argument)
         read.append(argument)
     return read
+
+
+def _list(text: str) -> str:
+    """The parts between commas as JSON; settings stay with what they are of: ``onnx,external_data=true,pt2`` is two."""
+    parts: list[str] = []
+    for part in split(text):
+        if "=" in part and parts:
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part.strip())
+    return json.dumps(parts)

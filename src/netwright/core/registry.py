@@ -138,8 +138,12 @@ class Registry(Generic[T]):
         return made
 
     def check(self, text: str) -> None:
-        """Raise the registry's error where a text names nothing that can be made."""
-        self.make(text)
+        """Raise the registry's error where a text names nothing that can be made.
+
+        A name of netwright's own is right as it is: its module is not imported.
+        """
+        if text not in self._ours:
+            self.make(text)
 
     def settings(self, name: str) -> Settings:
         """What can be set of the one of this name, in order: name to type and default."""

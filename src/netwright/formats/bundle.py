@@ -8,45 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from ..core.errors import BundleError, SpaceError, did_you_mean, format_error
+from ..core.errors import BundleError, SpaceError, format_error
 from ..core.files import read_json, sha256, write_json
 from ..core.provenance import versions
 from ..core.space import Space
 from ..nets.batch import Given, batch_dims_of, find_batch_dims
-from ..nets.extract import copy_of
-from ..nets.inputs import Inputs, call, fresh, shape_of, tensors_in
-from ..nets.isolation import isolated, outputs_of
+from ..nets.inputs import Inputs, shape_of, tensors_in
+from ..nets.isolation import outputs_of
 from ..nets.noise import other_inputs
-from ..nets.state import state_of
-from .compare import arrays_of, difference
-from .onnx import feed, parts_of, write_onnx
+from . import FORMATS, STANDARD
+from .base import Format
+from .compare import TOLERANCE, arrays_of, difference
+from .onnx import feed
 from .plain import Plain, input_names
-from .pt2 import write_pt2
 from .readback import read_back
+from .safetensors import Safetensors, load_weights
 from .sizes import BATCH, Sizes, find_sizes
-from .weights import load_weights, write_weights
-
-TOLERANCE = 1e-4
-"""How far an exported file's outputs may be from PyTorch's, relative to the largest of them."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """A file format.
-
-    Args:
-        file: its name in a bundle.
-        write: writes a network for an example and its free sizes; what it returns is told in the manifest.
-        run: all outputs of the network, with what is in the file, for inputs; None: the file is a network itself, and
-            is run in a fresh process.
-    """
-
-    file: str
-    write: Callable[[nn.Module, Inputs, Path, Sizes, bool], Mapping[str, Any]]
-    run: Callable[[nn.Module, Path, Inputs], list[np.ndarray]] | None = None
 
 
 def run_onnx(path: Path, inputs: Inputs) -> np.ndarray:
@@ -62,35 +41,6 @@ def onnx_runner(path: Path) -> Callable[[Inputs], np.ndarray]:
     options.log_severity_level = 3
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda inputs: np.asarray(session.run(None, feed(session, inputs))[0])
-
-
-def _write_onnx(network: nn.Module, inputs: Inputs, path: Path, sizes: Sizes, apart: bool) -> Mapping[str, Any]:
-    return write_onnx(network, inputs, path, external_data=apart, sizes=sizes)
-
-
-def _write_pt2(network: nn.Module, inputs: Inputs, path: Path, sizes: Sizes, _: bool) -> Mapping[str, Any]:
-    return write_pt2(network, inputs, path, sizes=sizes)
-
-
-def _write_weights(network: nn.Module, _: Inputs, path: Path, __: Sizes, ___: bool) -> Mapping[str, Any]:
-    write_weights(network, path)
-    return {}
-
-
-def _run_weights(network: nn.Module, path: Path, inputs: Inputs) -> list[np.ndarray]:
-    again = copy_of(network)
-    with torch.no_grad():
-        for tensor in state_of(again).values():
-            tensor.zero_()
-    load_weights(again, path)
-    return _outputs(again, inputs)
-
-
-FORMATS: Mapping[str, Format] = {
-    "onnx": Format("model.onnx", _write_onnx),
-    "pt2": Format("model.pt2", _write_pt2),
-    "safetensors": Format("weights.safetensors", _write_weights, _run_weights),
-}
 
 
 @dataclass(frozen=True)
@@ -112,12 +62,11 @@ class Bundle:
 def export(
     network: nn.Module,
     out: str | Path,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str | Format] = STANDARD,
     *,
     example_inputs: Inputs | None = None,
     check_inputs: Inputs | None = None,
     batch_dims: Given | None = None,
-    external_data: bool = False,
     about: Callable[[Bundle], Mapping[str, Any]] = lambda bundle: {},
     further: Mapping[str, Callable[[nn.Module, Inputs, Path], object]] | None = None,
 ) -> Bundle:
@@ -129,13 +78,12 @@ def export(
     Args:
         network: a stand-alone module; put into evaluation mode.
         out: the directory.
-        formats: of ``onnx``, ``pt2``, ``safetensors``.
+        formats: of ``onnx``, ``pt2``, ``safetensors``, with settings as in ``onnx,external_data=true``; of one's own,
+            ``module:Class``; or objects.
         example_inputs: by default the network's own attribute ``example_inputs``, which extraction sets.
         check_inputs: what the outputs are compared on; by default other values that the network accepts.
         batch_dims: which dimension of the inputs is the batch, where that is not to be found by trying: see
             :data:`netwright.nets.batch.Given`.
-        external_data: put the weights of an ONNX file into one of their own, ``model.onnx.data``, as is done in any
-            case beyond 2 GB.
         about: called when the files are written and checked; what it returns goes into ``manifest.json``, which is
             written last: a directory without one is not done.
         further: files beside the formats: name to what writes it. They are not read back here: ``about`` may.
@@ -145,6 +93,7 @@ def export(
     """
     out = Path(out)
     example = _checked(network, formats, example_inputs)
+    writers = _made(formats)
     network.eval()
     if batch_dims is not None:
         network.batch_dims = find_batch_dims(network, example, batch_dims)  # type: ignore[assignment]
@@ -154,13 +103,12 @@ def export(
         (out / "manifest.json").unlink(missing_ok=True)
     except OSError as error:
         raise BundleError(f"cannot write to {out}: {format_error(error)}; choose another directory") from None
-    if "onnx" in formats:
-        _check_forgets(network, example)
+    for form in writers.values():
+        form.check(network, example)
     sizes = find_sizes(network, example)
-    paths = {name: out / FORMATS[name].file for name in formats}
-    written = {name: FORMATS[name].write(network, example, paths[name], sizes, external_data) for name in formats}
-    differences = _differences(network, paths, sizes, written, check_inputs)
-    files = {part.name: part for path in paths.values() for part in parts_of(path)}
+    written = {name: form.write(network, example, out / form.file, sizes) for name, form in writers.items()}
+    differences = _differences(network, out, writers, sizes, written, check_inputs)
+    files = {part.name: part for form in writers.values() for part in form.parts(out / form.file)}
     for name, write in (further or {}).items():
         write(network, example, out / name)
         files[name] = out / name
@@ -199,30 +147,37 @@ def _checked(network: Any, formats: Any, example_inputs: Inputs | None) -> Input
         raise BundleError(f"export takes a torch.nn.Module, not a {type(network).__name__}")
     if isinstance(formats, str):
         raise BundleError(f"formats is a list, such as [{formats!r}], not {formats!r}")
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise BundleError(f"there is no format {unknown[0]!r}; {did_you_mean(str(unknown[0]), FORMATS)}")
     example = example_inputs if example_inputs is not None else getattr(network, "example_inputs", None)
     if example is None:
         raise BundleError("export needs example_inputs=: what the network is called with")
     return example
 
 
+def _made(formats: Sequence[str | Format]) -> dict[str, Format]:
+    """The formats by name. Raises :class:`BundleError` for what there is not, and for two of one file."""
+    made = [FORMATS.make(each) for each in dict.fromkeys(formats)]
+    for i, form in enumerate(made):
+        if form.file in [other.file for other in made[:i]]:
+            raise BundleError(f"two of the formats write {form.file}; choose one of them")
+    return {FORMATS.name_of(type(form)): form for form in made}
+
+
 def _differences(
     network: nn.Module,
-    paths: Mapping[str, Path],
+    out: Path,
+    writers: Mapping[str, Format],
     sizes: Sizes,
     written: Mapping[str, Mapping[str, Any]],
     check_inputs: Inputs | None,
 ) -> dict[str, float]:
     """How far each file's outputs are from PyTorch's. Raises :class:`BundleError` where it is too far."""
     several = {name: list(_checks(network, sizes, how.get("free", ()), check_inputs)) for name, how in written.items()}
-    files = {name: path for name, path in paths.items() if FORMATS[name].run is None}
+    files = {name: (out / form.file, form.reader) for name, form in writers.items() if form.reader is not None}
     found = read_back(files, Plain(network, sizes.inputs), several) if files else {}
     differences = {}
-    for name, path in paths.items():
-        run = FORMATS[name].run
-        got = found[name] if run is None else [run(network, path, inputs) for inputs in several[name]]
+    for name, form in writers.items():
+        path = out / form.file
+        got = found[name] if name in found else [form.run(network, path, inputs) for inputs in several[name]]
         try:
             worst = max(
                 difference(each, _outputs(network, inputs)) for each, inputs in zip(got, several[name], strict=True)
@@ -254,7 +209,7 @@ def load(folder: str | Path, net: Any) -> nn.Module:
     :class:`CheckpointError` when its weights are damaged or do not fit.
     """
     folder = Path(folder)
-    weights = folder / FORMATS["safetensors"].file
+    weights = folder / Safetensors.file
     if not isinstance(getattr(net, "space", None), Space):
         raise BundleError(f"load needs the super-network that {folder} comes from, not a {type(net).__name__}")
     try:
@@ -278,17 +233,3 @@ def load(folder: str | Path, net: Any) -> nn.Module:
 def _outputs(network: nn.Module, inputs: Inputs) -> list[np.ndarray]:
     """All outputs of a network."""
     return arrays_of(outputs_of(network, inputs))
-
-
-def _check_forgets(network: nn.Module, inputs: Inputs) -> None:
-    """Refuse a network that an ONNX file cannot be: each run of it is the first."""
-    with isolated(network), torch.no_grad():
-        first, second = (arrays_of(tensors_in(call(network, fresh(inputs)))) for _ in range(2))
-        if not all(
-            a.shape == b.shape and np.allclose(a, b, TOLERANCE, 0, True) for a, b in zip(first, second, strict=True)
-        ):
-            raise BundleError(
-                "called twice with the same inputs the network gives different outputs: it keeps values from one call "
-                "to the next, or draws them, which an ONNX file does not; make them an input and an output, or "
-                "export with formats=['pt2']"
-            )

@@ -11,6 +11,9 @@ from torch import Tensor
 from ..core.errors import BundleError
 from ..nets.inputs import entries
 
+TOLERANCE = 1e-4
+"""How far an exported file's outputs may be from PyTorch's, relative to the largest of them."""
+
 
 def arrays_of(tensors: Iterable[Tensor]) -> list[np.ndarray]:
     """Tensors as arrays; bfloat16, which NumPy does not have, as float32."""

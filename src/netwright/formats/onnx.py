@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,9 +17,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from ..core.errors import BundleError, format_error
 from ..core.quiet import quiet
-from ..nets.inputs import Inputs, tensors_in
+from ..nets.inputs import Inputs, call, fresh, tensors_in
 from ..nets.isolation import isolated
-from .compare import arrays_of, difference
+from .base import Format
+from .compare import TOLERANCE, arrays_of, difference
 from .plain import Plain, input_names, output_names
 from .sizes import BATCH, Sizes, find_sizes
 
@@ -26,6 +28,40 @@ LARGEST = 2 * 10**9
 """Bytes of weights from which they lie in a file of their own: the format ends at 2 GiB."""
 BAKED = 1e-3
 """How far outputs may be from PyTorch's, relative to the largest, before another exporter is tried."""
+
+
+@dataclass(frozen=True)
+class Onnx(Format):
+    """ONNX, by torch's own exporters.
+
+    Args:
+        external_data: put the weights into a file of their own, ``model.onnx.data``; done in any case beyond 2 GB.
+    """
+
+    external_data: bool = False
+
+    file = "model.onnx"
+    purpose = "for ONNX Runtime and whatever reads ONNX (beyond 2 GB its weights are in `model.onnx.data`)"
+    reader = Path(__file__).with_name("onnx_reader.py")
+
+    def check(self, network: nn.Module, inputs: Inputs) -> None:
+        """Refuse a network that an ONNX file cannot be: each run of it is the first."""
+        with isolated(network), torch.no_grad():
+            first, second = (arrays_of(tensors_in(call(network, fresh(inputs)))) for _ in range(2))
+            if not all(
+                a.shape == b.shape and np.allclose(a, b, TOLERANCE, 0, True) for a, b in zip(first, second, strict=True)
+            ):
+                raise BundleError(
+                    "called twice with the same inputs the network gives different outputs: it keeps values from one "
+                    "call to the next, or draws them, which an ONNX file does not; make them an input and an output, "
+                    "or export with formats=['pt2']"
+                )
+
+    def write(self, network: nn.Module, inputs: Inputs, path: Path, sizes: Sizes) -> Mapping[str, Any]:
+        return write_onnx(network, inputs, path, external_data=self.external_data, sizes=sizes)
+
+    def parts(self, path: Path) -> Sequence[Path]:
+        return parts_of(path)
 
 
 def write_onnx(

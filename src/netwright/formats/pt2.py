@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,31 @@ from ..core.errors import BundleError, format_error
 from ..core.quiet import quiet
 from ..nets.inputs import Inputs, tensors_in
 from ..nets.isolation import isolated
+from .base import Format
 from .compare import arrays_of, difference
 from .plain import Plain
 from .sizes import BATCH, Sizes, find_sizes
+
+
+@dataclass(frozen=True)
+class Pt2(Format):
+    """The archive of ``torch.export``."""
+
+    file = "model.pt2"
+    purpose = "for torch"
+    usage = """
+With torch:
+
+```python
+import torch
+
+network = torch.export.load("model.pt2").module()
+```
+"""
+    reader = Path(__file__).with_name("pt2_reader.py")
+
+    def write(self, network: nn.Module, inputs: Inputs, path: Path, sizes: Sizes) -> Mapping[str, Any]:
+        return write_pt2(network, inputs, path, sizes=sizes)
 
 
 def write_pt2(network: nn.Module, example_inputs: Inputs, path: Path, *, sizes: Sizes | None = None) -> dict[str, Any]:

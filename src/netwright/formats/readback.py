@@ -22,19 +22,19 @@ TIMEOUT_S = 600
 
 
 def read_back(
-    files: Mapping[str, Path], plain: Plain, several: Mapping[str, Sequence[Inputs]]
+    files: Mapping[str, tuple[Path, Path]], plain: Plain, several: Mapping[str, Sequence[Inputs]]
 ) -> dict[str, list[list[np.ndarray]]]:
     """All outputs of files for several inputs each, computed in one fresh process.
 
     Args:
-        files: ``onnx`` and ``pt2``: the files.
+        files: by any names: each file, and the Python file that opens it.
         plain: how they are called.
         several: the inputs that each of them is run on.
 
     Raises :class:`BundleError` for a file that does not open or run there.
     """
     with TemporaryDirectory(prefix="netwright-") as folder:
-        calls = {kind: _calls(Path(folder) / kind, plain, several[kind]) for kind in files}
+        calls = {name: _calls(Path(folder) / str(i), plain, several[name]) for i, name in enumerate(files)}
         types = {
             name: "bfloat16"
             for name, tensor in zip(plain.names, plain.tensors(several[next(iter(files))][0]), strict=True)
@@ -42,15 +42,15 @@ def read_back(
         }
         job = [
             {
-                "path": str(path.resolve()), "kind": kind, "calls": calls[kind], "names": plain.names, "types": types,
-                "by_name": plain.by_name,
+                "path": str(path.resolve()), "reader": str(reader), "calls": calls[name], "names": plain.names,
+                "types": types, "by_name": plain.by_name,
             }
-            for kind, path in files.items()
+            for name, (path, reader) in files.items()
         ]  # fmt: skip
-        for path, failed in zip(files.values(), _answer(job, Path(folder)), strict=True):
+        for (path, _), failed in zip(files.values(), _answer(job, Path(folder)), strict=True):
             if failed:
                 raise BundleError(f"{path} does not run in a process that has imported nothing else: {failed}")
-        return {kind: [_outputs(Path(made)) for _, made in calls[kind]] for kind in files}
+        return {name: [_outputs(Path(made)) for _, made in calls[name]] for name in files}
 
 
 def _calls(folder: Path, plain: Plain, several: Sequence[Inputs]) -> list[tuple[str, str]]:

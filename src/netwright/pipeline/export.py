@@ -19,7 +19,10 @@ from ..core.limits import explain
 from ..core.metric import Measurement
 from ..core.provenance import git_commit
 from ..core.record import Record
-from ..formats.bundle import FORMATS, Bundle, export, onnx_runner
+from ..formats import FORMATS
+from ..formats.base import Format
+from ..formats.bundle import Bundle, export, onnx_runner
+from ..formats.onnx import Onnx
 from ..measure.target_quality import TargetQuality, job_size
 from ..nets.extract import copy_of
 from ..nets.inputs import Inputs
@@ -113,13 +116,15 @@ def give_roles(job: Job) -> dict[str, str]:
 
 
 def _write_readme(job: Job, id_: str, role: str) -> None:
-    files = files_of([FORMATS[name].file for name in _formats(job)])
+    files = files_of(_formats(job))
     text = README.format(role=role, id=id_, run=job.run_snippet, own=_own_file(job), files=files)
     write_atomically(job.out / "networks" / id_ / "README.md", text.encode())
 
 
-def _formats(job: Job) -> list[str]:
-    return list(dict.fromkeys(["onnx", *job.recipe.export.formats]))
+def _formats(job: Job) -> list[Format]:
+    """Those of the recipe; ONNX is always among them."""
+    asked = [FORMATS.make(each) for each in job.recipe.export.formats]
+    return asked if any(isinstance(each, Onnx) for each in asked) else [Onnx(), *asked]
 
 
 def _key(job: Job, record: Record) -> str:

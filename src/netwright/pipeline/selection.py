@@ -13,6 +13,7 @@ from ..core.files import sha256
 from ..core.front import Front, front
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
+from ..formats.base import Format
 from ..report.data import Network
 
 USELESS = ", but no better than a constant answer"
@@ -174,30 +175,13 @@ With ONNX Runtime, from this directory:
 
 {files}"""
 
-FILES = {
-    "model.onnx": "for ONNX Runtime and whatever reads ONNX (beyond 2 GB its weights are in `model.onnx.data`)",
-    "model.pt2": "for torch",
-    "weights.safetensors": "the weights by their names in the model's own classes, for `netwright.load`",
-}
 
-WITH_TORCH = """
-With torch:
-
-```python
-import torch
-
-network = torch.export.load("model.pt2").module()
-```
-"""
-
-
-def files_of(names: Sequence[str]) -> str:
+def files_of(formats: Sequence[Format]) -> str:
     """What a README says of a bundle's files."""
-    lines = [f"- `{name}`: {FILES[name]}" for name in names if name in FILES]
-    torch = WITH_TORCH if "model.pt2" in names else ""
+    lines = [f"- `{each.file}`{': ' * bool(each.purpose)}{each.purpose}" for each in formats]
     return (
         "The files; which of their sizes (batch, length, height, width) are free is told under `written` in "
-        "`manifest.json`:\n\n" + "\n".join(lines) + "\n" + torch
+        "`manifest.json`:\n\n" + "\n".join(lines) + "\n" + "".join(each.usage for each in formats)
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 from ..core.candidate import digest
 from ..core.errors import NetwrightError, RecipeError
 from ..core.registry import Registry
+from ..formats import STANDARD
 
 NO_DATA = (
     "accuracy is judged on it: add data: module:function, or name objectives that need none, such as [latency, macs]"
@@ -75,7 +76,7 @@ class Export:
     """Passes of fine-tuning over the training data; kept only where validation accuracy does not fall."""
     lr: float = 0.03
     """The highest learning rate of fine-tuning."""
-    formats: list[Literal["onnx", "pt2", "safetensors"]] = field(default_factory=lambda: ["onnx", "pt2", "safetensors"])
+    formats: list[str] = field(default_factory=lambda: list(STANDARD), metadata=kind("formats:FORMATS"))
     """Files to write."""
 
 
@@ -151,13 +152,12 @@ class Recipe:
 
 
 def _check_kinds(tree: Any, prefix: str) -> None:
-    """Raise :class:`RecipeError` for a key that names what there is not. What is as by default is not looked up: its
-    package need not be imported."""
+    """Raise :class:`RecipeError` for a key that names what there is not."""
     for key in fields(tree):
         value = getattr(tree, key.name)
         if is_dataclass(value):
             _check_kinds(value, f"{prefix}{key.name}.")
-        elif (value != key.default and value is not None) and (registry := registry_of(key)) is not None:
+        elif value is not None and (registry := registry_of(key)) is not None:
             for each in value if isinstance(value, list) else [value]:
                 try:
                     registry.check(each)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import netwright as nw
 from netwright.core.errors import CheckpointError
-from netwright.formats.weights import load_weights
+from netwright.formats.safetensors import load_weights
 from netwright.nets.families.mobilenet import mobilenet_v2
 from netwright.testing import check_supernet
 
