@@ -1,5 +1,5 @@
-"""Contracts for who writes an axis, family, super-network, runtime, predictor, store or strategy: call them from a
-test."""
+"""Contracts for who writes an axis, family, super-network, runtime, predictor, store, strategy or task: call them from
+a test."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .runtimes import check_runtime
     from .stores import check_store
     from .strategies import check_strategy
+    from .tasks import check_task
 
 # Where each contract lives: those of networks need torch, so each is imported on first use.
 _HOME = {
@@ -21,9 +22,18 @@ _HOME = {
     "check_store": "stores",
     "check_strategy": "strategies",
     "check_supernet": "nets",
+    "check_task": "tasks",
 }
 
-__all__ = ["check_axis", "check_predictor", "check_runtime", "check_store", "check_strategy", "check_supernet"]
+__all__ = [
+    "check_axis",
+    "check_predictor",
+    "check_runtime",
+    "check_store",
+    "check_strategy",
+    "check_supernet",
+    "check_task",
+]
 
 
 def __getattr__(name: str) -> Any:

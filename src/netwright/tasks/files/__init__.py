@@ -1,0 +1,58 @@
+"""Data that lie in files, by name and settings: ``train.tsv,target=price`` or ``images/,size=64``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ...core.errors import RecipeError, did_you_mean
+from ...core.registry import read_value, settings_of, split
+from ..base import Task
+from ..data import Data
+from .images import image_folder
+from .tables import SUFFIXES, table
+
+
+def names_files(reference: str, folder: str | Path | None = None) -> bool:
+    """Whether a recipe's ``data`` names a file or a folder, and no ``module:function``.
+
+    Args:
+        reference: as a recipe holds it.
+        folder: where the recipe lies.
+    """
+    path = _path(reference, folder)
+    return path.suffix in SUFFIXES or path.is_dir() or (":" not in reference and "/" in reference)
+
+
+def read_files(reference: str, task: Task, folder: str | Path | None = None) -> Data:
+    """The data of a table (``.csv``, ``.tsv``, ``.parquet``) or of a folder of images with one folder per class.
+
+    Args:
+        reference: a path, and settings of :func:`~netwright.tasks.files.tables.table` or
+            :func:`~netwright.tasks.files.images.image_folder` as ``name=value``.
+        task: what the data are for.
+        folder: that a relative path starts from, where the recipe lies.
+
+    Raises :class:`RecipeError` for what cannot be read.
+    """
+    path, (_, *parts) = _path(reference, folder), split(reference)
+    read: Callable[..., Data] = table if path.suffix in SUFFIXES else image_folder
+    if not path.exists():
+        raise RecipeError(f"data: there is no file or folder {path}")
+    if path.is_dir() != (read is image_folder):
+        raise RecipeError(f"data: {path} is neither a folder of images nor a table ({', '.join(SUFFIXES)})")
+    known = {name: kind for name, (kind, _) in settings_of(read).items() if name not in ("path", "task")}
+    given = {}
+    for part in parts:
+        name, equals, value = (each.strip() for each in part.partition("="))
+        if not equals or name not in known:
+            raise RecipeError(f"data: {path.name} has no setting {name!r}; {did_you_mean(name, known)}")
+        try:
+            given[name] = read_value(value, known[name])
+        except ValueError as error:
+            raise RecipeError(f"data: {name} must be {error}, not {value!r}") from None
+    return read(path, task, **given)
+
+
+def _path(reference: str, folder: str | Path | None) -> Path:
+    return Path(folder or ".") / split(reference)[0].strip()

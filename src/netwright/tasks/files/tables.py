@@ -1,0 +1,214 @@
+"""Tables of numbers and texts: CSV, TSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...core.errors import MissingExtra, RecipeError, did_you_mean, format_error
+from ..base import Task
+from ..data import Data, Split
+from ..regression import Regression
+from .parts import check_parts, check_shares, part_of
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+
+MOST = 100
+"""Different texts of a column, each of which becomes an input."""
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+def table(
+    path: Path,
+    task: Task,
+    target: tuple[str, ...] = (),
+    features: tuple[str, ...] = (),
+    validation: str = "",
+    test: str = "",
+    validation_share: float = 0.2,
+    test_share: float = 0.2,
+    seed: int = 0,
+) -> Data:
+    """The data of a table whose first line names the columns.
+
+    Inputs are one tensor (n, inputs): columns of numbers, scaled to mean 0 and deviation 1 by the training rows and 0
+    where they are empty, and one input for each text of a column of texts. Targets are numbers for regression, else
+    class indices: whole numbers as they are, texts in their order.
+
+    Args:
+        path: the file; of the training rows alone where ``validation`` and ``test`` are given.
+        task: what the data are for.
+        target: the columns of the targets; by default the last.
+        features: the columns of the inputs; by default all others.
+        validation: a file of the validation rows, beside the first; by default a share of the first.
+        test: likewise.
+        validation_share: of the rows, about, drawn by a digest of each row.
+        test_share: likewise.
+        seed: of that draw.
+    """
+    rows = read_columns(path)
+    names = list(rows)
+    targets = list(target) or names[-1:]
+    inputs = list(features) or [name for name in names if name not in targets]
+    for name in (*targets, *inputs):
+        if name not in rows:
+            raise RecipeError(f"data: {path.name} has no column {name!r}; {did_you_mean(name, names)}")
+    given = {"validation": validation, "test": test}
+    parts = {"train": rows, **{part: read_columns(path.parent / file) for part, file in given.items() if file}}
+    missing = [part for part in given if part not in parts]
+    if missing:
+        shares = {"validation": validation_share, "test": test_share}
+        check_shares(**{f"{part}_share": share for part, share in shares.items()})
+        drawn = {f"{part}_share": share if part in missing else 0.0 for part, share in shares.items()}
+        which = [part_of(repr(row), seed, **drawn) for row in zip(*rows.values(), strict=True)]
+        for part in ("train", *missing):
+            parts[part] = {name: _chosen(column, which, part) for name, column in rows.items()}
+    check_parts({part: len(columns[names[0]]) for part, columns in parts.items()}, path.name)
+    for part, columns in parts.items():
+        if lacking := [name for name in (*targets, *inputs) if name not in columns]:
+            raise RecipeError(f"data: {given[part]} has no column {lacking[0]!r}, which {path.name} has")
+    encoders = [_encoder(name, parts["train"][name], path) for name in inputs]
+    wanted = [_target(name, parts, isinstance(task, Regression), path) for name in targets]
+    made: dict[str, Any] = {
+        part: Split(_inputs(encoders, columns), _targets(wanted, part)) for part, columns in parts.items()
+    }
+    return Data(**made)
+
+
+def _chosen(column: Sequence[Any], which: Sequence[str], part: str) -> list[Any]:
+    return [value for value, its in zip(column, which, strict=True) if its == part]
+
+
+def read_columns(path: Path) -> Columns:
+    """A table's columns by name. Raises :class:`RecipeError` for what is none."""
+    if not path.exists():
+        raise RecipeError(f"data: there is no file {path}")
+    try:
+        return _parquet(path) if path.suffix == ".parquet" else _text(path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecipeError(f"data: {path.name} cannot be read: {format_error(error)}") from error
+
+
+def _parquet(path: Path) -> Columns:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise MissingExtra("pyarrow", "tables", f"reading {path.name}") from None
+    try:
+        columns: dict[str, list[Any]] = parquet.read_table(path).to_pydict()
+    except ArrowException as error:
+        raise RecipeError(f"data: {path.name} cannot be read: {format_error(error)}") from error
+    return {name: ["" if value is None else value for value in column] for name, column in columns.items()}
+
+
+def _text(path: Path) -> Columns:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        first = file.readline()
+        file.seek(0)
+        between = "\t" if path.suffix == ".tsv" else max(",;\t", key=first.count)
+        lines = [line for line in csv.reader(file, delimiter=between) if line]
+    if len(lines) < 2:
+        raise RecipeError(f"data: {path.name} holds no rows below a line of names")
+    names = [name.strip() for name in lines[0]]
+    if all(_is_number(name) for name in names) or len(set(names)) < len(names):
+        raise RecipeError(
+            f"data: the first line of {path.name} must give each column a name of its own, but it is "
+            f"{between.join(lines[0])[:80]}"
+        )
+    for i, line in enumerate(lines):
+        if len(line) != len(names):
+            raise RecipeError(f"data: row {i} of {path.name} has {len(line)} values for {len(names)} columns")
+    return dict(zip(names, zip(*((value.strip() for value in line) for line in lines[1:]), strict=True), strict=True))
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return float(value) is not None
+    except (TypeError, ValueError):
+        return False
+
+
+class _Encoder:
+    """Makes inputs of a column.
+
+    Args:
+        name: the column.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.texts: dict[str, int] = {}
+        self.mean, self.deviation = 0.0, 1.0
+
+    def __call__(self, values: Sequence[Any]) -> Tensor:
+        """Of shape (n, inputs)."""
+        if self.texts:
+            found = torch.zeros(len(values), len(self.texts))
+            for i, value in enumerate(values):
+                if str(value) in self.texts:  # one that no training row has is none of them
+                    found[i, self.texts[str(value)]] = 1
+            return found
+        numbers = [self.mean if value == "" else _number(value, self.name) for value in values]
+        scaled = (torch.tensor(numbers, dtype=torch.float64) - self.mean) / self.deviation
+        return scaled.float()[:, None]
+
+
+def _encoder(name: str, values: Sequence[Any], path: Path) -> _Encoder:
+    made, there = _Encoder(name), [value for value in values if value != ""]
+    if there and all(not isinstance(value, bool) and _is_number(value) for value in there):
+        numbers = torch.tensor([float(value) for value in there], dtype=torch.float64)
+        made.mean = float(numbers.mean())
+        made.deviation = float(numbers.std(correction=0)) or 1.0
+        return made
+    texts = sorted({str(value) for value in there})
+    if not texts or len(texts) > MOST:
+        raise RecipeError(
+            f"data: the column {name!r} of {path.name} has {len(texts)} different texts; name the columns to use with "
+            "features=(...)"
+        )
+    made.texts = {text: i for i, text in enumerate(texts)}
+    return made
+
+
+def _number(value: Any, name: str) -> float:
+    if not _is_number(value):
+        raise RecipeError(f"data: the column {name!r} holds numbers, but one is {str(value)!r}")
+    return float(value)
+
+
+def _inputs(encoders: Sequence[_Encoder], columns: Columns) -> Tensor:
+    return torch.cat([encode(columns[encode.name]) for encode in encoders], 1)
+
+
+def _target(name: str, parts: Mapping[str, Columns], numbers: bool, path: Path) -> dict[str, Tensor]:
+    """The targets of a column by part, of shape (n,)."""
+    every = {part: columns[name] for part, columns in parts.items()}
+    for part, column in every.items():
+        if "" in column:
+            raise RecipeError(f"data: the target {name!r} is empty in {column.count('')} {part} rows: leave them out")
+    if numbers:
+        return {
+            part: torch.tensor([_number(value, name) for value in column], dtype=torch.float32)
+            for part, column in every.items()
+        }
+    values = {value for column in every.values() for value in column}
+    if all(_is_number(value) and float(value).is_integer() and not isinstance(value, bool) for value in values):
+        return {part: torch.tensor([int(float(value)) for value in column]) for part, column in every.items()}
+    if any(_is_number(value) and not float(value).is_integer() for value in values):
+        raise RecipeError(
+            f"data: the target {name!r} of {path.name} holds numbers such as {min(values)}, which are no classes: give "
+            "task: regression, or name another column with target="
+        )
+    classes = {text: i for i, text in enumerate(sorted(map(str, values)))}
+    return {part: torch.tensor([classes[str(value)] for value in column]) for part, column in every.items()}
+
+
+def _targets(wanted: Sequence[Mapping[str, Tensor]], part: str) -> Tensor:
+    columns = [each[part] for each in wanted]
+    return columns[0] if len(columns) == 1 else torch.stack(columns, 1)
