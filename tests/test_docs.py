@@ -40,7 +40,7 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
             assert end.code == 0, f"netwright {shlex.join(command)}: {capsys.readouterr().err}"
 
 
-@pytest.mark.parametrize("page", ["elastic", "axis", "strategies", "targets", "devices", "energy"])
+@pytest.mark.parametrize("page", ["elastic", "axis", "tasks", "strategies", "targets", "devices", "energy"])
 def test_every_example_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": page}
