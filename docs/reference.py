@@ -17,7 +17,14 @@ import netwright as nw
 from netwright.core.registry import Registry, write_value
 from netwright.recipe.schema import Recipe, registry_of
 
-KINDS = ("tasks:TASKS", "strategies:STRATEGIES", "study.stores:STORES")
+KINDS = (
+    "tasks:TASKS",
+    "training.rules:RULES",
+    "training.optimizers:OPTIMIZERS",
+    "training.schedules:SCHEDULES",
+    "strategies:STRATEGIES",
+    "study.stores:STORES",
+)
 """The registries, in the order of the page: module of netwright and name."""
 
 PARTS = {

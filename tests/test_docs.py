@@ -40,7 +40,7 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
             assert end.code == 0, f"netwright {shlex.join(command)}: {capsys.readouterr().err}"
 
 
-@pytest.mark.parametrize("page", ["elastic", "axis", "tasks", "strategies", "targets", "devices", "energy"])
+@pytest.mark.parametrize("page", ["elastic", "axis", "tasks", "training", "strategies", "targets", "devices", "energy"])
 def test_every_example_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": page}
@@ -91,7 +91,7 @@ def test_every_key_of_a_recipe_stands_in_its_reference_with_a_text(reference):
 
 def test_every_registry_stands_in_the_reference_with_its_names(reference):
     page = reference.recipe_page()
-    pattern = re.compile(r"^([A-Z_]+): Registry\[", flags=re.MULTILINE)
+    pattern = re.compile(r"^([A-Z_]+)(?:: \S+)? = \w*Registry\(", flags=re.MULTILINE)
     found = {name for path in (ROOT / "src").rglob("*.py") for name in pattern.findall(path.read_text())}
     assert found == {place.partition(":")[2] for place in reference.KINDS}
     for kind in map(reference.registry, reference.KINDS):

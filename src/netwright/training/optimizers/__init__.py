@@ -69,6 +69,7 @@ def _maker(found: Any, name: str) -> Callable[..., Optimizer]:
     ]
     make.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     make.__annotations__ = {key: kind for key, (kind, _) in known}
+    make.__doc__ = found.__doc__
     return make
 
 
