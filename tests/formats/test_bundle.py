@@ -325,3 +325,29 @@ def test_the_newer_exporter_agrees_too(
     newer = "torch.onnx, dynamo=True"
     monkeypatch.setattr(onnx_format, "EXPORTERS", {newer: onnx_format.EXPORTERS[newer]})
     parity(net, seed, tmp_path / "newer.onnx")
+
+
+def mlp() -> nw.SuperNet:
+    return nw.wrap(nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4)), torch.zeros(2, 8))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        ('{"candidate": {"0.width": 99}}', "is of another super-network: '0.width' cannot be 99"),
+        ('{"candidate": {"1.width": 8}}', "is of another super-network"),
+        ('{"candidate": 3}', "names no candidate"),
+        ("[]", "names no candidate"),
+        ("{", "is not a bundle"),
+    ],
+)
+def test_a_bundle_of_another_super_network_is_refused(tmp_path: Path, manifest: str, told: str) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(BundleError, match=told):
+        nw.load(tmp_path, mlp())
+
+
+@pytest.mark.parametrize("other", [None, nn.Linear(2, 2)])
+def test_load_needs_a_super_network(tmp_path: Path, other: Any) -> None:
+    with pytest.raises(BundleError, match="load needs the super-network"):
+        nw.load(tmp_path, other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from netwright.nets.axes import (
     Attribute,
     Axis,
     Depth,
+    Experts,
     Heads,
     Kernel,
     Rank,
@@ -439,3 +441,22 @@ def test_a_factorised_layer_has_its_place_precision_and_mode() -> None:
     for options in ((2, 5), (0, 4), (2, 3)):
         with pytest.raises(NetError, match=r"'r': options must lie between 1 and 4 and hold 4, the whole"):
             Rank.of(module, "r", "0.0", options)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Width("w", (), ("a",)), "whole numbers; got"),  # type: ignore[arg-type]
+        (lambda: Attribute("s", (("0", "n"),), ()), "got none"),
+        (lambda: heads_of(Attention(4, 2), (1, 2), size=0), "not 0"),
+        (
+            lambda: Experts.of(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), "e", (1, 2), router="1", experts="0"),
+            "router 1 has no weight",
+        ),
+        (lambda: add_transforms(nn.Linear(2, 2), (3, 5)), "need a convolution"),
+        (lambda: add_transforms(nn.Conv2d(2, 2, 3), (3, 5)), "square window of 5"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(make: Callable[[], object], told: str) -> None:
+    with pytest.raises(NetError, match=told):
+        make()

@@ -489,3 +489,28 @@ def test_a_block_that_runs_twice_and_may_be_skipped_is_exact() -> None:
 def test_a_network_that_looks_at_values_is_traced_on_its_real_inputs() -> None:
     net = SuperNet(Run(lambda x: (x if float(x.sum()) > 0 else -x) @ x), [], torch.ones(3))
     assert net.count(net.largest).macs == 3
+
+
+@torch.library.custom_op("netwright_test::product", mutates_args=())
+def product(a: Tensor, b: Tensor) -> Tensor:
+    return a @ b
+
+
+@product.register_fake
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return a.new_empty(a.shape[0], b.shape[1])
+
+
+class OfAnotherLibrary(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.head = nn.Parameter(torch.ones(8, 32)), nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.ops.netwright_test.product(x, self.weight))
+
+
+def test_operators_of_other_libraries_are_named() -> None:
+    found = counts(OfAnotherLibrary(), torch.ones(2, 8))
+    assert found.macs == 2 * 32 * 4
+    assert found.uncounted == ("netwright_test.product",)

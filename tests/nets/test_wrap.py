@@ -393,3 +393,20 @@ def test_training_modes_and_gradients_are_left_as_they_were():
     assert module.training
     assert not module.stem.training
     assert not module.stem.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"only": "0*"}, r"only is a list, such as \['0\*'\]"),
+        ({"except_": "0"}, "except_ is a list"),
+        ({"axes": "width"}, "axes is a list"),
+        ({"only": ["layer1.*"]}, "no module matches 'layer1.*'"),
+        ({"except_": ["1x"]}, "no module matches '1x'"),
+        ({"round_to": 0}, "round_to is a whole number from 1, not 0"),
+        ({"round_to": "8"}, "not '8'"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(arguments, told):
+    with pytest.raises(NetError, match=told):
+        wrap(nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4)), torch.zeros(2, 8), **arguments)

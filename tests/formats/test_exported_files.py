@@ -290,3 +290,24 @@ def test_weights_of_a_network_with_sparse_inputs_are_exported(tmp_path: Path) ->
     inputs = (torch.eye(5).to_sparse(), torch.ones(5, 4))
     assert export(product, tmp_path, ["safetensors"], example_inputs=inputs).differences == {"safetensors": 0.0}
     assert each_tensor(inputs, lambda t: t)[0].is_sparse
+
+
+class Warm(NamedTuple):
+    x: Tensor
+    temperature: Tensor
+
+
+class Tempered(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 32), nn.Linear(32, 4)
+
+    def forward(self, x: Tensor, temperature: Tensor) -> Tensor:
+        return self.second(self.first(x).relu()) * temperature
+
+
+def test_inputs_may_be_numbers_and_named_tuples(tmp_path: Path) -> None:
+    inputs = Warm(torch.randn(5, 8), torch.tensor(2.0))
+    net = nw.wrap(Tempered(), inputs)
+    assert list(net.report.elastic) == ["first.width"]
+    assert export(net.extract(net.smallest), tmp_path, ["safetensors"]).differences["safetensors"] == 0

@@ -85,15 +85,6 @@ def test_activations_that_a_network_keeps_do_not_hinder() -> None:
     nw.testing.check_supernet(net)
 
 
-@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
-def test_weight_norm_of_the_old_form() -> None:
-    norm = torch.nn.utils.weight_norm
-    network = nn.Sequential(norm(nn.Conv1d(4, 32, 3)), nn.ReLU(), norm(nn.Conv1d(32, 32, 3)), nn.Conv1d(32, 4, 1))
-    net = nw.wrap(network, torch.randn(2, 4, 20))
-    assert list(net.report.elastic.values()) == [(8, 16, 24, 32)] * 2
-    nw.testing.check_supernet(net)
-
-
 @pytest.mark.parametrize(
     ("make", "told"),
     [
