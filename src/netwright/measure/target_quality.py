@@ -6,16 +6,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from ..core.metric import Measurement
-from ..nets.batch import BatchDims, batch_dims_of
-from ..nets.inputs import Inputs, call, each_tensor, fresh, tensors_in
+from ..nets.inputs import Inputs, tensors_in
 from ..tasks.base import Task
 from .base import EvaluationContext
 from .examples import in_batches
+from .exported import ExportedModule
 from .latency import OnTarget
 from .quality import Quality
 
@@ -28,8 +26,8 @@ def job_size(inputs: Inputs) -> int:
     return max(1, JOB_BYTES // max(1, sum(tensor[0].nbytes for tensor in tensors_in(inputs))))
 
 
-class FileOnTarget(nn.Module):
-    """A target's file as a module: it is run there, at the target's batch size, and gives what the network gives.
+class FileOnTarget(ExportedModule):
+    """A target's file as a module: it is run there, at the target's batch size.
 
     Args:
         target: that runs the file.
@@ -39,22 +37,12 @@ class FileOnTarget(nn.Module):
     """
 
     def __init__(self, target: OnTarget, path: Path, network: nn.Module, example: Inputs) -> None:
-        super().__init__()
+        super().__init__(network, example)
         self._target, self._path = target, path
-        self._dims: BatchDims = batch_dims_of(network, example)
-        with torch.no_grad():
-            self._like = call(network, fresh(example))
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The outputs for inputs of any batch size."""
-        inputs: Inputs = kwargs or (args if len(args) != 1 else args[0])
-        total = self._dims.size(inputs)
-        found = self._target.outputs(self._path, list(in_batches(inputs, self._dims, self._target.runtime.batch)))
-        outputs = (
-            torch.from_numpy(several[0] if dim is None else np.concatenate(several, axis=dim).take(range(total), dim))
-            for several, dim in zip(found, self._dims.outputs, strict=False)
-        )
-        return each_tensor(self._like, lambda _: next(outputs))
+    def run(self, inputs: Inputs) -> Iterable[Any]:
+        batches = list(in_batches(inputs, self.dims, self._target.runtime.batch))
+        return self._target.outputs(self._path, batches)
 
 
 class TargetQuality(Quality):

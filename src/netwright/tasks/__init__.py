@@ -11,11 +11,13 @@ from .detection import Detection
 from .grouped import MeanEvaluator
 from .language_modelling import LanguageModelling
 from .multilabel import MultiLabel
+from .own_metrics import METRICS, OwnMetric
 from .regression import Regression
 from .segmentation import Segmentation
 from .token_classification import TokenClassification
 
 __all__ = [
+    "METRICS",
     "TASKS",
     "Classification",
     "Custom",
@@ -24,6 +26,7 @@ __all__ = [
     "LanguageModelling",
     "MeanEvaluator",
     "MultiLabel",
+    "OwnMetric",
     "Regression",
     "Segmentation",
     "Several",

@@ -96,6 +96,12 @@ class Task(ABC):
         value: Tensor = found[dims](outputs, teacher, targets)
         return value
 
+    def example_script(self) -> str:
+        """Lines of Python for the README of an exported network, which say how well ``scores`` answer ``labels``: NumPy
+        arrays of what the network gives for the test data (see :func:`netwright.tasks.outputs.scores_of`) and of the
+        targets. By default they show both."""
+        return 'print("outputs:", scores.shape, "targets:", labels.shape)\n'
+
     def check_targets(self, targets: Any, part: str) -> None:  # noqa: B027  # most data are what they should be
         """Raise :class:`RecipeError` for targets that the task does not take.
 

@@ -56,6 +56,9 @@ class Classification(Task):
     def evaluator(self) -> ClassEvaluator:
         return ClassEvaluator(self.top5)
 
+    def example_script(self) -> str:
+        return 'print("test accuracy:", (scores.argmax(1) == labels).mean())\n'
+
     def check_targets(self, targets: Any, part: str) -> None:
         check_class_indices(targets, part, dims=1)
 

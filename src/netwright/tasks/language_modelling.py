@@ -71,6 +71,9 @@ class LanguageModelling(Task):
     def evaluator(self) -> TokenLossEvaluator:
         return TokenLossEvaluator(self)
 
+    def example_script(self) -> str:
+        return 'print("the likeliest next token of each sequence:", scores[:, -1].argmax(-1))\n'
+
     def check_targets(self, targets: Any, part: str) -> None:
         check_class_indices(targets, part, dims=2)
 

@@ -49,6 +49,9 @@ class MultiLabel(Task):
     def evaluator(self) -> MultiLabelEvaluator:
         return MultiLabelEvaluator()
 
+    def example_script(self) -> str:
+        return 'print("labels that are answered right:", ((scores > 0) == labels).mean())\n'
+
     def check_targets(self, targets: Any, part: str) -> None:
         if not isinstance(targets, Tensor) or targets.dim() != 2:
             raise RecipeError(

@@ -51,6 +51,9 @@ class Regression(Task):
     def evaluator(self) -> RegressionEvaluator:
         return RegressionEvaluator(self.metrics)
 
+    def example_script(self) -> str:
+        return 'print("test mae:", abs(scores.reshape(labels.shape) - labels).mean())\n'
+
     def check_targets(self, targets: Any, part: str) -> None:
         if not isinstance(targets, Tensor) or not targets.is_floating_point():
             raise RecipeError(

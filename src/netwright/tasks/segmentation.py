@@ -49,6 +49,12 @@ class Segmentation(Task):
     def evaluator(self) -> PixelEvaluator:
         return PixelEvaluator(self.metrics, 1, self.ignore_index)
 
+    def example_script(self) -> str:
+        return (
+            "answers = scores.argmax(1) if scores.shape[1] > 1 else scores[:, 0] > 0\n"
+            'print("classes of pixels:", np.bincount(answers.flatten()), "of labels:", np.bincount(labels.flatten()))\n'
+        )
+
     def check_targets(self, targets: Any, part: str) -> None:
         check_class_indices(targets, part, ignored=self.ignore_index)
 

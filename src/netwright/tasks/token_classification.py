@@ -42,6 +42,9 @@ class TokenClassification(Task):
     def evaluator(self) -> CountsEvaluator:
         return CountsEvaluator(self.metrics, -1, self.ignore_index)
 
+    def example_script(self) -> str:
+        return f'print("test accuracy:", (scores.argmax(-1) == labels)[labels != {self.ignore_index}].mean())\n'
+
     def check_targets(self, targets: Any, part: str) -> None:
         check_class_indices(targets, part, dims=2, ignored=self.ignore_index)
 
