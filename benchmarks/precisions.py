@@ -17,7 +17,7 @@ from torch import nn
 from netwright.core.errors import NetwrightError, format_error
 from netwright.measure.base import EvaluationContext
 from netwright.measure.latency import Latency
-from netwright.measure.runtimes import names, runtime_class
+from netwright.measure.runtimes import RUNTIMES, runtime_class
 from netwright.measure.targets import parse_target
 from netwright.nets.families.ofa_mobilenet import ofa_mobilenet_v3
 from netwright.nets.recalibrate import recalibrate
@@ -44,7 +44,9 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {"mobilenet"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", default=",".join(NETWORKS))
-    parser.add_argument("--targets", default=",".join([*names(), "torch+compile=aot"]), help="+ before a setting")
+    parser.add_argument(
+        "--targets", default=",".join([*RUNTIMES.names(), "torch+compile=aot"]), help="+ before a setting"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -21,7 +21,7 @@ from netwright.core.candidate import Candidate
 from netwright.core.errors import NetwrightError
 from netwright.core.front import nondominated
 from netwright.measure.latency import Latency
-from netwright.measure.runtimes import names
+from netwright.measure.runtimes import RUNTIMES
 from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import parse_target
 from netwright.nets.families.ofa_mobilenet import ofa_mobilenet_v3
@@ -32,7 +32,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", type=int, default=100)
-    parser.add_argument("--targets", default=",".join(names()), help="names of runtimes, with commas")
+    parser.add_argument("--targets", default=",".join(RUNTIMES.names()), help="names of runtimes, with commas")
     parser.add_argument("--bench", type=Path, default=SHARED / "bench" / "ofa_mbv3")
     parser.add_argument("--out", type=Path, default=Path("runs/rank"))
     given = parser.parse_args()

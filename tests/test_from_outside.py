@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,6 +18,8 @@ from torch import nn
 import netwright as nw
 from netwright.cli.main import main
 from netwright.core.errors import NetwrightError
+from netwright.measure.sampling import SamplingPlan
+from netwright.measure.targets import parse_target
 from netwright.recipe.load import parse
 
 Install = Callable[..., None]
@@ -114,3 +117,45 @@ def test_a_format(name: str, install: Install, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["written"] == {"lines": {"digits": 7}}
     with pytest.raises(NetwrightError, match=r"weights.json differs from PyTorch by"):
         nw.export(network, tmp_path / "out", formats=[f"{name},digits=1"], example_inputs=inputs)
+
+
+RUNTIME = """
+    from dataclasses import dataclass
+    import numpy as np
+    from netwright.measure.runtimes.base import Runtime, Session
+
+    @dataclass(frozen=True)
+    class Doubler(Runtime):
+        factor: float = 2.0
+        packages, modules = ("numpy",), ("numpy",)
+        suffix, reads = ".double", (".double",)
+
+        def convert(self, network, inputs, path, calibration=None):
+            path.write_text("x")
+            return {"exporter": "none"}
+
+        def open(self, path, feeds):
+            return Doubling(self.factor, next(iter(feeds.values())))
+
+    class Doubling(Session):
+        def __init__(self, factor, x):
+            self.factor, self.x = factor, x
+
+        def run(self):
+            self.x * self.factor
+
+        def outputs(self):
+            return [self.x * self.factor]
+"""
+
+
+@pytest.mark.parametrize("name", ["doublers:Doubler", "double"])
+def test_a_runtime(name: str, install: Install, tmp_path: Path) -> None:
+    install("doublers", RUNTIME, "netwright.runtimes: double = doublers:Doubler")
+    target = parse_target(f"{name},factor=3,threads=1")
+    assert str(target) == "double,factor=3.0" and target.runtime.name == "doubler"
+    (tmp_path / "x.double").write_text("x")
+    latency = nw.Latency(target, SamplingPlan(precision=0.5, max_seconds=0.05, repeats=0))
+    found = latency.run(tmp_path / "x.double", {"x": np.ones((1, 4), np.float32)})
+    assert found["latency"].value > 0
+    assert target.described["runtime"] == "double" and target.described["factor"] == 3

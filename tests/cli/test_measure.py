@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from netwright.core.errors import MissingExtra
-from netwright.measure.runtimes import OURS, runtime_class
+from netwright.measure.runtimes import RUNTIMES, runtime_class
 
 from .running import command, done
 
@@ -124,7 +124,7 @@ def test_a_table_of_blocks(folder: Path) -> None:
 
 def test_targets_are_listed() -> None:
     said = done("targets").out
-    assert all(name in said for name in OURS) and "fingerprint" in said
+    assert all(name in said for name in RUNTIMES.ours) and "fingerprint" in said
     assert "energy" in said
     found = json.loads(done("targets", "--json").out)
     assert found["runtimes"]["onnxruntime"]["works"] and found["machine"]["cores"] >= 1

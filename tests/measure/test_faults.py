@@ -207,6 +207,9 @@ latency.run(Path({str(mood)!r}), {{"input": np.ones((1, 4), np.float32)}})
         ("onnxruntime,provider=cude", ["'cude'", "did you mean 'cuda'"]),
         ("ftp://pi/onnxruntime", ["http://", "ftp://pi"]),
         ("http://pi:7653", ["onnxruntime"]),
+        ("onnxruntime,threads", ["'threads'", "name=value"]),
+        ("no_such_module:Mine", ["cannot import 'no_such_module'"]),
+        ("collections:Counter", ["gives a Counter", "no runtime"]),
         ("torch,graphs=maybe", ["graphs", "true or false"]),
     ],
 )

@@ -48,7 +48,7 @@ def _serve(given: argparse.Namespace) -> None:
     from ..core.files import cache_folder
     from ..core.version import __version__
     from ..measure.remote.agent import Agent
-    from ..measure.runtimes import names, runtime_class
+    from ..measure.runtimes import RUNTIMES, runtime_class
 
     if (given.cert is None) != (given.key is None):
         raise NetwrightError("--cert and --key belong together")
@@ -57,7 +57,7 @@ def _serve(given: argparse.Namespace) -> None:
     certificate = None if given.cert is None else (given.cert, given.key)
     agent = Agent(given.host, given.port, token, kept.with_name(f"{kept.name}-agent"), certificate)
     able = []
-    for name in names():
+    for name in RUNTIMES.names():
         try:
             runtime_class(name).require()
         except (MissingExtra, ImportError):

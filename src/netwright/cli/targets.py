@@ -12,7 +12,7 @@ from rich.table import Table
 from ..core.errors import NetwrightError, format_error
 from ..measure.energy import unavailable
 from ..measure.machine import machine
-from ..measure.runtimes import names, runtime_class
+from ..measure.runtimes import RUNTIMES, runtime_class
 from ..measure.targets import parse_target
 from .arguments import read, verb_parser
 
@@ -27,7 +27,7 @@ def run(arguments: Sequence[str]) -> None:
     parser = verb_parser("targets", TEXT)
     parser.add_argument("--json", action="store_true", help="one JSON object with all that is known")
     given = read(parser, arguments)
-    found = {name: _state(name) for name in names()}
+    found = {name: _state(name) for name in RUNTIMES.names()}
     here: dict[str, Any] = {"machine": machine(), "energy": unavailable() or "available", "runtimes": found}
     if given.get("json"):
         print(json.dumps(here, indent=2))
@@ -51,7 +51,8 @@ def run(arguments: Sequence[str]) -> None:
 
 def _state(name: str) -> dict[str, Any]:
     kind = runtime_class(name)
-    state = {"reads": list(kind.reads), "precisions": list(kind.precisions), "settings": kind.settings()}
+    settings = {key: default for key, (_, default) in RUNTIMES.settings(name).items()}
+    state = {"reads": list(kind.reads), "precisions": list(kind.precisions), "settings": settings}
     try:
         described = parse_target(name).described
     except NetwrightError as error:

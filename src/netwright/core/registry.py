@@ -24,6 +24,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
@@ -63,11 +64,11 @@ class Registry(Generic[T]):
         self.kind, self.base, self.error = kind, base, error
         regular = re.sub(r"(?<![aeiou])ys$", "ies", f"{kind}s")
         self.group = f"netwright.{plural or regular.replace(' ', '_')}"
-        self._ours = {name: _absolute(package, place) for name, place in ours.items()}
+        self.ours = {name: _absolute(package, place) for name, place in ours.items()}
 
     def names(self) -> list[str]:
         """The names that are known: netwright's own, then those of installed packages."""
-        return list(dict.fromkeys([*self._ours, *sorted(entry.name for entry in self._entries())]))
+        return list(dict.fromkeys([*self.ours, *sorted(entry.name for entry in self._entries())]))
 
     def cls(self, name: str) -> Callable[..., T]:
         """The class of this name or of ``module:Class``; a function that makes one is as good.
@@ -75,8 +76,8 @@ class Registry(Generic[T]):
         Raises the registry's error for one that is not known or cannot be imported.
         """
         what = f"{self.kind} {name!r}"
-        if name in self._ours:
-            module, _, attribute = self._ours[name].partition(":")
+        if name in self.ours:
+            module, _, attribute = self.ours[name].partition(":")
             return getattr(import_module(module), attribute)
         for entry in self._entries():
             if entry.name == name:
@@ -142,7 +143,7 @@ class Registry(Generic[T]):
 
         A name of netwright's own is right as it is: its module is not imported.
         """
-        if text not in self._ours:
+        if text not in self.ours:
             self.make(text)
 
     def settings(self, name: str) -> Settings:
@@ -151,7 +152,7 @@ class Registry(Generic[T]):
 
     def name_of(self, cls: type[T]) -> str:
         """The name that a class is known by; ``module:Class`` where it has none."""
-        places = [*self._ours.items(), *((entry.name, entry.value) for entry in self._entries())]
+        places = chain(self.ours.items(), ((entry.name, entry.value) for entry in self._entries()))
         return next((n for n, place in places if _loaded(place) is cls), f"{cls.__module__}:{cls.__qualname__}")
 
     def text(self, made: T) -> str:
@@ -167,8 +168,8 @@ class Registry(Generic[T]):
         }
         return ",".join([self.name_of(cls), *(f"{key}={write_value(value)}" for key, value in changed.items())])
 
-    def _entries(self) -> Sequence[EntryPoint]:
-        return list(entry_points(group=self.group))
+    def _entries(self) -> Iterator[EntryPoint]:
+        yield from entry_points(group=self.group)
 
     def _split(self, text: str) -> tuple[str, list[tuple[str, str]]]:
         """The name and the settings of a text, as texts."""

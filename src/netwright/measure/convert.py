@@ -21,6 +21,7 @@ from ..core.candidate import digest
 from ..core.files import cache_folder, read_json, replacing, write_json
 from .machine import machine
 from .parts import parts_of
+from .runtimes import to_json
 from .runtimes.base import Feeds, Runtime
 
 KEPT_BYTES = 2 * 10**9
@@ -203,7 +204,7 @@ def _key(runtime: Runtime, network: Any, inputs: Any, calibration: Sequence[Any]
             weights.update(np.ascontiguousarray(value).tobytes())
     shapes = [(name, str(value.dtype), value.shape) for name, value in feeds_of(inputs).items()]
     others = repr([each_tensor(inputs, lambda t: t.new_empty(0)), getattr(network, "batch_dims", None)])
-    settings = {k: v for k, v in runtime.to_json().items() if k != "threads"}
+    settings = {k: v for k, v in to_json(runtime).items() if k != "threads"}
     versions = [__version__, torch.__version__, runtime.describe()["versions"], machine()["features"]]
     return digest([weights.hexdigest(), shape_of(network), shapes, others, settings, versions])
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.errors import MeasureError
 from .convert import converted, example, feeds_of, outputs_of
 from .feeds import write_feeds
-from .runtimes import names, runtime_class
+from .runtimes import RUNTIMES, runtime_class
 from .runtimes.base import Feeds
 from .targets import Target
 
@@ -58,7 +58,7 @@ def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[s
     if not path.is_file():
         raise MeasureError(f"there is no file {path}; a network of your own code is named as module:function")
     if path.suffix not in target.runtime.reads:
-        readers = [n for n in names() if path.suffix in runtime_class(n).reads]
+        readers = [n for n in RUNTIMES.names() if path.suffix in runtime_class(n).reads]
         those = f"it is read by {' and '.join(readers)}" if readers else "no runtime here reads it"
         raise MeasureError(f"{target.runtime.name} reads {' and '.join(target.runtime.reads)}, not {path}; {those}")
     if feeds is None:

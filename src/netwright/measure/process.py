@@ -97,8 +97,8 @@ class Worker:
         self.stop()
         threads = str(self._threads)
         environment = {**os.environ, **QUIET, **KEEPING, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}
-        places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(places)
+        # A runtime of a person's own lies where this process finds it.
+        environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by stop()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "netwright.measure.worker"],

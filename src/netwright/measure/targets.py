@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..core.candidate import digest
-from ..core.errors import MeasureError, did_you_mean
+from ..core.errors import MeasureError
 from ..core.files import cache_folder, read_json, write_json
 from .feeds import write_feeds
 from .process import worker
 from .remote.client import Remote
-from .runtimes import from_json, names, runtime_class
+from .runtimes import RUNTIMES, from_json, to_json
 from .runtimes.base import Feeds, Runtime
 from .runtimes.executorch import ExecuTorch
 from .runtimes.litert import LiteRt
@@ -57,7 +57,7 @@ class Target:
 
         Raises :class:`MeasureError` with the reason where there is none.
         """
-        whole = {"runtime": self.runtime.to_json(), **job}
+        whole = {"runtime": to_json(self.runtime), **job}
         return worker(self.runtime).ask(whole) if self._remote is None else self._remote.ask(whole)
 
     @cached_property
@@ -66,7 +66,7 @@ class Target:
         version of netwright there."""
         found: dict[str, Any] = self._told["target"]
         runtime, how = self.suited
-        settings = {**found, **runtime.to_json()}
+        settings = {**found, **to_json(runtime)}
         beside = {"fingerprint": digest(settings), "netwright": self._told["netwright"]}
         return {**settings, **beside, **({"suited": how} if how else {}), **({"at": self.at} if self.at else {})}
 
@@ -81,7 +81,7 @@ class Target:
         runtime, found = self.runtime.suited(self._trial)
         if found:
             with contextlib.suppress(OSError):
-                write_json(kept, {"runtime": runtime.to_json(), "found": found})
+                write_json(kept, {"runtime": to_json(runtime), "found": found})
         return runtime, found
 
     def warning(self, path: Path) -> str:
@@ -116,12 +116,15 @@ class Target:
         return Remote(self.at, self.token) if self.at else None
 
     def __str__(self) -> str:
-        return f"{self.at}/{self.runtime.text}" if self.at else self.runtime.text
+        runtime = RUNTIMES.text(self.runtime)
+        return f"{self.at}/{runtime}" if self.at else runtime
 
 
 def parse_target(text: str) -> Target:
     """A target as a person writes it: ``onnxruntime``, ``openvino,threads=2,precision=bfloat16``, or after the place of
     an agent, ``ssh://pi/onnxruntime,threads=4``.
+
+    A runtime of one's own is ``module:Class``; on another machine it is one that is installed there.
 
     Raises :class:`MeasureError` for a runtime or a setting that is not known.
     """
@@ -131,28 +134,4 @@ def parse_target(text: str) -> Target:
         if not slash or at.endswith(":/") or not rest:
             raise MeasureError(f"after the place a target names its runtime, such as {text.rstrip('/')}/onnxruntime")
         text = rest
-    name, *pairs = [part.strip() for part in text.split(",")]
-    if name not in names():
-        raise MeasureError(f"there is no runtime {name!r}; {did_you_mean(name, names())}")
-    kind = runtime_class(name)
-    known = kind.settings()
-    given: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals or key not in known:
-            raise MeasureError(f"{name} has no setting {key!r}; {did_you_mean(key, known)}, each as name=value")
-        given[key] = _typed(f"{name}: {key}", value, known[key])
-    return Target(kind(**given), at)
-
-
-def _typed(what: str, text: str, like: Any) -> Any:
-    if isinstance(like, bool):
-        if text.lower() not in ("true", "false"):
-            raise MeasureError(f"{what} must be true or false, not {text!r}")
-        return text.lower() == "true"
-    if isinstance(like, int):
-        try:
-            return int(text)
-        except ValueError:
-            raise MeasureError(f"{what} must be a whole number, not {text!r}") from None
-    return text
+    return Target(RUNTIMES.make(text), at)

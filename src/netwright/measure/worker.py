@@ -34,7 +34,7 @@ from .energy import energy, unavailable
 from .feeds import read_feeds, write_feeds
 from .machine import clock_mhz, machine, memory, pin, pinned, reset_peak
 from .reference import Readings, first_readings
-from .runtimes import from_json
+from .runtimes import from_json, to_json
 from .runtimes.base import Runtime
 from .sampling import SamplingPlan
 
@@ -134,7 +134,7 @@ def _failed(error: BaseException) -> dict[str, Any]:
 
 def describe(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     """The runtime, its settings and this machine; and why energy cannot be measured here, if it cannot."""
-    told = runtime.describe()
+    told = {**to_json(runtime), **runtime.describe()}
     return {
         "target": {**told, **{k: v for k, v in machine().items() if k != "fingerprint"}},
         "no_energy": unavailable(told["device"]),

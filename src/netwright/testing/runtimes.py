@@ -14,7 +14,7 @@ from ..core.errors import MeasureError, NetwrightError
 from ..measure.agreement import allowed, differences
 from ..measure.convert import example, feeds_of, outputs_of
 from ..measure.latency import Latency
-from ..measure.runtimes import from_json
+from ..measure.runtimes import RUNTIMES, from_json, to_json
 from ..measure.runtimes.base import Runtime
 from ..measure.sampling import SamplingPlan
 from ..measure.targets import Target, parse_target
@@ -38,8 +38,9 @@ def check_runtime(runtime: Runtime, network: nn.Module, inputs: Inputs) -> dict[
     """
     kind = type(runtime)
     kind.require()
-    assert from_json(json.loads(json.dumps(runtime.to_json()))) == runtime, "settings do not survive JSON"
-    assert parse_target(runtime.text).runtime == runtime, f"{runtime.text!r} is read as another runtime"
+    assert from_json(json.loads(json.dumps(to_json(runtime)))) == runtime, "settings do not survive JSON"
+    text = RUNTIMES.text(runtime)
+    assert parse_target(text).runtime == runtime, f"{text!r} is read as another runtime"
     assert runtime.suffix in runtime.reads, f"it writes {runtime.suffix} but reads {', '.join(runtime.reads)}"
     target = Target(runtime)
     assert {"runtime", "device", "threads", "batch", "precision", "versions", "cpu"} <= target.described.keys()

@@ -334,6 +334,7 @@ REF = {".onnx": "0" * 64}
         ({"runtime": {}}, "runtime"),
         ({"runtime": {"runtime": "onnxruntim"}}, "did you mean 'onnxruntime'"),
         ({"runtime": {"runtime": "os.system"}}, "there is no runtime 'os.system'"),
+        ({"runtime": {"runtime": "os:system"}}, "there is no runtime 'os:system'"),
         ({"runtime": {**RUNTIME, "evil": 1}}, "unexpected keyword argument 'evil'"),
         ({"runtime": {**RUNTIME, "threads": [1]}}, "needs its 'runtime'"),
         ({"runtime": {**RUNTIME, "threads": 0}}, "threads must be a whole number"),

@@ -59,8 +59,8 @@ RUNTIMES = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from netwright.core.errors import MissingExtra
-from netwright.measure.runtimes import OURS, runtime_class
-for name in OURS:
+from netwright.measure.runtimes import RUNTIMES, runtime_class
+for name in RUNTIMES.ours:
     try:
         runtime_class(name).require()
     except MissingExtra as error:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.core.errors import MeasureError, MissingExtra
-from netwright.measure.runtimes import OURS, names, runtime_class
+from netwright.measure.runtimes import RUNTIMES, runtime_class
 from netwright.nets.families.inverted_residual import inverted_residual
 from netwright.testing import check_runtime
 
@@ -35,7 +35,7 @@ def runtime(name: str, **settings: object) -> object:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", RUNTIMES.ours)
 def test_every_runtime_keeps_the_contract(name: str) -> None:
     torch.manual_seed(0)
     net = inverted_residual(1, 3, 6, widths=((2, 4), (3, 6)), depths=((1, 2), (1,)), expands=(1, 2))
@@ -45,13 +45,13 @@ def test_every_runtime_keeps_the_contract(name: str) -> None:
     assert found["latency"]["clock"] == "cpu" and found["memory"]["value"] > 0
 
 
-@pytest.mark.parametrize("name", [n for n in OURS if n not in ("litert", "ncnn")])
+@pytest.mark.parametrize("name", [n for n in RUNTIMES.ours if n not in ("litert", "ncnn")])
 def test_two_inputs_and_a_batch_of_three(name: str) -> None:
     torch.manual_seed(0)
     check_runtime(runtime(name, batch=3), TwoInputs(), (torch.randn(1, 8), torch.randn(1, 8)))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", RUNTIMES.names())
 def test_settings_that_are_none_are_refused(name: str) -> None:
     kind = runtime_class(name)
     for settings, word in (({"threads": 0}, "threads"), ({"batch": 0}, "batch"), ({"precision": "float31"}, "float31")):

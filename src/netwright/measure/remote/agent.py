@@ -22,10 +22,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ...core.candidate import digest
-from ...core.errors import MeasureError, NetwrightError, format_error
+from ...core.errors import MeasureError, NetwrightError, did_you_mean, format_error
 from ...core.version import __version__
 from ..process import stop_all, worker
-from ..runtimes import from_json
+from ..runtimes import RUNTIMES, from_json
 from ..runtimes.base import Runtime
 from ..sampling import SamplingPlan
 from ..worker import JOBS
@@ -402,6 +402,9 @@ def checked(job: Mapping[str, Any], most_s: float) -> tuple[Runtime, dict[str, A
         raise Refused(400, "a job needs its 'seconds'")
     if not isinstance(settings, dict) or not all(isinstance(v, str | int | float | None) for v in settings.values()):
         raise Refused(400, "a job needs its 'runtime': a name and settings")
+    if settings.get("runtime") not in RUNTIMES.names():  # module:Class would import what a stranger names
+        name = str(settings.get("runtime"))[:80]
+        raise Refused(400, f"there is no runtime {name!r}; {did_you_mean(name, RUNTIMES.names())}")
     try:
         runtime = from_json(settings)
     except Exception as error:  # whatever a runtime makes of the settings of a stranger

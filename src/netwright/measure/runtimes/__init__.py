@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
-from ...core.errors import MeasureError, did_you_mean
+from ...core.errors import MeasureError
+from ...core.registry import Registry
 from .base import Runtime
 
-OURS = {
-    "onnxruntime": "onnxruntime:OnnxRuntime",
-    "torch": "torch:Torch",
-    "openvino": "openvino:OpenVino",
-    "executorch": "executorch:ExecuTorch",
-    "litert": "litert:LiteRt",
-    "ncnn": "ncnn:Ncnn",
-}
-"""Name to module and class. Others register through the entry point group ``netwright.runtimes``."""
-
-
-def names() -> list[str]:
-    """Of all runtimes that are known here, whether they work or not."""
-    return [*OURS, *sorted(entry.name for entry in entry_points(group="netwright.runtimes"))]
+RUNTIMES: Registry[Runtime] = Registry(
+    "runtime",
+    Runtime,
+    __name__,
+    {
+        "onnxruntime": "onnxruntime:OnnxRuntime",
+        "torch": "torch:Torch",
+        "openvino": "openvino:OpenVino",
+        "executorch": "executorch:ExecuTorch",
+        "litert": "litert:LiteRt",
+        "ncnn": "ncnn:Ncnn",
+    },
+    error=MeasureError,
+)
 
 
 def runtime_class(name: str) -> type[Runtime]:
     """The runtime of this name. Raises :class:`MeasureError` for one that is not known."""
-    if name in OURS:
-        module, _, cls = OURS[name].partition(":")
-        return getattr(import_module(f".{module}", __package__), cls)
-    for entry in entry_points(group="netwright.runtimes", name=name):
-        return entry.load()
-    raise MeasureError(f"there is no runtime {name!r}; {did_you_mean(name, names())}")
+    found = RUNTIMES.cls(name)
+    if not (isinstance(found, type) and issubclass(found, Runtime)):
+        raise MeasureError(f"{name} is no runtime: derive it from {Runtime.__module__}.{Runtime.__qualname__}")
+    return found
+
+
+def to_json(runtime: Runtime) -> dict[str, Any]:
+    """The name of a runtime as ``runtime``, and its settings."""
+    return {"runtime": RUNTIMES.name_of(type(runtime)), **runtime.settings}
 
 
 def from_json(settings: Mapping[str, Any]) -> Runtime:
-    """The inverse of :meth:`Runtime.to_json`."""
+    """The inverse of :func:`to_json`."""
     return runtime_class(settings["runtime"])(**{k: v for k, v in settings.items() if k != "runtime"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -66,6 +66,7 @@ class Runtime(ABC):
     precision: str = "float32"
 
     name: ClassVar[str]
+    """What people call it; by default the name of the class."""
     packages: ClassVar[Sequence[str]]
     """What opening needs, by the names that they are installed by; the first is the runtime itself."""
     modules: ClassVar[Sequence[str]]
@@ -79,6 +80,9 @@ class Runtime(ABC):
     beside: ClassVar[Sequence[str]] = ()
     """Suffixes of files of the same name that belong to one that it opens, such as ``.bin``."""
     precisions: ClassVar[Sequence[str]] = ("float32",)
+
+    def __init_subclass__(cls) -> None:
+        cls.name = vars(cls).get("name", cls.__name__.lower())
 
     def __post_init__(self) -> None:
         for name in ("threads", "batch"):
@@ -166,28 +170,18 @@ class Runtime(ABC):
             importlib.import_module(module)
 
     def describe(self) -> dict[str, Any]:
-        """Runtime, versions, device and settings: JSON values. Asked where it runs."""
-        return {**self.to_json(), "device": "cpu", "versions": {p: version_of(p) or "unknown" for p in self.packages}}
+        """Versions, device and settings: JSON values. Asked where it runs."""
+        return {**self.settings, "device": "cpu", "versions": {p: version_of(p) or "unknown" for p in self.packages}}
 
     @property
     def slowest_s(self) -> float:
         """Seconds that opening a file, one inference and all beside the sampling may take before it counts as hung."""
         return 60.0
 
-    def to_json(self) -> dict[str, Any]:
-        """Its name as ``runtime``, and its settings."""
-        return {"runtime": self.name, **asdict(self)}
-
-    @classmethod
-    def settings(cls) -> dict[str, Any]:
-        """Names and defaults of what can be set."""
-        return {f.name: f.default for f in fields(cls)}
-
     @property
-    def text(self) -> str:
-        """As a person writes it: ``onnxruntime,threads=2``; what is as by default is left out."""
-        changed = [f"{f.name}={v}" for f in fields(self) if (v := getattr(self, f.name)) != f.default]
-        return ",".join([self.name, *changed])
+    def settings(self) -> dict[str, Any]:
+        """What is set, by name: JSON values."""
+        return asdict(self)
 
 
 def in_order(names: Sequence[str], feeds: Feeds, path: Path) -> dict[str, np.ndarray]:

@@ -36,7 +36,6 @@ class ExecuTorch(Runtime):
             with the ranges of each input.
     """
 
-    name = "executorch"
     packages = ("executorch",)
     modules = ("executorch",)
     extra = "executorch"

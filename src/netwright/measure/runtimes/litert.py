@@ -49,7 +49,6 @@ class LiteRt(Runtime):
             without any, such as transformers, have the ranges of each input. Small layers may stay in float32.
     """
 
-    name = "litert"
     packages = ("ai-edge-litert",)
     modules = ("ai_edge_litert",)
     extra = "litert"

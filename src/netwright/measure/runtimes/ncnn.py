@@ -40,7 +40,6 @@ class Ncnn(Runtime):
         precision: ``float32`` throughout, or ``bfloat16``: weights and activations are kept in it where a layer can.
     """
 
-    name = "ncnn"
     packages = ("ncnn",)
     modules = ("ncnn",)
     extra = "ncnn"

@@ -42,7 +42,6 @@ class OnnxRuntime(Runtime):
     provider: str = "cpu"
     form: str = ""
 
-    name = "onnxruntime"
     packages = ("onnxruntime",)
     modules = ("onnxruntime",)
     suffix = ".onnx"

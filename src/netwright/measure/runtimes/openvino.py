@@ -47,7 +47,6 @@ class OpenVino(Runtime):
 
     form: str = ""
 
-    name = "openvino"
     packages = ("openvino",)
     modules = ("openvino",)
     extra = "openvino"

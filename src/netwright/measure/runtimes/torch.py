@@ -54,7 +54,6 @@ class Torch(Runtime):
     graphs: bool = False
     form: str = ""
 
-    name = "torch"
     packages = ("torch",)
     modules = ("torch",)
     suffix = ".pt2"
