@@ -24,7 +24,6 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
@@ -152,8 +151,11 @@ class Registry(Generic[T]):
 
     def name_of(self, cls: type[T]) -> str:
         """The name that a class is known by; ``module:Class`` where it has none."""
-        places = chain(self.ours.items(), ((entry.name, entry.value) for entry in self._entries()))
-        return next((n for n, place in places if _loaded(place) is cls), f"{cls.__module__}:{cls.__qualname__}")
+        for name, place in self.ours.items():
+            if _loaded(place) is cls:
+                return name
+        own = f"{cls.__module__}:{cls.__qualname__}"
+        return next((entry.name for entry in self._entries() if _loaded(entry.value) is cls), own)
 
     def text(self, made: T) -> str:
         """The text that makes an equal object; settings that are as by default, or are not kept, are left out.

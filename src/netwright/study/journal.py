@@ -36,6 +36,8 @@ class Journal:
     asked: dict[Candidate, dict[str, Any]] = field(default_factory=dict)
     again: set[Candidate] = field(default_factory=set)
     entries: int = 0
+    _judged: dict[Candidate, Record] = field(default_factory=dict, repr=False)
+    """What was found, judged by the last limits: each record once, and all when the limits change."""
 
     @property
     def objectives(self) -> tuple[Metric, ...]:
@@ -45,7 +47,7 @@ class Journal:
     @property
     def records(self) -> list[Record]:
         """Everything known, in the order of measuring, judged by the last limits."""
-        return [record.judged(self.limits) for record in self.found.values()]
+        return list(self._judged.values())
 
     @property
     def front(self) -> Front:
@@ -73,13 +75,15 @@ class Journal:
                     raise KeyError("objectives")
             case "limits":
                 self.limits = tuple(Limit(*entry) for entry in body["limits"])
+                self._judged = {candidate: each.judged(self.limits) for candidate, each in self.found.items()}
             case "ask":
                 self.asked.update({self.candidate(_tuples(c)): body["provenance"] for c in body["candidates"]})
             case "record":
                 choices = {**body, "candidate": _tuples(body["candidate"])}
                 record = Record.from_json(choices, self.objectives, self.candidate)
-                self.found.pop(record.candidate, None)  # measured again: it counts in its new place
-                self.found[record.candidate] = record
+                for known, one in ((self.found, record), (self._judged, record.judged(self.limits))):
+                    known.pop(one.candidate, None)  # measured again: it counts in its new place
+                    known[one.candidate] = one
                 self.asked.pop(record.candidate, None)
                 self.again.discard(record.candidate)
             case "retry":

@@ -43,8 +43,8 @@ class Rivals:
 def rivals_of(
     front: Sequence[Record], objectives: tuple[Metric, ...], limits: Iterable[Limit], confidence: float
 ) -> Rivals | None:
-    """The rivals of the next candidates; None where nobody races. What a limit is on is always measured whole."""
-    if not confidence or not front:
+    """The rivals of the next candidates; None where there are none. What a limit is on is always measured whole."""
+    if not front:
         return None
     limited = {limit.metric for limit in limits}
     raced = [m.name for m in objectives if not m.exact and m.name not in limited]

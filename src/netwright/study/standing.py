@@ -70,8 +70,8 @@ class Standing:
             changed = record.provenance.get(BY, self.plan.code) != self.plan.code
             return not (changed or is_device_lost(record) or record.candidate in self._again)
         open_ = partial_bounds(record)
-        measured = {name: value for name, value in record.values.items() if name not in open_}
-        return bool(broken(self.plan.limits, measured)) or self.plan.needed <= measured.keys()
+        measured = {k: v for k, v in record.values.items() if k not in open_} if open_ else record.values
+        return self.plan.needed <= measured.keys() or bool(broken(self.plan.limits, measured))
 
 
 def is_device_lost(record: Record) -> bool:

@@ -103,6 +103,7 @@ class Study:
         self.plan = EvaluationPlan(net, self.measurers, self.objectives, self.limits, calibration, racing > 0)
         self.warm_start = tuple(check_warm_start(each, net.space) for each in warm_start)
         self._exact: dict[Candidate, dict[str, float]] = {}
+        self._standing: Standing | None = None
         self._header = header_of(net.space, self.objectives, self.seed, self.warm_start, key or {})
         self._replay()
         check_exact_limits(self.problem, (m.name for each in self.plan.exact for m in each.metrics))
@@ -118,11 +119,13 @@ class Study:
     @property
     def standing(self) -> Standing:
         """Which records stand under the current limits, and which candidates are measured again."""
-        return Standing(self.plan, self.records, self.journal.again)
+        if self._standing is None:
+            self._standing = Standing(self.plan, self.records, self.journal.again)
+        return self._standing
 
     def front(self) -> Front:
         """The non-dominated feasible records, of those that were measured whole."""
-        return self.journal.front
+        return self.standing.front
 
     @property
     def problem(self) -> Problem:
@@ -205,11 +208,12 @@ class Study:
 
     def _evaluate(self, candidate: Candidate, provenance: Mapping[str, Any], strategy: Strategy | None = None) -> None:
         """Measure a candidate. With a strategy, what takes long and is predicted narrowly is not measured."""
-        records, told = self.records, {}
+        told, rivals = {}, None
         if strategy:
             needed, problem = self.plan.needed, self.problem
-            told = predict_measurements(self.measurers, needed, strategy, problem, records, candidate)
-        rivals = rivals_of(self.front(), self.objectives, self.limits, self.racing)
+            told = predict_measurements(self.measurers, needed, strategy, problem, self.records, candidate)
+        if self.racing:
+            rivals = rivals_of(self.front(), self.objectives, self.limits, self.racing)
         record = evaluate(self.plan, candidate, provenance, rivals, told)
         self._append("record", record.to_json())
 
@@ -281,6 +285,7 @@ class Study:
         """Add an entry, and know what it says: from the store, as who resumes does."""
         self.store.append(kind, body)
         self.journal.follow(self.store)
+        self._standing = None
 
     def _replay(self) -> None:
         """Read the journal, or begin it. Raises :class:`StoreError` where it is of another study."""
@@ -295,6 +300,7 @@ class Study:
             raise StoreError(f"{where} holds another study: {differs}; use another output directory")
         self.journal = Journal(self.net.space.candidate)
         self.journal.follow(self.store)
+        self._standing = None
 
     def _note_limits(self) -> None:
         if self.journal.limits != self.limits:
