@@ -35,8 +35,6 @@ from netwright.measure.sampling import SamplingPlan
 from netwright.measure.target_quality import FileOnTarget
 from netwright.nets.families.cifar_resnet import CifarResNet
 from netwright.pipeline.fit import fit
-from netwright.pipeline.job import Job
-from netwright.recipe.load import load
 
 TARGET = "onnxruntime,precision=int8"
 DATA = "NETWRIGHT_SHARED_DATA"
@@ -106,15 +104,15 @@ def forms(data: nw.Data, folder: Path) -> None:
 
 def bundle(recipe: str, flags: dict[str, Any], out: Path) -> None:
     """Do the job, and judge what is handed back by ONNX Runtime alone."""
-    job = Job(load(recipe, {"target": TARGET, **flags}), out)
-    fit(job)
-    print(f"  {job.latency.target['suited']['why']}")
+    fit(recipe, out, overrides={"target": TARGET, **flags})
+    latency = nw.Latency(TARGET)
+    print(f"  {latency.target['suited']['why']}")
     with np.load(out / "test.npz") as held:
         images, labels = held["inputs"], held["labels"]
     for path in sorted(out.glob("networks/*/manifest.json")):
         about = json.loads(path.read_text())
         told = {name: about["test"][name]["value"] for name in ("accuracy", "accuracy_float32")}
-        for name, file in zip(told, (job.latency.file_name, "model.onnx"), strict=True):
+        for name, file in zip(told, (latency.file_name, "model.onnx"), strict=True):
             session = onnxruntime.InferenceSession(str(path.with_name(file)), providers=["CPUExecutionProvider"])
             parts = np.split(images, range(100, len(images), 100))
             scores = np.concatenate([session.run(None, {session.get_inputs()[0].name: part})[0] for part in parts])
@@ -125,7 +123,7 @@ def bundle(recipe: str, flags: dict[str, Any], out: Path) -> None:
         print(
             f"  {about['role']}: {told['accuracy']:.2f} % by the manifest and by ONNX Runtime ({len(labels)} images); "
             f"float32 {told['accuracy_float32']:.2f} %; {about['test']['latency']['value']:.3g} ms; "
-            f"{about['files'][job.latency.file_name]['bytes'] / 1000:.0f} kB for "
+            f"{about['files'][latency.file_name]['bytes'] / 1000:.0f} kB for "
             f"{about['files']['model.onnx']['bytes'] / 1000:.0f}",
             flush=True,
         )

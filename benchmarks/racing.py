@@ -27,7 +27,8 @@ from netwright.core.front import losses
 from netwright.core.metric import Measurement
 from netwright.core.record import Record
 from netwright.measure.base import EvaluationContext
-from netwright.pipeline.job import Job
+from netwright.pipeline.context import Context, open_run
+from netwright.pipeline.train import train
 from netwright.recipe.load import load
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.study import Study
@@ -47,8 +48,9 @@ WORDS = (
 class Timed(nw.Accuracy):
     """Accuracy that keeps, for each candidate, its CPU seconds without and with extraction and recalibration."""
 
-    def __init__(self, job: Job) -> None:
-        super().__init__(job.validation.loader)
+    def __init__(self, context: Context) -> None:
+        assert context.validation
+        super().__init__(context.validation.loader)
         self.seconds: dict[nw.Candidate, np.ndarray] = {}
 
     def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
@@ -69,14 +71,16 @@ def main() -> None:
     parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--out", default="runs/racing", help="where the trained super-network is, or will be")
     wish = parser.parse_args()
-    job = Job(load("digits", {"objectives": ["accuracy", "macs"], "search.racing": wish.confidence}), Path(wish.out))
-    job.train()
-    searched(job, nw.Random(), 0, 3, wish.confidence)  # what is slow only once is not timed
-    print(f"{wish.evaluations} evaluations, {len(job.data.validation):,} examples, confidence {wish.confidence}")
+    recipe = load("digits", {"objectives": ["accuracy", "macs"], "search.racing": wish.confidence})
+    with open_run(recipe, Path(wish.out)) as context:
+        train(context)
+    assert context.data
+    searched(context, nw.Random(), 0, 3, wish.confidence)  # what is slow only once is not timed
+    print(f"{wish.evaluations} evaluations, {len(context.data.validation):,} examples, confidence {wish.confidence}")
     rows: dict[str, list[list[float]]] = {}
     for seed in range(wish.seeds):
         for strategy in (nw.Random(), nw.Nsga2()):
-            row = compared(job, strategy, seed, wish.evaluations, wish.confidence)
+            row = compared(context, strategy, seed, wish.evaluations, wish.confidence)
             rows.setdefault(type(strategy).__name__, []).append(row)
             print(f"{type(strategy).__name__}, seed {seed}: {in_words(row)}", flush=True)
     for name, found in rows.items():
@@ -88,18 +92,21 @@ def in_words(row: list[float]) -> str:
     return ", ".join(text.format(value) for text, value in zip(WORDS, row, strict=True))
 
 
-def compared(job: Job, strategy: nw.Strategy, seed: int, evaluations: int, confidence: float) -> list[float]:
+def compared(context: Context, strategy: nw.Strategy, seed: int, evaluations: int, confidence: float) -> list[float]:
     """The figures of :data:`WORDS`."""
-    raced, timed = searched(job, strategy, seed, evaluations, confidence)
+    raced, timed = searched(context, strategy, seed, evaluations, confidence)
     stopped = [r for r in raced.records if r.measurements["accuracy"].kind == "partial"]
-    again = Timed(job)
-    whole = {r.candidate: again.measure(EvaluationContext(job.net, r.candidate, job.calibration)) for r in stopped}
+    again = Timed(context)
+    whole = {
+        r.candidate: again.measure(EvaluationContext(context.source.net, r.candidate, context.calibration))
+        for r in stopped
+    }
     judged = [
         Record(r.candidate, {**r.measurements, **whole.get(r.candidate, {})}, objectives=raced.objectives)
         for r in raced.records
     ]
     true = nw.front(judged)
-    plain = true if isinstance(strategy, nw.Random) else searched(job, strategy, seed, evaluations, 0.0)[0].front()
+    plain = true if isinstance(strategy, nw.Random) else searched(context, strategy, seed, evaluations, 0.0)[0].front()
     spent = sum(timed.seconds.values())
     unspent = sum(again.seconds.values()) - sum(timed.seconds[r.candidate] for r in stopped)
     shown = sum(r.measurements["accuracy"].n for r in raced.records)
@@ -110,18 +117,20 @@ def compared(job: Job, strategy: nw.Strategy, seed: int, evaluations: int, confi
         sum(r.candidate in whole for r in true),
         len(raced.front()),
         len(true),
-        100 * volume(job, raced.front()) / volume(job, plain),
+        100 * volume(context, raced.front()) / volume(context, plain),
     ]
 
 
-def searched(job: Job, strategy: nw.Strategy, seed: int, evaluations: int, confidence: float) -> tuple[Study, Timed]:
+def searched(
+    context: Context, strategy: nw.Strategy, seed: int, evaluations: int, confidence: float
+) -> tuple[Study, Timed]:
     """A study that was run, and its measurer."""
-    accuracy = Timed(job)
+    accuracy = Timed(context)
     study = Study(
         MemoryStore(),
-        job.net,
+        context.source.net,
         objectives=[accuracy, nw.Count("macs")],
-        calibration=job.calibration,
+        calibration=context.calibration,
         seed=seed,
         racing=confidence,
     )
@@ -129,9 +138,9 @@ def searched(job: Job, strategy: nw.Strategy, seed: int, evaluations: int, confi
     return study, accuracy
 
 
-def volume(job: Job, front: nw.Front) -> float:
+def volume(context: Context, front: nw.Front) -> float:
     """The hypervolume above 96 % accuracy and below the largest network's MACs, both scaled to about one."""
-    net = job.net
+    net = context.source.supernet()
     most = net.count(net.space.largest).macs if isinstance(net, nw.SuperNet) else 1.0
     return float(moocore.hypervolume(losses(front, front.objectives) / np.array([100.0, most]), ref=[-0.96, 1.0]))
 

@@ -25,7 +25,8 @@ from netwright.core.front import nondominated
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.measure.base import EvaluationContext
-from netwright.pipeline.job import Job
+from netwright.pipeline.context import open_run
+from netwright.pipeline.train import train
 from netwright.recipe.load import load
 from netwright.strategies.base import Problem
 
@@ -45,10 +46,9 @@ class Digits:
     """
 
     def __init__(self, out: Path) -> None:
-        self.job = Job(load("digits", {"objectives": ["accuracy", "macs"]}), out)
-        self.job.train()
-        self.net = self.job.net
-        assert isinstance(self.net, nw.SuperNet)
+        with open_run(load("digits", {"objectives": ["accuracy", "macs"]}), out) as self.context:
+            train(self.context)
+        self.net = self.context.source.supernet()
         self._file = out / "accuracies.json"
         self._known: dict[str, float] = json.loads(self._file.read_text()) if self._file.exists() else {}
         self._macs: dict[nw.Candidate, float] = {}
@@ -57,13 +57,14 @@ class Digits:
     def macs(self, candidate: nw.Candidate) -> float:
         """Counted, each network once."""
         if candidate not in self._macs:
-            self._macs[candidate] = float(self.net.count(candidate).macs)  # type: ignore[union-attr]
+            self._macs[candidate] = float(self.net.count(candidate).macs)
         return self._macs[candidate]
 
     def accuracy(self, candidate: nw.Candidate) -> float:
         """Measured, each network once."""
         if candidate.key not in self._known:
-            found = self.job.validation.measure(EvaluationContext(self.net, candidate, self.job.calibration))
+            assert self.context.validation
+            found = self.context.validation.measure(EvaluationContext(self.net, candidate, self.context.calibration))
             self._known[candidate.key] = found["accuracy"].value
         return self._known[candidate.key]
 
@@ -78,14 +79,14 @@ class Digits:
     @property
     def front(self) -> np.ndarray:
         """Of all that was ever measured, (-accuracy, MACs)."""
-        space = self.job.net.space
+        space = self.net.space
         losses = np.array([[-accuracy, self.macs(space.parse(key))] for key, accuracy in self._known.items()])
         return losses[nondominated(losses)]
 
 
 def search(digits: Digits, strategy: nw.Strategy, seed: int, evaluations: int) -> np.ndarray:
     """The losses of the networks that one run measures, in order, shape (evaluations, 2)."""
-    problem = Problem(digits.job.net.space, (ACCURACY, MACS), exact=lambda c: {"macs": digits.macs(c)}, seed=seed)
+    problem = Problem(digits.net.space, (ACCURACY, MACS), exact=lambda c: {"macs": digits.macs(c)}, seed=seed)
     records: list[Record] = []
     while len(records) < evaluations:
         for candidate in strategy.ask(problem, records, min(strategy.batch, evaluations - len(records))):

@@ -107,7 +107,7 @@ def test_killed_between_the_manifest_and_what_follows(copy):
 
 def test_interrupted_after_the_last_epoch(recipe, tmp_path, monkeypatch):
     """Before the weights are written: the manifest then holds what the undisturbed one holds."""
-    from netwright import job
+    from netwright.pipeline import train
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -116,7 +116,7 @@ def test_interrupted_after_the_last_epoch(recipe, tmp_path, monkeypatch):
     for name in ("undisturbed", "interrupted"):
         if name == "interrupted":
             with monkeypatch.context() as patch:
-                patch.setattr(job, "write_tensors", interrupt)
+                patch.setattr(train, "write_tensors", interrupt)
                 assert command("train", path, "--out", tmp_path / name).code == 130
             assert (tmp_path / name / "supernet" / "checkpoint.safetensors").exists()
         done("train", path, "--out", tmp_path / name)

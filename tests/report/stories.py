@@ -11,7 +11,7 @@ from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
-from netwright.report.data import Network, Story
+from netwright.report.data import ExportedNetwork, ReportData
 from netwright.strategies.predict.scores import Scores
 
 ACCURACY = Metric("accuracy", "%", "max")
@@ -52,9 +52,9 @@ def records(
     return tuple(made[:number])
 
 
-def network(record: Record, role: str) -> Network:
+def network(record: Record, role: str) -> ExportedNetwork:
     again = {"accuracy": Measurement(97.25, "%", 0.5, 360)}
-    return Network(record.id, role, record, again, again, {"model.onnx": 23_456}, "print('<hello>')\n")
+    return ExportedNetwork(record.id, role, record, again, again, {"model.onnx": 23_456}, "print('<hello>')\n")
 
 
 def story(
@@ -63,10 +63,10 @@ def story(
     roles: Sequence[str] = (),
     limits: Sequence[Limit] = LIMITS,
     facts: Mapping[str, str] | None = None,
-) -> Story:
+) -> ReportData:
     """A story of these records in which the first networks of the front were exported under the given roles."""
     best = front(found, objectives)
-    return Story(
+    return ReportData(
         title="digits",
         objectives=tuple(objectives),
         metrics=tuple(dict.fromkeys((*objectives, *METRICS))),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
-from netwright.report.data import Story
+from netwright.report.data import ReportData
 from netwright.report.page import render, write_page
 
 from .stories import ACCURACY, BYTES, LATENCY, LIMITS, network, records, story
@@ -53,7 +53,7 @@ def small_plotly(monkeypatch):
     monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "/* plotly */")
 
 
-TOLD: dict[str, Story] = {
+TOLD: dict[str, ReportData] = {
     "two objectives": story(records(40), roles=["most accurate", "<i>fast</i>"]),
     "one objective": story(records(40, [ACCURACY]), [ACCURACY], roles=["best"]),
     "three objectives": story(records(40, METRICS := (ACCURACY, LATENCY, BYTES)), METRICS),

@@ -226,14 +226,18 @@ def test_a_confidence_is_below_one(bad: float) -> None:
 
 
 def test_a_recipe_races_in_a_random_order(tmp_path: Any) -> None:
-    from netwright.pipeline.job import Job
+    from netwright.pipeline.context import Context, open_run
+    from netwright.pipeline.search import open_study
 
-    plain = Job(load("digits"), tmp_path / "plain")
-    raced = Job(load("digits", {"search.racing": 0.95}), tmp_path / "raced")
-    assert (plain.study.racing, raced.study.racing) == (0, 0.95)
+    def opened(name: str, racing: float) -> Context:
+        with open_run(load("digits", {"search.racing": racing}), tmp_path / name) as context:
+            assert open_study(context).racing == racing
+            return context
+
+    plain, raced = opened("plain", 0), opened("raced", 0.95)
     labels = [np.concatenate([y.numpy() for _, y in job.validation.loader]) for job in (plain, raced)]
     assert sorted(labels[0]) == sorted(labels[1]) and not (labels[0] == labels[1]).all()
-    again = Job(load("digits", {"search.racing": 0.95}), tmp_path / "again")
+    again = opened("again", 0.95)
     assert (np.concatenate([y.numpy() for _, y in again.validation.loader]) == labels[1]).all()
     total = len(labels[1])
     sizes = [len(y) for _, y in raced.validation.loader]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ..training.run import Progress as Training
 
 
+COMPARED = ("macs", "params")
+"""Shown beside the objectives."""
+
 LINE_S = 5.0
 """Seconds between the lines of a log that say what is done and what is left."""
 
@@ -61,7 +64,7 @@ class Display:
     ) -> None:
         self._settle()
 
-    # -- Watch -------------------------------------------------------------------------------------------------
+    # -- Callback -------------------------------------------------------------------------------------------------
 
     def stage(self, text: str) -> None:
         """A stage begins."""
@@ -90,18 +93,16 @@ class Display:
         """One line of result."""
         self._out.print(text, soft_wrap=True)
 
-    def front(self, front: Front, metrics: Sequence[Metric] | None, roles: Mapping[str, str]) -> None:
+    def front(self, front: Front, roles: Mapping[str, str]) -> None:
         """The front as a table: objectives, and what people compare networks by."""
         if not front:
             self.say("the front is empty: no measured network keeps the limits")
             return
-        known = metrics or front.objectives
-        found = {name: m.unit for record in front for name, m in record.measurements.items()}
-        named = {m.name: m for m in (*front.objectives, *known)}
-        columns = [named.get(name, Metric(name, unit)) for name, unit in found.items()]
-        order = [m for m in front.objectives if m.name in found]
-        order += [m for m in columns if m.name in ("macs", "params") and m not in order]
-        self._out.print(front_table(front, order, roles))
+        units = {name: m.unit for record in front for name, m in record.measurements.items()}
+        columns = [m for m in front.objectives if m.name in units]
+        named = {m.name for m in columns}
+        columns += [Metric(name, unit) for name, unit in units.items() if name in COMPARED and name not in named]
+        self._out.print(front_table(front, columns, roles))
 
     def records(self, records: Sequence[Record], objectives: Sequence[Metric]) -> None:
         """All records as a table."""
@@ -118,8 +119,8 @@ class Display:
     def done(self, fitted: Fitted) -> None:
         """Where everything is."""
         out = fitted.report.parent
-        for id_, role in fitted.picked.items():
-            self.say(f"exported: {out / 'networks' / id_} ({role})")
+        for network in fitted.networks:
+            self.say(f"exported: {out / 'networks' / network.id} ({network.role})")
         self.say(f"report:   {fitted.report}")
 
     # -- parts -------------------------------------------------------------------------------------------------

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..pipeline.selection import records_by_id
-from .arguments import kept_job, read, verb_parser
+from ..pipeline.context import open_run
+from ..pipeline.export import export
+from ..pipeline.run_directory import RunDirectory
+from ..pipeline.search import open_study, require_searched
+from ..pipeline.selection import records_by_id, select_networks
+from ..pipeline.train import require_trained
+from ..recipe.load import parse
+from .arguments import read, verb_parser
 from .display import Display
 
 TEXT = """Fine-tune networks of a searched output directory, export them, and measure the files again.
 
-Without --network, the best by the first objective, the best by the second within one point of it, and the knee. Which
-of them is what is told by the figures of the files.
+Without --network, the best by the first objective, the best by the second that is near it in the first (within one
+point, or within 5 % where the unit is another), and the knee. Which of them is what is told by the figures of the
+files.
 """
 
 
@@ -21,14 +28,16 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("out", help="the output directory of 'netwright fit' or 'netwright search'")
     parser.add_argument("--network", action="append", help="id of a network, or how it begins; may be given again")
     given = read(parser, arguments)
-    with Display() as display:
-        job = kept_job(given["out"], display)
-        job.require_networks()
-        job.require_searched()
-        job.require_trained()
-        if "network" in given:
-            exported = job.export(records_by_id(job.study.records, given["network"]))
-        else:
-            exported = job.export_picked(job.study.front())
-    for id_ in exported:
-        display.say(f"exported: {job.out / 'networks' / id_}")
+    directory = RunDirectory(given["out"])
+    info = directory.read_info()
+    recipe = parse(info.recipe, str(directory.recipe), info.folder)
+    with Display() as display, open_run(recipe, given["out"], info.name, info.folder, display) as context:
+        context.source.require_networks()
+        study = open_study(context)
+        require_searched(context, study)
+        require_trained(context)
+        wanted = given.get("network")
+        chosen = records_by_id(study.records, wanted) if wanted else select_networks(study.front())
+        exported = export(context, study, chosen)
+    for network in exported:
+        display.say(f"exported: {context.run.network(network.id)}")

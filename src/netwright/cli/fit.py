@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..pipeline.fit import fit
-from .arguments import read, recipe_job, search_parser
 from .display import Display
+from .recipes import asked, read, search_parser
 
 TEXT = """Train a super-network, search it, export the best networks and write a report.
 
@@ -19,7 +19,8 @@ says nothing else.
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     given = read(search_parser("fit", TEXT), arguments)
+    recipe, out, overrides = asked(given)
     with Display() as display:
-        fitted = fit(recipe_job(given, display), given.get("retry", ""))
-    display.front(fitted.front, fitted.study.metrics, fitted.picked)
+        fitted = fit(recipe, out, overrides=overrides, callback=display, retry=given.get("retry", ""))
+    display.front(fitted.front, {network.id: network.role for network in fitted.networks})
     display.done(fitted)

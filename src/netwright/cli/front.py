@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..pipeline.selection import roles_told
+from ..pipeline.run_directory import RunDirectory
 from .arguments import journal_of, read, verb_parser
 from .display import Display
 
@@ -24,4 +24,4 @@ def run(arguments: Sequence[str]) -> None:
         print(json.dumps([record.to_json() for record in front], indent=2))
     else:
         path = Path(given["study"])
-        Display().front(front, None, roles_told(path if path.is_dir() else path.parent))
+        Display().front(front, RunDirectory(path if path.is_dir() else path.parent).read_roles())

@@ -113,18 +113,16 @@ def _fill(reference: str, target: Target, plan: SamplingPlan, path: Path) -> Non
 
     from ..measure.lookup import LookupTable, build
     from ..sources.load import load_model
-    from ..sources.table import TabularBenchmark
 
     def without() -> Any:
         raise NetwrightError(f"{reference} gives an object without example_inputs: what a network is called with")
 
-    net = load_model(reference, without)
-    if isinstance(net, TabularBenchmark):
-        raise NetwrightError(f"{reference} gives a table of figures, which holds no networks")
+    source = load_model(reference, without)
+    source.require_networks()
     table = LookupTable(Latency(target, plan), path)
     with Progress(console=Console(stderr=True, markup=False), transient=True) as bars:
         task = bars.add_task("blocks", total=None)
-        for _ in build(table, net, WHOLE, np.random.default_rng(0)):
+        for _ in build(table, source.net, WHOLE, np.random.default_rng(0)):
             bars.update(task, description=f"{len(table.rows)} blocks, {len(table.whole)} whole networks")
     _, error = table.overhead()
     out = Console(highlight=False, markup=False, soft_wrap=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..pipeline.selection import roles_told
-from .arguments import read, recipe_job, search_parser
+from ..pipeline.search import check, open_study, search
+from ..pipeline.train import require_trained
 from .display import Display
+from .recipes import opened, read, search_parser
 
 TEXT = """Search a trained super-network and write the front.
 
@@ -17,9 +18,9 @@ Every measured network is kept in study.db. The same command again continues; 'n
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     given = read(search_parser("search", TEXT), arguments)
-    with Display() as display:
-        job = recipe_job(given, display)
-        job.check()
-        job.require_trained()
-        study = job.search(given.get("retry", ""))
-    display.front(study.front(), study.metrics, roles_told(job.out))
+    with Display() as display, opened(given, display) as context:
+        study = open_study(context)
+        check(context, study)
+        require_trained(context)
+        front = search(context, study, given.get("retry", ""))
+    display.front(front, context.run.read_roles())

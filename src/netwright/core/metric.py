@@ -33,16 +33,24 @@ class Metric:
         unit: the unit of its values: ``"ms"``, ``"B"``, ``"%"``, ``"mJ"`` or ``""`` for a count.
         direction: whether more (``"max"``) or less (``"min"``) is better.
         exact: computed for every proposal at no cost (and never predicted), or measured by running something.
+        superlative: what the network is called that is best in it, such as ``"fastest"``.
     """
 
     name: str
     unit: str = ""
     direction: Direction = "min"
     exact: bool = False
+    superlative: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.direction not in ("max", "min"):
             raise SpaceError(f"metric {self.name!r}: direction is 'max' or 'min', not {self.direction!r}")
+
+    @property
+    def best(self) -> str:
+        """What the network is called that is best in it: ``"fastest"``, ``"lowest mae"``."""
+        highest = "highest" if self.direction == "max" else "lowest"
+        return self.superlative or f"{highest} {self.name.replace('_', ' ')}"
 
     def loss(self, value: float) -> float:
         """The value with its sign turned so that less is better."""

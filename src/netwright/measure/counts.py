@@ -13,8 +13,8 @@ from .base import EvaluationContext, Measurer
 METRICS = {
     m.name: m
     for m in (
-        Metric("macs", "", "min", exact=True),
-        Metric("params", "", "min", exact=True),
+        Metric("macs", "", "min", exact=True, superlative="fewest MACs"),
+        Metric("params", "", "min", exact=True, superlative="smallest"),
         Metric("weight_bytes", "B", "min", exact=True),
         Metric("peak_activation_bytes", "B", "min", exact=True),
         Metric("moved_bytes", "B", "min", exact=True),

@@ -25,11 +25,11 @@ from .runtimes.base import Feeds, Runtime
 from .sampling import SamplingPlan
 from .targets import Target, parse_target
 
-LATENCY = Metric("latency", "ms", "min")
+LATENCY = Metric("latency", "ms", "min", superlative="fastest")
 THROUGHPUT = Metric("throughput", "/s", "max")
 MEMORY = Metric("memory", "B", "min")
 ENERGY = Metric("energy", "mJ", "min")
-FILE_BYTES = Metric("file_bytes", "B", "min")
+FILE_BYTES = Metric("file_bytes", "B", "min", superlative="smallest")
 
 OUTPUTS_S = 300.0
 """Seconds of a job that computes outputs; what half of them do not suffice for is asked for again."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..core.front import Front
-from ..study.study import Study
-from .job import Job
+from ..core.record import Record
+from ..recipe.load import folder_of, load, name_of
+from ..recipe.schema import Recipe
+from ..report.data import ExportedNetwork
+from .callback import Callback
+from .context import open_run
+from .export import export
+from .search import check, open_study, search
+from .selection import select_networks
+from .summary import write_report
+from .train import train
 
 
 @dataclass(frozen=True)
@@ -15,28 +26,40 @@ class Fitted:
     """What the job gave.
 
     Args:
-        study: every record.
+        records: of all networks, in the order of measuring.
         front: the non-dominated networks that keep the limits.
-        picked: id to role of the exported networks.
+        networks: those that were exported.
         report: path of the page.
     """
 
-    study: Study
+    records: list[Record]
     front: Front
-    picked: dict[str, str]
+    networks: list[ExportedNetwork]
     report: Path
 
 
-def fit(job: Job, retry: str = "") -> Fitted:
+def fit(
+    recipe: Recipe | str | Path,
+    out: str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
+    retry: str = "",
+) -> Fitted:
     """From a recipe to files that run without netwright. The same job again continues where it stopped.
 
     Args:
-        job: with its recipe and output directory.
+        recipe: the path of a YAML file, the name of a built-in one, or a :class:`netwright.Recipe`.
+        out: the directory that keeps everything; made if it is missing.
+        overrides: keys of the recipe that are to be others, such as ``{"train.epochs": 3}``.
+        callback: is told how the job goes on.
         retry: ``"failed"`` measures again what could not be measured.
     """
-    job.check()
-    job.train()
-    study = job.search(retry)
-    front = study.front()
-    picked = job.export_picked(front)
-    return Fitted(study, front, picked, job.report())
+    with open_run(load(recipe, overrides), out, name_of(recipe), folder_of(recipe), callback) as context:
+        study = open_study(context)
+        check(context, study)
+        train(context)
+        front = search(context, study, retry)
+        networks = export(context, study, select_networks(front))
+        context.callback.stage("writing the report")
+        return Fitted(study.records, front, networks, write_report(context.run))

@@ -1,83 +1,73 @@
-"""What is told of a job: the story of its report, and where its code comes from."""
+"""What is said of a job: in its directory, and on its report, which is written from the directory alone."""
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-from ..core.provenance import git_commit, versions
-from ..measure.counts import METRICS
-from ..nets.supernet import SuperNet
-from ..report.data import Story
-from ..sources.table import TabularBenchmark
-from ..strategies.surrogate import cross_validate
-from .selection import network_of, read_json
-
-if TYPE_CHECKING:
-    from .job import Job
+from ..core.metric import Metric
+from ..core.space import Choice, Space
+from ..core.units import format_value
+from ..report.data import ReportData
+from ..study.journal import Journal
+from .run_directory import RunDirectory, RunInfo, Training
 
 
-def story_of(job: Job) -> Story:
+def write_report(run: RunDirectory) -> Path:
+    """Write ``report.html`` from what the directory holds; returns its path."""
+    from ..report.page import write_page
+
+    write_page(summarise(run), run.report)
+    return run.report
+
+
+def summarise(run: RunDirectory) -> ReportData:
     """What the report shows."""
-    study = job.study
-    best = {record.id for record in study.front()}
-    exported = [*study.front(), *(record for record in study.records if record.id not in best)]
-    manifests = {record.id: job.out / "networks" / record.id / "manifest.json" for record in exported}
-    networks = [network_of(r, manifests[r.id], job.run_snippet) for r in exported if manifests[r.id].exists()]
-    found = {name for record in study.records for name in record.values}
-    return Story(
-        title=job.name,
-        objectives=study.objectives,
-        metrics=tuple(m for m in study.metrics if m.name in found or m in study.objectives),
-        limits=study.limits,
-        records=tuple(study.records),
-        front=study.front(),
-        space=job.net.space,
-        space_size=job.net.space.size,
-        largest=_largest(job),
-        predicted=cross_validate(study.problem, study.records),
-        networks=tuple(networks),
-        target=_target(job),
-        versions=versions(),
-        facts=_facts(job),
+    info, journal = run.read_info(), run.journal()
+    front, records = journal.front, journal.records
+    best = {record.id for record in front}
+    found = {name for record in records for name in record.values}
+    return ReportData(
+        title=info.name,
+        objectives=journal.objectives,
+        metrics=tuple(m for m in _metrics(info, journal) if m.name in found or m in journal.objectives),
+        limits=journal.limits,
+        records=tuple(records),
+        front=front,
+        space=_choices(journal),
+        space_size=info.space_size,
+        largest=info.largest,
+        predicted=info.predictability if info.judged == len(records) else {},
+        networks=tuple(run.read_networks([*front, *(r for r in records if r.id not in best)])),
+        target=next((r.provenance["target"] for r in reversed(records) if "target" in r.provenance), {}),
+        versions=info.versions,
+        facts=_facts(info, run.read_training()),
     )
 
 
-def _target(job: Job) -> Mapping[str, Any]:
-    """Where things were measured: as the last record says, which does not ask a device that may be gone."""
-    if isinstance(job.net, TabularBenchmark):
-        return {}
-    told = [r.provenance["target"] for r in job.study.records if "target" in r.provenance]
-    return told[-1] if told else job.latency.target
+def _metrics(info: RunInfo, journal: Journal) -> tuple[Metric, ...]:
+    """The objectives, and all else that can be known."""
+    return tuple({m.name: m for m in (*journal.objectives, *info.metrics)}.values())
 
 
-def _facts(job: Job) -> dict[str, str]:
-    manifest = job.out / "supernet" / "manifest.json"
-    about = read_json(manifest) if manifest.exists() else {}
-    trained = about.get("validation_accuracy", {})
+def _choices(journal: Journal) -> Space:
+    """The choices alone, to draw networks with: when they exist is not kept."""
+    choices = (journal.header or {}).get("choices", {})
+    return Space(Choice(name, tuple(options)) for name, options in choices.items())
+
+
+def _facts(info: RunInfo, training: Training | None) -> dict[str, str]:
+    recipe = info.recipe
     facts = {
-        "recipe": job.name,
-        "command": shlex.join(["netwright", *sys.argv[1:]]),
-        "strategy": job.recipe.search.strategy,
-        "seed": str(job.recipe.seed),
+        "recipe": info.name,
+        "command": info.command,
+        "strategy": recipe["search"]["strategy"],
+        "seed": str(recipe["seed"]),
+        "training": f"none: {info.untrained}" if info.untrained else f"{recipe['train']['epochs']} epochs",
     }
-    if not isinstance(job.net, TabularBenchmark):
-        facts["training"] = f"{job.recipe.train.epochs} epochs" if job.trains else "none: the model comes with weights"
-    if trained:
-        facts["shared weights"] = ", ".join(f"{name} {value:.2f} %" for name, value in trained.items())
-    if "warning" in about:
-        facts["warning"] = about["warning"]
-    commit = git_commit()
-    return {**facts, **({"git": commit} if commit else {})}
-
-
-def _largest(job: Job) -> dict[str, float]:
-    """The counts of the largest network, as far as they are known."""
-    net = job.net
-    if isinstance(net, SuperNet):
-        counts = net.count(net.largest)
-        return {name: float(getattr(counts, name)) for name in METRICS}
-    record = None if isinstance(net, TabularBenchmark) else job.study.journal.found.get(net.space.largest)
-    return {name: record.values[name] for name in METRICS if name in record.values} if record else {}
+    if training:
+        unit = next((m.unit for m in info.metrics if m.name == training.metric), "")
+        told = (f"{name} {format_value(value, unit)}" for name, value in training.validation.items())
+        facts["shared weights"] = f"{training.metric}: {', '.join(told)}"
+        if training.warning:
+            facts["warning"] = training.warning
+    return {**facts, **({"git": info.commit} if info.commit else {})}

@@ -21,41 +21,69 @@ def builtin() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def load(name: str, flags: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe by the name of a built-in one or the path of a YAML file, with ``flags`` (dotted keys) on top.
+def load(what: Recipe | str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe with some of its keys replaced.
 
-    The file's own directory becomes importable, so that ``module:function`` may lie beside it.
+    The directory of a file becomes importable, so that ``module:function`` may lie beside it.
+
+    Args:
+        what: the name of a built-in recipe, the path of a YAML file, or a recipe itself.
+        overrides: dotted key to value, such as ``{"train.epochs": 3}``.
     """
+    if isinstance(what, Recipe):
+        return parse(_replaced(what.to_json(), overrides), "the recipe") if overrides else what
+    text = _text(str(what))
     import yaml
 
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise RecipeError(f"there is no recipe file {name}")
-        try:
-            text, folder = path.read_text(), str(path.resolve().parent)
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{name} is not YAML: {format_error(error)}") from None
-    elif name in builtin():
-        folder = None
-        text = (resources.files("netwright.recipes") / f"{name}.yaml").read_text()
-    else:
-        close = did_you_mean(name.lower(), builtin())
-        own = f"that names functions, such as model: {path.stem}:supernet" if path.suffix == ".py" else "of your own"
-        raise RecipeError(f"there is no recipe {name!r}; {close.rstrip('?')}, or the path of a .yaml file {own}?")
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{name} is not YAML: {format_error(error)}") from None
+        raise RecipeError(f"{what} is not YAML: {format_error(error)}") from None
     if not isinstance(values, dict):
-        raise RecipeError(f"{name} must hold keys such as model: and data:")
-    for dotted, value in (flags or {}).items():
+        raise RecipeError(f"{what} must hold keys such as model: and data:")
+    return parse(_replaced(values, overrides), str(what), folder_of(what))
+
+
+def name_of(what: Recipe | str | Path) -> str:
+    """What a person calls a recipe; empty for one that was made in Python."""
+    return "" if isinstance(what, Recipe) else Path(what).stem
+
+
+def folder_of(what: Recipe | str | Path) -> str | None:
+    """Where a recipe's own code may lie: the directory of its file; None for others."""
+    return str(Path(what).resolve().parent) if not isinstance(what, Recipe) and _is_file(what) else None
+
+
+def _is_file(what: str | Path) -> bool:
+    return Path(what).suffix in (".yaml", ".yml")
+
+
+def _text(name: str) -> str:
+    """The YAML of a recipe. Raises :class:`RecipeError` where there is none of this name."""
+    path = Path(name)
+    if _is_file(path):
+        if not path.is_file():
+            raise RecipeError(f"there is no recipe file {name}")
+        try:
+            return path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{name} is not YAML: {format_error(error)}") from None
+    if name in builtin():
+        return (resources.files("netwright.recipes") / f"{name}.yaml").read_text()
+    close = did_you_mean(name.lower(), builtin())
+    own = f"that names functions, such as model: {path.stem}:supernet" if path.suffix == ".py" else "of your own"
+    raise RecipeError(f"there is no recipe {name!r}; {close.rstrip('?')}, or the path of a .yaml file {own}?")
+
+
+def _replaced(values: dict[str, Any], overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The tree with the dotted keys on top."""
+    for dotted, value in (overrides or {}).items():
         at, *deeper = dotted.split(".")
         if not deeper:
             values[at] = value
         elif isinstance(branch := values.setdefault(at, {}), dict):  # whatever else it holds is said by parse
             branch[deeper[0]] = value
-    return parse(values, name, folder)
+    return values
 
 
 def parse(values: Mapping[str, Any], source: str, folder: str | None = None) -> Recipe:

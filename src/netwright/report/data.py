@@ -22,7 +22,7 @@ from ..strategies.predict.scores import Scores
 
 
 @dataclass(frozen=True)
-class Network:
+class ExportedNetwork:
     """An exported network.
 
     Args:
@@ -43,9 +43,18 @@ class Network:
     files: Mapping[str, int]
     run: str
 
+    @classmethod
+    def from_json(cls, record: Record, manifest: Mapping[str, Any]) -> ExportedNetwork:
+        """As its manifest says. Raises KeyError, TypeError or AttributeError for one that no export wrote."""
+        validation, test = (
+            {k: Measurement.from_json(m) for k, m in manifest[x].items()} for x in ("validation", "test")
+        )
+        files = {name: entry["bytes"] for name, entry in manifest["files"].items()}
+        return cls(record.id, str(manifest["role"]), record, validation, test, files, str(manifest.get("run", "")))
+
 
 @dataclass(frozen=True)
-class Story:
+class ReportData:
     """Everything that a page shows.
 
     Args:
@@ -75,7 +84,7 @@ class Story:
     space_size: int
     largest: Mapping[str, float]
     predicted: Mapping[str, Scores]
-    networks: tuple[Network, ...]
+    networks: tuple[ExportedNetwork, ...]
     target: Mapping[str, Any]
     versions: Mapping[str, str]
     facts: Mapping[str, str]
@@ -186,28 +195,28 @@ def hypervolume_trace(records: Sequence[Record], objectives: Sequence[Metric]) -
     return np.maximum.accumulate(trace)
 
 
-def why_not(story: Story) -> list[tuple[str, str, int]]:
+def why_not(data: ReportData) -> list[tuple[str, str, int]]:
     """Why records are not ``ok``: (status, reason, number), the most frequent first within each status.
 
-    Infeasible records count once for each of the story's limits that they break, failed ones by their reason.
+    Infeasible records count once for each of the data's limits that they break, failed ones by their reason.
     """
     found: Counter[tuple[str, str]] = Counter()
-    for record in story.records:
+    for record in data.records:
         if record.status != "ok":
-            limits = broken(story.limits, record.values) if record.status == "infeasible" else []
+            limits = broken(data.limits, record.values) if record.status == "infeasible" else []
             reasons = [f"breaks {limit_text(limit)}" for limit in limits] or [record.reason or "no reason was recorded"]
             found.update((record.status, reason) for reason in reasons)
     ranked = sorted(found.items(), key=lambda item: (item[0][0] == "failed", -item[1], item[0][1]))
     return [(status, reason, number) for (status, reason), number in ranked]
 
 
-def nearest_miss(story: Story) -> Record | None:
+def nearest_miss(data: ReportData) -> Record | None:
     """The infeasible record that is beyond the limits by the least, summed over the limits; None without one."""
 
     def violation(record: Record) -> float:
-        return sum(limit.violation(record.values[limit.metric]) for limit in broken(story.limits, record.values))
+        return sum(limit.violation(record.values[limit.metric]) for limit in broken(data.limits, record.values))
 
-    return min((r for r in story.records if r.status == "infeasible"), key=violation, default=None)
+    return min((r for r in data.records if r.status == "infeasible"), key=violation, default=None)
 
 
 # -- words -----------------------------------------------------------------------------------------------------
@@ -252,11 +261,11 @@ def big(number: int) -> str:
     return f"{mantissa} × 10{str(exponent).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"  # noqa: RUF001
 
 
-def headline(story: Story) -> str:
+def headline(data: ReportData) -> str:
     """The result in one plain sentence."""
-    if not story.front:
-        return _no_front(story)
-    front, objectives = story.front, story.objectives
+    if not data.front:
+        return _no_front(data)
+    front, objectives = data.front, data.objectives
 
     def point(record: Record, named: bool) -> str:
         parts = []
@@ -266,16 +275,16 @@ def headline(story: Story) -> str:
         return " at ".join(parts)
 
     if len(objectives) == 1:
-        return f"The best of {len(story.records):,} networks: {point(front[0], named=True)}"
+        return f"The best of {len(data.records):,} networks: {point(front[0], named=True)}"
     if len(front) == 1:
         return f"One network on the front: {point(front[0], named=True)}"
     first, last = front.pick(objectives[0].name), front.pick(objectives[1].name)
     return f"{len(front)} networks on the front: from {point(first, named=True)} to {point(last, named=False)}"
 
 
-def _no_front(story: Story) -> str:
-    statuses = {record.status for record in story.records}
-    number = f"{len(story.records):,}"
+def _no_front(data: ReportData) -> str:
+    statuses = {record.status for record in data.records}
+    number = f"{len(data.records):,}"
     if not statuses:
         return "No network has been evaluated yet"
     if statuses == {"failed"}:

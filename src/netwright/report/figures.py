@@ -12,7 +12,7 @@ import numpy as np
 from ..core.limits import Limit
 from ..core.metric import Metric
 from ..core.record import Record
-from .data import Story, format_measurement, hypervolume_trace, label, limit_text, usable
+from .data import ReportData, format_measurement, hypervolume_trace, label, limit_text, usable
 from .shapes import shape_lines
 
 if TYPE_CHECKING:
@@ -94,55 +94,55 @@ def axes_of(objectives: Sequence[Metric]) -> tuple[Metric, Metric]:
     return (first, second) if (first.direction, second.direction) == ("min", "max") else (second, first)
 
 
-def placed(story: Story) -> list[tuple[int, Record]]:
+def placed(data: ReportData) -> list[tuple[int, Record]]:
     """The records that the front chart can show, each with the number of its evaluation, from 1."""
-    names = {metric.name for metric in axes_of(story.objectives)}
-    return [(i, r) for i, r in enumerate(story.records, 1) if r.status != "failed" and names <= r.values.keys()]
+    names = {metric.name for metric in axes_of(data.objectives)}
+    return [(i, r) for i, r in enumerate(data.records, 1) if r.status != "failed" and names <= r.values.keys()]
 
 
-def front_figure(story: Story) -> go.Figure:
+def front_figure(data: ReportData) -> go.Figure:
     """All records and the front, over the first two objectives.
 
     Needs two objectives and one record that is :func:`placed`.
     """
     import plotly.graph_objects as go
 
-    right, up = axes_of(story.objectives)
-    seen = placed(story)
-    x = _Side.of(right, [r.values[right.name] for _, r in seen], story.limits)
-    y = _Side.of(up, [r.values[up.name] for _, r in seen], story.limits)
+    right, up = axes_of(data.objectives)
+    seen = placed(data)
+    x = _Side.of(right, [r.values[right.name] for _, r in seen], data.limits)
+    y = _Side.of(up, [r.values[up.name] for _, r in seen], data.limits)
     figure = go.Figure(layout=_layout(height=480))
     figure.update_layout(xaxis=x.axis, yaxis=y.axis, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
-    for limit in story.limits:
+    for limit in data.limits:
         _draw_limit(figure, limit, x, y)
 
     def draw(name: str, records: Sequence[Record], **style: Any) -> None:
         if records:
             places = {"x": [r.values[right.name] for r in records], "y": [r.values[up.name] for r in records]}
-            figure.add_trace(go.Scatter(name=name, **places, **_hover(records, story), **style))
+            figure.add_trace(go.Scatter(name=name, **places, **_hover(records, data), **style))
 
     hollow = {"symbol": "circle-open", "size": 6, "color": GREY, "opacity": 0.8}
     draw("breaks a limit", [r for _, r in seen if r.status == "infeasible"], mode="markers", marker=hollow)
 
-    on_front = {record.candidate for record in story.front}
+    on_front = {record.candidate for record in data.front}
     dominated = [(i, r) for i, r in seen if r.status == "ok" and r.candidate not in on_front]
     title = {"text": "evaluation", "side": "right", "font": {"size": 13}}
     bar = {"title": title, "thickness": 8, "len": 0.7, "outlinewidth": 0, "nticks": 5}
     order = {"color": [i for i, _ in dominated], "colorscale": ORDER, "size": 6, "opacity": 0.6, "colorbar": bar}
     draw("feasible", [r for _, r in dominated], mode="markers", marker=order)
 
-    front = sorted(story.front, key=lambda r: right.loss(r.values[right.name]))
+    front = sorted(data.front, key=lambda r: right.loss(r.values[right.name]))
     draw(
         "front",
         front,
-        mode="lines+markers" if len(story.objectives) == 2 else "markers",
+        mode="lines+markers" if len(data.objectives) == 2 else "markers",
         line={"color": ACCENT, "width": 2, "shape": "hv"},  # the best that x or less can buy
         marker={"color": ACCENT, "size": 8},
         error_x=_bars(front, right),
         error_y=_bars(front, up),
     )
 
-    networks = [n for n in story.networks if {right.name, up.name} <= n.record.values.keys()]
+    networks = [n for n in data.networks if {right.name, up.name} <= n.record.values.keys()]
     # Labels stand on the side where better networks would be, every other one across, so that neighbours are apart.
     levels = ("top", "bottom") if up.direction == "max" else ("bottom", "top")
     ends = ("left", "right") if right.direction == "min" else ("right", "left")
@@ -160,17 +160,17 @@ def front_figure(story: Story) -> go.Figure:
     return figure
 
 
-def parallel_figure(story: Story) -> go.Figure:
+def parallel_figure(data: ReportData) -> go.Figure:
     """Every feasible record as a line across all objectives, better always up; the front in colour.
 
     Needs one feasible record.
     """
     import plotly.graph_objects as go
 
-    records = [story.records[i] for i in usable(story.records, story.objectives)]
-    on_front = {record.candidate for record in story.front}
+    records = [data.records[i] for i in usable(data.records, data.objectives)]
+    on_front = {record.candidate for record in data.front}
     dimensions = []
-    for metric in story.objectives:
+    for metric in data.objectives:
         values = [record.values[metric.name] for record in records]
         low, high = min(values), max(values)
         if low == high:
@@ -187,28 +187,28 @@ def parallel_figure(story: Story) -> go.Figure:
     return figure
 
 
-def progress_figure(story: Story) -> go.Figure:
+def progress_figure(data: ReportData) -> go.Figure:
     """How the front grew: hypervolume over evaluations, or the best value so far where there is one objective."""
     import plotly.graph_objects as go
 
-    trace = hypervolume_trace(story.records, story.objectives)
+    trace = hypervolume_trace(data.records, data.objectives)
     evaluations = np.arange(1, len(trace) + 1)
     figure = go.Figure(layout=_layout(height=300))
     figure.update_layout(xaxis={"title": {"text": "evaluation"}}, showlegend=False)
-    metric = story.objectives[0]
-    if len(story.objectives) == 1:
-        where = usable(story.records, story.objectives)
-        records = [story.records[i] for i in where]
+    metric = data.objectives[0]
+    if len(data.objectives) == 1:
+        where = usable(data.records, data.objectives)
+        records = [data.records[i] for i in where]
         figure.add_trace(
             go.Scatter(
                 x=[i + 1 for i in where],
                 y=[r.values[metric.name] for r in records],
                 mode="markers",
                 marker={"size": 6, "color": GREY, "opacity": 0.5},
-                **_hover(records, story),
+                **_hover(records, data),
             )
         )
-    title = _title(metric) if len(story.objectives) == 1 else "hypervolume (% of the box)"
+    title = _title(metric) if len(data.objectives) == 1 else "hypervolume (% of the box)"
     figure.add_trace(
         go.Scatter(
             x=evaluations,
@@ -246,7 +246,7 @@ def _title(metric: Metric) -> str:
     return escape(f"{label(metric.name)} ({metric.unit})" if metric.unit else label(metric.name))
 
 
-def _hover(records: Sequence[Record], story: Story) -> dict[str, Any]:
+def _hover(records: Sequence[Record], data: ReportData) -> dict[str, Any]:
     """What a trace of these records says under the pointer."""
     texts = []
     for record in records:
@@ -254,7 +254,7 @@ def _hover(records: Sequence[Record], story: Story) -> dict[str, Any]:
             f"{label(name)}  {format_measurement(m)}" + (f" ({m.as_measured})" if m.as_measured else "")
             for name, m in record.measurements.items()
         ]
-        lines = [escape(line) for line in (*values, record.reason, *shape_lines(record.candidate, story.space)) if line]
+        lines = [escape(line) for line in (*values, record.reason, *shape_lines(record.candidate, data.space)) if line]
         texts.append("<br>".join([f"<b>{record.id}</b>", *lines]))
     return {"hovertext": texts, "hovertemplate": "%{hovertext}<extra></extra>"}
 

@@ -12,15 +12,15 @@ from torch import nn
 from ..core.candidate import Candidate
 from ..core.errors import NetError, RecipeError, format_error
 from ..core.space import Space
-from ..measure.base import Measurer
+from ..measure.counts import NetworkCounts
 from ..nets.batch import BatchDims, find_batch_dims
 from ..nets.extract import copy_of
 from ..nets.inputs import Inputs, call
-from ..nets.supernet import SuperNet
+from .base import Source
 
 
-class ExternalSource:
-    """A super-network made elsewhere, as the stages of a job take it: what it extracts is a checked copy.
+class ExternalSource(Source):
+    """A super-network made elsewhere: what it extracts is a checked copy.
 
     Args:
         made: the person's object, with ``space`` and ``extract(candidate)``. It may have ``example_inputs``, what a
@@ -31,10 +31,23 @@ class ExternalSource:
     """
 
     def __init__(self, made: Any, reference: str, inputs: Callable[[], Inputs]) -> None:
-        self._made, self._reference, self._inputs = made, reference, inputs
-        self.space: Space = made.space
-        self.measurers: tuple[Measurer, ...] = tuple(getattr(made, "measurers", ()))
+        super().__init__(reference)
+        self._made, self._inputs = made, inputs
+        self._space: Space = made.space
+        self.measurers = tuple(getattr(made, "measurers", ()))
+        self.counts = (NetworkCounts(),)
         self.fingerprint = str(getattr(made, "fingerprint", ""))
+        self.untrained = f"{reference} gives a super-network made elsewhere, with its weights"
+
+    @property
+    def net(self) -> ExternalSource:
+        """The source itself: its copies are what is searched."""
+        return self
+
+    @property
+    def space(self) -> Space:
+        """The candidates."""
+        return self._space
 
     @cached_property
     def example_inputs(self) -> Inputs:
@@ -52,14 +65,14 @@ class ExternalSource:
         """Which dimension of every input and output is the batch: the object's own ``batch_dims``, or found once, of
         the largest network."""
         network = self.extract(self.space.largest).eval()
-        return find_batch_dims(network, example_of(network, self), getattr(self._made, "batch_dims", None))
+        return find_batch_dims(network, self.example_of(network), getattr(self._made, "batch_dims", None))
 
     def extract(self, candidate: Candidate) -> nn.Module:
         """A copy of what the object extracts: nothing that is done to a network reaches the shared weights.
 
         Raises :class:`NetError` for what is no network.
         """
-        what = f"extract() of {self._reference}"
+        what = f"extract() of {self.reference}"
         try:
             shared = self._made.extract(candidate)
         except Exception as error:  # a person's own code
@@ -84,14 +97,8 @@ class ExternalSource:
         """Run the largest network once."""
         network = self.extract(self.space.largest).eval()
         try:
-            call(network, example_of(network, self))
+            call(network, self.example_of(network))
         except Exception as error:
             raise RecipeError(
-                f"model: the largest network of {self._reference} raises on its example inputs: {format_error(error)}"
+                f"model: the largest network of {self.reference} raises on its example inputs: {format_error(error)}"
             ) from error
-
-
-def example_of(network: nn.Module, net: SuperNet | ExternalSource) -> Inputs:
-    """What a network is called with: its own example inputs, or those of the super-network that it comes from."""
-    own: Inputs | None = getattr(network, "example_inputs", None)
-    return net.example_inputs if own is None else own

@@ -14,13 +14,14 @@ from ..measure.base import Measurer
 from ..nets.inputs import Inputs
 from ..nets.supernet import SuperNet
 from ..recipe.load import resolve
-from ..tasks.base import Task
 from ..tasks.data import Data
+from .base import Source
 from .external import ExternalSource
-from .table import TabularBenchmark
+from .supernet import SuperNetSource
+from .table import TableSource, TabularBenchmark
 
 
-def load_model(reference: str, inputs: Callable[[], Inputs]) -> SuperNet | TabularBenchmark | ExternalSource:
+def load_model(reference: str, inputs: Callable[[], Inputs]) -> Source:
     """What a recipe's ``model`` gives.
 
     Args:
@@ -28,8 +29,10 @@ def load_model(reference: str, inputs: Callable[[], Inputs]) -> SuperNet | Tabul
         inputs: gives example inputs for a super-network made elsewhere that has none.
     """
     made = resolve(reference, "model", object)
-    if isinstance(made, SuperNet | TabularBenchmark):
-        return made
+    if isinstance(made, SuperNet):
+        return SuperNetSource(made, reference)
+    if isinstance(made, TabularBenchmark):
+        return TableSource(made, reference)
     try:
         space, extract = getattr(made, "space", None), getattr(made, "extract", None)
     except Exception as error:
@@ -47,10 +50,9 @@ def load_model(reference: str, inputs: Callable[[], Inputs]) -> SuperNet | Tabul
     return ExternalSource(made, reference, inputs)
 
 
-def load_data(reference: str, network: nn.Module, task: Task) -> Data:
-    """What a recipe's ``data`` gives; a network of the recipe's ``model`` is tried on a little of it."""
+def load_data(reference: str) -> Data:
+    """What a recipe's ``data`` gives."""
     data: Data = resolve(reference, "data", Data)
-    task.check(network, data)
     return data
 
 

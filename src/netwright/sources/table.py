@@ -17,6 +17,7 @@ from ..core.front import objectives_of
 from ..core.metric import Direction, Measurement, Metric
 from ..core.space import Choice
 from ..measure.base import EvaluationContext, Measurer
+from .base import Source
 
 
 class TabularBenchmark:
@@ -87,6 +88,28 @@ class TabularBenchmark:
         """Equal for tables with the same figures."""
         metrics = [[m.name, m.unit, m.direction, m.exact] for m in self.metrics]
         return digest([metrics, sorted([c.key, dict(values)] for c, values in self._rows.items())])
+
+
+class TableSource(Source):
+    """A table as the stages of a job take it.
+
+    Args:
+        table: what is searched.
+        reference: the recipe's ``module:function``, for messages.
+    """
+
+    def __init__(self, table: TabularBenchmark, reference: str) -> None:
+        super().__init__(reference)
+        self._table = table
+        self.measurers = table.measurers
+        self.fingerprint = table.fingerprint
+        self.untrained = f"{reference} gives a table"
+        self.no_networks = f"{reference} gives a table of figures, which holds no networks"
+
+    @property
+    def net(self) -> TabularBenchmark:
+        """The table."""
+        return self._table
 
 
 class _Lookup(Measurer):

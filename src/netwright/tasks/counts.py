@@ -12,7 +12,7 @@ from ..core.metric import Metric
 from .grouped import GroupedEvaluator
 from .outputs import answers_of, finite, require_classes, scores_of
 
-ACCURACY = Metric("accuracy", "%", "max")
+ACCURACY = Metric("accuracy", "%", "max", superlative="most accurate")
 F1 = Metric("f1", "%", "max")
 MIOU = Metric("miou", "%", "max")
 

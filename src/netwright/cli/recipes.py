@@ -1,0 +1,99 @@
+"""The arguments of a verb that works on a recipe: every key of the recipe is a flag."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import NetwrightError
+from ..core.registry import split
+from ..pipeline.callback import Callback
+from ..pipeline.context import Context, open_run
+from ..recipe.load import builtin, folder_of, load, name_of, parser_message, parser_of
+from ..recipe.schema import Recipe
+from ..study.failures import RETRIES
+from .arguments import mistake
+
+LISTS = ("--objectives", "--export.formats")
+
+
+def recipe_parser(verb: str, description: str) -> Any:
+    """A parser of a verb that works on a recipe: every key of the recipe is a flag."""
+    parser = parser_of(
+        Recipe,
+        skip={"model", "data", "limits"},  # the first two are the recipe; limits have a flag of their own
+        prog=f"netwright {verb}",
+        description=description,
+        usage=f"netwright {verb} RECIPE [--out DIR] [--limit LIMIT ...] [--KEY VALUE ...]",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", help=f"a built-in recipe ({', '.join(builtin())}) or the path of a .yaml file")
+    parser.add_argument("--out", help="output directory (default: runs/ and the name of the recipe)")
+    parser.add_argument("--limit", action="append", help='a bound such as "latency <= 5 ms"; may be given again')
+    return parser
+
+
+def search_parser(verb: str, description: str) -> Any:
+    """A parser of a verb that works on a recipe and measures networks."""
+    parser = recipe_parser(verb, description)
+    parser.add_argument("--retry", choices=RETRIES, help="measure again the networks that could not be measured")
+    return parser
+
+
+def read(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
+    """What was given, by dotted name and without defaults. Raises with the nearest flag for one that is unknown."""
+    try:
+        given: dict[str, Any] = parser.parse_args(_lists(arguments), defaults=False).as_flat().__dict__
+    except Exception as error:  # argparse's and jsonargparse's own types
+        text = mistake(parser_message(error), parser)
+        if "Unable to load config" in text:
+            key = text.split("'")[1]
+            text = f"{key!r} holds keys of its own; write them out, for example --{key}.{_first_key(parser, key)} VALUE"
+        raise NetwrightError(text) from None
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def asked(given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """The recipe, the output directory and the recipe's keys that were given."""
+    overrides = {name: value for name, value in given.items() if name not in ("recipe", "out", "limit", "retry")}
+    if "limit" in given:
+        overrides["limits"] = given["limit"]
+    return given["recipe"], given.get("out", f"runs/{Path(given['recipe']).stem}"), overrides
+
+
+def opened(given: Mapping[str, Any], callback: Callback) -> AbstractContextManager[Context]:
+    """The job that the arguments of :func:`recipe_parser` describe."""
+    recipe, out, overrides = asked(given)
+    return open_run(load(recipe, overrides), out, name_of(recipe), folder_of(recipe), callback)
+
+
+def _first_key(parser: Any, key: str) -> str:
+    flags = [s for action in parser._actions for s in action.option_strings]
+    return next(f.removeprefix(f"--{key}.") for f in flags if f.startswith(f"--{key}."))
+
+
+def _lists(arguments: Sequence[str]) -> list[str]:
+    """``a,b`` as ``["a", "b"]`` after a flag that takes a list."""
+    read: list[str] = []
+    for i, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if equals and flag in LISTS and not value.startswith("["):
+            argument = f"{flag}={_list(value)}"
+        elif i and arguments[i - 1] in LISTS and not argument.startswith("["):
+            argument = _list(argument)
+        read.append(argument)
+    return read
+
+
+def _list(text: str) -> str:
+    """The parts between commas as JSON; settings stay with what they are of: ``onnx,external_data=true,pt2`` is two."""
+    parts: list[str] = []
+    for part in split(text):
+        if "=" in part and parts:
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part.strip())
+    return json.dumps(parts)

@@ -1,0 +1,213 @@
+"""What a recipe resolves to: everything that the stages of a job need, found once and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core.candidate import Candidate
+from ..core.errors import RecipeError, did_you_mean
+from ..core.limits import metric_named
+from ..core.metric import Measurement, Metric
+from ..measure.base import EvaluationContext, Measurer
+from ..measure.latency import Energy, Latency
+from ..measure.quality import Quality
+from ..measure.sampling import SamplingPlan
+from ..measure.target_quality import TargetQuality, job_size
+from ..measure.targets import Target, parse_target
+from ..nets.inputs import Inputs
+from ..nets.recalibrate import Statistics, needs_recalibration
+from ..recipe.schema import NO_DATA, Recipe, Train
+from ..sources.base import Source
+from ..sources.load import load_data, load_model
+from ..tasks import TASKS, Task
+from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, loader_of
+from .callback import Callback, NullCallback
+from .run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Context:
+    """A recipe, its output directory, and what the recipe names.
+
+    Args:
+        recipe: with its objectives, also where they are those by default.
+        name: what the person called the recipe, for reports.
+        folder: where the recipe's own code lies; None for a built-in one.
+        run: the output directory.
+        source: what is searched.
+        data: None where the recipe names none.
+        calibration: training batches for normalisation statistics, as networks are trained on them: the same for every
+            candidate; none without data.
+        task: what the networks are for.
+        target: where networks will run.
+        latency: on the target, as the recipe wants it measured.
+        validation: how well a network does, on the validation data; None without data.
+        quality: the same as the search judges it: on a target of low precision, of the target's own file there.
+        measurers: of everything that can be an objective or a limit.
+        on_target: those of them that ask the target.
+        callback: is told how the job goes on.
+    """
+
+    recipe: Recipe
+    name: str
+    folder: str | None
+    run: RunDirectory
+    source: Source
+    data: Data | None
+    calibration: Sequence[Any]
+    task: Task
+    target: Target
+    latency: Latency
+    validation: Quality | None
+    quality: Quality | None
+    measurers: tuple[Measurer, ...]
+    on_target: tuple[Measurer, ...]
+    callback: Callback
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Everything that can be an objective or a limit."""
+        return tuple(metric for measurer in self.measurers for metric in measurer.metrics)
+
+    @property
+    def untrained(self) -> str:
+        """Why nothing is trained; empty where the super-network is."""
+        if self.source.untrained or self.data is not None:
+            return self.source.untrained
+        return "there are no data: the super-network keeps the weights that it comes with"
+
+    def network(self, candidate: Candidate) -> tuple[nn.Module, Statistics | None]:
+        """A candidate's network as the search measures it, and where its running statistics come from, if it has any.
+        Without data they are inherited."""
+        self.source.require_networks()
+        found = EvaluationContext(self.source.net, candidate, self.calibration, judge=self.quality)
+        network: nn.Module = found.module
+        inherited: Statistics | None = "inherited" if needs_recalibration(network) else None
+        return network, found.statistics or inherited
+
+    def validate(self, network: nn.Module) -> dict[str, Measurement]:
+        """How well a network does on the validation data, by metric name; nothing without data."""
+        if self.validation is None:
+            return {}
+        return self.validation.all_of(network)
+
+
+@contextmanager
+def open_run(
+    recipe: Recipe, out: str | Path, name: str = "", folder: str | None = None, callback: Callback | None = None
+) -> Iterator[Context]:
+    """Take the output directory for this process, and resolve the recipe. The directory is free again at the end.
+
+    Args:
+        recipe: of the job.
+        out: the directory; made if it is missing.
+        name: what the person called the recipe, for reports; by default the directory's name.
+        folder: where the recipe's own code lies, so that the directory alone is enough later.
+        callback: is told how the job goes on.
+    """
+    run = RunDirectory(out)
+    with run.locked():
+        yield resolve(recipe, run, name or run.path.name, folder, callback or NullCallback())
+
+
+def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, callback: Callback) -> Context:
+    """Find and check what a recipe names. Raises :class:`RecipeError` with the fix for what does not fit together."""
+    torch.set_num_threads(recipe.threads)
+    task = TASKS.make("classification")
+    data = load_data(recipe.data) if recipe.data else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        source = load_model(recipe.model, lambda: _one_input(recipe, task, data))
+    if data is not None:
+        if source.no_networks:
+            raise RecipeError(f"the key 'data' is of no use: {source.untrained}; leave the key out")
+        task.check(source.largest().eval(), data)
+    plan = SamplingPlan(precision=recipe.latency.precision, max_seconds=recipe.latency.max_seconds)
+    target = parse_target(recipe.target)
+    latency = Latency(target, plan)
+    validation = None if data is None else _validation(recipe, task, data)
+    quality = None if validation is None else _quality(recipe, validation, latency)
+    on_target = [latency, Energy(target, plan)]
+    measurers = _measurers(source, on_target, quality)
+    there = [*on_target, *([quality] if quality is not None and latency.lossy else [])]
+    context = Context(
+        recipe=recipe,
+        name=name,
+        folder=folder,
+        run=run,
+        source=source,
+        data=data,
+        calibration=() if data is None else calibration_batches(data, recipe.search.calibration, recipe.seed),
+        task=task,
+        target=target,
+        latency=latency,
+        validation=validation,
+        quality=quality,
+        measurers=measurers,
+        on_target=tuple(m for m in there if m in measurers),
+        callback=callback,
+    )
+    _check(context)
+    return context
+
+
+def _one_input(recipe: Recipe, task: Task, data: Data | None) -> Inputs:
+    """What a network is called with, where the model does not say."""
+    if data is None:
+        raise RecipeError(
+            f"model: {recipe.model} gives an object without example_inputs, and the recipe names no data: "
+            "give the object an attribute example_inputs, what a network is called with"
+        )
+    inputs, _ = task.split(next(iter(loader_of(data.validation, 1))))
+    return inputs
+
+
+def _validation(recipe: Recipe, task: Task, data: Data) -> Quality:
+    """The task's metrics on the validation part; for racing in a random order, and in batches that end at its looks."""
+    part = data.validation
+    if not recipe.search.racing or not isinstance(part, Split):
+        return Quality(task, loader_of(part, JUDGED))
+    return Quality(task, TensorLoader(part.drawn(len(part), recipe.seed), min(JUDGED, -(-len(part) // 8))))
+
+
+def _quality(recipe: Recipe, validation: Quality, latency: Latency) -> Quality:
+    """What the search says of how well a network does."""
+    if not latency.lossy:
+        return validation
+    loader = validation.loader
+    if isinstance(loader, TensorLoader) and not recipe.search.racing:
+        # A job for each batch: few large ones; in a race they are no larger than a look.
+        loader = TensorLoader(loader.split, job_size(loader.split.inputs))
+    return TargetQuality(validation.task, loader, latency)
+
+
+def _measurers(source: Source, on_target: Sequence[Measurer], quality: Measurer | None) -> tuple[Measurer, ...]:
+    """The source's own, and ours of metrics that it does not measure itself."""
+    if source.no_networks:
+        return source.measurers
+    ours = [*source.counts, *on_target, *([quality] if quality else [])]
+    theirs = {metric.name for measurer in source.measurers for metric in measurer.metrics}
+    return (*source.measurers, *(m for m in ours if not any(metric.name in theirs for metric in m.metrics)))
+
+
+def _check(context: Context) -> None:
+    """Say what the recipe asks of a model that cannot give it."""
+    recipe, known = context.recipe, [m.name for m in context.metrics]
+    limited = [name for name in map(metric_named, recipe.limits) if name]
+    judged = {metric.name for metric in context.task.metrics}
+    if judged & ({*recipe.objectives, *limited} - {*known}) and not context.source.no_networks:
+        raise RecipeError(f"the key 'data' is missing; {NO_DATA}")
+    for name in recipe.objectives:
+        if name not in known:
+            near = did_you_mean(name, known)
+            near = near if near.startswith("did") else f"there are: {', '.join(map(repr, known))}"
+            raise RecipeError(f"objectives: there is no metric {name!r} of {recipe.model}; {near}")
+    if context.untrained and recipe.train.epochs not in (0, Train().epochs):
+        raise RecipeError(f"train.epochs is {recipe.train.epochs}, but {context.untrained}; leave the key out")

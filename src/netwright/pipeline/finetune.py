@@ -1,0 +1,62 @@
+"""How a chosen network is fine-tuned before it is handed back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..core.candidate import Candidate
+from ..core.metric import Measurement
+from ..nets.extract import copy_of
+from ..nets.recalibrate import Statistics
+from ..tasks.data import loader_of
+from ..training import loop
+from .context import Context
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """The network to hand back.
+
+    Args:
+        network: the fine-tuned one, or the plain one where fine-tuning made it worse.
+        kept: whether it is the fine-tuned one.
+        statistics: where its running statistics come from, if it has any.
+        before: how well the plain one does on the validation data, by metric name; nothing without data.
+        after: the same of the fine-tuned one; nothing where nothing was fine-tuned.
+    """
+
+    network: nn.Module
+    kept: bool
+    statistics: Statistics | None
+    before: Mapping[str, Measurement]
+    after: Mapping[str, Measurement]
+
+    @property
+    def validation(self) -> Mapping[str, Measurement]:
+        """How well the network does on the validation data, by metric name."""
+        return self.after if self.kept else self.before
+
+
+def finetune(context: Context, candidate: Candidate) -> Finetuned:
+    """Fine-tune a candidate. Its running statistics are then those that fine-tuning has set: computed from all that it
+    was trained on, as it was trained on it."""
+    recipe, wish = context.recipe, context.recipe.export
+    plain, statistics = context.network(candidate)
+    before = context.validate(plain)
+    if context.data is None or context.validation is None or wish.epochs == 0:
+        return Finetuned(plain, False, statistics, before, {})
+    tuned = copy_of(plain)
+    loop.finetune(
+        tuned,
+        loader_of(context.data.train, recipe.train.batch_size, shuffle=True, augment=context.data.augment),
+        epochs=wish.epochs,
+        optimizer=f"sgd,lr={wish.lr},momentum=0.9,nesterov=true,weight_decay={recipe.train.weight_decay}",
+        seed=recipe.seed,
+    )
+    after, metric = context.validate(tuned), context.validation.metrics[0]
+    if metric.loss(after[metric.name].value) > metric.loss(before[metric.name].value):
+        return Finetuned(plain, False, statistics, before, after)
+    return Finetuned(tuned, True, "fine-tuned" if statistics else None, before, after)

@@ -1,0 +1,109 @@
+"""What the README of an exported network says, and how a network is run without netwright."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..formats.base import Format
+from ..measure.latency import Latency
+
+RUN = """\
+import numpy as np, onnxruntime as ort
+
+session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+test = np.load("../../test.npz")
+scores = session.run(None, {"input": test["inputs"]})[0]
+print("test accuracy:", (scores.argmax(1) == test["labels"]).mean())
+"""
+
+RUN_IN_BATCHES = """\
+import numpy as np, onnxruntime as ort
+
+session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+test, batch = np.load("../../test.npz"), {batch}
+parts = np.split(test["inputs"], range(batch, len(test["inputs"]), batch))
+scores = np.concatenate([session.run(None, {{"input": part}})[0] for part in parts])
+print("test accuracy:", (scores.argmax(1) == test["labels"]).mean())
+"""
+"""As a target of low precision runs it: where a file finds ranges for each input, they are those of a whole batch."""
+
+RUN_ON_ZEROS = """\
+import json, numpy as np, onnxruntime as ort
+
+session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+example = json.load(open("manifest.json"))["example"]
+inputs = {i.name: np.zeros(example[i.name]["shape"], example[i.name]["dtype"]) for i in session.get_inputs()}
+print("output:", session.run(None, inputs)[0].shape)
+"""
+
+README = """\
+# Network {id}: {role}
+
+A stand-alone network; it needs onnxruntime or torch, and not netwright. `manifest.json` says which network it is,
+what was measured of it, where, and with which versions.
+{own}
+With ONNX Runtime, from this directory:
+
+```python
+{run}```
+
+{files}"""
+
+
+def _files(formats: Sequence[Format]) -> str:
+    """What a README says of a bundle's files."""
+    lines = [f"- `{each.file}`{': ' * bool(each.purpose)}{each.purpose}" for each in formats]
+    return (
+        "The files; which of their sizes (batch, length, height, width) are free is told under `written` in "
+        "`manifest.json`:\n\n" + "\n".join(lines) + "\n" + "".join(each.usage for each in formats)
+    )
+
+
+OWN_FILE = """
+`{file}` is what the target `{target}` runs, and what latency and size under `test` in `manifest.json` are of.
+"""
+
+OWN_QUALITY = """\
+So is the {metric} there: `{metric}_float32` is that of `model.onnx`, which computes more precisely.
+"""
+
+
+def run_snippet(latency: Latency, judged: bool) -> str:
+    """How an exported network is run without netwright: the target's own file where ONNX Runtime runs that.
+
+    Args:
+        latency: on the target.
+        judged: whether there are test data.
+    """
+    if not judged:
+        code = RUN_ON_ZEROS
+    elif latency.lossy and latency.file_name.endswith(".onnx"):
+        code = RUN_IN_BATCHES.format(batch=latency.runtime.batch)
+    else:
+        code = RUN
+    return code.replace("model.onnx", latency.file_name) if latency.file_name.endswith(".onnx") else code
+
+
+def readme(id_: str, role: str, formats: Sequence[Format], latency: Latency, target: str, metric: str) -> str:
+    """The README of an exported network.
+
+    Args:
+        id_: of the network.
+        role: what it is among those that are handed back.
+        formats: of its files.
+        latency: on the target.
+        target: as a person writes it.
+        metric: what the network is judged by on the test data; empty where there are none.
+    """
+    own = "" if latency.file_name == "model.onnx" else _own_file(latency, target, metric)
+    return README.format(role=role, id=id_, run=run_snippet(latency, bool(metric)), own=own, files=_files(formats))
+
+
+def _own_file(latency: Latency, target: str, metric: str) -> str:
+    """What is said of the target's own file: how it is run, where it is another than ``model.onnx``."""
+    file, runtime = latency.file_name, latency.runtime
+    said = OWN_FILE.format(file=file, target=target)
+    if metric and latency.lossy:
+        said += OWN_QUALITY.format(metric=metric)
+    usage = runtime.usage(file)
+    return f"{said}\nWith {runtime.packages[0]}:\n\n```python\n{usage}```\n" if usage else said

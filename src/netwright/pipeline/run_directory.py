@@ -1,0 +1,236 @@
+"""The output directory of a job: its paths, its lock, and what its small files say. Needs no torch."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import CheckpointError, NetwrightError, StoreError, format_error
+from ..core.files import read_json, write_json
+from ..core.metric import Metric
+from ..core.record import Record
+from ..report.data import ExportedNetwork
+from ..strategies.predict.scores import Scores
+from ..study.journal import Journal, read_journal
+from ..study.stores.sqlite import SqliteStore
+
+LOCK = ".lock"
+LEFT = "it is left as it is: move"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a directory is of: ``recipe.json``. It serves the commands that take only the directory.
+
+    Args:
+        name: what the person called the recipe.
+        folder: where the recipe's own code lies; None for a built-in one.
+        recipe: as JSON values.
+        metrics: everything that can be an objective or a limit.
+        space_size: the number of candidates.
+        largest: the exact metrics of the largest network by name, as far as they cost nothing.
+        untrained: why nothing is trained; empty where the super-network is.
+        command: as it was typed.
+        commit: of the working directory, if git knows one.
+        versions: package to version.
+        predictability: how well the metrics that cost a run are predicted from other records, by name.
+        judged: how many records that was found out with.
+    """
+
+    name: str
+    folder: str | None
+    recipe: Mapping[str, Any]
+    metrics: tuple[Metric, ...]
+    space_size: int
+    largest: Mapping[str, float]
+    untrained: str
+    command: str
+    commit: str | None
+    versions: Mapping[str, str]
+    predictability: Mapping[str, Scores] = field(default_factory=dict)
+    judged: int = 0
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunInfo:
+        """The inverse of :func:`dataclasses.asdict`. Raises what a mapping raises for what is missing."""
+        metrics = tuple(Metric(**m) for m in data["metrics"])
+        scores = {name: Scores(**found) for name, found in data["predictability"].items()}
+        return cls(**{**data, "metrics": metrics, "predictability": scores})
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the super-network was trained: ``supernet/manifest.json``.
+
+    Args:
+        key: of the parts of the recipe that the weights depend on.
+        recipe: as JSON values.
+        space: fingerprint of the space.
+        metric: what the networks were judged by.
+        validation: the value of that for ``given`` (the largest network before training), ``largest`` and
+            ``smallest``.
+        warning: what is wrong with the training, in words; empty where nothing is.
+        versions: package to version.
+        files: file name to ``sha256`` and ``bytes``.
+    """
+
+    key: str
+    recipe: Mapping[str, Any]
+    space: str
+    metric: str
+    validation: Mapping[str, float]
+    warning: str
+    versions: Mapping[str, str]
+    files: Mapping[str, Mapping[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the file holds it; the metric's name is part of the key of its values."""
+        return {
+            "format": 1,
+            "key": self.key,
+            "recipe": self.recipe,
+            "space": self.space,
+            f"{_VALIDATION}{self.metric}": self.validation,
+            **({"warning": self.warning} if self.warning else {}),
+            "versions": self.versions,
+            "files": self.files,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Training:
+        """The inverse of :meth:`to_json`. Raises LookupError where something is missing."""
+        judged = next((name for name in data if name.startswith(_VALIDATION)), _VALIDATION)
+        return cls(
+            data["key"], data["recipe"], data["space"], judged.removeprefix(_VALIDATION), data[judged],
+            data.get("warning", ""), data["versions"], data["files"],
+        )  # fmt: skip
+
+
+_VALIDATION = "validation_"
+
+
+class RunDirectory:
+    """The output directory of a job.
+
+    Args:
+        path: of the directory; made when it is locked.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.study, self.front = self.path / "study.db", self.path / "front.json"
+        self.recipe, self.report = self.path / "recipe.json", self.path / "report.html"
+        self.test_data, self.supernet = self.path / "test.npz", self.path / "supernet"
+        self.weights, self.training = self.supernet / "weights.safetensors", self.supernet / "manifest.json"
+        self.checkpoint = self.supernet / "checkpoint.safetensors"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def network(self, id_: str) -> Path:
+        """The directory of an exported network."""
+        return self.path / "networks" / id_
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the directory and keep it for this process; the lock goes when the process does, however it ends.
+
+        Raises :class:`StoreError` where another process has it, or nothing can be written.
+        """
+        made = [path for path in (self.path, *self.path.absolute().parents) if not path.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / LOCK).open("w")
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to the output directory {self}: {error.strerror}; choose another with --out"
+            ) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise StoreError(f"another netwright is working on {self}; wait for it or use another --out") from None
+            try:
+                yield
+            finally:
+                if made and {path.name for path in self.path.glob("*")} <= {LOCK}:  # nothing came of it
+                    with suppress(OSError):
+                        (self.path / LOCK).unlink()
+                        for path in made:
+                            path.rmdir()
+
+    def read_info(self) -> RunInfo:
+        """What the directory is of. Raises :class:`NetwrightError` where it is no job's, or ``recipe.json`` is
+        damaged."""
+        if not self.recipe.is_file():
+            raise NetwrightError(f"{self} holds no recipe.json: it is not the output directory of a netwright job")
+        try:
+            return RunInfo.from_json(read_json(self.recipe))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, NetwrightError) as error:
+            raise NetwrightError(
+                f"{self.recipe} is damaged ({format_error(error)}); 'netwright search' with the recipe mends it"
+            ) from None
+
+    def write_info(self, info: RunInfo) -> None:
+        """Note what the directory is of."""
+        write_json(self.recipe, asdict(info))
+
+    def read_training(self) -> Training | None:
+        """How the super-network was trained; None where it is not yet."""
+        if not self.training.exists():
+            return None
+        try:
+            return Training.from_json(read_object(self.training))
+        except LookupError as error:
+            raise CheckpointError(
+                f"{self.training} is not what a training writes ({format_error(error)}); {LEFT} {self.supernet} away"
+            ) from None
+
+    def write_training(self, about: Training) -> None:
+        """Note how the super-network was trained, when its weights are there."""
+        write_json(self.training, about.to_json())
+
+    def read_networks(self, records: Sequence[Record]) -> list[ExportedNetwork]:
+        """The exported networks, in the order of their records."""
+        manifests = [(record, self.network(record.id) / "manifest.json") for record in records]
+        return [read_network(record, path) for record, path in manifests if path.exists()]
+
+    def read_roles(self) -> dict[str, str]:
+        """What the exported networks are, as their manifests say: id to role."""
+        return {
+            path.parent.name: str(read_object(path).get("role")) for path in self.path.glob("networks/*/manifest.json")
+        }
+
+    def journal(self) -> Journal:
+        """What the study says. Raises :class:`NetwrightError` where there is none, or it holds no record."""
+        found = read_journal(SqliteStore(self.study, must_exist=True))
+        if not found.records:
+            raise NetwrightError(f"no network was measured in {self} yet: run 'netwright search' with it first")
+        return found
+
+
+def read_network(record: Record, manifest: Path) -> ExportedNetwork:
+    """An exported network, as its manifest says."""
+    try:
+        return ExportedNetwork.from_json(record, read_object(manifest))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{manifest} is not what an export writes ({format_error(error)}); {LEFT} {manifest.parent} away"
+        ) from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of an output directory."""
+    try:
+        value = read_json(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({format_error(error)}); {LEFT} {path.parent} away to make it anew"
+        ) from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} must hold a JSON object; {LEFT} {path.parent} away to make it anew")
+    return value

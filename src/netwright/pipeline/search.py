@@ -1,0 +1,141 @@
+"""The stage that searches."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from typing import Any
+
+from ..core.errors import NetwrightError, StoreError
+from ..core.files import write_json
+from ..core.front import Front
+from ..core.limits import parse_limit
+from ..core.provenance import git_commit, versions
+from ..measure.counts import METRICS
+from ..strategies import STRATEGIES
+from ..strategies.surrogate import cross_validate
+from ..study.failures import commonest
+from ..study.journal import read_journal
+from ..study.stores.sqlite import SqliteStore
+from ..study.study import Study
+from .context import Context
+from .run_directory import RunInfo
+
+
+def open_study(context: Context) -> Study:
+    """The study in the output directory; opening it checks the limits and reads what was measured."""
+    recipe, known = context.recipe, {m.name: m for m in context.metrics}
+    wanted = {*recipe.objectives, *(parse_limit(text, context.metrics).metric for text in recipe.limits)}
+    recorded = [
+        m
+        for m in context.measurers
+        if context.source.no_networks or all(x.exact for x in m.metrics) or any(x.name in wanted for x in m.metrics)
+    ]
+    return Study(
+        SqliteStore(context.run.study),
+        context.source.net,
+        objectives=[known[name] for name in recipe.objectives],
+        record=recorded,
+        limits=recipe.limits,
+        calibration=context.calibration,
+        seed=recipe.seed,
+        racing=recipe.search.racing,
+        key=_study_key(context),
+    )
+
+
+def check(context: Context, study: Study) -> None:
+    """Say what cannot work before anything costly begins, and note in the directory what it is of."""
+    for measurer in study.measurers:
+        measurer.require()
+    check_device(context, study)
+    if not context.untrained:
+        study.probe()
+    context.source.check()
+    context.run.write_info(_describe(context, study))
+
+
+def check_device(context: Context, study: Study) -> None:
+    """Say that the device is another than the one that the study is of."""
+    known = (study.journal.header or {}).get("target")
+    if known and known["fingerprint"] != context.latency.target["fingerprint"]:
+        raise StoreError(
+            f"{context.run} holds another study: {context.target} is not the device that it was measured on; "
+            "use another output directory"
+        )
+
+
+def search(context: Context, study: Study, retry: str = "") -> Front:
+    """Measure networks until the study holds as many as the recipe asks for; with ``retry="failed"`` those that
+    could not be measured once more. Returns the front."""
+    callback, recipe = context.callback, context.recipe
+    callback.stage("searching")
+    check_device(context, study)
+    strategy = STRATEGIES.make(recipe.search.strategy)
+    study.run(strategy, recipe.evaluations, lambda step: callback.measured(step, study), retry=retry)
+    if failed := [r for r in study.records if r.status == "failed"]:
+        which = f"{len(failed)} of {len(study.records)} networks could not be measured"
+        callback.stage(f"{which}: {commonest(failed)}; --retry failed measures them again")
+    front = study.front()
+    if front and all(r.measurements[front.objectives[0].name].at_chance for r in front):
+        callback.stage(
+            "warning: no network on the front is better than a constant answer: train longer, or with another train.lr"
+        )
+    write_json(context.run.front, [record.to_json() for record in front])
+    info, number = _describe(context, study), len(study.records)
+    if info.judged != number:
+        info = replace(info, predictability=cross_validate(study.problem, study.records), judged=number)
+    context.run.write_info(info)
+    return front
+
+
+def require_searched(context: Context, study: Study) -> None:
+    """Say how to get a front where there is none."""
+    if not study.records:
+        raise NetwrightError(f"no network was measured in {context.run} yet: run 'netwright search' with it first")
+
+
+def _describe(context: Context, study: Study) -> RunInfo:
+    """What the directory is of; what was found out of the same records stays."""
+    source = context.source
+    largest = study.journal.found.get(source.space.largest)
+    known = {name: largest.values[name] for name in METRICS if name in largest.values} if largest else {}
+    info = RunInfo(
+        name=context.name,
+        folder=context.folder,
+        recipe=context.recipe.to_json(),
+        metrics=study.metrics,
+        space_size=source.space.size,
+        largest=source.counts_of(source.space.largest) or known,
+        untrained=context.untrained,
+        command=shlex.join(["netwright", *sys.argv[1:]]),
+        commit=git_commit(),
+        versions=versions(),
+    )
+    try:
+        before = context.run.read_info()
+    except NetwrightError:
+        return info
+    return replace(info, predictability=before.predictability, judged=before.judged)
+
+
+def _study_key(context: Context) -> dict[str, Any]:
+    """What must be the same for a study to be continued."""
+    recipe, run = context.recipe.to_json(), context.run
+    key = {name: recipe[name] for name in ("model", "data", "train", "seed", "threads")}
+    key["calibration"] = f"{context.recipe.search.calibration} examples as trained on"
+    limited = " ".join(context.recipe.limits)
+    header = read_journal(SqliteStore(run.study)).header if run.study.exists() else None
+    # Limits come and go: once a study is of a target it stays so, and one that is not never becomes it.
+    ours = [x.name for m in context.on_target for x in m.metrics]
+    measured = any(x in context.recipe.objectives or x in limited for x in ours)
+    if "target" in header if header is not None else measured:
+        wish = {"target": recipe["target"], **recipe["latency"]}
+        known = (header or {}).get("target", {})
+        # A device is asked who it is when something is to be measured there, and not before.
+        trusted = wish == {name: known.get(name) for name in wish}
+        key["target"] = known if trusted else {**wish, "fingerprint": context.latency.target["fingerprint"]}
+    if context.source.fingerprint is not None:
+        key["fingerprint"] = context.source.fingerprint
+    return key

@@ -1,0 +1,80 @@
+"""What a source is: something that can be searched, and what else a job can do with it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from ..core.candidate import Candidate
+from ..core.errors import NetwrightError
+from ..core.space import Space
+from ..measure.base import Measurer, Searchable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..nets.inputs import Inputs
+    from ..nets.supernet import SuperNet
+
+
+class Source(ABC):
+    """What a recipe's model gives.
+
+    Args:
+        reference: the recipe's ``module:function``, for messages.
+    """
+
+    untrained: str = ""
+    """Why nothing of it is trained; empty where it is."""
+    no_networks: str = ""
+    """Why it holds no networks; empty where it does."""
+    measurers: tuple[Measurer, ...] = ()
+    """Those of metrics of its own, which replace netwright's of the same names."""
+    counts: tuple[Measurer, ...] = ()
+    """Those of its networks' sizes."""
+    fingerprint: str | None = None
+    """A text that changes with what is in it, so that a study does not mix two; None where the recipe says it all."""
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+
+    @property
+    @abstractmethod
+    def net(self) -> Searchable:
+        """What a study searches."""
+
+    @property
+    def space(self) -> Space:
+        """The candidates."""
+        return self.net.space
+
+    def check(self) -> None:  # noqa: B027  # of most there is nothing to say
+        """Say what cannot work before anything costly begins."""
+
+    def require_networks(self) -> None:
+        """Raise with the reason where there are no networks."""
+        if self.no_networks:
+            raise NetwrightError(self.no_networks)
+
+    def supernet(self) -> SuperNet:
+        """What is trained. Raises with the reason where nothing is."""
+        raise NetwrightError(self.untrained)
+
+    def largest(self) -> nn.Module:
+        """The largest network; not to be changed."""
+        self.require_networks()
+        network: nn.Module = self.net.extract(self.space.largest)
+        return network
+
+    def example_of(self, network: nn.Module) -> Inputs:
+        """What one of its networks is called with: the network's own example inputs, or the source's."""
+        own: Inputs | None = getattr(network, "example_inputs", None)
+        if own is not None:
+            return own
+        given: Any = self.net
+        inputs: Inputs = given.example_inputs
+        return inputs
+
+    def counts_of(self, candidate: Candidate) -> dict[str, float]:
+        """The exact metrics of a candidate by name, as far as they cost nothing."""
+        return {}

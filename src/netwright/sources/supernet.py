@@ -1,0 +1,42 @@
+"""netwright's own super-networks."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..core.candidate import Candidate
+from ..measure.counts import METRICS, Count
+from ..nets.supernet import SuperNet
+from .base import Source
+
+
+class SuperNetSource(Source):
+    """A super-network that can be trained here.
+
+    Args:
+        net: what is searched.
+        reference: the recipe's ``module:function``, for messages.
+    """
+
+    def __init__(self, net: SuperNet, reference: str) -> None:
+        super().__init__(reference)
+        self._net = net
+        self.counts = tuple(Count(name) for name in METRICS)
+
+    @property
+    def net(self) -> SuperNet:
+        """The super-network."""
+        return self._net
+
+    def supernet(self) -> SuperNet:
+        """The super-network."""
+        return self._net
+
+    def largest(self) -> nn.Module:
+        """The given module itself."""
+        return self._net.module
+
+    def counts_of(self, candidate: Candidate) -> dict[str, float]:
+        """All counts."""
+        counts = self._net.count(candidate)
+        return {name: float(getattr(counts, name)) for name in METRICS}
