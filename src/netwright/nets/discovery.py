@@ -41,47 +41,47 @@ def widths(
     constant = made_by_constants(index, deps)
     for key, members in _groups(labels):
         name = _name(index, key, taken)
-        whole = len(members)
-
-        def stay(why: str, key: tuple[Dimension, ...] = key) -> None:
-            for dimension in key:
-                reasons.setdefault(dimension, why)
-
-        if whole < 2:
-            reasons.update(
-                (k, "its channels are tied to one another: they stay or go together") for k in key if k not in reasons
-            )
-            continue
-        if constant[members].all():
-            reasons.update(
-                (k, f"its {whole} channels are those of a constant, each with its own meaning")
-                for k in key
-                if k not in reasons
-            )
-            continue
-        slices = _slices(members, {k: labels[k] for k in key})
-        if slices is None:
-            reasons.update(
-                (k, f"its {whole} channels do not lie one behind the other") for k in key if k not in reasons
-            )
-            continue
-        blocks = [s.block for s in slices if _is_made(index, s)]
-        each = Counter[Dimension]()
-        for s in slices:
-            each[s.tensor, s.dim] += s.block
-        # A channel may stand for a block of indices (a head, a group), or for one in each of several (a shuffle), which
-        # counts towards the multiple.
-        step = max(gcd(*(blocks or [s.block for s in slices])), gcd(*each.values()))
-        options = fractions(whole, SHARES, max(1, round_to // step))
-        if len(options) > 1:
-            taken.add(name)
-            yield Width(name, slices, options)
+        if constant[members].all() and len(members) > 1:
+            found: Width | str = f"its {len(members)} channels are those of a constant, each with its own meaning"
         else:
-            reasons.update(
-                (k, f"{whole} channels are too few for multiples of {round_to}: see round_to=")
-                for k in key
-                if k not in reasons
-            )
+            found = _width(index, name, members, {k: labels[k] for k in key}, round_to)
+        if isinstance(found, Width):
+            taken.add(name)
+            yield found
+        else:
+            for dimension in key:
+                reasons.setdefault(dimension, found)
+
+
+def _width(
+    index: ModuleIndex, name: str, members: np.ndarray, labels: dict[Dimension, np.ndarray], round_to: int
+) -> Width | str:
+    """The width of a group of channels, or why it is none.
+
+    Args:
+        index: of the network.
+        name: of the width.
+        members: the labels of the channels.
+        labels: of the dimensions that have them.
+        round_to: the multiple that hardware likes.
+    """
+    whole = len(members)
+    if whole < 2:
+        return "its channels are tied to one another: they stay or go together"
+    slices = _slices(members, labels)
+    if slices is None:
+        return f"its {whole} channels do not lie one behind the other"
+    blocks = [s.block for s in slices if _is_made(index, s)]
+    each = Counter[Dimension]()
+    for s in slices:
+        each[s.tensor, s.dim] += s.block
+    # A channel may stand for a block of indices (a head, a group), or for one in each of several (a shuffle), which
+    # counts towards the multiple.
+    step = max(gcd(*(blocks or [s.block for s in slices])), gcd(*each.values()))
+    options = fractions(whole, SHARES, max(1, round_to // step))
+    if len(options) > 1:
+        return Width(name, slices, options)
+    return f"{whole} channels are too few for multiples of {round_to}: see round_to="
 
 
 def _is_made(index: ModuleIndex, slot: ChannelSlice) -> bool:

@@ -59,15 +59,8 @@ def wrap(
     Raises :class:`NetError` when the model does not run on its example inputs, and for patterns that match no module.
     """
     kinds, wanted, unwanted = _several("axes", axes), _several("only", only), _several("except_", except_)
-    for kind in kinds:
-        if kind not in KINDS:
-            raise NetError(f"there is no kind of axis {kind!r}; {did_you_mean(kind, KINDS)}")
-    if type(round_to) is not int or round_to < 1:
-        raise NetError(f"round_to is a whole number from 1, not {round_to!r}")
     index = ModuleIndex(module)
-    for pattern in (*wanted, *unwanted):
-        if not any(fnmatch(path, pattern) for path in index.modules):
-            raise NetError(f"no module matches {pattern!r}; {did_you_mean(pattern, list(index.modules)[1:])}")
+    _check(index, kinds, (*wanted, *unwanted), round_to)
     tracer = Tracer(index, example_inputs, supposes=True)
     trace = tracer.whole
     learning = _learning(tracer, trace, index)
@@ -99,6 +92,18 @@ def wrap(
             except NetError as error:
                 verifier.take_back(axis, str(error))
         return SuperNet(module, verifier.kept, example_inputs, verifier.reasons, batch_dims=batch_dims)
+
+
+def _check(index: ModuleIndex, kinds: Iterable[str], patterns: Iterable[str], round_to: int) -> None:
+    """Refuse kinds of axes that there are not, patterns that match nothing, and multiples that are none."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise NetError(f"there is no kind of axis {kind!r}; {did_you_mean(kind, KINDS)}")
+    if type(round_to) is not int or round_to < 1:
+        raise NetError(f"round_to is a whole number from 1, not {round_to!r}")
+    for pattern in patterns:
+        if not any(fnmatch(path, pattern) for path in index.modules):
+            raise NetError(f"no module matches {pattern!r}; {did_you_mean(pattern, list(index.modules)[1:])}")
 
 
 def _several(argument: str, given: Iterable[str]) -> tuple[str, ...]:

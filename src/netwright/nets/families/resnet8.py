@@ -28,7 +28,7 @@ class Stem(nn.Conv2d):
         return self.bn(super().forward(x))
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the block halves the image."""
 
     def __init__(self, into: int, out: int) -> None:
@@ -51,9 +51,9 @@ class ResNet8(nn.Module):
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
         self.stem = Stem(3, WIDTHS[0])
-        self.block1 = Block(WIDTHS[0], WIDTHS[0])
-        self.block2 = Block(WIDTHS[0], WIDTHS[1])
-        self.block3 = Block(WIDTHS[1], WIDTHS[2])
+        self.block1 = ResidualBlock(WIDTHS[0], WIDTHS[0])
+        self.block2 = ResidualBlock(WIDTHS[0], WIDTHS[1])
+        self.block3 = ResidualBlock(WIDTHS[1], WIDTHS[2])
         self.linear = nn.Linear(WIDTHS[2], classes)
 
     def forward(self, x: Tensor) -> Tensor:

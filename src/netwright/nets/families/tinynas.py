@@ -23,7 +23,7 @@ from .parts import tie, unit
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockSpec:
     """One inverted bottleneck. ``expands`` is whether it begins with a 1x1 convolution to ``hidden`` channels."""
 
     kernel: int
@@ -51,7 +51,7 @@ class Description:
     image: int
     eps: float
     stem: tuple[int, int, int]
-    blocks: tuple[Block | None, ...]
+    blocks: tuple[BlockSpec | None, ...]
     mix: int | None
     classes: int
 
@@ -59,7 +59,7 @@ class Description:
 class Convolutions(nn.Module):
     """The convolutions of a block: expand, filter each channel, project."""
 
-    def __init__(self, block: Block, eps: float) -> None:
+    def __init__(self, block: BlockSpec, eps: float) -> None:
         super().__init__()
         self.inverted_bottleneck = unit(block.into, block.hidden, 1, 1, 0, eps=eps) if block.expands else None
         self.depth_conv = unit(
@@ -76,7 +76,7 @@ class Convolutions(nn.Module):
 class TinyNasBlock(nn.Module):
     """The convolutions of a block, and its input added to them where the description says so."""
 
-    def __init__(self, block: Block, eps: float) -> None:
+    def __init__(self, block: BlockSpec, eps: float) -> None:
         super().__init__()
         self.mobile_inverted_conv = Convolutions(block, eps)
         self.shortcut = block.shortcut
@@ -171,75 +171,99 @@ def read(path: str | Path) -> Description:
     (null for the ratio times the input), ``shortcut``, ``act`` and ``use_se``; null stands for a skipped block.
     """
     try:
-        whole = json.loads(Path(path).read_text())
+        whole = _Part(str(path), "the file", json.loads(Path(path).read_text()))
     except (OSError, ValueError) as error:
         raise NetError(f"{path} cannot be read: {format_error(error)}") from None
-    place = str(path)
-
-    def no(at: str, why: str) -> NetError:
-        return NetError(f"{place}: {at} {why}")
-
-    def part(of: Any, key: str, at: str) -> Any:
-        if not isinstance(of, Mapping) or key not in of:
-            raise no(at, f"must be an object with {key!r}; see netwright.nets.families.tinynas.read")
-        return of[key]
-
-    def number(of: Any, key: str, at: str, most: int = 1 << 14) -> int:
-        value = part(of, key, at)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-            raise no(f"{at}.{key}", f"must be a whole number from 1 to {most}, not {value!r}")
-        return value
-
-    def plain(of: Any, at: str) -> None:
-        if part(of, "act", at) != "relu6" or of.get("use_se"):
-            raise no(at, "must have act 'relu6' and no squeeze-and-excitation; other networks are not built here")
-
-    def window(of: Any, at: str) -> int:
-        kernel = number(of, "kernel_size", at, 31)
-        if kernel % 2 == 0:
-            raise no(f"{at}.kernel_size", f"must be odd, not {kernel}")
-        return kernel
-
-    stem = part(whole, "first_conv", "the file")
-    plain(stem, "first_conv")
-    channels = number(stem, "out_channels", "first_conv")
-    first = (window(stem, "first_conv"), number(stem, "stride", "first_conv", 4), channels)
-    blocks: list[Block | None] = []
-    entries = part(whole, "blocks", "the file")
+    stem = whole.part("first_conv")
+    stem.check_layer()
+    channels = stem.number("out_channels")
+    first = (stem.window(), stem.number("stride", 4), channels)
+    entries = whole.get("blocks")
     if not isinstance(entries, list) or len(entries) > 1000:
-        raise no("blocks", "must be a list of at most 1000")
+        raise whole.error("blocks", "must be a list of at most 1000")
+    blocks: list[BlockSpec | None] = []
     for i, entry in enumerate(entries):
-        if entry is None:
-            blocks.append(None)
-            continue
-        at = f"blocks[{i}]"
-        plain(entry, at)
-        into, out = number(entry, "in_channels", at), number(entry, "out_channels", at)
-        ratio, stride = part(entry, "expand_ratio", at), number(entry, "stride", at, 4)
-        if not isinstance(ratio, int | float) or not 0 < ratio <= 64:
-            raise no(f"{at}.expand_ratio", f"must be a number up to 64, not {ratio!r}")
-        given = entry.get("mid_channels")
-        hidden = max(1, round(into * ratio)) if given is None else number(entry, "mid_channels", at)
-        if into != channels:
-            raise no(f"{at}.in_channels", f"is {into}, but the block before gives {channels}")
-        if ratio == 1 and hidden != into:
-            raise no(f"{at}.mid_channels", f"is {hidden}, but a block with expand_ratio 1 keeps its {into} channels")
-        shortcut = bool(part(entry, "shortcut", at))
-        if shortcut and (stride > 1 or into != out):
-            raise no(f"{at}.shortcut", "needs stride 1 and as many channels out as in")
-        blocks.append(Block(window(entry, at), stride, into, hidden, out, ratio != 1, shortcut))
-        channels = out
-    mix = part(whole, "feature_mix", "the file")
+        block = None if entry is None else _block(_Part(str(path), f"blocks[{i}]", entry), channels)
+        blocks.append(block)
+        channels = block.out if block else channels
+    mix = None if whole.get("feature_mix") is None else whole.part("feature_mix")
     if mix is not None:
-        plain(mix, "feature_mix")
-    eps = part(whole, "bn_eps", "the file")
+        mix.check_layer()
+    eps = whole.get("bn_eps")
     if not isinstance(eps, float) or not 0 < eps < 1:
-        raise no("bn_eps", f"must be a number between 0 and 1, not {eps!r}")
+        raise whole.error("bn_eps", f"must be a number between 0 and 1, not {eps!r}")
     return Description(
-        image=number(whole, "resolution", "the file", 4096),
+        image=whole.number("resolution", 4096),
         eps=eps,
         stem=first,
         blocks=tuple(blocks),
-        mix=None if mix is None else number(mix, "out_channels", "feature_mix"),
-        classes=number(whole, "num_classes", "the file", 1 << 17),
+        mix=None if mix is None else mix.number("out_channels"),
+        classes=whole.number("num_classes", 1 << 17),
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An object in a JSON file.
+
+    Args:
+        file: the path of the file, for errors.
+        at: where in it.
+        held: what stands there.
+    """
+
+    file: str
+    at: str
+    held: Any
+
+    def error(self, at: str, why: str) -> NetError:
+        return NetError(f"{self.file}: {at} {why}")
+
+    def get(self, key: str) -> Any:
+        if not isinstance(self.held, Mapping) or key not in self.held:
+            raise self.error(self.at, f"must be an object with {key!r}; see netwright.nets.families.tinynas.read")
+        return self.held[key]
+
+    def part(self, key: str) -> _Part:
+        return _Part(self.file, key, self.get(key))
+
+    def number(self, key: str, most: int = 1 << 14) -> int:
+        value = self.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise self.error(f"{self.at}.{key}", f"must be a whole number from 1 to {most}, not {value!r}")
+        return value
+
+    def window(self) -> int:
+        kernel = self.number("kernel_size", 31)
+        if kernel % 2 == 0:
+            raise self.error(f"{self.at}.kernel_size", f"must be odd, not {kernel}")
+        return kernel
+
+    def check_layer(self) -> None:
+        """Refuse what is not built here."""
+        if self.get("act") != "relu6" or self.held.get("use_se"):
+            raise self.error(
+                self.at, "must have act 'relu6' and no squeeze-and-excitation; other networks are not built here"
+            )
+
+
+def _block(entry: _Part, channels: int) -> BlockSpec:
+    """A block of the file, which is given ``channels`` channels."""
+    entry.check_layer()
+    at = entry.at
+    into, out = entry.number("in_channels"), entry.number("out_channels")
+    ratio, stride = entry.get("expand_ratio"), entry.number("stride", 4)
+    if not isinstance(ratio, int | float) or not 0 < ratio <= 64:
+        raise entry.error(f"{at}.expand_ratio", f"must be a number up to 64, not {ratio!r}")
+    given = entry.held.get("mid_channels")
+    hidden = max(1, round(into * ratio)) if given is None else entry.number("mid_channels")
+    if into != channels:
+        raise entry.error(f"{at}.in_channels", f"is {into}, but the block before gives {channels}")
+    if ratio == 1 and hidden != into:
+        raise entry.error(
+            f"{at}.mid_channels", f"is {hidden}, but a block with expand_ratio 1 keeps its {into} channels"
+        )
+    shortcut = bool(entry.get("shortcut"))
+    if shortcut and (stride > 1 or into != out):
+        raise entry.error(f"{at}.shortcut", "needs stride 1 and as many channels out as in")
+    return BlockSpec(entry.window(), stride, into, hidden, out, ratio != 1, shortcut)
