@@ -1,7 +1,7 @@
 """A trained ResNet-56, wrapped and cut to half its MACs: by importance, at random, and by Torch-Pruning.
 
 Every network has the same MACs (Torch-Pruning's within 1 %, the best widths at most as many). "Uniform" and random: the
-inner channels of every block are halved; "best widths": ``best_within`` chooses, block by block, among quarters.
+inner channels of every block are halved; "best widths": ``prune_to_budget`` chooses, block by block, among quarters.
 Accuracies are of the first images of CIFAR-10's test set (``--images``), with normalisation statistics recomputed from
 1,024 training images: without training, and after one epoch of the 20,000 training images, the same for all. Needs
 ``cifar10`` and ``weights_cifar10_resnet`` of the shared data.
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 import netwright as nw
 from netwright.formats.safetensors import load_weights
 from netwright.nets.families.cifar_resnet import CifarResNet
-from netwright.nets.importance import best_within
+from netwright.nets.importance import L1, L2, Activation, Taylor, prune_to_budget
 from netwright.nets.permutation import permute
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -54,11 +54,12 @@ def main() -> None:
     print(f"whole, as it was trained: {bench.plain():.2f} %, {whole / 1e6:.1f} M MACs, {len(net.axes)} axes")
     print(f"cut to {macs / 1e6:.1f} M MACs ({macs / whole:.0%}); accuracy untrained, and after one epoch")
     train = bench.calibration
-    for by in ("l1", "l2", "activation", "taylor"):
+    criteria = {"l1": L1(), "l2": L2(), "activation": Activation(train), "taylor": Taylor(train)}
+    for by, criterion in criteria.items():
         net = bench.wrapped()
-        worth = nw.sort_channels(net, by, train if by in ("activation", "taylor") else None)
+        worth = nw.sort_channels(net, criterion)
         bench.judge(f"by importance ({by}), uniform", net.extract(half))
-        best = best_within(net, worth, macs)
+        best = prune_to_budget(net, worth, macs)
         bench.judge(f"by importance ({by}), best widths ({net.count(best).macs / 1e6:.1f} M MACs)", net.extract(best))
     generator, found, tuned = torch.Generator().manual_seed(0), [], []
     for i in range(arguments.random):

@@ -70,7 +70,7 @@ def main() -> None:
 
     if not arguments.evaluations:
         return
-    nw.sort_channels(net, "l1")
+    nw.sort_channels(net)
     since = time.process_time()
     optimizer = f"sgd,lr={arguments.lr},momentum=0.9,nesterov=true,weight_decay=1e-4"
     loader = nw.TensorLoader(data.train, 64, shuffle=True, augment=data.augment)

@@ -8,7 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from netwright.core.metric import Metric
+from netwright.nets.importance import CRITERIA, Criterion
 from netwright.tasks.base import Evaluator, Task
+
+
+def criterion(name: str, batches: Any = None, **settings: Any) -> Criterion:
+    """An importance criterion by its name; on data where it takes some."""
+    given = {"batches": batches} if "batches" in CRITERIA.settings(name) else {}
+    return CRITERIA.cls(name)(**given, **settings)
 
 
 class Of(nn.Module):

@@ -159,3 +159,30 @@ def test_a_runtime(name: str, install: Install, tmp_path: Path) -> None:
     found = latency.run(tmp_path / "x.double", {"x": np.ones((1, 4), np.float32)})
     assert found["latency"].value > 0
     assert target.described["runtime"] == "double" and target.described["factor"] == 3
+
+
+CRITERION = """
+    from dataclasses import dataclass
+    import torch
+    from netwright.nets.importance import Criterion
+
+    @dataclass(frozen=True)
+    class Last(Criterion):
+        from_: int = 0
+
+        def scores(self, net, widths):
+            return [torch.arange(width.channels).double().roll(self.from_) + 1 for width in widths]
+"""
+
+
+@pytest.mark.parametrize("name", ["lasts:Last", "last"])
+def test_an_importance_criterion(name: str, install: Install) -> None:
+    install("lasts", CRITERION, "netwright.importance_criteria: last = lasts:Last")
+    model, inputs = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(5, 3)
+    net = nw.SuperNet(model, [nw.Width.tie(model, "w", (2, 4), out_of=["0"], into=["2"])], inputs)
+    before, rows = model(inputs), model[0].weight.detach().clone()
+    worth = nw.sort_channels(net, name)
+    assert torch.equal(model[0].weight, rows.flip(0)) and torch.allclose(model(inputs), before, atol=1e-6)
+    assert worth["w"].tolist() == [0.4, 0.3, 0.2, 0.1]
+    nw.sort_channels(net, f"{name},from_=1")
+    assert dict(nw.prune_to_budget(net, worth, net.count(net.smallest).macs)) == {"w": 2}

@@ -40,7 +40,7 @@ _HOME = {
     "Width": "nets.axes",
     "recalibrate": "nets.recalibrate",
     "sort_channels": "nets.importance",
-    "best_within": "nets.importance",
+    "prune_to_budget": "nets.importance",
     "wrap": "nets.wrap",
     "Task": "tasks.base",
     "Evaluator": "tasks.base",
@@ -87,6 +87,7 @@ _HOME = {
 }
 _MODULES = {
     "families": "nets.families",
+    "importance": "nets.importance",
     "rules": "training.rules",
     "tasks": "tasks",
     "targets": "measure.targets",
@@ -153,6 +154,7 @@ if TYPE_CHECKING:
     from .measure.quality import Accuracy as Accuracy
     from .measure.quality import Quality as Quality
     from .nets import families as families
+    from .nets import importance as importance
     from .nets.axes import Attribute as Attribute
     from .nets.axes import Axis as Axis
     from .nets.axes import ChannelSlice as ChannelSlice
@@ -168,7 +170,7 @@ if TYPE_CHECKING:
     from .nets.axes import Width as Width
     from .nets.axes import add_transforms as add_transforms
     from .nets.axes import factorise as factorise
-    from .nets.importance import best_within as best_within
+    from .nets.importance import prune_to_budget as prune_to_budget
     from .nets.importance import sort_channels as sort_channels
     from .nets.recalibrate import recalibrate as recalibrate
     from .nets.supernet import SuperNet as SuperNet

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from small import criterion
 from torch import Tensor, nn
 
 from netwright.core.errors import NetError
@@ -99,7 +100,7 @@ def test_fewer_experts_are_the_mixture_of_the_first(module: Any) -> None:
 def test_sorted_experts_compute_the_same(module: Any, by: Any) -> None:
     net, before = SuperNet(module, [experts(module)], X), copy.deepcopy(module)
     batches = [(X, torch.arange(5)), (X.flip(0), torch.arange(5))]
-    sort_channels(net, by, batches)
+    sort_channels(net, criterion(by, batches))
     for x in (X, X + 0.5, -X):
         assert torch.allclose(module(x), before(x), atol=1e-6)
     assert not torch.equal(module.router.weight, before.router.weight), "another order"

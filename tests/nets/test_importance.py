@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from small import criterion
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netwright.core.errors import NetError
 from netwright.nets.axes import Axis, Depth, Experts, Heads, Width
-from netwright.nets.importance import KINDS, best_within, sort_channels
+from netwright.nets.importance import CRITERIA, Activation, Taylor, prune_to_budget, sort_channels
 from netwright.nets.inputs import call, tensors_in
 from netwright.nets.supernet import SuperNet
 
@@ -85,7 +86,7 @@ def same(one: Any, other: Any) -> None:
 # -- the function stays ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by", KINDS)
+@pytest.mark.parametrize("by", CRITERIA.names())
 @pytest.mark.parametrize("build", [heads, mixture])
 def test_heads_and_experts_compute_what_they_computed(build: Any, by: Any) -> None:
     torch.manual_seed(1)
@@ -93,20 +94,20 @@ def test_heads_and_experts_compute_what_they_computed(build: Any, by: Any) -> No
     x = torch.randn_like(net.example_inputs)
     before = net.module(x)
     tensors = {name: t.clone() for name, t in net.module.state_dict().items()}
-    sort_channels(net, by, [x, -x])
+    sort_channels(net, criterion(by, [x, -x]))
     same(net.module(x), before)
     if build is mixture:  # two heads may lie in order already
         assert any(not torch.equal(t, tensors[name]) for name, t in net.module.state_dict().items())
 
 
-@pytest.mark.parametrize("by", KINDS)
+@pytest.mark.parametrize("by", CRITERIA.names())
 @pytest.mark.parametrize("name", ["inverted_residual", "flat", "tied"])  # others give channels out
 def test_every_super_network_computes_what_it_computed(make: Any, name: str, by: Any) -> None:
     case = make(name)
     module = case.net.module.eval()
     with torch.no_grad():
         before = call(module, case.inputs)
-        worth = sort_channels(case.net, by, [(case.inputs, None)])
+        worth = sort_channels(case.net, criterion(by, [(case.inputs, None)]))
         same(call(module, case.inputs), before)
     widths = {axis.name for axis in case.net.axes if isinstance(axis, Width)}
     assert worth.keys() == widths
@@ -119,7 +120,7 @@ def test_nothing_else_is_changed(by: Any) -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
     net[2].bias.requires_grad_(False)
     net[1].eval()
-    sort_channels(width(net), by, [torch.randn(5, 3)])
+    sort_channels(width(net), criterion(by, [torch.randn(5, 3)]))
     assert [m.training for m in net] == [True, False, True]
     assert [p.requires_grad for p in net.parameters()] == [True, True, True, False]
     assert all(p.grad is None for p in net.parameters())
@@ -135,7 +136,7 @@ def test_activation_is_what_arrives_times_what_reads_it(marked: Any) -> None:
         net[0].weight[3, 3] = 100.0  # the largest weight, and nothing arrives
         net[2].weight.copy_(torch.tensor([[1.0, 4.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0]]))
     x = torch.tensor([[3.0, 1.0, 1.0, 0.0], [-9.0, 1.0, 1.0, 0.0]])  # what is negative does not arrive either
-    worth = sort_channels(sup, "activation", [(x, torch.zeros(2))])["w"]
+    worth = sort_channels(sup, Activation([(x, torch.zeros(2))]))["w"]
     assert net[2].weight[0].tolist() == [4.0, 1.0, 2.0, 1.0]
     squares = torch.tensor([4.0**2 * 2, 3.0**2, 2.0**2 * 2, 0.0], dtype=torch.float64)
     torch.testing.assert_close(worth, squares / squares.sum())
@@ -150,10 +151,10 @@ def test_taylor_is_what_reaches_the_output() -> None:
         net[2].weight.copy_(torch.diag(torch.tensor([5.0, 1.0, 1.0, 1.0])))
         net[4].weight.copy_(torch.tensor([[0.0, 2.0, 4.0, 3.0]]))  # nobody listens to the loudest
     sup = width(net)
-    worth = sort_channels(sup, "taylor", [torch.ones(3, 4), torch.full((2, 4), 2.0)])["w"]
+    worth = sort_channels(sup, Taylor([torch.ones(3, 4), torch.full((2, 4), 2.0)]))["w"]
     assert (net[4].weight @ net[2].weight)[0].tolist() == [4.0, 3.0, 2.0, 0.0]
     torch.testing.assert_close(worth / worth[0], torch.tensor([16.0, 9.0, 4.0, 0.0], dtype=torch.float64) / 16)
-    sort_channels(sup, "activation", [torch.ones(3, 4)])
+    sort_channels(sup, Activation([torch.ones(3, 4)]))
     assert net[2].weight.amax(0)[0] == 5.0
 
 
@@ -174,7 +175,7 @@ def test_taylor_adds_up_what_all_readers_do() -> None:
         net.plus.weight.copy_(torch.tensor([[9.0, 5.0, 2.0]]))
         net.minus.weight.copy_(torch.tensor([[9.0, 4.0, 0.0]]))  # together: 0, 1, 2
     axis = Width.tie(net, "w", (1, 3), out_of=["make"], into=["plus", "minus"])
-    sort_channels(SuperNet(net, [axis], torch.ones(1, 3)), "taylor", [torch.rand(4, 3) + 1.0])
+    sort_channels(SuperNet(net, [axis], torch.ones(1, 3)), Taylor([torch.rand(4, 3) + 1.0]))
     assert net.plus.weight.tolist() == [[2.0, 5.0, 9.0]]
 
 
@@ -183,13 +184,13 @@ def test_taylor_of_a_loss(marked: Any) -> None:
     with torch.no_grad():
         net[2].weight.copy_(torch.tensor([[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]]))
     batch = (torch.ones(2, 4), torch.tensor([0, 1]))
-    sort_channels(sup, "taylor", [batch], loss=lambda output, _: output[:, 1].sum())
+    sort_channels(sup, Taylor([batch], loss=lambda output, _: output[:, 1].sum()))
     assert net[2].weight[0].tolist() == [1.0, 2.0, 3.0, 4.0]
-    sort_channels(sup, "taylor", [batch], loss=lambda output, given: output[given[1] == 0, 0].sum())
+    sort_channels(sup, Taylor([batch], loss=lambda output, given: output[given[1] == 0, 0].sum()))
     assert net[2].weight[0].tolist() == [4.0, 3.0, 2.0, 1.0]
 
 
-@pytest.mark.parametrize("by", KINDS)
+@pytest.mark.parametrize("by", CRITERIA.names())
 def test_a_head_that_nobody_reads_comes_last(by: Any) -> None:
     torch.manual_seed(0)
     net = heads()
@@ -197,7 +198,7 @@ def test_a_head_that_nobody_reads_comes_last(by: Any) -> None:
     with torch.no_grad():
         module.out.weight[:, :4] *= 1e-3  # the query heads that share the first head of keys and values
         kept = module.value.weight[2:].clone()
-    sort_channels(net, by, [torch.randn(4, 3, 6)])
+    sort_channels(net, criterion(by, [torch.randn(4, 3, 6)]))
     assert torch.equal(module.value.weight[:2], kept)
     assert module.out.weight[:, 4:].abs().max() < 1e-3
 
@@ -213,7 +214,7 @@ def test_an_expert_that_does_nothing_comes_last(by: Any) -> None:
                 part.weight *= 1e-3
         module.router.weight[0] *= 1e-3
         module.router.bias.copy_(torch.tensor([-20.0, 0.1, 0.2, 0.3]))
-    sort_channels(net, by, [torch.randn(16, 6)])
+    sort_channels(net, criterion(by, [torch.randn(16, 6)]))
     assert module.router.bias[3] == -20.0
     assert module.experts[3][0].weight.abs().max() < 1e-2
 
@@ -223,7 +224,7 @@ def test_a_width_that_no_layer_reads_is_judged_by_its_weights() -> None:
     with torch.no_grad():
         net[0].weight.copy_(torch.tensor([[1.0, 1.0], [3.0, 3.0], [2.0, 2.0]]))
     axis = Width.tie(net, "w", (1, 3), out_of=["0"])
-    sort_channels(SuperNet(net, [axis], torch.ones(1, 2)), "taylor", [torch.ones(1, 2)] * 50)
+    sort_channels(SuperNet(net, [axis], torch.ones(1, 2)), Taylor([torch.ones(1, 2)] * 50))
     assert net[0].weight[:, 0].tolist() == [3.0, 2.0, 1.0]
 
 
@@ -244,20 +245,20 @@ def test_the_best_cut_takes_what_is_worth_least() -> None:
     net = two()
     worth = {"a": torch.tensor([0.97, 0.01, 0.01, 0.01]), "b": torch.tensor([0.3, 0.3, 0.2, 0.2])}
     assert net.count(net.largest).macs == 64
-    assert dict(best_within(net, worth, 64)) == {"a": 4, "b": 4}
-    assert dict(best_within(net, worth, 63)) == {"a": 3, "b": 4}
-    assert dict(best_within(net, worth, 40)) == {"a": 1, "b": 4}
-    assert dict(best_within(net, worth, 39)) == {"a": 1, "b": 3}
-    assert dict(best_within(net, worth, 16)) == {"a": 1, "b": 1}
+    assert dict(prune_to_budget(net, worth, 64)) == {"a": 4, "b": 4}
+    assert dict(prune_to_budget(net, worth, 63)) == {"a": 3, "b": 4}
+    assert dict(prune_to_budget(net, worth, 40)) == {"a": 1, "b": 4}
+    assert dict(prune_to_budget(net, worth, 39)) == {"a": 1, "b": 3}
+    assert dict(prune_to_budget(net, worth, 16)) == {"a": 1, "b": 1}
     with pytest.raises(NetError, match="16 MACs, more than 15"):
-        best_within(net, worth, 15)
+        prune_to_budget(net, worth, 15)
 
 
 def test_other_axes_stay_whole() -> None:
     net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 4), nn.Linear(4, 4))
     axes: list[Axis] = [Depth("depth", ("2",), (0, 1)), Width.tie(net, "w", (2, 4, 8), out_of=["0"], into=["1"])]
     sup = SuperNet(net, axes, torch.ones(1, 4))
-    assert dict(best_within(sup, sort_channels(sup), 50)) == {"depth": 1, "w": 4}
+    assert dict(prune_to_budget(sup, sort_channels(sup), 50)) == {"depth": 1, "w": 4}
 
 
 def test_widths_within_experts_that_go() -> None:
@@ -267,19 +268,22 @@ def test_widths_within_experts_that_go() -> None:
         axes.append(Width.tie(net, f"{i}", (1, 5), out_of=[f"experts.{i}.0"], into=[f"experts.{i}.2"]))
     sup = SuperNet(net, axes, torch.randn(1, 6))
     smallest = sup.count(sup.smallest).macs
-    assert dict(best_within(sup, sort_channels(sup), smallest)) == dict(sup.smallest)
+    assert dict(prune_to_budget(sup, sort_channels(sup), smallest)) == dict(sup.smallest)
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batches", [None, []])
-@pytest.mark.parametrize("by", ["activation", "taylor"])
-def test_data_that_are_missing(by: Any, batches: Any) -> None:
-    with pytest.raises(NetError, match=f"importance by {by} needs batches="):
-        sort_channels(two(), by, batches)
+@pytest.mark.parametrize("kind", [Activation, Taylor])
+def test_data_that_are_missing(kind: Any) -> None:
+    with pytest.raises(NetError, match=f"{kind.__name__} needs batches, a few of the training data"):
+        kind([])
+    with pytest.raises(NetError, match=f"{kind.__name__} takes batches, a list such as"):
+        kind(torch.ones(3))
+    with pytest.raises(NetError, match=rf"needs 'batches' as well: no text.*in Python it is {kind.__name__}\("):
+        sort_channels(two(), kind.__name__.lower())
 
 
 def test_a_name_that_does_not_exist() -> None:
-    with pytest.raises(NetError, match="no importance 'taylr'; did you mean 'taylor'"):
-        sort_channels(two(), "taylr")  # type: ignore[arg-type]
+    with pytest.raises(NetError, match="no importance criterion 'taylr'; did you mean 'taylor'"):
+        sort_channels(two(), "taylr")

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from small import criterion
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -470,7 +471,7 @@ def test_tensors_with_operators_of_their_own_are_refused_in_words() -> None:
 def test_sorting_and_recalibration_leave_state_alone(by: Any) -> None:
     network = nn.Sequential(Buffers(), nn.BatchNorm1d(4)).eval()
     net, before = nw.wrap(network, X), [t.clone() for t in network[0].buffers()]
-    nw.sort_channels(net, by=by, batches=[X, Y])
+    nw.sort_channels(net, criterion(by, [X, Y]))
     nw.recalibrate(network, [X, Y])
     assert same([t.clone() for t in network[0].buffers()], before)
     assert not torch.equal(network[1].running_mean, torch.zeros(4))

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from netwright.core.errors import NetError
 from netwright.nets.axes import Depth, Kernel, Width
-from netwright.nets.importance import importance, sort_channels
+from netwright.nets.importance import sort_channels
+from netwright.nets.importance.magnitude import magnitude
 from netwright.nets.inputs import call
 from netwright.nets.wrap import wrap
 
@@ -355,7 +356,7 @@ def test_sorting_keeps_the_function_and_puts_the_best_first(wrapped):
         assert far(before, flat(call(net.module, inputs))) <= 1e-5
     for axis in net.axes:
         if isinstance(axis, Width):
-            scores = importance(net.index, axis, 1)
+            scores = magnitude(net.index, axis, 1)
             assert torch.all(scores[:-1] >= scores[1:] - 1e-9)
 
 
@@ -377,7 +378,7 @@ def test_sorting_helps_a_cut():
 
 def test_mistakes():
     with pytest.raises(NetError, match="'l1'"):
-        sort_channels(wrap(nn.Linear(2, 2), torch.randn(1, 2)), by="l11")
+        sort_channels(wrap(nn.Linear(2, 2), torch.randn(1, 2)), criterion="l11")
     with pytest.raises(NetError, match="'width'"):
         wrap(nn.Linear(2, 2), torch.randn(1, 2), axes=["widht"])
     with pytest.raises(NetError, match="example inputs"):

@@ -125,7 +125,9 @@ class Registry(Generic[T]):
         cls, given = self.parse(what)
         known = settings_of(cls)
         if missing := [key for key, (_, default) in known.items() if default is MISSING and key not in given]:
-            raise self.error(f"the {self.kind} {what!r} needs {missing[0]!r} as well: {what},{missing[0]}=...")
+            text = any(_readers(known[missing[0]][0]))
+            how = f"{what},{missing[0]}=..." if text else f"no text can give it; in Python it is {cls.__name__}(...)"
+            raise self.error(f"the {self.kind} {what!r} needs {missing[0]!r} as well: {how}")
         try:
             made = cls(**given)
         except NetwrightError:
