@@ -21,7 +21,7 @@ def allowed(precision: str, real: bool) -> float:
     """The tolerance of a precision.
 
     Args:
-        precision: of a runtime.
+        precision: the precision of a runtime.
         real: whether the inputs, and those that ranges were taken from, are real ones.
     """
     return UNCALIBRATED if precision == "int8" and not real else TOLERANCE.get(precision, 0.1)

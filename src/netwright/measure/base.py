@@ -37,8 +37,8 @@ class Race:
     """What tells a measurer that goes through its samples in growing parts when to stop.
 
     Args:
-        confidence: with which a candidate that is stopped is dominated: the chance, over the random order of the
-            samples, that one that is not dominated is stopped at any of its looks is at most 1 less this.
+        confidence: the confidence with which a candidate that is stopped is dominated: the probability, over the random
+            order of the samples, that one that is not dominated is stopped at any stage is at most 1 less this.
         totals: metric name to the number of samples of a whole measurement, for the metrics that may be stopped.
         lost: whether a record that was measured whole dominates the candidate even if the metric of this name has
             this value.
@@ -54,7 +54,7 @@ class EvaluationContext:
 
     Args:
         net: where the candidate comes from.
-        candidate: which one.
+        candidate: the candidate that is measured.
         calibration: batches for the normalisation statistics of the extracted network; ``()`` leaves them as they
             are, and None too, with a warning where there are any.
         race: when measuring may stop early; None measures whole.
@@ -121,8 +121,8 @@ class EvaluationContext:
         """The network as a file of some kind, written on first use and removed with the context.
 
         Args:
-            key: that tells this kind of file from others.
-            suffix: of the file's name.
+            key: the key that tells this kind of file from others.
+            suffix: the suffix of the file's name.
             write: writes it to a path.
         """
         if key not in self._files:

@@ -28,8 +28,8 @@ class BaselineStore:
     """Readings of the reference workloads.
 
     Args:
-        cores: that this process runs on; those of another speed have readings of their own.
-        path: of the file that keeps them; None: in netwright's folder.
+        cores: the cores that this process runs on; those of another speed have readings of their own.
+        path: the path of the file that keeps them; None: in netwright's folder.
     """
 
     def __init__(self, cores: Sequence[int] = (), path: Path | None = None) -> None:

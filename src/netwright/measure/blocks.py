@@ -83,7 +83,7 @@ def blocks(network: nn.Module, inputs: Inputs) -> list[NetworkBlock]:
     between its modules is in no block.
 
     Args:
-        network: in evaluation mode.
+        network: the network, in evaluation mode.
         inputs: what it is called with.
     """
     calls = _calls(network, inputs)

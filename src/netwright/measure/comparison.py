@@ -27,9 +27,10 @@ class Comparison:
     Args:
         ratio: how many times as long as the first the second takes: the median over pairs.
         low, high: the ends of its 95 % interval.
-        pairs: of one measurement each, taken one after the other, in turn the first and the second before.
+        pairs: how many pairs of one measurement each, taken one after the other, in turn the first and the second
+            before.
         slower: pairs in which the second took longer.
-        p: of the sign test: the chance of so uneven pairs, or more uneven ones, if both were equally fast.
+        p: the p-value of the sign test: the chance of so uneven pairs, or more uneven ones, if both were equally fast.
     """
 
     ratio: float

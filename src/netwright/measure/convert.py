@@ -40,8 +40,8 @@ def example(inputs: Any, batch: int, network: Any = None) -> Any:
     Args:
         inputs: what the network is called with.
         batch: how many at once.
-        network: which is asked what its batch is, and whether it takes noise (masks and ranges may not be any); None:
-            the batch is the first dimension of every tensor.
+        network: the network that is asked what its batch is, and whether it takes noise (masks and ranges may not be
+            any); None: the batch is the first dimension of every tensor.
 
     Raises :class:`netwright.core.errors.NetError` where there is no batch and ``batch`` is more than 1.
     """
@@ -115,10 +115,10 @@ def converted(
     """Write a network as a runtime's file, or copy the one that was written of the same network before.
 
     Args:
-        runtime: with its settings, none of them left open.
-        network: in evaluation mode.
+        runtime: the runtime with its settings, none of them left open.
+        network: the network, in evaluation mode.
         inputs: what it is called with, of the runtime's batch size.
-        path: of the file.
+        path: the path of the file.
         calibration: real inputs, see :meth:`Runtime.convert`.
 
     Returns what :meth:`Runtime.convert` says, and ``cached`` where the file was there.

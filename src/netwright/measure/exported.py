@@ -21,7 +21,7 @@ class ExportedModule(nn.Module):
     """A network's outputs, computed by a file of it.
 
     Args:
-        network: that the file was written of.
+        network: the network that the file was written of.
         example: what the network is called with.
     """
 
@@ -50,8 +50,8 @@ class OnnxModule(ExportedModule):
     """An ONNX file, run by ONNX Runtime on the CPU in this process.
 
     Args:
-        path: of the file.
-        network: that it was written of.
+        path: the path of the file.
+        network: the network that it was written of.
         example: what the network is called with.
     """
 

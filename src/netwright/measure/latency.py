@@ -105,9 +105,9 @@ class OnTarget(Measurer):
         """Write a network as the runtime's file; returns how it was done.
 
         Args:
-            network: in evaluation mode.
+            network: the network, in evaluation mode.
             inputs: one example.
-            path: of the file.
+            path: the path of the file.
             calibration: batches of real inputs, from which an 8-bit file gets its ranges; None: from noise.
         """
         given = example(inputs, self.runtime.batch, network)
@@ -119,7 +119,7 @@ class OnTarget(Measurer):
         """The figures of any file that the runtime reads.
 
         Args:
-            path: of the file.
+            path: the path of the file.
             inputs: one example; as the file is run with them where there is no network.
             network: a module whose outputs the file's must be; None: they are not compared.
             calibration: as in :meth:`write`; a file of low precision is compared on some of them.
@@ -152,7 +152,7 @@ class OnTarget(Measurer):
         """What a file computes on the target, each output of all inputs along a new first dimension.
 
         Args:
-            path: of the file.
+            path: the path of the file.
             inputs: each of the target's batch size.
         """
         feeds, count, parts = stacked(inputs), 0, []
@@ -170,7 +170,7 @@ class OnTarget(Measurer):
         """The figures of any file that the runtime reads.
 
         Args:
-            path: of the file.
+            path: the path of the file.
             feeds: its inputs, of the target's batch size.
             expected: its outputs; others are an error. None: not compared.
 

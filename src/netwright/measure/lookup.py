@@ -41,7 +41,7 @@ class BlockSums:
         ms: the sum of its blocks' latencies.
         blocks: how many.
         moved: megabytes of their inputs and outputs.
-        spread: of the sum, in ms: half its 95 % interval, for independent errors of the rows.
+        spread: the spread of the sum, in ms: half its 95 % interval, for independent errors of the rows.
     """
 
     ms: float
@@ -172,7 +172,7 @@ def build(
 
     Args:
         table: to fill.
-        net: with ``space`` and ``extract``.
+        net: the super-network with ``space`` and ``extract``.
         networks: to measure whole.
         rng: draws the candidates.
         most: candidates to look at.

@@ -30,7 +30,7 @@ class NamedNetwork:
     """A network ready for a target.
 
     Args:
-        path: of the target's file.
+        path: the path of the target's file.
         feeds: its inputs.
         expected: what PyTorch computes of them, where that is known.
         notes: what a person should know of the inputs, in words.
@@ -48,10 +48,10 @@ def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[s
     """A file as it is.
 
     Args:
-        path: of the file.
-        target: that reads such files.
+        path: the path of the file.
+        target: the target that reads such files.
         feeds: its inputs, which are run as they are; None: noise in the shapes that the file names.
-        shapes: of inputs that the file leaves open, whole or without the batch, by their names.
+        shapes: the shapes of the inputs that the file leaves open, whole or without the batch, by their names.
 
     Raises :class:`MeasureError` where the file or its inputs cannot be used.
     """

@@ -14,7 +14,7 @@ def parts_of(path: Path, beside: Sequence[str] = ()) -> dict[str, Path]:
     """All files that one consists of, itself first.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         beside: suffixes of files of the same name that belong to it where they are there.
 
     Returns:

@@ -86,7 +86,7 @@ def measure_latency(
     Args:
         run: one inference, waited for.
         plan: when to stop.
-        clock: that the value is of, where the device has none of its own.
+        clock: the clock that the value is of, where the device has none of its own.
         device_ms: :meth:`netwright.measure.runtimes.base.Session.device_ms`.
         baseline: how fast this machine usually is; None, where that is not known or does not matter: the value is the
             median as measured, and drift is that since this process began.
@@ -237,8 +237,8 @@ def interval(samples: np.ndarray, error: float) -> float:
     memory was from the usual.
 
     Args:
-        samples: in the order of time.
-        error: of :class:`netwright.measure.correction.Correction`.
+        samples: the samples, in the order of time.
+        error: that of :class:`netwright.measure.correction.Correction`.
     """
     median = float(np.median(samples))
     return float(np.linalg.norm([half_width(samples), PROCESSES * median, error * median]))

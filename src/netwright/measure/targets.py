@@ -37,7 +37,7 @@ class Target:
     """A place to run: a runtime with its settings, and a machine.
 
     Args:
-        runtime: with its settings.
+        runtime: the runtime with its settings.
         at: where: this machine, or a ``netwright agent`` (see :class:`netwright.measure.remote.client.Remote`) at
             ``ssh://[user@]host[:port][/agent's port]``, through a tunnel; at ``https://host:port``, whose certificate
             may stand in the file that the environment variable ``NETWRIGHT_CA`` names; or at ``http://127.0.0.1:port``.

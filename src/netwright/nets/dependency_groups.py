@@ -28,7 +28,7 @@ class DependencyGroups(TensorLabels):
     """Labels of all tensors of a trace, as all of its operators pass them on.
 
     Args:
-        trace: of the whole network.
+        trace: the trace of the whole network.
 
     Attributes:
         ops: the operators that the outputs depend on.

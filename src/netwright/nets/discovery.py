@@ -59,10 +59,10 @@ def _width(
     """The width of a group of channels, or why it is none.
 
     Args:
-        index: of the network.
-        name: of the width.
+        index: the module index of the network.
+        name: the name of the width.
         members: the labels of the channels.
-        labels: of the dimensions that have them.
+        labels: the labels of the dimensions that have them.
         round_to: the multiple that hardware likes.
     """
     whole = len(members)

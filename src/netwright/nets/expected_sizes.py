@@ -34,7 +34,7 @@ class ExpectedSizes:
     """The sizes of all tensors of a network, for any cut of channels.
 
     Args:
-        deps: of the whole network.
+        deps: the dependency groups of the whole network.
     """
 
     def __init__(self, deps: DependencyGroups) -> None:

@@ -29,8 +29,8 @@ def isolated(network: nn.Module) -> Iterator[nn.Module]:
     """Whatever runs of the network change while the block lasts is as it was when it is left.
 
     Args:
-        network: whose parameters and buffers are kept too, each in a copy. Where it is a sub-network that is active,
-            this block lies inside that one.
+        network: the network whose parameters and buffers are kept too, each in a copy. Where it is a sub-network that
+            is active, this block lies inside that one.
     """
     with State(network).kept():
         yield network
@@ -46,7 +46,7 @@ class State:
     """Everything that running a network may change, found once, to be kept over many runs.
 
     Args:
-        network: whose modules, hooks and attributes are those that it has now.
+        network: the network whose modules, hooks and attributes are those that it has now.
     """
 
     def __init__(self, network: nn.Module) -> None:

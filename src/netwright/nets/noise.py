@@ -61,8 +61,8 @@ def subgraphs(
     Buffers that are not statistics take no noise where the network does not run with it.
 
     Args:
-        index: of the network.
-        example_inputs: which it is called with.
+        index: the module index of the network.
+        example_inputs: the example inputs that it is called with.
         cuts: what is left out of it, each time.
         modes: see :class:`Subgraph`.
         blocks: see :class:`Noise`.
@@ -97,10 +97,10 @@ def other_inputs(network: nn.Module, inputs: Inputs, seed: int = 1, state: State
     the first that is accepted of noise, its own values in another order, and its own values.
 
     Args:
-        network: which is asked, in the mode that it is in; neither it nor the inputs change.
-        inputs: which it accepts.
-        seed: of the noise.
-        state: of the network, where it is known.
+        network: the network that is asked, in the mode that it is in; neither it nor the inputs change.
+        inputs: the inputs that it accepts.
+        seed: the seed of the noise.
+        state: the state of the network, where it is known.
     """
     state = state or State(network)
     given = list(tensors_in(inputs))
@@ -127,10 +127,10 @@ def with_noise(inputs: Inputs, size: float = 1.0, seed: int = 1) -> Inputs:
     """The inputs with noise added to floating-point tensors; others have their own values in another order.
 
     Args:
-        inputs: of any structure.
-        size: of the noise, relative to the standard deviation of a tensor (1 at least). Where it is less than that,
-            whole numbers take none, since they may be categories.
-        seed: of the noise.
+        inputs: the inputs, of any structure.
+        size: the size of the noise, relative to the standard deviation of a tensor (1 at least). Where it is less than
+            that, whole numbers take none, since they may be categories.
+        seed: the seed of the noise.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -249,7 +249,7 @@ class Subgraph:
 
     Args:
         network: the copy; its tensors are permuted and put back.
-        inputs: in whose place it gets others that it accepts.
+        inputs: the inputs, in whose place it gets others that it accepts.
         tolerance: the largest change of the output, relative to its size, that is rounding.
         modes: whether it runs in training mode: no, or no and yes.
         supposes: whether the sizes of its tensors depend on their values. Then its masks count as outputs, and those
@@ -361,8 +361,8 @@ class Noise:
     """Numbers for a proof: a fresh network's zeros and ones would hide a wrong tie.
 
     Args:
-        index: of the network.
-        dtype: of the floating-point numbers.
+        index: the module index of the network.
+        dtype: the data type of the floating-point numbers.
         blocks: modules that are copied once; other tensors are made once for all copies.
         buffers: whether buffers other than statistics take noise.
     """

@@ -14,7 +14,7 @@ def permute(index: ModuleIndex, width: Width, order: Tensor) -> None:
     """Put channel ``order[i]`` in place ``i``, in every tensor of a group.
 
     Args:
-        index: of the network; its tensors are changed in place.
+        index: the module index of the network; its tensors are changed in place.
         width: the group.
         order: a permutation, shape (channels,).
     """

@@ -174,7 +174,7 @@ def _follow(
 
     Args:
         waiting: where to begin; used up.
-        seen: by identity.
+        seen: the objects seen so far, by identity.
         known: others, which are not entered.
         closures: whether functions lead to what their closures hold.
         met: gets the known that were come upon.

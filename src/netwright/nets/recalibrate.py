@@ -36,7 +36,7 @@ def recalibrate(network: nn.Module, batches: Iterable[Any], seed: int = 0) -> nn
     Args:
         network: left in evaluation mode. Its statistics are as they were where it raises.
         batches: inputs, or batches with targets of any structure that :func:`netwright.nets.inputs.split_batch` reads.
-        seed: of what the batches draw (their order, augmentation): the same for every network.
+        seed: the seed of what the batches draw (their order, augmentation): the same for every network.
 
     Raises :class:`NetError` where there are no batches, or where the network cannot be called with them.
     """

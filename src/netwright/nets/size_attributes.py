@@ -57,7 +57,7 @@ class SizeAttributes:
     """The numbers that may count a network's channels.
 
     Args:
-        index: of the model.
+        index: the module index of the model.
         expected: the sizes of its tensors.
     """
 

@@ -84,7 +84,7 @@ def load_state(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
 
     Args:
         network: keeps its tensors; nothing is copied unless all fit.
-        tensors: by their names in the network's state dict.
+        tensors: the tensors by their names in the network's state dict.
         source: where they come from, for the error.
 
     Raises :class:`CheckpointError` that tells all that is missing, of another shape or kind, or too much.

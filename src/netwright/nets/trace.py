@@ -74,13 +74,13 @@ class Trace:
     """The operators in the order in which they ran, and the tensors between them.
 
     Args:
-        shapes, dtypes: of every distinct tensor seen.
-        values: of those tensors of whole numbers or truth values that have data.
+        shapes, dtypes: the shapes and dtypes of every distinct tensor seen.
+        values: the values of those tensors of whole numbers or truth values that have data.
         buffers: for each tensor, which storage holds it; views and in-place results share one.
         itemsize: for each storage, bytes of an element.
         owners: for each storage, the position of a tensor that spans it.
         weights: storages of parameters and module buffers.
-        sparse: of the tensors, those that are sparse or nested.
+        sparse: the tensors that are sparse or nested.
         inputs, outputs: storages of the network's own.
         around: module path to its first tensor argument and result, by position, for modules that ran once.
         passthrough: what such a module would give in the place of its results if it passed its arguments through: the
@@ -167,8 +167,8 @@ class Tracer:
     Raises :class:`NetError` where none works; the last needs weights and inputs with data.
 
     Args:
-        index: of the network.
-        example_inputs: which it is called with.
+        index: the module index of the network.
+        example_inputs: the example inputs that it is called with.
         supposes: whether, before all is computed, sizes that depend on values are supposed (see :class:`FakeTensors`):
             what a threshold keeps differs from cut to cut, and says nothing of whether the network takes it.
 

@@ -44,11 +44,11 @@ class Verifier:
     """Axes that have been proved so far, and why others were not.
 
     Args:
-        index: of the model.
-        tracer: of the model.
-        example_inputs: of the model.
+        index: the module index of the model.
+        tracer: the tracer of the model.
+        example_inputs: the example inputs of the model.
         only, except_: patterns of module paths.
-        deps: of the model; in training mode, where parts of it run in that mode only.
+        deps: the dependency groups of the model; in training mode, where parts of it run in that mode only.
         learning: whether that is so: then all is tried in training mode too.
     """
 

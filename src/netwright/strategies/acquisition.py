@@ -39,9 +39,9 @@ class ExpectedHypervolumeImprovement:
         found: losses of all that was measured, shape (n, objectives): the box that may be won reaches as far.
         expected: losses of candidates, shape (candidates, objectives).
         std: their standard deviations.
-        rng: of the points.
+        rng: the random generator of the points.
         optimism: standard deviations by which a candidate may be better than expected.
-        weight: of points, shape (n, objectives): how much winning each means, shape (n,).
+        weight: the weight of points, shape (n, objectives): how much winning each means, shape (n,).
     """
 
     def __init__(

@@ -33,11 +33,11 @@ class Problem:
     """What is searched for.
 
     Args:
-        space: of the candidates.
-        objectives: in order; one or more.
-        limits: that a candidate must keep.
+        space: the space of the candidates.
+        objectives: the objectives, in order; one or more.
+        limits: the limits that a candidate must keep.
         exact: the exact metrics of a candidate, cheap enough to ask for thousands of times.
-        seed: of everything random.
+        seed: the seed of everything random.
         pending: candidates that were proposed and are still being measured.
         warm_start: records of another study of the same space (another device, another dataset). They advise, and are
             never part of a front.

@@ -61,9 +61,9 @@ class _Distribution:
     """What ``cma`` has learned.
 
     Args:
-        space: whose choices of two or more options are the dimensions.
+        space: the space whose choices of two or more options are the dimensions.
         generation: how many candidates are told at once.
-        seed: of ``rng`` while it learns; ``rng`` may then be replaced.
+        seed: the seed of ``rng`` while it learns; ``rng`` may then be replaced.
     """
 
     def __init__(self, space: Space, generation: int, seed: int) -> None:

@@ -26,7 +26,7 @@ class Measured:
     """What a history says of its candidates, in numbers.
 
     Args:
-        candidates: in the order of the history.
+        candidates: the candidates, in the order of the history.
         losses: float64 of shape (candidates, objectives), less is better; the worst known where a candidate broke a
             limit before the objective was measured.
         violation: how far each is beyond the limits, shape (candidates,); 0: feasible, infinite: infeasible, and not
@@ -145,7 +145,7 @@ class Parents:
     """Survivors with their rank and crowding.
 
     Args:
-        candidates: who competes.
+        candidates: the candidates that compete.
         losses: float64 of shape (candidates, objectives), less is better.
         violation: how far each is beyond the limits, shape (candidates,); 0: feasible.
         survivors: how many remain.

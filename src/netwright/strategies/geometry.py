@@ -69,7 +69,7 @@ def scores(front: np.ndarray, power: float) -> np.ndarray:
 
     Args:
         front: scaled losses, the ideal point at 0.
-        power: of the norm.
+        power: the power of the norm.
     """
     members, objectives = front.shape
     if members < objectives:

@@ -46,7 +46,7 @@ class Guided(Strategy):
     Args:
         batch: networks measured between two fits.
         start: networks measured before the first fit.
-        population, generations: of the evolution on predictions.
+        population, generations: the population and generations of the evolution on predictions.
         local_search_rounds: rounds of local search: in each, neighbours of the networks that would be taken are added.
     """
 

@@ -18,7 +18,7 @@ class IntegerEncoding:
     A position is -1 where the choice is not active, so that one candidate has one row.
 
     Args:
-        space: of the candidates.
+        space: the space of the candidates.
     """
 
     def __init__(self, space: Space) -> None:

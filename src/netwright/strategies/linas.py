@@ -38,7 +38,7 @@ class Linas(Strategy):
 
     Args:
         batch: candidates measured in a round, and the population of the search on predictions.
-        generations: of that search; the authors evaluate 20,000 candidates a round.
+        generations: generations of that search; the authors evaluate 20,000 candidates a round.
     """
 
     batch: int = 50
@@ -103,7 +103,7 @@ class WeakSurrogates:
     """Losses and violation of any candidates of a problem: exact metrics computed, the others predicted.
 
     Args:
-        problem: whose objectives and limits are wanted.
+        problem: the problem whose objectives and limits are wanted.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -118,7 +118,7 @@ class WeakSurrogates:
         """With a weak model of every metric that costs a run, or None while too little was measured.
 
         Args:
-            problem: whose metrics are learned.
+            problem: the problem whose metrics are learned.
             history: the records; those without a value of a metric are left out of its model.
             regressors: ``ridge``, ``svr``, or both.
         """
@@ -162,7 +162,7 @@ class _Weak:
     """The better of a few simple regressors, by cross-validated squared error.
 
     Args:
-        features: of the measured candidates.
+        features: the features of the measured candidates.
         values: what was found, shape (n,).
         regressors: the kinds to choose from.
     """

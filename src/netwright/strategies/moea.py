@@ -110,7 +110,7 @@ class MoeaD(Evolution):
 
     Args:
         population: the sub-problems; fewer where the directions of so many objectives spread evenly in fewer only.
-        neighbours: of a sub-problem, itself among them.
+        neighbours: the neighbours of a sub-problem, itself among them.
         within: probability that both parents are neighbours.
     """
 
@@ -149,7 +149,7 @@ class CTaea(Evolution):
     regard to them. Two or more objectives.
 
     Args:
-        population: of either archive; at most that many where directions spread evenly in fewer only.
+        population: the population of either archive; at most that many where directions spread evenly in fewer only.
     """
 
     single_objective: ClassVar[bool | None] = False

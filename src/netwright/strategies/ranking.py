@@ -31,7 +31,7 @@ def crowding(losses: np.ndarray) -> np.ndarray:
     """How far apart the neighbours of each member of a front are (Deb et al. 2002), shape (members,); ends: infinite.
 
     Args:
-        losses: of one front, shape (members, objectives).
+        losses: the losses of one front, shape (members, objectives).
     """
     distance = np.zeros(len(losses))
     for column in losses.T:

@@ -22,7 +22,7 @@ def replay(found: Measured, generation: int, survive: Survive) -> Any:
     candidate they are as ``at``.
 
     Args:
-        found: in the order of measuring.
+        found: the candidates found, in the order of measuring.
         generation: how many candidates each generation brings.
         survive: called once a generation, in order; may keep what it needs between the calls.
     """
@@ -57,11 +57,11 @@ def breed(
     """Draws the mutated cross of two parents.
 
     Args:
-        space: of the candidates.
-        found: who the parents' ``at`` stands for.
+        space: the space of the candidates.
+        found: the candidates that the parents' ``at`` stands for.
         parents: a pymoo ``Population``.
         selection: a pymoo ``Selection``.
-        rng: of selection and variation.
+        rng: the random generator of selection and variation.
         about: what else the selection is told, asked at every draw.
     """
 

@@ -206,7 +206,7 @@ class _Model:
     Args:
         sign: 1 where less of the metric is better, else -1.
         transform: what the losses go through before they are learned.
-        gp: of the transformed losses.
+        gp: the Gaussian process of the transformed losses.
     """
 
     def __init__(self, sign: float, transform: OutputTransform, gp: GaussianProcess) -> None:

@@ -48,11 +48,11 @@ class Limits:
     """What an agent takes.
 
     Args:
-        file_bytes: of one file.
-        total_bytes: of all files that it keeps.
-        json_bytes: of a job.
+        file_bytes: the most bytes of one file.
+        total_bytes: the most bytes of all files that it keeps.
+        json_bytes: the most bytes of a job's JSON.
         waiting: jobs that wait while another runs.
-        seconds: of a job, whatever it asks for.
+        seconds: the most seconds of a job, whatever it asks for.
         kept_s: seconds that an answer is kept for a client that has lost its connection.
     """
 
@@ -166,10 +166,10 @@ class Agent(ThreadingHTTPServer):
     Args:
         host: an address of this machine; one that others reach needs a certificate.
         port: 0 takes a free one.
-        token: that every request must bring.
+        token: the token that every request must bring.
         folder: for files, of its own; one agent at a time uses it.
         certificate: the paths of a certificate and of its key, both PEM; None speaks plain HTTP.
-        limits: of what it takes.
+        limits: the limits of what it takes.
 
     Raises :class:`MeasureError` with the reason where it cannot start.
     """

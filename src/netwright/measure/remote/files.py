@@ -33,7 +33,7 @@ class Files:
     Those that were used longest ago go first when there is no room; those that a job uses stay.
 
     Args:
-        folder: of its own; what is left there of before is removed (a power cut may have left half a file).
+        folder: a folder of its own; what is left there of before is removed (a power cut may have left half a file).
         file_bytes: the most of one file.
         total_bytes: the most of all.
     """
@@ -62,7 +62,7 @@ class Files:
 
         Args:
             name: its SHA-256.
-            size: in bytes.
+            size: the size in bytes.
             read: gives the next bytes, at most as many as asked for; none at the end.
 
         Raises :class:`Refused` where it is another one, is too large or does not fit; ``ConnectionError`` where it

@@ -56,7 +56,7 @@ class Runtime(ABC):
     measured (:meth:`open`, which must need nothing but the runtime and NumPy).
 
     Args:
-        threads: that one inference may use.
+        threads: the threads that one inference may use.
         batch: how many inputs are run at once.
         precision: one of the runtime's ``precisions``.
     """
@@ -111,8 +111,8 @@ class Runtime(ABC):
         """What a person should know of a file before he trusts it there: empty where there is nothing.
 
         Args:
-            path: of the file.
-            found: by :meth:`suited`.
+            path: the path of the file.
+            found: what :meth:`suited` found.
             trial: runs files there.
         """
         return ""
@@ -126,7 +126,7 @@ class Runtime(ABC):
         Args:
             network: a ``torch.nn.Module`` in evaluation mode.
             inputs: what it is called with, already of this batch size.
-            path: of the file.
+            path: the path of the file.
             calibration: real inputs, each as ``inputs``, from which constant ranges of 8-bit activations are taken;
                 None: there are none, and noise around ``inputs`` must do, which tells how fast a network is, and not
                 how good.

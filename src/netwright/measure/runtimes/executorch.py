@@ -29,7 +29,7 @@ class ExecuTorch(Runtime):
     A network of which XNNPACK takes nothing is refused; the operators that it did not take are in the record.
 
     Args:
-        threads: that one inference may use.
+        threads: the threads that one inference may use.
         batch: how many inputs are run at once.
         precision: ``float32``, or ``int8``: weights and activations of 8 bits, weights per channel. Convolutions are
             quantised with constant ranges, found on the given inputs; networks without any, such as transformers,

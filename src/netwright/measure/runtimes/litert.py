@@ -42,7 +42,7 @@ class LiteRt(Runtime):
     A file of which XNNPACK takes nothing is refused; the operators that it did not take are in the record.
 
     Args:
-        threads: that one inference may use.
+        threads: the threads that one inference may use.
         batch: how many inputs are run at once.
         precision: ``float32``, or ``int8``: weights of 8 bits per channel. Networks with convolutions have activations
             of 8 bits too, inputs and outputs among them, with constant ranges, found on the given inputs; networks

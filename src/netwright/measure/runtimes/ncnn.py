@@ -35,7 +35,7 @@ class Ncnn(Runtime):
     """ncnn on the CPU. A network with an operator that it does not have is refused.
 
     Args:
-        threads: that one inference may use.
+        threads: the threads that one inference may use.
         batch: 1: networks that pnnx writes run on one input.
         precision: ``float32`` throughout, or ``bfloat16``: weights and activations are kept in it where a layer can.
     """

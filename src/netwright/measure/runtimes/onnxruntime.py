@@ -28,15 +28,15 @@ class OnnxRuntime(Runtime):
     """ONNX Runtime: all graph optimisations, no spinning threads.
 
     Args:
-        threads: that one inference may use.
+        threads: the threads that one inference may use.
         batch: how many inputs are run at once.
         precision: ``float32``, or ``int8``: weights of 8 bits, per channel, and activations of 8 bits. Convolutions
             are quantised with constant ranges; networks without any, such as transformers, with the ranges of each
             input, and their embeddings too.
         provider: ``cpu``, ``cuda`` or ``tensorrt``. One that cannot take the network is an error, never another one.
-        form: of the 8-bit products: ``u8s8`` (activations without a sign, weights with one), ``u8s7`` (the same, the
-            range of weights reduced to 7 bits), ``u8u8`` or ``s8s8``. Empty: the fastest of those that the device
-            computes exactly; x86 CPUs without VNNI saturate in ``u8s8``.
+        form: the form of the 8-bit products: ``u8s8`` (activations without a sign, weights with one), ``u8s7`` (the
+            same, the range of weights reduced to 7 bits), ``u8u8`` or ``s8s8``. Empty: the fastest of those that the
+            device computes exactly; x86 CPUs without VNNI saturate in ``u8s8``.
     """
 
     provider: str = "cpu"

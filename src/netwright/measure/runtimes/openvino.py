@@ -38,11 +38,11 @@ class OpenVino(Runtime):
     an ``.xml`` with its ``.bin`` beside it.
 
     Args:
-        threads: that one inference may use.
+        threads: the threads that one inference may use.
         batch: how many inputs are run at once.
         precision: ``float32``, ``bfloat16`` on CPUs that compute it, or ``int8``: quantised by nncf.
-        form: of the 8-bit products: ``u8s8``, which saturates on x86 CPUs without VNNI, or ``u8s7``: the range of
-            weights reduced to 7 bits. Empty: the former where the device computes it exactly.
+        form: the form of the 8-bit products: ``u8s8``, which saturates on x86 CPUs without VNNI, or ``u8s7``: the range
+            of weights reduced to 7 bits. Empty: the former where the device computes it exactly.
     """
 
     form: str = ""

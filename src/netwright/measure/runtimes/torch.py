@@ -36,7 +36,7 @@ class Torch(Runtime):
     code for this kind of CPU or GPU. People's own archives are read, of whatever shapes.
 
     Args:
-        threads: that one inference may use.
+        threads: the threads that one inference may use.
         batch: how many inputs are run at once.
         precision: ``float32``, ``bfloat16`` (weights and inputs), or ``int8``: linear layers with weights of 8 bits,
             a scale for each channel, and activations of 8 bits, a scale for each input (torchao). Only compiled
@@ -45,8 +45,8 @@ class Torch(Runtime):
             ``aot`` to compile with AOTInductor where it is written. Both need a C++ compiler there.
         device: ``cpu`` or ``cuda``.
         graphs: record an inference as a CUDA graph once, and play it.
-        form: of the 8-bit products: ``s8s8``, which saturates on x86 CPUs without VNNI, or ``s7s7``: the ranges reduced
-            to 7 bits. Empty: the former where the device computes it exactly.
+        form: the form of the 8-bit products: ``s8s8``, which saturates on x86 CPUs without VNNI, or ``s7s7``: the
+            ranges reduced to 7 bits. Empty: the former where the device computes it exactly.
     """
 
     compile: str = ""
@@ -271,7 +271,7 @@ class _Session(Session):
     Args:
         run: one inference of the inputs that are bound.
         bound: the tensors that it reads, by name.
-        path: of the file.
+        path: the path of the file.
     """
 
     def __init__(self, run: Callable[[], Any], bound: Mapping[str, Any], path: Path) -> None:

@@ -16,7 +16,7 @@ class Attribute(Axis):
     """Modules' attributes take the option as their value.
 
     Args:
-        name: of the choice.
+        name: the name of the choice.
         attributes: (module path, attribute) pairs; all take the same value.
         options: values; the last is the one that the network has.
     """

@@ -16,7 +16,7 @@ class Depth(Axis):
     """The first ``option`` blocks of a stage run; the others give on what they are given.
 
     Args:
-        name: of the choice.
+        name: the name of the choice.
         blocks: module paths, in the order in which they run. Those that may be skipped must give what they take
             (residual blocks).
         options: numbers of blocks; the last is the whole.

@@ -31,7 +31,7 @@ class Experts(Width):
 
         Args:
             net: the network; modules are named by their paths in it.
-            name: of the choice.
+            name: the name of the choice.
             options: numbers of experts; the last is the whole. None may be less than the router picks for a token.
             router: the module whose weight has a row for each expert.
             experts: an ``nn.ModuleList`` of experts, or a module whose tensors' first dimension is the expert.

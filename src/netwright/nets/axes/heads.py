@@ -36,7 +36,7 @@ class Heads(Width):
 
         Args:
             net: the network; layers are named by their paths in it.
-            name: of the choice.
+            name: the name of the choice.
             options: numbers of heads of keys and values; the last is the whole.
             size: channels of a head.
             query, key, value, out: the linear layers.

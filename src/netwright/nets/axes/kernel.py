@@ -27,7 +27,7 @@ class Kernel(Axis):
     flattened and multiplied by a matrix that all channels of the layer share.
 
     Args:
-        name: of the choice.
+        name: the name of the choice.
         layer: path of the convolution.
         options: odd sizes; the last is the whole.
         transformed: whether the layer has the matrices that :func:`add_transforms` gives it.
@@ -111,7 +111,7 @@ class Transformed:
     """A window made of a larger one, step by step: crop to the next size, multiply by that step's matrix.
 
     Args:
-        sizes: of the windows, from the whole down.
+        sizes: the sizes of the windows, from the whole down.
         reads: names of the matrices, one for each step.
     """
 
@@ -140,7 +140,7 @@ def add_transforms(layer: nn.Module, sizes: Sequence[int]) -> None:
 
     Args:
         layer: the convolution; its forward does not use them.
-        sizes: of the windows, in any order; the largest is the layer's own.
+        sizes: the sizes of the windows, in any order; the largest is the layer's own.
     """
     if not isinstance(layer, CONVOLUTIONS) or set(layer.kernel_size) != {max(sizes)}:
         raise NetError(

@@ -27,7 +27,7 @@ class Rank(Width):
 
         Args:
             net: the network.
-            name: of the choice.
+            name: the name of the choice.
             layer: path of the factorised layer.
             options: ranks; the last is the whole. A rank pays where it is below ``in * out / (in + out)``.
         """

@@ -20,7 +20,7 @@ class RelativeWidth(Axis):
     neither choice says alone.
 
     Args:
-        name: of the choice.
+        name: the name of the choice.
         options: shares; the last is the whole.
         of: the other axis; what it writes, it writes itself.
         group: the channels. Its name and options are not used but for the last, the whole.

@@ -33,7 +33,7 @@ class Resolution(Attribute):
     latency holds the resizing.
 
     Args:
-        name: of the choice.
+        name: the name of the choice.
         layer: path of the :class:`Resize` module, such as the first of an ``nn.Sequential``.
         options: sides in pixels; the last is the module's own.
     """

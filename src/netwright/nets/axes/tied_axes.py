@@ -16,8 +16,8 @@ class TiedAxes(Axis):
     """Several axes with one choice: the squeeze layer that follows the expansion, one size for all blocks.
 
     Args:
-        name: of the choice.
-        options: of the choice; the last is the whole.
+        name: the name of the choice.
+        options: the options of the choice; the last is the whole.
         axes: each axis with the option that it takes for each of ``options``. Their own names are not used.
     """
 

@@ -38,7 +38,7 @@ class Width(Axis):
     """The number of channels of a tied group: the first ``option`` channels stay, in every tensor of the group.
 
     Args:
-        name: of the choice.
+        name: the name of the choice.
         slices: every place where the group's channels lie.
         options: numbers of channels; the last is the whole.
         size_attributes: (module, attribute) pairs that hold the number of channels, such as a number of heads, or a

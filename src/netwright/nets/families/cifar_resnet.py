@@ -36,7 +36,7 @@ class CifarResNet(nn.Module):
     """Three stages of ``blocks`` blocks with 16, 32 and 64 channels; tensor names are those of published weights.
 
     Args:
-        blocks: of each stage; the network has 6 * blocks + 2 layers.
+        blocks: the blocks of each stage; the network has 6 * blocks + 2 layers.
         classes: number of classes.
     """
 

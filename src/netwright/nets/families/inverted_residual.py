@@ -36,7 +36,7 @@ class InvertedResidualNet(nn.Module):
     """A stem convolution, stages of inverted residuals (each but the first halves the image), pooling, a classifier.
 
     Args:
-        in_channels: of the images.
+        in_channels: the channels of the images.
         classes: number of classes.
         widths: channels of each stage; the stem has the first.
         depths: blocks of each stage.
@@ -88,7 +88,7 @@ def inverted_residual(
     """The super-network of :class:`InvertedResidualNet`.
 
     Args:
-        in_channels, classes, image: of the data; images are square.
+        in_channels, classes, image: the channels, the classes and the image size of the data; images are square.
         widths: per stage, the options of its width (a tied group: every block of the stage, and what reads it).
         depths: per stage, the options of its depth. Only the first stage, whose blocks all add their input, may
             have 0.

@@ -43,7 +43,7 @@ def load_ofa(net: SuperNet, state: Mapping[str, Tensor] | str | Path) -> None:
     """Copy weights of the ``ofa`` package into a super-network, in place.
 
     Args:
-        net: of this module's functions.
+        net: a super-network that this module's functions made.
         state: a state dict under the package's present names or those of its published files, or the path of a
             safetensors file of one.
 

@@ -24,7 +24,7 @@ class Stage:
 
     Args:
         width: that number, at width 1.
-        stride: of the first block; the others have 1.
+        stride: the stride of the first block; the others have 1.
         act: the activation.
         squeeze: whether its blocks have a squeeze-and-excite layer.
         depths, expands, kernels: options of its depth, and of each block's hidden channels (as a multiple of what it
@@ -148,11 +148,11 @@ def supernet(
     """The super-network of layers that run one after the other.
 
     Args:
-        layers: of the network.
-        axes: of the network that they make.
+        layers: the layers of the network.
+        axes: the axes of the network that they make.
         resolutions: sides of images in pixels. With several of them, the network takes images of the largest size
             and brings them to the chosen one itself.
-        eps: of the normalisation.
+        eps: the epsilon of the normalisation.
     """
     sizes = sorted(set(resolutions))
     if not sizes or sizes[0] < 1:

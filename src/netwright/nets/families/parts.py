@@ -25,8 +25,8 @@ def unit(
     """A convolution and batch normalisation, as its children ``conv`` and ``bn``; or a convolution with a bias.
 
     Args:
-        into, out, kernel, stride, padding, groups: of the convolution.
-        eps: of the normalisation; None for none, as in published weights whose normalisation is folded.
+        into, out, kernel, stride, padding, groups: the convolution's channels, window and layout.
+        eps: the epsilon of the normalisation; None for none, as in published weights whose normalisation is folded.
     """
     conv = nn.Conv2d(into, out, kernel, stride, padding, groups=groups, bias=eps is None)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # fan-in: also right for depthwise windows
@@ -50,7 +50,7 @@ def halve(images: Tensor) -> Tensor:
     them.
 
     Args:
-        images: of shape (n, channels, h, w), for a convolution with ``padding=same(kernel, 2)``.
+        images: images of shape (n, channels, h, w), for a convolution with ``padding=same(kernel, 2)``.
     """
     height, width = (int(size) % 2 for size in images.shape[-2:])
     return F.pad(images, (width, 1, height, 1))

@@ -41,9 +41,9 @@ class Description:
 
     Args:
         image: side of the images.
-        eps: of batch normalisation.
+        eps: the epsilon of batch normalisation.
         stem: window, stride and channels of the first convolution.
-        blocks: in order; None stands where the search skipped one.
+        blocks: the blocks, in order; None stands where the search skipped one.
         mix: channels of the 1x1 convolution before pooling; None for none.
         classes: number of classes.
     """
@@ -123,7 +123,7 @@ def from_json(path: str | Path, shares: Sequence[float] = (0.25, 0.5, 0.75), rou
     """The super-network whose largest sub-network a JSON file describes.
 
     Args:
-        path: of the file, as published with MCUNet: ``resolution``, ``bn_eps``, ``first_conv``, ``blocks``,
+        path: the path of the file, as published with MCUNet: ``resolution``, ``bn_eps``, ``first_conv``, ``blocks``,
             ``feature_mix`` and ``num_classes``; see :func:`read`.
         shares: options of each hidden width, as shares of the whole.
         round_to: hidden widths are multiples of this.

@@ -43,7 +43,7 @@ class Attention(nn.Module):
         memory: channels of the sequence that is attended to.
         heads: number of heads.
         size: channels of a head.
-        dropout: of the attention weights, while training.
+        dropout: the dropout of the attention weights, while training.
     """
 
     def __init__(self, width: int, memory: int, heads: int, size: int, dropout: float) -> None:
@@ -132,9 +132,9 @@ class TranslationTransformer(nn.Module):
         encoder_width, decoder_width: channels of the embeddings and between the layers.
         encoder_layers, decoder_layers: numbers of layers.
         ffn: hidden channels of the FFNs.
-        heads, head_size: of every attention.
+        heads, head_size: the heads and head size of every attention.
         attends: to how many of the encoder's last layers the decoder's attend, their outputs behind one another.
-        dropout: of attention weights, and of all that is added.
+        dropout: the dropout of attention weights, and of all that is added.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ def propagates(*names: str, because: str = FIXES) -> Callable[[Propagator], Prop
     """Make a function the propagator of some operators.
 
     Args:
-        names: of the operators.
+        names: the names of the operators.
         because: why what the propagator makes rigid is so.
     """
 

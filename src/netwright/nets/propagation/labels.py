@@ -19,7 +19,7 @@ class TensorLabels:
     """Labels of the tensors of a trace.
 
     Args:
-        trace: of the whole network.
+        trace: the trace of the whole network.
 
     Attributes:
         labels: the sets of labels that were united.
@@ -125,7 +125,7 @@ class TensorLabels:
         """Labels of one dimension laid out as several (or none, for a dimension of size 1).
 
         Args:
-            labels: of the dimension.
+            labels: the labels of the dimension.
             out: sizes that it becomes.
             position, dim: the tensor that it becomes, and the first of the new dimensions there.
         """

@@ -57,7 +57,7 @@ class Call:
     Args:
         func: the operator, callable with tensors that have data.
         args, kwargs: its arguments; a :class:`Ref` stands for one of ``shapes``.
-        shapes, dtypes: of the different tensors among its arguments.
+        shapes, dtypes: the shapes and dtypes of the different tensors among its arguments.
         values: those of them that are known, by their place in ``shapes``: indices have to lie in a range.
         results: shapes of what it gives, and of the arguments that it changes beside.
         used: which of these anybody reads.
@@ -183,7 +183,7 @@ class _Sample:
 
     Args:
         call: what is called.
-        size: of the dimension that is asked about.
+        size: the size of the dimension that is asked about.
         large: whether dimensions of other sizes are to be shortened.
     """
 

@@ -17,7 +17,7 @@ class Predictor(ABC):
         """Learn, and return itself.
 
         Args:
-            features: of the measured candidates, n of them.
+            features: the features of the n measured candidates.
             values: what was found, shape (n,).
             noise: standard deviations of the values, shape (n,), where they are known: which to trust more.
         """

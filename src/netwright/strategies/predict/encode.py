@@ -19,8 +19,8 @@ class Features:
 
     Args:
         options: a column for every option, 1 where it is chosen, float64 of shape (n, options).
-        positions: of a choice among numbers: how far up its option stands, from 1 / options to 1; of another choice
-            its columns of ``options``. Shape (n, positions).
+        positions: the positions of a choice among numbers: how far up its option stands, from 1 / options to 1; of
+            another choice its columns of ``options``. Shape (n, positions).
         totals: for every set of choices that share their options, how many of them take each. Shape (n, totals).
         regions: the same stretch by stretch, for choices among numbers as the sum of their positions: a network's
             stages, as far as a space shows them. Shape (n, regions).
@@ -73,7 +73,7 @@ class Encoder:
     """Makes features of the candidates of a space.
 
     Args:
-        space: of the candidates.
+        space: the space of the candidates.
     """
 
     def __init__(self, space: Space) -> None:

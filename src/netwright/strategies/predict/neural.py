@@ -63,8 +63,8 @@ def train(
         y: standardised values, shape (n,).
         weights: how much each network counts each row, shape (networks, n); 0: held out.
         hidden: units of the hidden layers; none: a linear model.
-        loss: of :mod:`.ranking_losses`.
-        rng: of the initial weights and the batches.
+        loss: the loss of :mod:`.ranking_losses`.
+        rng: the random generator of the initial weights and the batches.
     """
     x, y, weights = (INPUT * x).astype(np.float32), y.astype(np.float32), weights.astype(np.float32)
     layers: Layers = []
@@ -144,8 +144,8 @@ class _Rising:
     """A function that never falls: straight between knots, beyond them as steep as the line through everything.
 
     Args:
-        at, values: of the knots, both rising.
-        slope: at least 0.
+        at, values: the positions and values of the knots, both rising.
+        slope: the slope, at least 0.
     """
 
     at: np.ndarray

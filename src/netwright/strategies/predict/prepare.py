@@ -22,8 +22,8 @@ class Scale:
     """Columns or values of mean 0 and deviation 1; what never varied becomes 0, also where it varies later.
 
     Args:
-        mean: of the columns, shape (columns,) or ().
-        deviation: of the columns; infinite where they do not vary.
+        mean: the mean of the columns, shape (columns,) or ().
+        deviation: the deviation of the columns; infinite where they do not vary.
     """
 
     mean: np.ndarray
@@ -65,8 +65,8 @@ class Inputs:
     So the few costs, each of which tells more than any one choice, are not drowned by the many choices.
 
     Args:
-        scale: of the columns.
-        weights: of the columns.
+        scale: the scale of the columns.
+        weights: the weights of the columns.
     """
 
     scale: Scale

@@ -77,7 +77,7 @@ def out_of_fold(
         make: a new predictor.
         features, values, noise: the records, n of them, at least 2.
         folds: into how many parts they are split; at most n.
-        seed: of the split.
+        seed: the seed of the split.
     """
     if len(values) < 2 or folds < 2:
         raise ValueError(f"cross-validation needs at least 2 records and 2 folds, not {len(values)} and {folds}")

@@ -36,7 +36,7 @@ class Stack(Predictor):
 
     Args:
         make: new members; by default :func:`members`.
-        folds: of the cross-validation.
+        folds: the folds of the cross-validation.
     """
 
     def __init__(self, make: Callable[[], Sequence[Predictor]] = members, folds: int = 5) -> None:

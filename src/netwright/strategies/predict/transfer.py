@@ -51,7 +51,7 @@ class _Columns:
 
     Args:
         sums: the scale of those whose products are read too; None: no products.
-        scale: of all columns.
+        scale: the scale of all columns.
     """
 
     sums: Scale | None
@@ -84,8 +84,8 @@ class _Learnt:
     """What was learnt of another device: a value in units of its mean, or a logarithm.
 
     Args:
-        columns: that are read.
-        weights: of the columns.
+        columns: the columns that are read.
+        weights: the weights of the columns.
         level: what is added.
         logarithmic: whether the logarithm of the sum is the prediction.
     """
@@ -116,7 +116,7 @@ def _learn(features: Features, values: np.ndarray, logarithms: bool) -> list[_Le
     """A regression for each device, the one that errs least on records left out.
 
     Args:
-        features: of n candidates.
+        features: the features of n candidates.
         values: what each device took for them, shape (n, devices).
         logarithms: whether the logarithm is wanted; then lines through values compete with lines through logarithms.
     """
@@ -225,7 +225,7 @@ class Transfer(Predictor):
         with some ten measurements; with fifty, random ones are as good.
 
         Args:
-            features: of the candidates to choose from.
+            features: the features of the candidates to choose from.
             n: how many; at most as many as there are.
 
         Returns:
