@@ -27,7 +27,7 @@ def teaching(networks: Teachers | None, device: torch.device) -> Iterator[Teache
     if networks is None:
         yield None
         return
-    several = [networks] if isinstance(networks, nn.Module) else list(networks)
+    several = list(networks) if isinstance(networks, Sequence) and not isinstance(networks, str) else [networks]
     if not several or not all(isinstance(network, nn.Module) for network in several):
         given = ", ".join(type(network).__name__ for network in several) or "none"
         raise CallError(

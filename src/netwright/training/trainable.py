@@ -25,7 +25,6 @@ def only(network: nn.Module, which: Trainable | None) -> Iterator[None]:
         yield
         return
     before = {p: p.requires_grad for p in network.parameters()}
-    modes = {module: module.training for module in network.modules()}
     moving = _chosen(network, which)
     try:
         for name, parameter in network.named_parameters():
@@ -40,8 +39,6 @@ def only(network: nn.Module, which: Trainable | None) -> Iterator[None]:
     finally:
         for parameter, required in before.items():
             parameter.requires_grad_(required)
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _chosen(network: nn.Module, which: Trainable) -> set[str]:

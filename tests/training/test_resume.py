@@ -1,0 +1,238 @@
+"""Training that was interrupted at any step, with any optimizer, ends with the bits of undisturbed training."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_nets import blobs, loader, same, small, state, tiny
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import netwright as nw
+from netwright.core.errors import CheckpointError, TrainingError
+from netwright.nets.state import read_tensors, write_tensors
+from netwright.tasks.base import Task
+from netwright.training.optimizers import OPTIMIZERS
+from netwright.training.rules.base import Rule, Step
+from netwright.training.run import Progress
+
+
+class Interrupt(BaseException):
+    pass
+
+
+def trained(path: Path | None = None, stop: int = 0, batches: Any = None, **wishes: Any) -> dict[str, Tensor]:
+    """The weights that training ends with; interrupted after a step and gone on with, where it is to be."""
+    wishes = {"epochs": 3, "seed": 7, "checkpoint_steps": 1 if path else 0, "checkpoint": path, **wishes}
+    make = batches or loader
+
+    def callback(progress: Progress) -> None:
+        if progress.step == stop:
+            raise Interrupt
+
+    if stop:
+        with pytest.raises(Interrupt):
+            nw.train(tiny(), make(), callback=callback, **wishes)
+        random.seed(1)  # another process draws what it draws
+        np.random.seed(1)
+        torch.manual_seed(1)
+    net = tiny(seed=5 if path and path.exists() else 0)  # other weights, which the checkpoint replaces
+    nw.train(net, make(), **wishes)
+    return state(net.module)
+
+
+DENSE = sorted({*OPTIMIZERS.names()} - {"sparseadam", "muon"})
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_every_optimizer_goes_on_in_the_middle_of_an_epoch(name: str, tmp_path: Path) -> None:
+    assert same(trained(tmp_path / "c", 8, optimizer=name), trained(optimizer=name))
+
+
+def test_muon_goes_on_where_it_may_run(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"muon cannot optimize this network.*2D"):
+        trained(optimizer="muon")
+
+    def matrices(module: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Muon([p for p in module.parameters() if p.dim() == 2], lr=0.01)
+
+    assert same(trained(tmp_path / "c", 8, optimizer=matrices), trained(optimizer=matrices))
+
+
+@settings(max_examples=6)
+@given(
+    stop=st.integers(1, 17),
+    every=st.integers(1, 7),
+    accumulate=st.sampled_from([1, 2, 4]),
+    ema=st.sampled_from([None, 0.9]),
+    optimizer=st.sampled_from(["adamw,amsgrad=true", "sgd,lr=0.1,momentum=0.9", "lion,weight_decay=0.1"]),
+)
+def test_at_any_step_with_any_settings(
+    stop: int, every: int, accumulate: int, ema: float | None, optimizer: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("resume") / "c"
+    wishes: dict[str, Any] = {"accumulate": accumulate, "ema": ema, "optimizer": optimizer, "clip_norm": 1.0}
+    assert same(trained(path, stop, checkpoint_steps=every, **wishes), trained(**wishes))
+
+
+def test_a_network_with_statistics_and_another_layout_too(tmp_path: Path) -> None:
+    wishes: dict[str, Any] = {"epochs": 2, "optimizer": "adafactor,lr=0.01", "checkpoint_steps": 3}
+
+    def callback(progress: Progress) -> None:
+        if progress.step == 8:
+            raise Interrupt
+
+    undisturbed, net = small(), small(seed=1)
+    nw.train(undisturbed, loader(), **wishes)
+    with pytest.raises(Interrupt):
+        nw.train(small(), loader(), checkpoint=tmp_path / "c", callback=callback, **wishes)
+    nw.train(net, loader(), checkpoint=tmp_path / "c", **wishes)
+    assert same(state(net.module), state(undisturbed.module))
+
+
+KILLED = """
+import sys, time, torch
+torch.set_num_threads(1)
+sys.path[:0] = [sys.argv[1]]
+from small_nets import *
+with open(sys.argv[3], "a", buffering=1) as log:
+    def told(progress):
+        print(progress.step, file=log)
+        time.sleep(0.02)
+    nw.train(tiny(), loader(), epochs=3, seed=7, optimizer="adamw,lr=0.01", checkpoint=sys.argv[2], checkpoint_steps=2,
+             callback=told)
+"""
+
+
+def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_bits(tmp_path: Path) -> None:
+    path, log = tmp_path / "checkpoint", tmp_path / "log"
+    log.touch()
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(Path(__file__).parent), str(path), str(log)])
+    deadline = time.monotonic() + 60
+    while process.poll() is None and len(log.read_text().split()) < 10 and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(30)
+    _, meta = read_tensors(path)
+    assert meta["epoch"] == 1, "it was killed in its second epoch"
+    net, steps = tiny(seed=5), list[int]()
+    nw.train(
+        net, loader(), epochs=3, seed=7, optimizer="adamw,lr=0.01", checkpoint=path, checkpoint_steps=2,
+        callback=lambda p: steps.append(p.step),
+    )  # fmt: skip
+    assert steps[0] > 7, "and went on within it"
+    assert same(state(net.module), trained(optimizer="adamw,lr=0.01"))
+
+
+# -- loaders -----------------------------------------------------------------------------------------------------
+
+
+class Stream(IterableDataset[Any]):
+    """Examples in an order of its own, drawn as they come, of an unknown number."""
+
+    def __iter__(self) -> Iterator[Any]:
+        part = blobs(40)
+        kept: list[int] = []
+        for i in range(40):
+            kept.append(i)
+            if len(kept) > 8:
+                picked = kept.pop(random.randrange(len(kept)))
+                yield part.inputs[picked] + 0.1 * np.random.rand(), part.targets[picked]
+
+
+def shuffled() -> Any:
+    part = blobs()
+    return DataLoader(TensorDataset(part.inputs, part.targets), batch_size=8, shuffle=True)
+
+
+def with_its_own_generator() -> Any:
+    part = blobs()
+    generator = torch.Generator().manual_seed(3)
+    return DataLoader(TensorDataset(part.inputs, part.targets), batch_size=8, shuffle=True, generator=generator)
+
+
+def stream() -> Any:
+    return DataLoader(Stream(), batch_size=8)
+
+
+@pytest.mark.parametrize("batches", [shuffled, with_its_own_generator, stream])
+@pytest.mark.parametrize("stop", [3, 9])
+def test_loaders_are_read_again_up_to_where_they_were(batches: Any, stop: int, tmp_path: Path) -> None:
+    assert same(trained(tmp_path / "c", stop, batches), trained(batches=batches))
+
+
+def test_a_tensor_loader_goes_on_without_reading_what_was_read(tmp_path: Path) -> None:
+    seen = list[int]()
+
+    def counted() -> nw.TensorLoader:
+        def augment(images: Tensor) -> Tensor:
+            seen.append(len(images))
+            return images
+
+        return nw.TensorLoader(blobs(), 8, shuffle=True, augment=augment)
+
+    trained(tmp_path / "c", 9, counted)
+    assert len(seen) == 18 + 1, "one batch was taken whose step was not saved"
+
+
+class Curriculum(Rule):
+    """Chooses data one by one, by what it has learned of them, and keeps a tensor of its own."""
+
+    def step(self, net: nw.SuperNet, batch: Any, task: Task, rng: np.random.Generator, **rest: Any) -> float:
+        loss = nw.rules.Sandwich().step(net, batch, task, rng)
+        state: dict[str, Tensor] = rest["state"]
+        state["mean"] = 0.9 * state.get("mean", torch.zeros(())) + 0.1 * loss
+        for group in net.module.parameters():
+            assert group.grad is not None
+            group.grad *= 1 + state["mean"]
+        return loss
+
+    def data(self, loader: Any, rng: np.random.Generator, *, at: Step, state: dict[str, Tensor]) -> Iterator[Any]:
+        for inputs, targets in loader:
+            if rng.random() < 0.8:
+                yield inputs * (1 + float(state.get("mean", 0.0))), targets
+
+
+def test_a_rules_own_tensors_and_data_are_gone_on_with(tmp_path: Path) -> None:
+    assert same(trained(tmp_path / "c", 8, rule=Curriculum()), trained(rule=Curriculum()))
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------
+
+
+def test_the_state_of_another_optimizer_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path / "c", optimizer="adamw")
+    with pytest.raises(CheckpointError, match=r"of a training with the optimizer adamw, not sgd,lr=0\.1"):
+        trained(tmp_path / "c", optimizer="sgd,lr=0.1")
+
+
+def test_values_that_no_checkpoint_keeps_are_told(tmp_path: Path) -> None:
+    def own(module: nn.Module) -> torch.optim.Optimizer:
+        made = torch.optim.SGD(module.parameters(), lr=0.1)
+        made.param_groups[0]["closure"] = print
+        return made
+
+    with pytest.raises(CheckpointError, match=r"is a builtin_function_or_method: train without a checkpoint"):
+        trained(tmp_path / "c", optimizer=own)
+
+
+def test_a_checkpoint_without_an_optimizers_tensors_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    trained(path, epochs=1, optimizer="adamw")
+    tensors, meta = read_tensors(path)
+    write_tensors(path, {k: v for k, v in tensors.items() if "exp_avg" not in k}, meta)
+    with pytest.raises(CheckpointError, match="damaged"):
+        trained(path, epochs=1, optimizer="adamw")
