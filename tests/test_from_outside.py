@@ -18,6 +18,7 @@ from torch import nn
 import netwright as nw
 from netwright.cli.main import main
 from netwright.core.errors import NetwrightError
+from netwright.measure.energy import energy, meters, unavailable
 from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import parse_target
 from netwright.recipe.load import parse
@@ -186,3 +187,26 @@ def test_an_importance_criterion(name: str, install: Install) -> None:
     assert worth["w"].tolist() == [0.4, 0.3, 0.2, 0.1]
     nw.sort_channels(net, f"{name},from_=1")
     assert dict(nw.prune_to_budget(net, worth, net.count(net.smallest).macs)) == {"w": 2}
+
+
+METER = """
+    import time
+    from dataclasses import dataclass
+    from netwright.measure.meters.base import Counter, Meter
+
+    @dataclass(frozen=True)
+    class Plug(Meter):
+        watts: float = 5.0
+        scope = "machine"
+
+        def channels(self):
+            return [Counter("plug", lambda: int(time.perf_counter() * 1e6 * self.watts), 1e-6)]
+"""
+
+
+def test_a_meter(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("plugs", METER, "netwright.meters: plug = plugs:Plug")
+    found = energy(lambda: None, window_s=0.02)
+    assert found.details["meter"] == "plug" and found.details["idle_w"] == pytest.approx(5, rel=0.1)
+    monkeypatch.setenv("NETWRIGHT_METER", "plugs:Plug,watts=9")
+    assert [type(channel).__name__ for channel in meters()] == ["Counter"] and unavailable("cuda") == ""

@@ -14,7 +14,8 @@ import pytest
 
 from netwright.core.errors import MeasureError
 from netwright.measure import energy as e
-from netwright.measure.energy import Counter, Window, above_idle, energy, meters, unavailable
+from netwright.measure.energy import Window, above_idle, energy, meters, unavailable
+from netwright.measure.meters.base import Counter
 
 WINDOW_S = 0.08
 
@@ -71,6 +72,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """In the place of the machine's."""
     clock = Clock()
     monkeypatch.setattr(e, "time", clock)
+    monkeypatch.setattr("netwright.measure.meters.base.time", clock)
     return clock
 
 
@@ -264,10 +266,10 @@ def test_a_counter_that_may_not_be_read_says_what_to_do(tmp_path: Path, monkeypa
     """As root, every file may be read: the refusal is played."""
     zone, plain = package(tmp_path), Path.read_text
 
-    def refused(self: Path, *args: Any) -> str:
+    def refused(self: Path, *args: Any, **named: Any) -> str:
         if self.name == "energy_uj":
             raise PermissionError(13, "Permission denied")
-        return plain(self, *args)
+        return plain(self, *args, **named)
 
     monkeypatch.setattr(Path, "read_text", refused)
     said = unavailable(root=tmp_path)
@@ -287,7 +289,7 @@ def test_a_chip_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
 
 def test_a_counter_that_stands_still_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package(tmp_path)
-    monkeypatch.setattr(e, "time", Clock())
+    monkeypatch.setattr("netwright.measure.meters.base.time", Clock())
     with pytest.raises(MeasureError, match="rapl package-0 does not move"):
         energy(lambda: None, root=tmp_path)
 
@@ -338,6 +340,7 @@ class Simulated:
 def simulated(monkeypatch: pytest.MonkeyPatch, each: float, wander: float, period: float, seed: int) -> Any:
     clock = Clock()
     monkeypatch.setattr(e, "time", clock)
+    monkeypatch.setattr("netwright.measure.meters.base.time", clock)
     machine = Simulated(clock, each, wander, period, seed)
     monkeypatch.setattr(e, "meters", lambda device, root: [Counter("simulated", machine.read, 1e-6)])
     return energy(machine.run), clock
@@ -400,3 +403,17 @@ def test_a_counter_wraps_or_must_not_go_back() -> None:
     back: Iterator[int] = iter([90, 3])
     with pytest.raises(MeasureError, match="went back, from 90 to 3"):
         Counter("c", lambda: next(back), 1.0).joules()
+
+
+# -- which one -----------------------------------------------------------------------------------------------------
+
+
+def test_the_environment_names_the_meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package(tmp_path)
+    chip(tmp_path, 0, "power_meter", power1_average=80e6)
+    monkeypatch.setenv("NETWRIGHT_METER", f"hwmon,root={tmp_path}")
+    assert [m.name for m in meters(root=tmp_path)] == ["hwmon power_meter power1"]
+    monkeypatch.setenv("NETWRIGHT_METER", "hwmn")
+    assert "NETWRIGHT_METER is hwmn: there is no meter 'hwmn'; did you mean 'hwmon'?" in unavailable(root=tmp_path)
+    monkeypatch.setenv("NETWRIGHT_METER", f"rapl,root={tmp_path / 'none'}")
+    assert f"no package in {tmp_path}/none" in unavailable(root=tmp_path)
