@@ -14,6 +14,7 @@ from netwright.core.calls import told
 from netwright.measure.base import EvaluationContext, Measurer
 from netwright.strategies import STRATEGIES
 from netwright.study.stores.memory import MemoryStore
+from netwright.testing import FakeNet
 
 SPACE = nw.Space([nw.Choice("a", (1, 2, 3)), nw.Choice("b", (1, 2))])
 
@@ -29,15 +30,8 @@ class Size(Measurer):
         return {"size": nw.Measurement(context.candidate["a"]), "depth": nw.Measurement(1.0)}  # type: ignore[arg-type]
 
 
-class Net:
-    space = SPACE
-
-    def extract(self, candidate: nw.Candidate) -> Any:
-        raise AssertionError("nobody asked for a network")
-
-
 def study(**given: Any) -> nw.Study:
-    return nw.Study(MemoryStore(), Net(), **given)
+    return nw.Study(MemoryStore(), FakeNet(SPACE), **given)
 
 
 def test_a_target_is_taken_as_it_is_typed() -> None:
@@ -113,7 +107,7 @@ def test_a_super_network_is_searched_by_a_function() -> None:
         (lambda: nw.Accuracy(), ["Accuracy() needs 'loader'"]),  # type: ignore[call-arg]
         (lambda: study(objectives=[Size()]).run(nw.Random(), evaluation=3), ["Study.run() got", "'evaluations'"]),  # type: ignore[call-arg]
         (lambda: nw.Study(MemoryStore(), nn.Linear(2, 2), objectives=[Size()]), ["not a Linear", "nw.wrap"]),  # type: ignore[arg-type]
-        (lambda: nw.Study(3, Net(), objectives=[Size()]), ["a file", "int"]),  # type: ignore[arg-type]
+        (lambda: nw.Study(3, FakeNet(SPACE), objectives=[Size()]), ["a file", "int"]),  # type: ignore[arg-type]
         (lambda: study(objectives=[Size()], seed="a"), ["a seed is a whole number"]),
         (lambda: study(objectives=[Size()], limits=[3]), ["a limit is a text", "3"]),
         (lambda: study(objectives=[Size()], warm_start=[3]), ["warm_start=", "int"]),

@@ -19,43 +19,30 @@ from netwright.study.evaluate import EvaluationPlan, evaluate
 from netwright.study.racing import rivals_of
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.study import Study
+from netwright.testing import FakeMeasurer, FakeNet
 
 SPACE = nw.Space([nw.Choice("a", (1, 2, 3)), nw.Choice("b", (1, 2, 3))])
 QUALITY, COST = Metric("quality", "%", "max"), Metric("cost", "ms")
 
 
-class Net:
-    space = SPACE
-
-    def extract(self, candidate: nw.Candidate) -> Any:
-        raise AssertionError("nobody asked for a network")
+def area(candidate: nw.Candidate) -> float:
+    return float(candidate["a"] * candidate["b"])  # type: ignore[operator]
 
 
-class Cost(Measurer):
-    metrics = (COST,)
-
-    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
-        return {"cost": Measurement(float(context.candidate["a"] * context.candidate["b"]), "ms")}  # type: ignore[operator]
-
-    def provenance(self) -> Mapping[str, Any]:
-        return {"target": {"runtime": "none"}}
+def good(candidate: nw.Candidate) -> float:
+    return 50.0 + float(candidate["b"])  # type: ignore[arg-type]
 
 
-class Quality(Measurer):
-    """Stops at a part, where that is enough."""
+def costs() -> FakeMeasurer:
+    return FakeMeasurer(COST, area, provenance={"target": {"runtime": "none"}})
 
-    metrics = (QUALITY,)
-    depends_on_weights = races = True
 
-    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
-        value = 50.0 + float(context.candidate["b"])  # type: ignore[arg-type]
-        if context.race and context.race.lost("quality", value + 1):
-            return {"quality": Measurement(value, "%", n=10, kind="partial", best_case=value + 1)}
-        return {"quality": Measurement(value, "%", n=100)}
+def qualities() -> FakeMeasurer:
+    return FakeMeasurer(QUALITY, good, n=100, margin=1.0, depends_on_weights=True)
 
 
 def plan(*more: Measurer, limits: tuple[Limit, ...] = ()) -> EvaluationPlan:
-    return EvaluationPlan(Net(), (Quality(), Cost(), *more), (QUALITY, COST), limits, racing=True)
+    return EvaluationPlan(FakeNet(SPACE), (qualities(), costs(), *more), (QUALITY, COST), limits, racing=True)
 
 
 def timeless(record: nw.Record) -> dict[str, Any]:
@@ -84,7 +71,7 @@ def test_another_process_makes_the_same_record() -> None:
 
 
 def test_a_study_says_what_another_process_needs() -> None:
-    study = Study(MemoryStore(), Net(), objectives=[Quality(), Cost()], limits=["cost <= 6 ms"], racing=0.9)
+    study = Study(MemoryStore(), FakeNet(SPACE), objectives=[qualities(), costs()], limits=["cost <= 6 ms"], racing=0.9)
     study.run(nw.Random(), 5)
     again = pickle.loads(pickle.dumps(study.plan))
     for record in study.records:
@@ -93,6 +80,8 @@ def test_a_study_says_what_another_process_needs() -> None:
 
 
 class Odd(Measurer):
+    """Gives what it is told to, right or wrong."""
+
     metrics = (Metric("odd"),)
 
     def __init__(self, gives: Any) -> None:
@@ -115,7 +104,7 @@ class Odd(Measurer):
     ],
 )
 def test_what_a_measurer_gives_wrongly_is_the_reason_and_the_search_ends(gives: Any, words: str) -> None:
-    study = Study(MemoryStore(), Net(), objectives=[Odd(gives)], record=[Cost()])
+    study = Study(MemoryStore(), FakeNet(SPACE), objectives=[Odd(gives)], record=[costs()])
     with pytest.raises(nw.NetwrightError):
         study.run(nw.Random(), 4)
     assert study.records and all(r.status == "failed" and words in r.reason for r in study.records)
@@ -128,13 +117,13 @@ def entries_of_records(study: Study) -> int:
 
 def test_what_a_measurer_predicts_itself_stands() -> None:
     odd = Odd({"odd": Measurement(1.0, ci95=0.1, kind="predicted", details={"predictor": "table"})})
-    study = Study(MemoryStore(), Net(), objectives=[odd, Cost()])
+    study = Study(MemoryStore(), FakeNet(SPACE), objectives=[odd, costs()])
     assert {r.status for r in study.run(nw.Random(), 4)} == {"ok"} and len(study.front()) == 1
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
     made = Measurement(np.float32(0.5), ci95=np.float64(0.25), n=np.int64(3))  # type: ignore[arg-type]
-    study = Study(MemoryStore(), Net(), objectives=[Odd({"odd": made})])
+    study = Study(MemoryStore(), FakeNet(SPACE), objectives=[Odd({"odd": made})])
     (first, *_) = study.run(nw.Random(), 2)
     assert first.measurements["odd"] == Measurement(0.5, ci95=0.25, n=3)
 
@@ -149,7 +138,7 @@ def test_what_is_asked_for_and_not_measured_is_pending_and_not_asked_for_again()
 
     strategies = [nw.Random(batch=5), nw.Nsga2(batch=5, population=6), nw.Guided()]
     for strategy in strategies:
-        study = Study(MemoryStore(), Net(), objectives=[Quality(), Cost()])
+        study = Study(MemoryStore(), FakeNet(SPACE), objectives=[qualities(), costs()])
         assert study.problem.pending == ()
         with pytest.raises(Enough):
             study.run(strategy, 9, stop)

@@ -19,6 +19,7 @@ from netwright.study.journal import read_journal
 from netwright.study.stores.base import Store
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.study import Study
+from netwright.testing import FakeNet
 
 SPACE = nw.Space([nw.Choice("depth", (1, 2, 3)), nw.Choice("width", (8, 16, 24)), nw.Choice("kernel", (3, 5))])
 OBJECTIVES: dict[str, Any] = {"top1": "max"}
@@ -137,13 +138,6 @@ def test_a_metric_that_comes_only_for_some_is_no_reason_to_stop() -> None:
     assert found["ok"] and found["failed"] and found.total() == 10
 
 
-class Net:
-    space = SPACE
-
-    def extract(self, candidate: nw.Candidate) -> Any:
-        raise AssertionError("nobody asked for a network")
-
-
 class Broken(Measurer):
     metrics = (Metric("size"),)
 
@@ -155,13 +149,13 @@ class Broken(Measurer):
 
 def test_a_mended_measurer_measures_again_what_it_failed_on() -> None:
     store = MemoryStore()
-    assert "failed" in {r.status for r in Study(store, Net(), objectives=[Broken()]).run(nw.Random(), 8)}
+    assert "failed" in {r.status for r in Study(store, FakeNet(SPACE), objectives=[Broken()]).run(nw.Random(), 8)}
 
     class Mended(Broken):
         def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
             return {"size": Measurement(2.0)}
 
-    records = Study(store, Net(), objectives=[Mended()]).run(nw.Random(), 8)
+    records = Study(store, FakeNet(SPACE), objectives=[Mended()]).run(nw.Random(), 8)
     assert {r.status for r in records} == {"ok"} and {r.values["size"] for r in records} == {1.0, 2.0}
 
 
@@ -173,11 +167,11 @@ def test_what_nothing_measures_is_said_before_the_first_network() -> None:
             calls[context.candidate] += 1
             return {"size": Measurement(1.0)}
 
-    study = Study(MemoryStore(), Net(), objectives=[Counting(), Metric("latency", "ms")])
+    study = Study(MemoryStore(), FakeNet(SPACE), objectives=[Counting(), Metric("latency", "ms")])
     with pytest.raises(MeasureError, match=r"nothing measures 'latency', which is objective.*nw\.Latency\("):
         study.run(nw.Random(), 5)
     study = Study(
-        MemoryStore(), Net(), objectives=[Counting()], limits=[nw.core.limits.Limit("sise", "<=", 3.0)]  # type: ignore[attr-defined]
+        MemoryStore(), FakeNet(SPACE), objectives=[Counting()], limits=[nw.core.limits.Limit("sise", "<=", 3.0)]  # type: ignore[attr-defined]
     )  # fmt: skip
     with pytest.raises(MeasureError, match=r"nothing measures 'sise', which is limit.*did you mean 'size'"):
         study.run(nw.Random(), 5)

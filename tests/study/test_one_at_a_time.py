@@ -20,6 +20,7 @@ from netwright.core.errors import StoreError
 from netwright.study.journal import read_journal
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.stores.sqlite import SqliteStore
+from netwright.testing import FakeMeasurer, FakeNet
 
 SPACE = nw.Space([nw.Choice(f"k{i}", (1, 2, 3)) for i in range(4)])
 FORK = multiprocessing.get_context("fork")
@@ -109,22 +110,8 @@ def test_what_another_process_measured_since_the_study_was_opened_is_known(tmp_p
         calls[candidate] += 1
         return value(candidate)
 
-    def within(candidate: nw.Candidate) -> Mapping[str, float]:
-        return counted(candidate)
-
-    class Measuring(nw.Measurer):
-        metrics = (nw.Metric("q", direction="max"),)
-
-        def measure(self, context: Any) -> Mapping[str, nw.Measurement]:
-            return {"q": nw.Measurement(counted(context.candidate)["q"])}
-
-    class Net:
-        space = SPACE
-
-        def extract(self, candidate: nw.Candidate) -> Any:
-            raise AssertionError
-
-    early, late = (nw.Study(tmp_path / "s.db", Net(), objectives=[Measuring()]) for _ in range(2))
+    quality = FakeMeasurer(nw.Metric("q", direction="max"), lambda c: counted(c)["q"])
+    early, late = (nw.Study(tmp_path / "s.db", FakeNet(SPACE), objectives=[quality]) for _ in range(2))
     early.run(nw.Random(), 6)
     assert len(late.run(nw.Random(), 9)) == 9 and calls.total() == 9 == len(calls)
 

@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 import netwright as nw
 from netwright.core.errors import InfeasibleConstraints, StoreError
-from netwright.core.metric import Measurement, Metric
-from netwright.measure.base import EvaluationContext, Measurer
+from netwright.core.metric import Metric
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.study import Step, Study
+from netwright.testing import FakeMeasurer, FakeNet, fake_space
 
-SPACE = nw.Space([nw.Choice(f"k{i}", (1, 2, 3)) for i in range(5)])
-
-
-class Net:
-    space = SPACE
-
-    def extract(self, candidate: nw.Candidate) -> Any:
-        raise AssertionError("nobody asked for a network")
+SPACE = fake_space(5, 3)
 
 
-class Fake(Measurer):
-    """A metric that is a function of the candidate's sum."""
-
-    def __init__(
-        self, name: str, direction: Any = "min", *, exact: bool = False, depends_on_weights: bool = False
-    ) -> None:
-        self.metrics = (Metric(name, "ms" if name == "latency" else "", direction, exact),)
-        self.depends_on_weights, self.calls = depends_on_weights, Counter[nw.Candidate]()
-
-    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
-        self.calls[context.candidate] += 1
-        total = sum(context.candidate.values())  # type: ignore[arg-type]
-        metric = self.metrics[0]
-        return {metric.name: Measurement(float(total), metric.unit, ci95=0.5, n=3, details={"wall": 1.0})}
-
-    def provenance(self) -> Mapping[str, Any]:
-        return {f"by_{self.metrics[0].name}": True}
+def fake(name: str, direction: Any = "min", *, exact: bool = False, depends_on_weights: bool = False) -> FakeMeasurer:
+    """A metric that is a candidate's sum."""
+    told: dict[str, Any] = {} if exact else {"ci95": 0.5, "n": 3, "details": {"wall": 1.0}}
+    return FakeMeasurer(
+        Metric(name, "ms" if name == "latency" else "", direction, exact),
+        depends_on_weights=depends_on_weights,
+        provenance={f"by_{name}": True},
+        **told,
+    )
 
 
-def study(store: Any, limits: Any = (), **more: Any) -> tuple[Study, Fake, Fake, Fake]:
-    quality, latency, macs = Fake("quality", "max", depends_on_weights=True), Fake("latency"), Fake("macs", exact=True)
-    made = Study(store, Net(), objectives=[quality, latency], record=[macs], limits=limits, **more)
+def study(store: Any, limits: Any = (), **more: Any) -> tuple[Study, FakeMeasurer, FakeMeasurer, FakeMeasurer]:
+    quality, latency, macs = fake("quality", "max", depends_on_weights=True), fake("latency"), fake("macs", exact=True)
+    made = Study(store, FakeNet(SPACE), objectives=[quality, latency], record=[macs], limits=limits, **more)
     return made, quality, latency, macs
 
 
@@ -89,9 +72,9 @@ def test_loosened_limits_measure_again_what_was_cut_short_and_end(strategy: nw.S
 @pytest.mark.parametrize("strategy", [nw.Random(), nw.Nsga2(4, 6)], ids=lambda s: type(s).__name__)
 def test_what_lacks_a_metric_that_is_limited_now_is_not_feasible_until_it_is_measured(strategy: nw.Strategy) -> None:
     store = MemoryStore()
-    objectives = [Fake("quality", "max", depends_on_weights=True)]
-    Study(store, Net(), objectives=objectives).run(strategy, 8)
-    later = Study(store, Net(), objectives=objectives, record=[Fake("latency")], limits=["latency <= 11 ms"])
+    objectives = [fake("quality", "max", depends_on_weights=True)]
+    Study(store, FakeNet(SPACE), objectives=objectives).run(strategy, 8)
+    later = Study(store, FakeNet(SPACE), objectives=objectives, record=[fake("latency")], limits=["latency <= 11 ms"])
     assert {r.status for r in later.records} == {"infeasible"} and list(later.front()) == []
     assert all("latency" in r.reason for r in later.records)
     records = later.run(strategy, 12)
@@ -181,7 +164,7 @@ def test_the_probe_is_silent_where_the_smallest_fits_or_nothing_can_be_known() -
 
 def test_a_study_needs_objectives() -> None:
     with pytest.raises(nw.NetwrightError, match="objective"):
-        Study(MemoryStore(), Net(), objectives=[])
+        Study(MemoryStore(), FakeNet(SPACE), objectives=[])
 
 
 def test_a_metric_in_the_wrong_unit_is_told() -> None:

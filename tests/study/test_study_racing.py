@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,20 +12,14 @@ import pytest
 import netwright as nw
 from netwright.core.errors import InfeasibleConstraints, NetwrightError
 from netwright.core.metric import Measurement, Metric
-from netwright.measure.base import EvaluationContext, Measurer
+from netwright.measure.base import EvaluationContext
 from netwright.recipe.load import load
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.study import Step, Study
+from netwright.testing import FakeMeasurer, FakeNet, fake_space
 
-SPACE = nw.Space([nw.Choice(f"k{i}", (1, 2, 3, 4)) for i in range(5)])
+SPACE = fake_space(5, 4)
 TOTAL = 1000
-
-
-class Net:
-    space = SPACE
-
-    def extract(self, candidate: nw.Candidate) -> Any:
-        raise AssertionError("nobody asked for a network")
 
 
 def quality_of(candidate: nw.Candidate) -> float:
@@ -35,37 +28,12 @@ def quality_of(candidate: nw.Candidate) -> float:
     return 40.0 + 5 * (a + b) - 2 * c + d + 0.5 * e
 
 
-class Racer(Measurer):
+class Racer(FakeMeasurer):
     """Knows the whole value, and pretends to look at a half first, with an interval of five points."""
 
-    metrics = (Metric("quality", "%", "max"),)
-    depends_on_weights = True
-    races = True
-
-    def __init__(self, log: list[str] | None = None) -> None:
-        self.calls, self.log = Counter[nw.Candidate](), log if log is not None else []
-
-    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
-        self.calls[context.candidate] += 1
-        self.log.append("quality")
-        value, race = quality_of(context.candidate), context.race
-        if race and race.totals.get("quality") == TOTAL and race.lost("quality", value + 5):
-            how = {"of": TOTAL, "confidence": race.confidence}
-            return {"quality": Measurement(value + 1, "%", 3.0, TOTAL // 2, "partial", how, value + 5)}
-        return {"quality": Measurement(value, "%", 2.0, TOTAL)}
-
-
-class Sum(Measurer):
-    """A metric that is a function of the candidate."""
-
-    def __init__(
-        self, name: str, of: Callable[[nw.Candidate], float], log: list[str] | None = None, **how: Any
-    ) -> None:
-        self.metrics, self.of, self.log = (Metric(name, **how),), of, log if log is not None else []
-
-    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
-        self.log.append(self.metrics[0].name)
-        return {self.metrics[0].name: Measurement(self.of(context.candidate))}
+    def __init__(self, log: list[str] | None = None, name: str = "quality") -> None:
+        metric = Metric(name, "%", "max")
+        super().__init__(metric, quality_of, ci95=2.0, n=TOTAL, depends_on_weights=True, margin=5.0, log=log)
 
 
 def cost(candidate: nw.Candidate) -> float:
@@ -76,12 +44,15 @@ def study(
     store: Any = None, limits: Any = (), racing: float = 0.95, log: list[str] | None = None
 ) -> tuple[Study, Racer]:
     racer = Racer(log)
-    objectives = [racer, Sum("latency", cost, log)]
+    objectives = [racer, FakeMeasurer("latency", cost, log=log)]
     made = Study(
         store if store is not None else MemoryStore(),
-        Net(),
+        FakeNet(SPACE),
         objectives=objectives,
-        record=[Sum("macs", cost, log, exact=True), Sum("gain", lambda c: float(c["k0"] + c["k1"]))],  # type: ignore[operator]
+        record=[
+            FakeMeasurer(Metric("macs", exact=True), cost, log=log),
+            FakeMeasurer("gain", lambda c: float(c["k0"] + c["k1"])),
+        ],  # type: ignore[operator]
         limits=limits,
         racing=racing,
     )
@@ -192,7 +163,7 @@ def test_who_is_no_longer_dominated_is_measured_again() -> None:
 
 
 def test_one_objective_alone_can_race_too() -> None:
-    made = Study(MemoryStore(), Net(), objectives=[Racer()], racing=0.95)
+    made = Study(MemoryStore(), FakeNet(SPACE), objectives=[Racer()], racing=0.95)
     records = made.run(nw.Random(), 60)
     best = max(records, key=lambda r: quality_of(r.candidate))
     assert not stopped(best) and made.front()[0].values["quality"] == quality_of(best.candidate)
@@ -203,15 +174,13 @@ def test_an_objective_that_is_not_known_yet_stops_nobody() -> None:
     """Two racers: the first is asked while the second is not known."""
 
     class Second(Racer):
-        metrics = (Metric("other", "%", "max"),)
-
         def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
             race = context.race
             if race is not None and race.lost("other", -1e9):
-                return {"other": Measurement(-1e9, kind="partial", best_case=-1e9)}
+                return {"other": Measurement(-1e9, "%", kind="partial", best_case=-1e9)}
             return {"other": Measurement(quality_of(context.candidate))}
 
-    made = Study(MemoryStore(), Net(), objectives=[Racer(), Second()], racing=0.95)
+    made = Study(MemoryStore(), FakeNet(SPACE), objectives=[Racer(), Second(name="other")], racing=0.95)
     records = made.run(nw.Random(), 40)
     assert not any(map(stopped, records))
     assert any(r.measurements["other"].kind == "partial" for r in records)

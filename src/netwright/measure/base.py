@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -168,6 +169,10 @@ class Measurer(ABC):
 
     def require(self) -> None:  # noqa: B027  # most measurers need nothing
         """Raise with the reason where it cannot measure anything here; asked before the first network."""
+
+    def clock(self) -> float:
+        """The time in seconds, by which it is told how long measuring takes on a device."""
+        return time.perf_counter()
 
     def provenance(self) -> Mapping[str, Any]:
         """What the figures depend on besides the network (a target's fingerprint); stored with each record."""
