@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 
 import netwright as nw
-from netwright.cli.arguments import read, recipe_parser
 from netwright.cli.main import VERBS, main
+from netwright.cli.recipes import read, recipe_parser
 from netwright.core import errors
 from netwright.recipe.schema import Recipe
 

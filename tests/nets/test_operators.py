@@ -180,7 +180,7 @@ def test_weights_that_meet_the_channels_shrink_with_them(
             "*operator netwright_tests.picky, which cannot be tried on noise (*whole numbers*)",
         ),
         (lambda x: grouped(x, 4), "*operator netwright_tests.grouped, which *"),
-        (lambda x: x.flip(1), "*do not lie one behind the other"),
+        (lambda x: x.flip(1), "*are not contiguous in the same order in all of their tensors"),
         (lambda x: torch.fft.fft(x, dim=1).real, "*operator _fft_r2c, which mixes them"),
         (lambda x: x[:, torch.arange(32)], "*operator index, which treats each by its place"),
     ],

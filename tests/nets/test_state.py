@@ -34,7 +34,7 @@ def test_all_that_does_not_fit_is_told_at_once() -> None:
     assert refused(state) == (
         "it lacks 0.bias [4], 1.weight [4]; "
         "2.weight is [2, 5, 1, 1] and should be [2, 4, 1, 1], 2.bias is [3] and should be [2]; "
-        "it holds head.weight [7], which the network has not"
+        "it holds head.weight [7], which the network does not have"
     )
 
 
@@ -43,7 +43,7 @@ def test_many_are_counted() -> None:
     assert told.startswith(
         "it lacks 0.weight [4, 3, 1, 1], 0.bias [4], 1.weight [4], 1.bias [4], 1.running_mean [4] and 3"
     )
-    assert told.endswith("extra4 [1] and 4 more, which the network has not")
+    assert told.endswith("extra4 [1] and 4 more, which the network does not have")
 
 
 def test_half_precision_becomes_the_networks_own() -> None:

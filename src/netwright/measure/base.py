@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Searchable(Protocol):
-    """Anything that can be searched: a :class:`netwright.SuperNet`, or a person's own super-network."""
+    """Anything that can be searched: a :class:`netwright.SuperNet`, or a super-network made elsewhere."""
 
     @property
     def space(self) -> Space:

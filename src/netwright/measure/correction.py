@@ -16,7 +16,7 @@ from math import log, sqrt
 import numpy as np
 
 FEWEST_ROUNDS = 8
-"""From which :func:`sensitivity` can be told."""
+"""Rounds that :func:`sensitivity` needs at least."""
 
 MOST_SENSITIVE = 1.5
 """Of ten networks (``benchmarks/repeatability.py``), the one that reads most memory in the least time slowed down by

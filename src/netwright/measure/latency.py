@@ -39,7 +39,7 @@ class OnTarget(Measurer):
     """What one run of a network on a target finds. Measurers of one target and plan share that run.
 
     Args:
-        target: where, also as a person writes it: ``"onnxruntime,threads=1"``; a runtime alone is one of this machine.
+        target: where, also as text: ``"onnxruntime,threads=1"``; a runtime alone is one of this machine.
         plan: when to stop measuring.
     """
 

@@ -168,14 +168,14 @@ def build(
     table: LookupTable, net: Any, networks: int, rng: np.random.Generator, most: int = 400
 ) -> Iterable[EvaluationContext]:
     """Fill a table from a super-network: rows of random candidates, until ten in a row bring nothing new, and
-    ``networks`` of them measured whole. Gives each candidate that was looked at.
+    ``networks`` of them measured whole. Gives each candidate that was drawn.
 
     Args:
         table: to fill.
         net: the super-network with ``space`` and ``extract``.
         networks: to measure whole.
         rng: draws the candidates.
-        most: candidates to look at.
+        most: candidates to draw at most.
     """
     known, seen = 0, {row.get("key") for row in table.whole}
     for _ in range(most):

@@ -33,7 +33,7 @@ class NamedNetwork:
         path: the path of the target's file.
         feeds: its inputs.
         expected: what PyTorch computes of them, where that is known.
-        notes: what a person should know of the inputs, in words.
+        notes: what the user should know of the inputs, in words.
         noise: whether the inputs were made up, so that they may be what the network cannot take.
     """
 
@@ -189,13 +189,13 @@ class _Signature:
 
 
 def _signature(path: Path, target: Target) -> _Signature:
-    told = target.ask({"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]})
-    free = {name: {int(dim): str(label) for dim, label in dims} for name, dims in told["free"].items()}
-    return _Signature(told["inputs"], free)
+    answer = target.ask({"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]})
+    free = {name: {int(dim): str(label) for dim, label in dims} for name, dims in answer["free"].items()}
+    return _Signature(answer["inputs"], free)
 
 
 def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mapping[str, Sequence[int]]) -> NamedNetwork:
-    """A file with noise for inputs, and where it wants whole numbers, those of one and nought that it takes."""
+    """A file with noise for inputs, and where it wants whole numbers, ones or zeros, whichever it takes."""
     unknown = [name for name in shapes if name and name not in signature.inputs]
     if unknown:
         raise MeasureError(f"{path} has no input {unknown[0]!r}, it has {', '.join(signature.inputs)}")
@@ -205,14 +205,14 @@ def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mappi
     whole = [name for name, kind in kinds.items() if not np.issubdtype(kind, np.floating)]
     feeds = {name: rng.standard_normal(size).astype(kinds[name]) for name, size in sizes.items()}
     reasons = []
-    for noughts in ([], whole, *([name] for name in whole if len(whole) > 1)) if whole else ():
-        feeds |= {name: np.full(sizes[name], int(name not in noughts), kinds[name]) for name in whole}
+    for zeros in ([], whole, *([name] for name in whole if len(whole) > 1)) if whole else ():
+        feeds |= {name: np.full(sizes[name], int(name not in zeros), kinds[name]) for name in whole}
         try:
             _try(path, target, feeds)
         except MeasureError as error:
             reasons.append(str(error))
             continue
-        values = ", ".join(f"{name}: {'zeros' if name in noughts else 'ones'}" for name in whole)
+        values = ", ".join(f"{name}: {'zeros' if name in zeros else 'ones'}" for name in whole)
         return NamedNetwork(
             path, feeds, notes=(*notes, f"whole numbers are fed as {values}; --inputs gives others"), noise=True
         )

@@ -52,7 +52,7 @@ def _external(path: Path) -> Iterator[str]:
 
     try:
         model = onnx.ModelProto.FromString(content)
-    except Exception:  # protobuf's own: no ONNX file, and whoever opens it says so
+    except Exception:  # protobuf's own: no ONNX file, which opening it reports
         return
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:

@@ -1,4 +1,4 @@
-"""The measuring process, as whoever asks it sees it."""
+"""The measuring process, seen from the process that asks it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ FEWEST_SAMPLES = 7
 """Where the budget is spent before there are :data:`LEAST_SAMPLES`; fewer have no 95 % interval."""
 
 ROUND_S, ROUND_SAMPLES = 0.02, 2
-"""The least seconds, and samples, between two looks at the reference workloads, which take 6 ms on a fast core."""
+"""The least seconds, and samples, between two readings of the reference workloads, which take 6 ms on a fast core."""
 
 
 TURN_S = 0.01
@@ -124,11 +124,13 @@ def measure_latency(
         how["repeated"] = repeated
     if abs(drift) > plan.drift:
         waits = np.mean([each.waited for each in rounds]) > 1.2
-        why = "neighbours use the cores" if waits else "its clock changed (heat, power saving)"
+        why = "other processes use the cores" if waits else "its clock changed (heat, power saving)"
         faster = "faster" if drift < 0 else "slower"
         how["warning"] = f"the core was {faster} by {abs(drift):.0%} than usual while this was measured: {why}"
     elif crowded > CROWDED:
-        how["warning"] = f"the memory was slower by {crowded:.0%} than usual while this was measured: neighbours use it"
+        how["warning"] = (
+            f"the memory was slower by {crowded:.0%} than usual while this was measured: other processes use it"
+        )
     n = len(_together(rounds, clock))
     value, half = found[clock]["corrected"], found[clock]["spread"]
     if correction.by:
@@ -225,7 +227,8 @@ def _warm_up(run: Run, sample_s: float, clock: Clock, most_s: float = 0.3) -> in
 
 BLOCKS = 8
 CROWDED = 0.5
-"""By how much slower reading memory is, relative, when neighbours are named: it scatters by a tenth on quiet hosts."""
+"""By how much slower reading memory is, relative, when the warning names other processes: it scatters by a tenth on
+quiet hosts."""
 
 PROCESSES = 0.02
 """Half the 95 % interval, relative, of what processes differ by that run the same file: where its memory lies. Six

@@ -85,7 +85,7 @@ class Target:
         return runtime, found
 
     def warning(self, path: Path) -> str:
-        """What a person should know of a file before he trusts it there; see :meth:`Runtime.warning`."""
+        """What the user should know of a file before trusting it there; see :meth:`Runtime.warning`."""
         return self.runtime.warning(path, self.suited[1], self._trial)
 
     def _trial(self, files: Sequence[Path], feeds: Feeds, expected: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """A target as a person writes it: ``onnxruntime``, ``openvino,threads=2,precision=bfloat16``, or after the place of
+    """A target from text: ``onnxruntime``, ``openvino,threads=2,precision=bfloat16``, or after the place of
     an agent, ``ssh://pi/onnxruntime,threads=4``.
 
     A runtime of one's own is ``module:Class``; on another machine it is one that is installed there.

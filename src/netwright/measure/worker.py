@@ -39,7 +39,7 @@ from .runtimes.base import Runtime
 from .sampling import SamplingPlan
 
 MOST_BYTES = 16 << 20
-"""Of outputs in one answer; whoever wants more asks again for the rest."""
+"""Of outputs in one answer; the rest is asked for again."""
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def _in_a_fork(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(pipe: int, seconds: float) -> str | None:
-    """All that the pipe holds; None after so many seconds. Ends this process when whoever asked is gone."""
+    """All that the pipe holds; None after so many seconds. Ends this process when the asking process is gone."""
     deadline = time.monotonic() + seconds
     found = b""
     while (left := deadline - time.monotonic()) > 0:

@@ -398,7 +398,7 @@ def _moved(op: Op, buffers: list[int]) -> tuple[int, ...]:
         return ()
     shared = {buffers[tensor] for tensor in op.reads}
     if not op.name.endswith("_") and "out" not in op.kwargs and all(buffers[tensor] in shared for tensor in op.writes):
-        return () if op.writes else op.reads  # a view; without results, something is only looked at
+        return () if op.writes else op.reads  # a view; without results, something is only read
     if op.name in GATHERS:
         return (*op.writes, *op.reads[1:], *op.writes)
     if op.name in BATCH_NORMS:

@@ -110,7 +110,7 @@ class CutBuilder:
                 yield tensor, dim, start, stop
 
     def skip(self, module: str, passthrough: Passthrough = 0) -> None:
-        """The module gives on what it is given: its first argument, or what ``passthrough`` says."""
+        """The module passes its input through: its first argument, or what ``passthrough`` says."""
         self._skip[module] = passthrough
 
     def set(self, module: str, place: str, value: Any) -> None:
@@ -279,7 +279,7 @@ HOOKS = tuple(
 def stand_in(module: nn.Module, passthrough: Passthrough) -> nn.Module:
     """What runs instead of a skipped module: ``nn.Identity`` where it takes one argument and gives it.
 
-    The module's hooks are called for it, so that whoever watches the module sees what takes its place.
+    The module's hooks are called for it, so that what watches the module sees what takes its place.
     """
     parameters = list(inspect.signature(module.forward).parameters.values())
     alone = len(parameters) == 1 and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL

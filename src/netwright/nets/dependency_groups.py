@@ -45,7 +45,7 @@ class DependencyGroups(TensorLabels):
         for buffer in trace.inputs:
             self.read(trace.owners[buffer])
         for self.labels.now, op in enumerate(trace.ops, start=1):
-            if self.labels.now - 1 in followed:  # of others, only shapes were looked at
+            if self.labels.now - 1 in followed:  # of others, only shapes were read
                 self._follow(op)
         self.labels.now = len(trace.ops) + 1
         for position, buffer in enumerate(trace.buffers):
@@ -147,7 +147,7 @@ class DependencyGroups(TensorLabels):
 
     def _keep_unread(self) -> bool:
         """Where an index meets no operator, its whole dimension cannot shrink: what the network takes of it is decided
-        by place (positions up to the example's length), and nothing that is not read can be proved. Whether there
+        by place (positions up to the example's length), and nothing that is not read can be verified. Whether there
         are such."""
         for position in (*self.trace.names.values(), *(p for op in self.ops for p in op.reads)):
             self.read(position)

@@ -70,7 +70,7 @@ def _width(
         return "its channels are tied to one another: they stay or go together"
     slices = _slices(members, labels)
     if slices is None:
-        return f"its {whole} channels do not lie one behind the other"
+        return f"its {whole} channels are not contiguous in the same order in all of their tensors"
     blocks = [s.block for s in slices if _is_made(index, s)]
     each = Counter[Dimension]()
     for s in slices:
@@ -129,7 +129,7 @@ def _groups(labels: dict[Dimension, np.ndarray]) -> Iterator[tuple[tuple[Dimensi
 
 
 def _slices(members: np.ndarray, labels: dict[Dimension, np.ndarray]) -> tuple[ChannelSlice, ...] | None:
-    """Where the channels lie, if in every dimension they are runs of equal blocks, one behind the other."""
+    """Where the channels lie, if in every dimension they are contiguous runs of equal blocks."""
     tables = {}
     for key, row in labels.items():
         at = np.flatnonzero(np.isin(row, members))

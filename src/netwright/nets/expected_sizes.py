@@ -153,13 +153,13 @@ class Watcher(Watching):
             if shape is None:
                 continue
             if len(shape) != len(now) or any(n is not None and n != m for n, m in zip(shape, now, strict=True)):
-                told = tuple(m if n is None else n for n, m in zip(shape, now, strict=False))
-                if 1 in told and sorted(told) == sorted(now):  # torch orders dimensions of 1 as it likes (einsum)
+                wanted = tuple(m if n is None else n for n, m in zip(shape, now, strict=False))
+                if 1 in wanted and sorted(wanted) == sorted(now):  # torch orders dimensions of 1 as it likes (einsum)
                     self._lost = True
                     return result
                 place = f" in {op.module}" if op.module else ""
                 self.seen -= 1
-                self.deviation = Deviation(f"{name}{place} gives a tensor of {now}, which should be {told}")
+                self.deviation = Deviation(f"{name}{place} gives a tensor of {now}, which should be {wanted}")
                 raise self.deviation
         return result
 

@@ -30,7 +30,7 @@ def resized(inputs: Inputs, lengths: Lengths) -> Inputs:
     return each_tensor(inputs, changed) if lengths else inputs
 
 
-def told(inputs: Inputs, lengths: Lengths) -> str:
+def describe(inputs: Inputs, lengths: Lengths) -> str:
     """In words, for the first dimension that changes."""
     (at, dim), size = min(lengths.items())
     was = list(tensors_in(inputs))[at].shape[dim]

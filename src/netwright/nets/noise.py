@@ -1,4 +1,4 @@
-"""Noise for proofs: copies of the network with other numbers in them, and what they compute of other inputs."""
+"""Noise for verification: copies of the network with other numbers in them, and what they compute of other inputs."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ class Subgraph:
         self.inputs = other_inputs(network.eval(), inputs, state=self._state)
         alike = apart(list(tensors_in(inputs)), list(tensors_in(self.inputs))) == 0
         if alike and any(is_constant(entries(t)) for t in tensors_in(inputs) if t.is_floating_point()):
-            self.run(with_noise(inputs))  # raises; the example alone would prove nothing
+            self.run(with_noise(inputs))  # raises; the example alone would show nothing
         self.reference = self._finite()
         self.follows = alike or apart(self.reference, self.run(inputs)) > 0
         """Whether it gives something else for other inputs, where there are any that it accepts."""
@@ -358,7 +358,7 @@ def _change(before: Tensor, now: Tensor) -> float:
 
 
 class Noise:
-    """Numbers for a proof: a fresh network's zeros and ones would hide a wrong tie.
+    """Numbers for verification: a new network's zeros and ones would hide a wrong group.
 
     Args:
         index: the module index of the network.

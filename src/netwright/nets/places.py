@@ -25,7 +25,7 @@ NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
 """The classes of Python's own that hold what a person puts into them."""
 
 BREADTH = 256
-"""Entries of one list, dict or object that are looked at: what has more is data."""
+"""Entries of one list, dict or object that are searched: what has more is data."""
 
 
 class PlaceError(LookupError):

@@ -99,11 +99,11 @@ def load_state(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
         if k in tensors and _kind(tensors[k], v) != _kind(v, tensors[k])
     ]
     extra = [f"{k} {_shape(v)}" for k, v in tensors.items() if k not in own]
-    told = [f"it lacks {_some(missing)}"] if missing else []
-    told += [_some(other)] if other else []
-    told += [f"it holds {_some(extra)}, which the network has not"] if extra else []
-    if told:
-        raise CheckpointError(f"{source} belongs to another network: {'; '.join(told)}")
+    faults = [f"it lacks {_some(missing)}"] if missing else []
+    faults += [_some(other)] if other else []
+    faults += [f"it holds {_some(extra)}, which the network does not have"] if extra else []
+    if faults:
+        raise CheckpointError(f"{source} belongs to another network: {'; '.join(faults)}")
     with torch.no_grad():
         for name, tensor in own.items():
             put(tensor, tensors[name])

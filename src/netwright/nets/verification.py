@@ -1,4 +1,4 @@
-"""No axis is believed because it was found: dependency groups are verified by numbers, and cuts by running them.
+"""No axis is kept because it was found: dependency groups are verified by numbers, and cuts by running them.
 
 Permuting a width's channels in all its tensors must leave the output as it is. All widths are permuted at once, each
 in an order of its own; where the output changes, halves of them are tried, and halves of these. Whether the network
@@ -24,7 +24,7 @@ from .dependency_groups import DependencyGroups
 from .discovery import SHARES
 from .expected_sizes import ExpectedSizes, Watcher
 from .inputs import Inputs, evaluating, tensors_in
-from .lengths import Lengths, larger, other_lengths, resized, smaller, told
+from .lengths import Lengths, describe, larger, other_lengths, resized, smaller
 from .noise import DoesNotRun, Subgraph, subgraphs
 from .noise import follows as follows_inputs
 from .report import Dimension
@@ -37,11 +37,11 @@ LARGE = 50_000_000
 """Parameters above which dependency groups are verified part by part and in single precision."""
 
 PART = 250_000_000
-"""Parameters of all blocks that are proved at once in a large network: a gigabyte."""
+"""Parameters of all blocks that are verified at once in a large network: a gigabyte."""
 
 
 class Verifier:
-    """Axes that have been proved so far, and why others were not.
+    """Axes that have been verified so far, and why others were not.
 
     Args:
         index: the module index of the model.
@@ -100,7 +100,7 @@ class Verifier:
         return other_lengths(self.example_inputs, smaller, runs), forms[-1]
 
     def keep(self, axis: Axis) -> None:
-        """Take an axis in without proof."""
+        """Take an axis in without verification."""
         self.kept.append(axis)
         self._names.add(axis.name)
         for tensor, dim, start, stop in axis.regions(self.index):
@@ -134,7 +134,7 @@ class Verifier:
     def _fitting(self, axes: list[Axis]) -> tuple[list[Axis], list[Axis]]:
         """Axes with all that must count their channels, and those with which the network does not run by themselves.
 
-        All are cut at once, and where the network stops, those that are cut there are looked at one by one.
+        All are cut at once, and where the network stops, those that are cut there are tried one by one.
         """
         refused: list[Axis] = []
         looked_at: set[str] = set()
@@ -210,8 +210,8 @@ class Verifier:
 
     def _refuse_run(self, axis: Axis, why: str | None) -> bool:
         hint = "; a size in the code, a global or a closure can follow once it is an attribute of a module"
-        told = hint if any(isinstance(part, Width) for part in axis.members()) else ""
-        return self._refuse(axis, f"the network does not run when {axis.name} is cut: {why}{told}")
+        advice = hint if any(isinstance(part, Width) for part in axis.members()) else ""
+        return self._refuse(axis, f"the network does not run when {axis.name} is cut: {why}{advice}")
 
     def _fails(self, axis: Axis) -> str | None:
         """Why the network does not run with the axis cut, alone or with all that is kept."""
@@ -260,7 +260,7 @@ class Verifier:
             why = _differ(whole, self._tracer.form(self._cut(chosen), lengths=lengths))
         except Exception as error:  # as above
             why = format_error(error)[:160]
-        return why and f"{why}, {told(self.example_inputs, lengths)}"
+        return why and f"{why}, {describe(self.example_inputs, lengths)}"
 
     def _cut(self, chosen: Sequence[tuple[Axis, Option]]) -> Cut:
         builder = CutBuilder()
@@ -289,7 +289,7 @@ class Verifier:
                     )
         except DoesNotRun as error:
             for width in widths:
-                self._refuse(width, f"{error}: no tie is proved")
+                self._refuse(width, f"{error}: no width is verified")
             return []
         return [w for w in widths if w.name not in refused]
 
@@ -302,7 +302,7 @@ class Verifier:
         for lengths, other in self._resized(subgraph):
             for width, change in other.untied([w for w in widths if w.name not in bad]):
                 bad.add(width.name)
-                yield width, change, f", {told(self.example_inputs, lengths)}"
+                yield width, change, f", {describe(self.example_inputs, lengths)}"
 
     def _resized(self, subgraph: Subgraph) -> Iterator[tuple[Lengths, Subgraph]]:
         """The subgraph on inputs of other sizes that it takes: smaller ones, and, where the example leaves a part of a

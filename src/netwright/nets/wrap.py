@@ -1,4 +1,4 @@
-"""Any model as a super-network: its axes are found, and each is proved before it is believed."""
+"""Any model as a super-network: its axes are found, and each is verified before it is kept."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def wrap(
     tracer = Tracer(index, example_inputs, supposes=True)
     trace = tracer.whole
     learning = _learning(tracer, trace, index)
-    # In a mode that draws its own numbers nothing could be proved.
+    # In a mode that draws its own numbers nothing could be verified.
     if learning and not repeats(index, example_inputs):
         learning = None
     deps = DependencyGroups(learning or trace)
@@ -84,7 +84,7 @@ def wrap(
         verifier.reasons.setdefault(dimension, reason)
     try:
         return SuperNet(module, verifier.kept, example_inputs, verifier.reasons, batch_dims=batch_dims)
-    except NetError:  # what the proofs cannot see: values that the module keeps from one call to the next
+    except NetError:  # what verification cannot see: values that the module keeps from one call to the next
         mine = {axis.name for axis in extra}
         for axis in [axis for axis in verifier.kept if axis.name not in mine]:
             try:

@@ -62,7 +62,7 @@ class _Distribution:
 
     Args:
         space: the space whose choices of two or more options are the dimensions.
-        generation: how many candidates are told at once.
+        generation: how many candidates it learns from at once.
         seed: the seed of ``rng`` while it learns; ``rng`` may then be replaced.
     """
 

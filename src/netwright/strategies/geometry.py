@@ -1,4 +1,4 @@
-"""AGE-MOEA's survival: how the front is curved decides who is close and who is crowded (Panichella 2019).
+"""AGE-MOEA's survival: the curvature of the front decides which members are crowded (Panichella 2019).
 
 pymoo's own needs numba to be imported, gives members of the last front no score unless it is the first, and divides
 a distance by the proximity of the wrong one of the two.

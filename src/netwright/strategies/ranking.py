@@ -1,4 +1,4 @@
-"""Who is best of many, as NSGA-II sees it: by front, then by crowding (Deb et al. 2002)."""
+"""NSGA-II's ranking of many candidates: by front, then by crowding (Deb et al. 2002)."""
 
 from __future__ import annotations
 

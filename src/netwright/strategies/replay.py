@@ -62,7 +62,7 @@ def breed(
         parents: a pymoo ``Population``.
         selection: a pymoo ``Selection``.
         rng: the random generator of selection and variation.
-        about: what else the selection is told, asked at every draw.
+        about: further arguments of the selection, made at every draw.
     """
 
     def draw() -> Any:

@@ -1,4 +1,4 @@
-"""An agent, as whoever asks it sees it."""
+"""An agent, seen from the process that asks it."""
 
 from __future__ import annotations
 

@@ -116,8 +116,8 @@ class Width(Axis):
             else:
                 raise NetError(f"width {name!r}: {path} is a {type(layer).__name__}; into= takes layers with weights")
         if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{k} has {v}" for k, v in sizes.items())
-            raise NetError(f"width {name!r}: tied tensors must have the same number of channels, but {told}")
+            listed = ", ".join(f"{k} has {v}" for k, v in sizes.items())
+            raise NetError(f"width {name!r}: tied tensors must have the same number of channels, but {listed}")
         # tied tensors are named once, however many layers hold them
         return cls(name, tuple(dict.fromkeys(slices)), check_options(name, options, channels))
 

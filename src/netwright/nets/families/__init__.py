@@ -1,4 +1,4 @@
-"""Families: each a function that lists the axes of a plain module that it builds, or of a person's own model."""
+"""Families: each a function that lists the axes of a plain module that it builds, or of a given model."""
 
 from .bert import bert
 from .cifar_resnet import cifar_resnet
