@@ -4,7 +4,7 @@
 README tells where they come from): random rows are learnt, the rest is predicted.
 
     OMP_NUM_THREADS=1 python benchmarks/predictors.py  # every predictor at 50, 100 and 250 rows, some minutes
-    OMP_NUM_THREADS=1 python benchmarks/predictors.py --rows 50 --only GaussianProcess Stack
+    OMP_NUM_THREADS=1 python benchmarks/predictors.py --rows 50 --only gaussian_process mine:Predictor
 """
 
 from __future__ import annotations
@@ -12,49 +12,22 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from netwright.core.candidate import Candidate
 from netwright.core.space import Choice, Space
-from netwright.strategies.predict import (
-    BayesianLinear,
-    DeepEnsemble,
-    Encoder,
-    Features,
-    GaussianProcess,
-    GradientBoosting,
-    LightGbm,
-    Mlp,
-    Predictor,
-    RandomForest,
-    Ranker,
-    Scores,
-    Stack,
-    SupportVectors,
-    scores,
-)
+from netwright.strategies.predict import PREDICTORS, Encoder, Features, Predictor, Scores, scores
 
 TABLE = Path(__file__).parents[2] / "shared/bench/ofa_mbv3/ofa_mbv3_w10_imagenet.csv"
-PREDICTORS: Mapping[str, Callable[[], Predictor]] = {
-    "BayesianLinear": BayesianLinear,
-    "BayesianLinear, interactions": lambda: BayesianLinear(interactions=True),
-    "SupportVectors": SupportVectors,
-    "RandomForest": RandomForest,
-    "GradientBoosting": GradientBoosting,
-    "LightGbm": LightGbm,
-    "Mlp": Mlp,
-    "DeepEnsemble": DeepEnsemble,
-    "Ranker, squared, linear": lambda: Ranker("squared", ()),
-    "Ranker, pairwise, linear": lambda: Ranker("pairwise", ()),
-    "Ranker, kendall, linear": lambda: Ranker("kendall", ()),
-    "Ranker, pairwise": lambda: Ranker("pairwise"),
-    "Ranker, kendall": lambda: Ranker("kendall"),
-    "GaussianProcess": GaussianProcess,
-    "Stack": Stack,
-}
+COMPARED = [
+    *(name for name in PREDICTORS.names() if name != "transfer"),  # which needs another device's records
+    "bayesian_linear,interactions=true", "ranker,loss=squared,hidden=()", "ranker,loss=pairwise,hidden=()",
+    "ranker,hidden=()", "ranker,loss=pairwise",
+]  # fmt: skip
 
 
 def main() -> None:
@@ -62,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[50, 100, 250], help="learnt from")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=list(PREDICTORS), default=list(PREDICTORS), help="by default all")
+    parser.add_argument("--only", nargs="+", default=COMPARED, metavar="NAME", help="or module:Class; by default all")
     asked = parser.parse_args()
     features, values = load()
     print(f"{len(values)} networks, top-1 {values.min():.2f} to {values.max():.2f} %; mean of {asked.repeats} splits\n")
@@ -71,7 +44,7 @@ def main() -> None:
     for n in asked.rows:
         for name in asked.only:
             try:
-                found, seconds = judge(PREDICTORS[name], features, values, n, asked.repeats)
+                found, seconds = judge(partial(PREDICTORS.make, name), features, values, n, asked.repeats)
             except ImportError as error:
                 print(f"| {n} | {name} | left out: {error} | | | | | |", flush=True)
                 continue

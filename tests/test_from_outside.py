@@ -22,6 +22,7 @@ from netwright.measure.energy import energy, meters, unavailable
 from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import parse_target
 from netwright.recipe.load import parse
+from netwright.strategies.predict import PREDICTORS, Encoder
 
 Install = Callable[..., None]
 
@@ -210,3 +211,34 @@ def test_a_meter(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.details["meter"] == "plug" and found.details["idle_w"] == pytest.approx(5, rel=0.1)
     monkeypatch.setenv("NETWRIGHT_METER", "plugs:Plug,watts=9")
     assert [type(channel).__name__ for channel in meters()] == ["Counter"] and unavailable("cuda") == ""
+
+
+PREDICTOR = """
+    import numpy as np
+    from netwright.strategies.predict import BayesianLinear
+
+    class Doubting(BayesianLinear):
+        def __init__(self, interactions=False, doubt: float = 2.0):
+            super().__init__(interactions)
+            self.doubt = doubt
+
+        def predict(self, features):
+            mean, std = super().predict(features)
+            return mean, std * self.doubt
+"""
+
+
+@pytest.mark.parametrize("name", ["doubts:Doubting", "doubting"])
+def test_a_predictor(name: str, install: Install) -> None:
+    install("doubts", PREDICTOR, "netwright.predictors: doubting = doubts:Doubting")
+    space = nw.Space([nw.Choice("a", (1, 2, 3, 4)), nw.Choice("b", (1, 2, 3))])
+    features = Encoder(space)(list(space.enumerate()))
+    values = np.array([c["a"] + 0.5 * c["b"] for c in space.enumerate()], dtype=float)
+    plain, doubting = (PREDICTORS.make(each).fit(features, values) for each in ("bayesian_linear", f"{name},doubt=3"))
+    np.testing.assert_allclose(doubting.predict(features)[1], 3 * plain.predict(features)[1])
+    assert PREDICTORS.text(PREDICTORS.make(f"{name},doubt=3")) == "doubting,doubt=3.0"
+
+
+@pytest.mark.parametrize("name", sorted(set(PREDICTORS.names()) - {"transfer", "lightgbm"}))
+def test_every_predictor_is_made_by_its_name(name: str) -> None:
+    assert PREDICTORS.text(PREDICTORS.make(name)) == name

@@ -1,5 +1,6 @@
 """Predictors: what a measurement would find, and how sure that is."""
 
+from ...core.registry import Registry
 from .base import Predictor
 from .encode import Encoder, Features
 from .gp import GaussianProcess
@@ -10,7 +11,19 @@ from .scores import Scores, held_out, scores
 from .stack import Stack
 from .transfer import Transfer
 
+PREDICTORS: Registry[Predictor] = Registry(
+    "predictor", Predictor, __name__,
+    {
+        "gaussian_process": "gp:GaussianProcess", "bayesian_linear": "linear:BayesianLinear",
+        "support_vectors": "regressors:SupportVectors", "random_forest": "regressors:RandomForest",
+        "gradient_boosting": "regressors:GradientBoosting", "lightgbm": "regressors:LightGbm", "mlp": "neural:Mlp",
+        "deep_ensemble": "neural:DeepEnsemble", "ranker": "neural:Ranker", "stack": "stack:Stack",
+        "transfer": "transfer:Transfer",
+    },
+)  # fmt: skip
+
 __all__ = [
+    "PREDICTORS",
     "BayesianLinear",
     "DeepEnsemble",
     "Encoder",
