@@ -31,8 +31,7 @@ measured once each, and its networks' latencies predicted from them.
 """
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Run the verb."""
+def _parser() -> Any:
     parser = verb_parser("measure", TEXT)
     parser.add_argument("what", nargs="+", help="a file (.onnx, .pt2, .pte, ...), or module:function giving a network")
     parser.add_argument(
@@ -55,7 +54,12 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--table", help="a JSON file: measure the blocks of a super-network (module:function) into it")
     parser.add_argument("--json", action="store_true", help="a JSON object for each network and target, one a line")
-    given = read(parser, arguments)
+    return parser
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the verb."""
+    given = read(_parser(), arguments)
     plan = SamplingPlan(precision=given.get("precision", 0.02), max_seconds=given.get("max_seconds", 1.0))
     if plan.precision <= 0 or plan.max_seconds <= 0:
         raise NetwrightError("--precision and --max-seconds must be more than 0")

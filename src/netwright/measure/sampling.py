@@ -122,20 +122,32 @@ def measure_latency(
         how["sensitivity"] = round(correction.sensitivity, 3)
     if repeated:
         how["repeated"] = repeated
-    if abs(drift) > plan.drift:
-        waits = np.mean([each.waited for each in rounds]) > 1.2
-        why = "other processes use the cores" if waits else "its clock changed (heat, power saving)"
-        faster = "faster" if drift < 0 else "slower"
-        how["warning"] = f"the core was {faster} by {abs(drift):.0%} than usual while this was measured: {why}"
-    elif crowded > CROWDED:
-        how["warning"] = (
-            f"the memory was slower by {crowded:.0%} than usual while this was measured: other processes use it"
-        )
+    if warning := _warning(rounds, drift, crowded, plan):
+        how["warning"] = warning
     n = len(_together(rounds, clock))
     value, half = found[clock]["corrected"], found[clock]["spread"]
     if correction.by:
         return Measurement(value, "ms", half, n, "corrected", how, uncorrected=found[clock]["median"])
     return Measurement(value, "ms", half, n, details=how)
+
+
+def _warning(rounds: list[Round], drift: float, crowded: float, plan: SamplingPlan) -> str | None:
+    """What disturbed a measurement, where something did.
+
+    Args:
+        rounds: the rounds of the measurement.
+        drift: by how much slower the core was than the reference, relative.
+        crowded: the same of the memory.
+        plan: how far the core may drift.
+    """
+    if abs(drift) > plan.drift:
+        waits = np.mean([each.waited for each in rounds]) > 1.2
+        why = "other processes use the cores" if waits else "its clock changed (heat, power saving)"
+        faster = "faster" if drift < 0 else "slower"
+        return f"the core was {faster} by {abs(drift):.0%} than usual while this was measured: {why}"
+    if crowded > CROWDED:
+        return f"the memory was slower by {crowded:.0%} than usual while this was measured: other processes use it"
+    return None
 
 
 def throughput(latency: Measurement, batch: int) -> Measurement:

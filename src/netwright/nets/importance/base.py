@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...core.errors import NetError
+from ...core.registry import Registry
 from ..axes import Width
 from ..axes.width import ChannelSlice
 from ..layers import CONVOLUTIONS, is_transposed_linear
@@ -64,3 +65,13 @@ def reads_from(layer: nn.Module, slot: ChannelSlice) -> int | None:
     if isinstance(layer, CONVOLUTIONS) and slot.dim == 1 and layer.groups == 1:
         return 1
     return -1 if is_transposed_linear(layer) and slot.dim == 0 else None
+
+
+CRITERIA: Registry[Criterion] = Registry(
+    "importance criterion",
+    Criterion,
+    __package__ or "",
+    {"l1": "magnitude:L1", "l2": "magnitude:L2", "activation": "activation:Activation", "taylor": "taylor:Taylor"},
+    error=NetError,
+    plural="importance_criteria",
+)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..axes import Width
 from ..permutation import permute
 from ..supernet import SuperNet
-from .base import Criterion
+from .base import CRITERIA, Criterion
 
 
 def sort_channels(net: SuperNet, criterion: Criterion | str = "l1") -> dict[str, Tensor]:
@@ -25,7 +25,6 @@ def sort_channels(net: SuperNet, criterion: Criterion | str = "l1") -> dict[str,
     Returns:
         What the channels are worth, in their new order, by the width's name: what :func:`prune_to_budget` needs.
     """
-    from . import CRITERIA
 
     made = CRITERIA.make(criterion)
     widths = [part for axis in net.axes for part in axis.members() if isinstance(part, Width)]
