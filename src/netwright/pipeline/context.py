@@ -28,6 +28,7 @@ from ..sources.base import Source
 from ..sources.load import load_data, load_model
 from ..tasks import TASKS, Task
 from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, loader_of
+from ..tasks.own_metrics import extended
 from .callback import Callback, NullCallback
 from .run_directory import RunDirectory
 
@@ -120,8 +121,8 @@ def open_run(
 def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, callback: Callback) -> Context:
     """Find and check what a recipe names. Raises :class:`RecipeError` with the fix for what does not fit together."""
     torch.set_num_threads(recipe.threads)
-    task = TASKS.make("classification")
-    data = load_data(recipe.data) if recipe.data else None
+    task = extended(TASKS.make(recipe.task), recipe.metric)
+    data = load_data(recipe.data, task, folder) if recipe.data else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         source = load_model(recipe.model, lambda: _one_input(recipe, task, data))
@@ -144,7 +145,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         run=run,
         source=source,
         data=data,
-        calibration=() if data is None else calibration_batches(data, recipe.search.calibration, recipe.seed),
+        calibration=() if data is None else _calibration(recipe, task, data),
         task=task,
         target=target,
         latency=latency,
@@ -167,6 +168,11 @@ def _one_input(recipe: Recipe, task: Task, data: Data | None) -> Inputs:
         )
     inputs, _ = task.split(next(iter(loader_of(data.validation, 1))))
     return inputs
+
+
+def _calibration(recipe: Recipe, task: Task, data: Data) -> list[tuple[Inputs, Any]]:
+    """Training batches for normalisation statistics, as pairs whatever the task's batches are."""
+    return [task.split(batch) for batch in calibration_batches(data, recipe.search.calibration, recipe.seed)]
 
 
 def _validation(recipe: Recipe, task: Task, data: Data) -> Quality:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.errors import NetError
 from ..core.files import sha256, write_atomically, write_json
 from ..core.limits import explain
 from ..core.metric import Measurement
@@ -18,14 +19,16 @@ from ..core.provenance import git_commit
 from ..core.record import Record
 from ..formats import FORMATS, bundle
 from ..formats.base import Format
-from ..formats.bundle import Bundle, onnx_runner
+from ..formats.bundle import Bundle
 from ..formats.onnx import Onnx
+from ..measure.exported import OnnxModule
+from ..measure.quality import Quality
 from ..measure.target_quality import TargetQuality, job_size
-from ..nets.inputs import Inputs
+from ..nets.inputs import Inputs, call, fresh, tensors_in
 from ..report.data import ExportedNetwork
 from ..study.study import Study
-from ..tasks.data import JUDGED, Data, TensorLoader
-from ..tasks.statistics import proportion
+from ..tasks.data import JUDGED, Data, Part, Split, loader_of, read
+from ..tasks.outputs import scores_of
 from .context import Context
 from .finetune import Finetuned, finetune
 from .readme import readme, run_snippet
@@ -64,15 +67,17 @@ def _export_network(context: Context, study: Study, record: Record) -> None:
     check_device(context, study)
     context.callback.stage(f"exporting {record.id}")
     tuned = finetune(context, record.candidate)
-    _write_readme(context, record.id, UNGIVEN)  # before the manifest, which says that all is there
+    example = context.source.example_of(tuned.network)
+    run = run_snippet(context.latency, _scores_at(context, tuned, example), context.task.example_script())
+    _write_readme(context, record.id, UNGIVEN, run)  # before the manifest, which says that all is there
     write = partial(context.latency.write, calibration=context.calibration)
     bundle.export(
         tuned.network,
         folder,
         _formats(context),
-        example_inputs=context.source.example_of(tuned.network),
-        check_inputs=None if context.data is None else context.data.validation.inputs[:64],
-        about=lambda written: _manifest(context, study, record, tuned, written),
+        example_inputs=example,
+        check_inputs=_check_inputs(context),
+        about=lambda written: {**_manifest(context, study, record, tuned, written), "run": run},
         further={} if own_file == "model.onnx" else {own_file: write},
     )
 
@@ -101,8 +106,7 @@ def _manifest(context: Context, study: Study, record: Record, tuned: Finetuned, 
         "seed": context.recipe.seed,
         "recipe": context.recipe.to_json(),
         "git": git_commit(),
-        "run": run_snippet(context.latency, context.data is not None),
-        **_shape_of(example if context.data is None else context.data.test.inputs),
+        **_shape_of(example),
         "key": _key(context, record),
     }
 
@@ -131,13 +135,13 @@ def _give_roles(context: Context, study: Study) -> list[ExportedNetwork]:
         about = read_object(manifest)
         if about["role"] != role:
             write_json(manifest, {**about, "role": role})
-            _write_readme(context, id_, role)
+            _write_readme(context, id_, role, about["run"])
     return context.run.read_networks(study.records)
 
 
-def _write_readme(context: Context, id_: str, role: str) -> None:
+def _write_readme(context: Context, id_: str, role: str, run: str) -> None:
     metric = context.validation.metrics[0].name if context.validation else ""
-    text = readme(id_, role, _formats(context), context.latency, str(context.target), metric)
+    text = readme(id_, role, _formats(context), context.latency, str(context.target), metric, run)
     write_atomically(context.run.network(id_) / "README.md", text.encode())
 
 
@@ -148,7 +152,7 @@ def _formats(context: Context) -> list[Format]:
 
 
 def _key(context: Context, record: Record) -> str:
-    return f"{record.id} {context.recipe.key('model', 'data', 'train', 'seed', 'export', 'target')}"
+    return f"{record.id} {context.recipe.key('model', 'data', 'task', 'metric', 'train', 'seed', 'export', 'target')}"
 
 
 def _validation_quality(context: Context, tuned: Finetuned, file: Path, example: Inputs) -> dict[str, Measurement]:
@@ -169,22 +173,49 @@ def _test_quality(
     that of the target's own file as it runs there."""
     if context.data is None or context.validation is None:
         return {}
-    test, right, name = context.data.test, 0, context.validation.metrics[0].name
-    run = onnx_runner(written.files["model.onnx"])
-    for inputs, labels in TensorLoader(test, JUDGED):
-        right += int((run(inputs).argmax(axis=1) == labels.numpy()).sum())
-    whole = proportion(right, len(test))
+    test, task = context.data.test, context.task
+    module = OnnxModule(written.files["model.onnx"], tuned.network, example)
+    whole = Quality(task, loader_of(test, JUDGED)).all_of(module)
     if not context.latency.lossy:
-        return {name: whole}
-    own = TargetQuality(context.task, TensorLoader(test, job_size(test.inputs)), context.latency)
-    return {**own.of_file(file, tuned.network, example), FLOAT32.format(name): whole}
+        return whole
+    loader = loader_of(test, job_size(test.inputs) if isinstance(test, Split) else JUDGED)
+    own = TargetQuality(task, loader, context.latency).of_file(file, tuned.network, example)
+    return {**own, **{FLOAT32.format(name): m for name, m in whole.items()}}
 
 
 def _write_test_part(context: Context, data: Data) -> None:
-    """Write ``test.npz``: the inputs and labels that nothing was chosen by."""
+    """Write ``test.npz``, the inputs and labels that nothing was chosen by, where both are one tensor."""
+    if not _is_plain(data.test):
+        return
     buffer = io.BytesIO()
     np.savez(buffer, inputs=data.test.inputs.numpy(), labels=data.test.targets.numpy())
     write_atomically(context.run.test_data, buffer.getvalue())
+
+
+def _is_plain(part: Part) -> bool:
+    """Whether a part of the data is a tensor of inputs and one of targets."""
+    return isinstance(part, Split) and isinstance(part.inputs, torch.Tensor) and isinstance(part.targets, torch.Tensor)
+
+
+def _check_inputs(context: Context) -> Inputs | None:
+    """Inputs that files are compared on, beside the example."""
+    if context.data is None:
+        return None
+    batch = next(iter(read(loader_of(context.data.validation, 64), "the validation data")))
+    return context.task.split(batch)[0]
+
+
+def _scores_at(context: Context, tuned: Finetuned, example: Inputs) -> int | None:
+    """Which of a network's outputs holds the scores of the labels in ``test.npz``; None where that is not known."""
+    if context.data is None or not _is_plain(context.data.test):
+        return None
+    with torch.no_grad():
+        outputs = call(tuned.network, fresh(example))
+    try:
+        scores = scores_of(outputs)
+    except NetError:
+        return None
+    return next(i for i, tensor in enumerate(tensors_in(outputs)) if tensor is scores)
 
 
 def _shape_of(inputs: Inputs) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
     loop.finetune(
         tuned,
         loader_of(context.data.train, recipe.train.batch_size, shuffle=True, augment=context.data.augment),
+        task=context.task,
         epochs=wish.epochs,
         optimizer=f"sgd,lr={wish.lr},momentum=0.9,nesterov=true,weight_decay={recipe.train.weight_decay}",
         seed=recipe.seed,

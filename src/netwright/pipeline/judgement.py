@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import hypot
 
-from ..core.metric import CHANCE, Measurement
+from ..core.metric import CHANCE, Measurement, Metric
 from ..report.data import format_measurement
 
 FRESH_LR = 0.1
@@ -12,29 +12,34 @@ FRESH_LR = 0.1
 TRAINED_LR = 0.01
 """That for weights that come trained, which the other would undo."""
 ABLE = 0.25
-"""How far from a constant answer's accuracy to 100 % a model is that counts as trained: random weights get some way."""
+"""How far from a constant answer to the best a model is that counts as trained: random weights get some way."""
 
 
-def is_trained(given: Measurement, chance: float) -> bool:
-    """Whether a given model is far enough above what a constant answer has to have been trained.
+def is_trained(metric: Metric, given: Measurement, chance: float) -> bool:
+    """Whether a given model is far enough better than a constant answer to have been trained: by a quarter of the way
+    to the best value, 100 % or, of errors, 0.
 
     Args:
-        given: its accuracy, in percent.
-        chance: the share of the most frequent class, in percent.
+        metric: what is measured.
+        given: of the model.
+        chance: of the best constant answer.
     """
-    return given.value - given.ci95 > chance + ABLE * (100 - chance)
+    best = {"%": 100.0}.get(metric.unit, 1.0) if metric.direction == "max" else 0.0
+    return metric.loss(given.value) + given.ci95 < metric.loss(chance + ABLE * (best - chance))
 
 
-def worry(given: Measurement, trained: Measurement, lr: float) -> str:
+def worry(metric: Metric, given: Measurement, trained: Measurement, lr: float) -> str:
     """What is wrong with a training, in words; empty where nothing is.
 
     Args:
-        given: accuracy of the largest network as it was given.
-        trained: its accuracy after training.
+        metric: what is measured.
+        given: of the largest network as it was given.
+        trained: of it after training.
         lr: the highest learning rate.
     """
     advice = f"give a lower --train.lr (it was {lr:g}), or --train.epochs 0 to keep the weights as they are given"
-    if not given.at_chance and given.value - trained.value > hypot(given.ci95, trained.ci95):
+    worse = metric.loss(trained.value) - metric.loss(given.value)
+    if not given.at_chance and worse > hypot(given.ci95, trained.ci95):
         useless = f", {_useless(trained)}" if trained.at_chance else ""
         before, after = format_measurement(given), format_measurement(trained)
         return f"training took the given model from {before} to {after}{useless}; {advice}"
@@ -45,4 +50,4 @@ def worry(given: Measurement, trained: Measurement, lr: float) -> str:
 
 def _useless(found: Measurement) -> str:
     constant = " (and it answers nothing else than one class)" if "constant" in found.details else ""
-    return f"no better than a constant answer, {found.details[CHANCE]:.4g} %{constant}"
+    return f"no better than a constant answer, {found.details[CHANCE]:.4g} {found.unit}".rstrip() + constant

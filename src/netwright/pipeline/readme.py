@@ -11,19 +11,17 @@ RUN = """\
 import numpy as np, onnxruntime as ort
 
 session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-test = np.load("../../test.npz")
-scores = session.run(None, {"input": test["inputs"]})[0]
-print("test accuracy:", (scores.argmax(1) == test["labels"]).mean())
+test, name = np.load("../../test.npz"), session.get_inputs()[0].name
+scores, labels = session.run(None, {{name: test["inputs"]}})[{at}], test["labels"]
 """
 
 RUN_IN_BATCHES = """\
 import numpy as np, onnxruntime as ort
 
 session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-test, batch = np.load("../../test.npz"), {batch}
+test, name, batch = np.load("../../test.npz"), session.get_inputs()[0].name, {batch}
 parts = np.split(test["inputs"], range(batch, len(test["inputs"]), batch))
-scores = np.concatenate([session.run(None, {{"input": part}})[0] for part in parts])
-print("test accuracy:", (scores.argmax(1) == test["labels"]).mean())
+scores, labels = np.concatenate([session.run(None, {{name: part}})[{at}] for part in parts]), test["labels"]
 """
 """As a target of low precision runs it: where a file finds ranges for each input, they are those of a whole batch."""
 
@@ -68,23 +66,24 @@ So is the {metric} there: `{metric}_float32` is that of `model.onnx`, which comp
 """
 
 
-def run_snippet(latency: Latency, judged: bool) -> str:
+def run_snippet(latency: Latency, at: int | None, script: str) -> str:
     """How an exported network is run without netwright: the target's own file where ONNX Runtime runs that.
 
     Args:
         latency: on the target.
-        judged: whether there are test data.
+        at: which of the outputs ``test.npz`` has the labels of; None where there is no such file.
+        script: what is done with ``scores`` and ``labels``, see :meth:`netwright.Task.example_script`.
     """
-    if not judged:
+    if at is None:
         code = RUN_ON_ZEROS
     elif latency.lossy and latency.file_name.endswith(".onnx"):
-        code = RUN_IN_BATCHES.format(batch=latency.runtime.batch)
+        code = RUN_IN_BATCHES.format(batch=latency.runtime.batch, at=at) + script
     else:
-        code = RUN
+        code = RUN.format(at=at) + script
     return code.replace("model.onnx", latency.file_name) if latency.file_name.endswith(".onnx") else code
 
 
-def readme(id_: str, role: str, formats: Sequence[Format], latency: Latency, target: str, metric: str) -> str:
+def readme(id_: str, role: str, formats: Sequence[Format], latency: Latency, target: str, metric: str, run: str) -> str:
     """The README of an exported network.
 
     Args:
@@ -94,9 +93,10 @@ def readme(id_: str, role: str, formats: Sequence[Format], latency: Latency, tar
         latency: on the target.
         target: as a person writes it.
         metric: what the network is judged by on the test data; empty where there are none.
+        run: see :func:`run_snippet`.
     """
     own = "" if latency.file_name == "model.onnx" else _own_file(latency, target, metric)
-    return README.format(role=role, id=id_, run=run_snippet(latency, bool(metric)), own=own, files=_files(formats))
+    return README.format(role=role, id=id_, run=run, own=own, files=_files(formats))
 
 
 def _own_file(latency: Latency, target: str, metric: str) -> str:

@@ -123,7 +123,7 @@ def _describe(context: Context, study: Study) -> RunInfo:
 def _study_key(context: Context) -> dict[str, Any]:
     """What must be the same for a study to be continued."""
     recipe, run = context.recipe.to_json(), context.run
-    key = {name: recipe[name] for name in ("model", "data", "train", "seed", "threads")}
+    key = {name: recipe[name] for name in ("model", "data", "task", "metric", "train", "seed", "threads")}
     key["calibration"] = f"{context.recipe.search.calibration} examples as trained on"
     limited = " ".join(context.recipe.limits)
     header = read_journal(SqliteStore(run.study)).header if run.study.exists() else None

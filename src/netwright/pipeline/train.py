@@ -38,7 +38,7 @@ def require_trained(context: Context) -> None:
 
 def _key(context: Context) -> str:
     """Of what the weights depend on."""
-    return context.recipe.key("model", "data", "train", "seed")
+    return context.recipe.key("model", "data", "task", "train", "seed")
 
 
 def _load(context: Context, net: SuperNet) -> bool:
@@ -74,6 +74,7 @@ def _train(context: Context, net: SuperNet) -> None:
     loop.train(
         net,
         loader_of(context.data.train, wish.batch_size, shuffle=True, augment=context.data.augment),
+        task=context.task,
         epochs=wish.epochs,
         optimizer=f"sgd,lr={lr},momentum=0.9,nesterov=true,weight_decay={wish.weight_decay}",
         rule=Sandwich(wish.random),
@@ -85,7 +86,7 @@ def _train(context: Context, net: SuperNet) -> None:
     )
     if wish.epochs and found["largest"] is given:  # all epochs were done before an interruption
         evaluate()
-    warning = worry(given, found["largest"], lr) if wish.epochs else ""
+    warning = worry(metric, given, found["largest"], lr) if wish.epochs else ""
     if warning:
         context.callback.stage(f"warning: {warning}")
     write_tensors(run.weights, state_of(net.module))
@@ -110,11 +111,11 @@ def _learning_rate(context: Context, given: Measurement) -> float:
     if wish.lr is not None:
         return wish.lr
     baseline = _baseline(context) if wish.epochs else None
-    if baseline is None or not is_trained(given, baseline):
+    if baseline is None or not is_trained(context.validation.metrics[0], given, baseline):
         return FRESH_LR
     context.callback.stage(
-        f"the given model has {format_measurement(given)} of the validation data right: it comes trained, so train.lr "
-        f"is {TRAINED_LR:g} by default, not {FRESH_LR:g}"
+        f"the given model has {context.validation.metrics[0].name} {format_measurement(given)} on the validation data: "
+        f"it comes trained, so train.lr is {TRAINED_LR:g} by default, not {FRESH_LR:g}"
     )
     return TRAINED_LR
 

@@ -102,6 +102,10 @@ def parse(values: Mapping[str, Any], source: str, folder: str | None = None) -> 
     if values.get("data") is None:  # an empty key is one that is left out
         values = {key: value for key, value in values.items() if key != "data"}
     _check_keys(Recipe, values, source, "")
+    if values.get("objectives") == []:
+        raise RecipeError(
+            f"{source}: objectives must be one or more different metrics; leave the key out for the default"
+        )
     if "data" not in values and "objectives" not in values:
         raise RecipeError(f"{source}: the key 'data' is missing; {NO_DATA}")
     parser = parser_of(Recipe)

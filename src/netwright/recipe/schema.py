@@ -12,6 +12,8 @@ from ..core.errors import NetwrightError, RecipeError
 from ..core.registry import Registry
 from ..formats import STANDARD
 
+CLASSIFICATION = "classification"
+
 NO_DATA = (
     "accuracy is judged on it: add data: module:function, or name objectives that need none, such as [latency, macs]"
 )
@@ -88,10 +90,17 @@ class Recipe:
     """module:function that gives a netwright.SuperNet, a netwright.TabularBenchmark, or anything with space and
     extract."""
     data: str = ""
-    """module:function that gives a netwright.Data: training, validation and test part; without it nothing is trained,
-    and accuracy cannot be measured."""
-    objectives: list[str] = field(default_factory=lambda: ["accuracy", "latency"])
-    """What is traded off, the most important first: accuracy, latency, throughput, memory, energy, file_bytes, macs,
+    """module:function that gives a netwright.Data: training, validation and test part; or a table (train.csv, .tsv,
+    .parquet) or a folder of images, with settings such as train.tsv,target=price. Without it nothing is trained, and
+    how well networks do their task cannot be measured."""
+    task: str = field(default=CLASSIFICATION, metadata=kind("tasks:TASKS"))
+    """What networks are for: what a batch is, what is learned, and by which metrics it is judged."""
+    metric: str = field(default="", metadata=kind("tasks:METRICS"))
+    """Metrics of your own beside the task's, module:Class of a netwright.tasks.OwnMetric; measured on exported files
+    too."""
+    objectives: list[str] = field(default_factory=list)
+    """What is traded off, the most important first; by default the task's first metric, and latency: a metric of the
+    task, latency, throughput, memory, energy, file_bytes, macs,
     params, weight_bytes, peak_activation_bytes, moved_bytes, or a metric of the model's own."""
     limits: list[str] = field(default_factory=list)
     """Bounds on any metric, such as "latency <= 5 ms", "macs <= 300M" or "file_bytes <= 2 MB"."""
@@ -136,10 +145,11 @@ class Recipe:
             raise RecipeError(
                 f"search.racing is a confidence below 1, such as 0.95, or 0 for none, not {self.search.racing}"
             )
-        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
-            raise RecipeError(f"objectives must be one or more different metrics, not {list(self.objectives)}")
-
         _check_kinds(self, "")
+        if not self.objectives:
+            object.__setattr__(self, "objectives", [_first_metric(self.task), "latency"])
+        if len(set(self.objectives)) < len(self.objectives):
+            raise RecipeError(f"objectives must be one or more different metrics, not {list(self.objectives)}")
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON values."""
@@ -151,13 +161,22 @@ class Recipe:
         return digest({part: whole[part] for part in parts})
 
 
+def _first_metric(task: str) -> str:
+    """What a task is judged by before all else."""
+    if task == CLASSIFICATION:  # which need not be imported to be known
+        return "accuracy"
+    registry = registry_of(next(key for key in fields(Recipe) if key.name == "task"))
+    assert registry is not None
+    return str(registry.make(task).metrics[0].name)
+
+
 def _check_kinds(tree: Any, prefix: str) -> None:
     """Raise :class:`RecipeError` for a key that names what there is not."""
     for key in fields(tree):
         value = getattr(tree, key.name)
         if is_dataclass(value):
             _check_kinds(value, f"{prefix}{key.name}.")
-        elif value is not None and (registry := registry_of(key)) is not None:
+        elif value and (registry := registry_of(key)) is not None:
             for each in value if isinstance(value, list) else [value]:
                 try:
                     registry.check(each)

@@ -14,7 +14,9 @@ from ..measure.base import Measurer
 from ..nets.inputs import Inputs
 from ..nets.supernet import SuperNet
 from ..recipe.load import resolve
+from ..tasks.base import Task
 from ..tasks.data import Data
+from ..tasks.files import names_files, read_files
 from .base import Source
 from .external import ExternalSource
 from .supernet import SuperNetSource
@@ -50,8 +52,16 @@ def load_model(reference: str, inputs: Callable[[], Inputs]) -> Source:
     return ExternalSource(made, reference, inputs)
 
 
-def load_data(reference: str) -> Data:
-    """What a recipe's ``data`` gives."""
+def load_data(reference: str, task: Task, folder: str | None) -> Data:
+    """What a recipe's ``data`` names.
+
+    Args:
+        reference: ``module:function``, or a path with settings, see :func:`netwright.tasks.files.read_files`.
+        task: what the data are for.
+        folder: where the recipe lies, that paths start from.
+    """
+    if names_files(reference, folder):
+        return read_files(reference, task, folder)
     data: Data = resolve(reference, "data", Data)
     return data
 
