@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -62,8 +63,7 @@ def load_data(reference: str, task: Task, folder: str | None) -> Data:
     """
     if names_files(reference, folder):
         return read_files(reference, task, folder)
-    data: Data = resolve(reference, "data", Data)
-    return data
+    return replace(resolve(reference, "data", Data), name=reference)
 
 
 def _kind(value: object) -> str:

@@ -135,7 +135,7 @@ class Task(ABC):
                 raise RecipeError(f"the {name} data: {format_error(error)}") from None
             every = part.targets if isinstance(part, Split) else targets
             self.check_targets(every, name)
-            outputs = _tried(network, inputs, name)
+            outputs = _tried(network, inputs, name, data.name)
             try:
                 self.check_outputs(outputs, every)
                 self._check_use(outputs, targets)
@@ -182,7 +182,7 @@ def require_metrics(task: Task, found: Any) -> None:
         )
 
 
-def _tried(network: nn.Module, inputs: Inputs, part: str) -> Any:
+def _tried(network: nn.Module, inputs: Inputs, part: str, data: str) -> Any:
     """The outputs for a few inputs."""
     try:
         with torch.no_grad(), evaluating(network):
@@ -190,5 +190,6 @@ def _tried(network: nn.Module, inputs: Inputs, part: str) -> Any:
     except Exception as error:
         shapes = ", ".join(f"shape {tuple(t.shape[1:])} and {t.dtype}" for t in tensors_in(inputs)) or describe(inputs)
         raise RecipeError(
-            f"the model cannot take the data, {part} inputs of {shapes}: {format_error(error)}"
+            f"the model cannot take the data{f' of {data}' * bool(data)}, {part} inputs of {shapes}: "
+            f"{format_error(error)}"
         ) from error

@@ -88,12 +88,14 @@ class Data:
         test: for the final figures alone.
         augment: a random change of a batch of training inputs, where these are a split; draws from torch's global
             generator.
+        name: what a person calls them, for messages.
     """
 
     train: Part
     validation: Part
     test: Part
     augment: Callable[[Any], Any] | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         for name in PARTS:

@@ -9,6 +9,7 @@ from torch import nn
 import netwright as nw
 
 CLASSES = 4
+GENTLE = "sgd,lr=0.05,momentum=0.9,nesterov=true,weight_decay=0.0001"
 
 
 class Block(nn.Module):
@@ -68,7 +69,7 @@ def trained():
     """A model that comes with good weights."""
     torch.manual_seed(1)
     net = supernet()
-    nw.train(net, nw.TensorLoader(part(192, 1), 16, shuffle=True), epochs=12, lr=0.05)
+    nw.train(net, nw.TensorLoader(part(192, 1), 16, shuffle=True), epochs=12, optimizer=GENTLE)
     return net
 
 
