@@ -39,6 +39,7 @@ PARTS = {
     "sources": "Tables of measured networks",
     "formats": "Files",
     "pipeline": "The whole job",
+    "recipe": "Recipes",
 }
 """Package to the heading of its names, in the order of the page."""
 

@@ -81,6 +81,9 @@ _HOME = {
     "Study": "study.study",
     "SqliteStore": "study.stores.sqlite",
     "search": "simple",
+    "fit": "pipeline.fit",
+    "Recipe": "recipe.schema",
+    "Callback": "pipeline.callback",
     "TabularBenchmark": "sources.table",
     "export": "formats.bundle",
     "load": "formats.bundle",
@@ -175,6 +178,9 @@ if TYPE_CHECKING:
     from .nets.recalibrate import recalibrate as recalibrate
     from .nets.supernet import SuperNet as SuperNet
     from .nets.wrap import wrap as wrap
+    from .pipeline.callback import Callback as Callback
+    from .pipeline.fit import fit as fit
+    from .recipe.schema import Recipe as Recipe
     from .simple import search as search
     from .sources.table import TabularBenchmark as TabularBenchmark
     from .strategies.aging_evolution import AgingEvolution as AgingEvolution

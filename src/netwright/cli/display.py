@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from ..core.front import Front
-from ..core.metric import Metric
+from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.units import format_value
 from ..report.table import front_table
@@ -74,8 +74,8 @@ class Display:
 
     def trained(self, progress: Training) -> None:
         """A training step was made."""
-        accuracy = "".join(f", {name} {value:.1f} %" for name, value in progress.figures.items())
-        figures = f"loss {progress.loss:.3f}{accuracy}, {progress.samples_per_s:.0f} samples/s"
+        told = "".join(f", {name} {_figure(value)}" for name, value in progress.figures.items())
+        figures = f"loss {progress.loss:.3f}{told}, {progress.samples_per_s:.0f} samples/s"
         self._advance("training", progress.step, progress.steps, figures)
 
     def measured(self, step: Step, study: Study) -> None:
@@ -150,6 +150,10 @@ class Display:
         else:
             self._bars.console.print(self._last, soft_wrap=True, markup=False)
         self._task = None
+
+
+def _figure(found: float | Measurement) -> str:
+    return format_value(found.value, found.unit) if isinstance(found, Measurement) else f"{found:.4g}"
 
 
 def _duration(seconds: float) -> str:

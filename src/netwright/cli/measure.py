@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,36 +32,10 @@ measured once each, and its networks' latencies predicted from them.
 """
 
 
-def _parser() -> Any:
-    parser = verb_parser("measure", TEXT)
-    parser.add_argument("what", nargs="+", help="a file (.onnx, .pt2, .pte, ...), or module:function giving a network")
-    parser.add_argument(
-        "--target", action="append", help="such as openvino,threads=2; see 'netwright targets'; may be given again"
-    )
-    parser.add_argument("--inputs", help="an .npz file of the arrays that a file is fed with (default: noise)")
-    parser.add_argument(
-        "--shape",
-        action="append",
-        help="of an input that a file leaves open, such as input=3x224x224; the batch may be left out",
-    )
-    parser.add_argument(
-        "--precision", type=float, default=0.02, help="half the 95 %% interval at which sampling stops, relative"
-    )
-    parser.add_argument(
-        "--max-seconds", type=float, default=1.0, help="seconds of sampling after which it stops all the same"
-    )
-    parser.add_argument(
-        "--energy", action="store_true", help="energy of an inference too, where the machine has a meter"
-    )
-    parser.add_argument("--table", help="a JSON file: measure the blocks of a super-network (module:function) into it")
-    parser.add_argument("--json", action="store_true", help="a JSON object for each network and target, one a line")
-    return parser
-
-
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     given = read(_parser(), arguments)
-    plan = SamplingPlan(precision=given.get("precision", 0.02), max_seconds=given.get("max_seconds", 1.0))
+    plan = SamplingPlan(precision=given["precision"], max_seconds=given["max_seconds"])
     if plan.precision <= 0 or plan.max_seconds <= 0:
         raise NetwrightError("--precision and --max-seconds must be more than 0")
     wanted, measurer = given["what"], Energy if given.get("energy") else Latency
@@ -92,6 +67,38 @@ def run(arguments: Sequence[str]) -> None:
                     out.print(f"on {target}: {pair.sentence(*wanted)}")
     if not given.get("json"):
         _show(out, rows)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = verb_parser("measure", TEXT)
+    parser.add_argument("what", nargs="+", help="a file (.onnx, .pt2, .pte, ...), or module:function giving a network")
+    parser.add_argument(
+        "--target", action="append", help="such as openvino,threads=2; see 'netwright targets'; may be given again"
+    )
+    parser.add_argument("--inputs", help="an .npz file of the arrays that a file is fed with (default: noise)")
+    parser.add_argument(
+        "--shape",
+        action="append",
+        help="of an input that a file leaves open, such as input=3x224x224; the batch may be left out",
+    )
+    parser.add_argument(
+        "--precision",
+        type=float,
+        default=0.02,
+        help="half the 95 %% interval at which sampling stops, relative (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-seconds",
+        type=float,
+        default=1.0,
+        help="seconds of sampling after which it stops all the same (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--energy", action="store_true", help="energy of an inference too, where the machine has a meter"
+    )
+    parser.add_argument("--table", help="a JSON file: measure the blocks of a super-network (module:function) into it")
+    parser.add_argument("--json", action="store_true", help="a JSON object for each network and target, one a line")
+    return parser
 
 
 def _measured(measurer: Latency | Energy, named: NamedNetwork) -> Mapping[str, Measurement]:

@@ -63,11 +63,11 @@ def _train(context: Context, net: SuperNet) -> None:
     recipe, wish, run, metric = context.recipe, context.recipe.train, context.run, context.validation.metrics[0]
     found: dict[str, Measurement] = {}
 
-    def evaluate() -> Mapping[str, float]:
+    def evaluate() -> Mapping[str, Measurement]:
         for name in ("largest", "smallest"):
             network, _ = context.network(getattr(net, name))
             found[name] = context.validate(network)[metric.name]
-        return {name: found[name].value for name in ("largest", "smallest")}
+        return dict(found)
 
     evaluate()
     given, lr = found["largest"], _learning_rate(context, found["largest"])

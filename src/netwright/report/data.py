@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from math import floor, log10
 from typing import Any
 
-import moocore
 import numpy as np
 
 from ..core.candidate import Candidate, Option
@@ -172,6 +171,8 @@ def hypervolume_trace(records: Sequence[Record], objectives: Sequence[Metric]) -
 
     One objective: the best value so far, in the metric's unit; NaN before the first feasible record.
     """
+    import moocore
+
     where = usable(records, objectives)
     points = losses([records[i] for i in where], objectives)
     if len(objectives) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from .optimizers import OPTIMIZERS
 from .optimizers.base import Optimizer
 from .rules import RULES
 from .rules.base import Rule, State, Step, learn
-from .run import Learner, Precision, Progress, Run, Settings
+from .run import Figures, Learner, Precision, Progress, Run, Settings
 from .schedules import SCHEDULES
 from .schedules.base import Schedule
 from .teachers import Teachers, teaching
@@ -46,7 +46,7 @@ def train(
     checkpoint: str | Path | None = None,
     checkpoint_steps: int = 0,
     key: str = "",
-    evaluate: Callable[[], Mapping[str, float]] | None = None,
+    evaluate: Callable[[], Figures] | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> None:
     """Train the shared weights, in place.
@@ -145,13 +145,11 @@ def finetune(
         _train(Run(learner, loader, settings), None, callback)
 
 
-def _train(
-    run: Run, evaluate: Callable[[], Mapping[str, float]] | None, callback: Callable[[Progress], None] | None
-) -> None:
+def _train(run: Run, evaluate: Callable[[], Figures] | None, callback: Callable[[Progress], None] | None) -> None:
     """All epochs of a run."""
     epochs = run.settings.epochs
     every = max(1, epochs // 8)
-    figures: Mapping[str, float] = {}
+    figures: Figures = {}
     with run.prepared():
         for epoch in run.remaining():
             for progress in run.epoch(epoch, figures):

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ..core.errors import CallError, NetwrightError, TrainingError, format_error
+from ..core.metric import Measurement
 from ..nets.devices import device_of, device_under, placed, to_device
 from ..nets.inputs import tensors_in
 from ..tasks.data import size_of
@@ -28,6 +29,9 @@ from .optimizers.base import Optimizer
 from .rules.base import State, Step
 from .schedules.base import Schedule
 from .streams import Stream
+
+Figures = Mapping[str, float | Measurement]
+"""By name; measurements are shown with their units."""
 
 WORSE, LITTLE = 0.25, 0.05
 """The share by which a loss must have risen for weights to have been better before, since batches differ; and what is
@@ -54,7 +58,7 @@ class Progress:
     steps: int
     loss: float
     samples_per_s: float
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class Run:
         """The epochs that are still to run, counted from 0."""
         return range(self._resumed["epoch"] if self._resumed else 0, self.settings.epochs)
 
-    def epoch(self, number: int, figures: Mapping[str, float]) -> Iterator[Progress]:
+    def epoch(self, number: int, figures: Figures) -> Iterator[Progress]:
         """What is left of one pass over the data; the state is saved at its end, and now and then within it."""
         self._training_mode()
         epoch, saved_at = self._begin(number), 0
@@ -192,7 +196,7 @@ class Run:
             self._update(epoch, at)
         self._save(number + 1)
 
-    def progress(self, figures: Mapping[str, float]) -> Progress:
+    def progress(self, figures: Figures) -> Progress:
         """The last progress with newer figures."""
         assert self._progress is not None
         return replace(self._progress, figures=figures)
