@@ -19,10 +19,16 @@ from netwright.recipe.schema import Recipe, registry_of
 
 KINDS = (
     "tasks:TASKS",
+    "tasks.own_metrics:METRICS",
     "training.rules:RULES",
     "training.optimizers:OPTIMIZERS",
     "training.schedules:SCHEDULES",
     "strategies:STRATEGIES",
+    "strategies.predict:PREDICTORS",
+    "nets.importance:CRITERIA",
+    "measure.runtimes:RUNTIMES",
+    "measure.meters:METERS",
+    "formats:FORMATS",
     "study.stores:STORES",
 )
 """The registries, in the order of the page: module of netwright and name."""
