@@ -18,7 +18,7 @@ from ..permutation import expert_tensors
 from ..supernet import SuperNet
 from .base import Criterion, by_channel, given_batches, reads_from
 
-Loss = Callable[[Any, Any], Tensor]
+BatchLoss = Callable[[Any, Any], Tensor]
 """The loss of an output and the batch that it came from."""
 
 
@@ -33,7 +33,7 @@ class Taylor(Criterion):
         loss: of an output and its batch, to be asked instead of the outputs.
     """
 
-    def __init__(self, batches: Iterable[Any], loss: Loss | None = None) -> None:
+    def __init__(self, batches: Iterable[Any], loss: BatchLoss | None = None) -> None:
         self.batches, self.loss = given_batches(batches, "Taylor"), loss
 
     def scores(self, net: SuperNet, widths: Sequence[Width]) -> list[Tensor]:
@@ -86,7 +86,7 @@ class _Gates:
 
 
 @torch.enable_grad()
-def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Loss | None) -> list[Tensor]:
+def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: BatchLoss | None) -> list[Tensor]:
     index = net.index
     wholes = {name: t for name in index.parameters if (t := index.tensor(name)).is_floating_point()}
     wanted = {name: t.requires_grad for name, t in wholes.items()}
