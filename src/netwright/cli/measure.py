@@ -196,5 +196,5 @@ def _show(out: Console, rows: Sequence[tuple[str, Target, Mapping[str, Measureme
 def _cell(found: Measurement | None) -> str:
     if found is None:
         return "-"
-    spread = f" ± {found.ci95 / found.value:.1%}" if found.ci95 and found.value else ""
-    return format_value(found.value, found.unit) + spread
+    half = f" ± {found.ci95 / found.value:.1%}" if found.ci95 and found.value else ""
+    return format_value(found.value, found.unit) + half

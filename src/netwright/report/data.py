@@ -235,20 +235,20 @@ def limit_text(limit: Limit) -> str:
 
 
 def format_measurement(measurement: Measurement) -> str:
-    """A measurement with its spread and unit, ``0.0213 ± 0.0004 ms``, and whether it is no better than chance."""
-    return _with_spread(measurement) + (" (chance)" if measurement.at_chance else "")
+    """A measurement with its interval and unit, ``0.0213 ± 0.0004 ms``, and whether it is no better than chance."""
+    return _with_interval(measurement) + (" (chance)" if measurement.at_chance else "")
 
 
-def _with_spread(measurement: Measurement) -> str:
+def _with_interval(measurement: Measurement) -> str:
     value = format_value(measurement.value, measurement.unit)
     if not measurement.ci95 > 0:
         return value
-    spread = format_value(float(f"{measurement.ci95:.1g}"), measurement.unit)
-    if "e-" in spread:  # nobody reads 2.8e-05 beside 0.0122
-        small, _, rest = spread.partition(" ")
-        spread = f"{np.format_float_positional(float(small))} {rest}"
+    half = format_value(float(f"{measurement.ci95:.1g}"), measurement.unit)
+    if "e-" in half:  # nobody reads 2.8e-05 beside 0.0122
+        small, _, rest = half.partition(" ")
+        half = f"{np.format_float_positional(float(small))} {rest}"
     number, _, unit = value.partition(" ")
-    return f"{number} ± {spread}" if spread.partition(" ")[2] == unit else f"{value} ± {spread}"
+    return f"{number} ± {half}" if half.partition(" ")[2] == unit else f"{value} ± {half}"
 
 
 def big(number: int) -> str:

@@ -260,9 +260,9 @@ def _hover(records: Sequence[Record], data: ReportData) -> dict[str, Any]:
 
 
 def _bars(records: Sequence[Record], metric: Metric) -> dict[str, Any] | None:
-    """Error bars of the metric's spread; None where every value is exact."""
-    spreads = [record.measurements[metric.name].ci95 for record in records]
-    return {"array": spreads, "color": FAINT_ACCENT, "thickness": 1.2, "width": 3} if any(spreads) else None
+    """Error bars of the metric's intervals; None where every value is exact."""
+    halves = [record.measurements[metric.name].ci95 for record in records]
+    return {"array": halves, "color": FAINT_ACCENT, "thickness": 1.2, "width": 3} if any(halves) else None
 
 
 def _draw_limit(figure: go.Figure, limit: Limit, x: _Side, y: _Side) -> None:

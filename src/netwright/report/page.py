@@ -336,8 +336,8 @@ def _table(head: Iterable[str], rows: Iterable[str]) -> str:
 
 
 def _value(measurement: Measurement | None) -> str:
-    """A measurement with its spread set back."""
+    """A measurement with its interval set back."""
     if measurement is None:
         return "&ndash;"
-    value, sign, spread = format_measurement(measurement).partition(" ± ")
-    return f'{escape(value)}<span class="pm">{sign}{escape(spread)}</span>'
+    value, sign, half = format_measurement(measurement).partition(" ± ")
+    return f'{escape(value)}<span class="pm">{sign}{escape(half)}</span>'

@@ -77,7 +77,7 @@ def _predicted(make: Make, known: Features, values: np.ndarray, new: Features) -
 def _is_well_formed(mean: np.ndarray, std: np.ndarray, n: int, what: str) -> None:
     assert mean.shape == std.shape == (n,), f"{what}: shapes {mean.shape} and {std.shape}, not {(n,)}"
     assert np.isfinite(mean).all() and np.isfinite(std).all(), f"{what}: predictions must be finite"
-    assert (std >= 0).all(), f"{what}: spreads must not be negative, the least is {std.min()}"
+    assert (std >= 0).all(), f"{what}: standard deviations must not be negative, the least is {std.min()}"
 
 
 def _is_deterministic(make: Make) -> None:
@@ -96,7 +96,7 @@ def _is_told_in_any_order(make: Make) -> None:
     again = _predicted(make, known[order], values[order], new[::-1])
     near = 1e-3 * float(values.std())
     assert np.allclose(again[0][::-1], mean, atol=near), "means must not depend on the order of records"
-    assert np.allclose(again[1][::-1], std, atol=near), "spreads must not depend on the order of records"
+    assert np.allclose(again[1][::-1], std, atol=near), "standard deviations must not depend on the order of records"
 
 
 def _takes_awkward_records(make: Make) -> None:
@@ -148,7 +148,7 @@ def _learns(make: Make) -> None:
     error, without = np.sqrt(np.mean((mean - truth) ** 2)), np.sqrt(np.mean((values.mean() - truth) ** 2))
     assert error < 0.6 * without, f"an error of {error:.3g} on held-out networks; the mean alone has {without:.3g}"
     inside = float(np.mean(np.abs(mean - truth) <= 3 * std))
-    assert inside > 0.5, f"only {inside:.0%} of held-out networks lie within three stated spreads"
+    assert inside > 0.5, f"only {inside:.0%} of held-out networks lie within three stated standard deviations"
 
 
 def _is_blind_to_inactive_choices(make: Make) -> None:

@@ -23,7 +23,7 @@ from ..strategies.base import LISTED, Problem, Strategy
 Make = Callable[[], Strategy]
 
 KINDS = ("ok", "noisy", "constant", "mixed", "failed", "infeasible", "cut short", "partly")
-"""Of records: as they should be; with spreads; all alike; some of every kind; failed; beyond a limit; cut short by a
+"""Of records: as they should be; with intervals; all alike; some of every kind; failed; beyond a limit; cut short by a
 limit before the objectives were measured; with the first objective only."""
 METRICS = (
     Metric("quality", direction="max"),
@@ -147,8 +147,8 @@ def _measured(candidate: Candidate, kind: str = "ok") -> Record:
         values = {"quality": values["quality"], "cost": values["cost"]}
     if kind == "failed":
         values = {"cost": values["cost"]}
-    spread = 0.1 + len(candidate.key) % 5 if kind == "noisy" else 0.0
-    found = {name: Measurement(v, ci95=0.0 if name == "cost" else spread) for name, v in values.items()}
+    half = 0.1 + len(candidate.key) % 5 if kind == "noisy" else 0.0
+    found = {name: Measurement(v, ci95=0.0 if name == "cost" else half) for name, v in values.items()}
     if kind == "failed":
         return Record(candidate, found, "failed", "the device went away")
     if kind in ("infeasible", "cut short"):

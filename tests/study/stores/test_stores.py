@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -92,6 +92,40 @@ def test_a_store_is_named_by_a_text_or_a_path(tmp_path: Path, monkeypatch: pytes
         nw.Space([nw.Choice("a", (1, 2))]), lambda c: {"q": c["a"]}, {"q": "max"}, store="sqlite,path=s.db"
     )
     assert len(records) == 2 and list(open_store("s.db").read())
+
+
+class Following(MemoryStore):
+    """A person's own, with a setting; it notes from where it was read."""
+
+    kept: ClassVar[list[Following]] = []
+
+    def __init__(self, times: int = 1) -> None:
+        super().__init__()
+        self.times, self.asked = times, list[int]()
+        Following.kept.append(self)
+
+    def read(self, since: int = 0) -> Iterator[Entry]:
+        self.asked.append(since)
+        return super().read(since)
+
+
+def test_a_store_of_ones_own_is_named_and_followed() -> None:
+    check_store(Following)
+    space = nw.Space([nw.Choice("a", (1, 2, 3)), nw.Choice("b", (1, 2))])
+    records = nw.search(
+        space,
+        lambda c: {"q": c["a"]},
+        {"q": "max"},
+        strategy="random",
+        evaluations=6,
+        store=f"{__name__}:Following,times=3",
+    )
+    own = Following.kept[-1]
+    entries = list(MemoryStore.read(own))
+    assert own.times == 3 and len(records) == 6 and [kind for kind, _ in entries].count("record") == 6
+    assert own.asked[-1] == len(entries) - 1, "a study reads what is new in its journal, and no more"
+    with pytest.raises(StoreError, match=r"no setting 'time'; did you mean 'times'"):
+        open_store(f"{__name__}:Following,time=3")
 
 
 @pytest.mark.parametrize(
