@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import netwright as nw
 from netwright.core.errors import NetwrightError, RecipeError
 from netwright.recipe.load import builtin, load, parse, resolve
 from netwright.recipe.schema import Export, Latency, Recipe, Search, Train
@@ -276,12 +277,22 @@ def test_what_is_written_is_read_again(recipe):
     assert parse(yaml.safe_load(yaml.safe_dump(recipe.to_json())), "kept") == recipe
 
 
+class OwnMetric(nw.tasks.OwnMetric):
+    metrics = (nw.Metric("own"),)
+
+    def update(self, outputs, targets):
+        return len(targets)
+
+    def result(self):
+        return {"own": nw.Measurement(1.0)}
+
+
 def test_key_changes_with_its_parts_alone():
     recipe = parse(LEAST, "my.yaml")
     every = [f.name for f in dataclasses.fields(Recipe)]
     changed = {
         "model": "m:h", "data": "m:h", "objectives": ["macs"], "limits": ["macs <= 1"], "evaluations": 3, "seed": 3,
-        "threads": 3, "task": "regression", "metric": "netwright.tasks:OwnMetric", "train": Train(lr=0.3),
+        "threads": 3, "task": "regression", "metric": f"{__name__}:OwnMetric", "train": Train(lr=0.3),
        "search": Search(calibration=3), "latency": Latency(max_seconds=3.0),
         "export": Export(formats=["pt2"]), "target": "onnxruntime,threads=2",
     }  # fmt: skip

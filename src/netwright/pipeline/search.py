@@ -136,6 +136,8 @@ def _study_key(context: Context) -> dict[str, Any]:
         # A device is asked who it is when something is to be measured there, and not before.
         trusted = wish == {name: known.get(name) for name in wish}
         key["target"] = known if trusted else {**wish, "fingerprint": context.latency.target["fingerprint"]}
+    if context.data is not None and context.data.fingerprint:
+        key["data_fingerprint"] = context.data.fingerprint
     if context.source.fingerprint is not None:
         key["fingerprint"] = context.source.fingerprint
     return key

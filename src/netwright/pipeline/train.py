@@ -38,7 +38,8 @@ def require_trained(context: Context) -> None:
 
 def _key(context: Context) -> str:
     """Of what the weights depend on."""
-    return context.recipe.key("model", "data", "task", "train", "seed")
+    key = context.recipe.key("model", "data", "task", "train", "seed")
+    return f"{key} {context.data.fingerprint}".strip() if context.data is not None else key
 
 
 def _load(context: Context, net: SuperNet) -> bool:

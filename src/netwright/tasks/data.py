@@ -89,6 +89,8 @@ class Data:
         augment: a random change of a batch of training inputs, where these are a split; draws from torch's global
             generator.
         name: what a person calls them, for messages.
+        fingerprint: a text that changes with what is in them, so that a study does not mix two; empty where the name
+            says it all.
     """
 
     train: Part
@@ -96,6 +98,7 @@ class Data:
     test: Part
     augment: Callable[[Any], Any] | None = None
     name: str = ""
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         for name in PARTS:

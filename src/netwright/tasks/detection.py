@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,10 +21,10 @@ from .statistics import GROUPS, jackknife, require_examples
 
 MAP = Metric("map", "%", "max")
 
-OVERLAPS = torch.linspace(0.5, 0.95, 10, dtype=torch.float64)
+OVERLAPS = torch.from_numpy(np.linspace(0.5, 0.95, 10))
 """Intersections over union from which on a box is found, over which COCO averages."""
-RECALLS = torch.linspace(0, 1, 101, dtype=torch.float64)
-"""Where COCO reads the precision."""
+RECALLS = torch.from_numpy(np.linspace(0, 1, 101))
+"""Where COCO reads the precision: to the last bit, since recalls are often one of them."""
 MOST = 100
 """Boxes of a class in an image that count, those with the highest scores."""
 

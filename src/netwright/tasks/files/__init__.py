@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import RecipeError, did_you_mean
 from ...core.registry import read_value, settings_of, split
@@ -51,7 +54,16 @@ def read_files(reference: str, task: Task, folder: str | Path | None = None) -> 
             given[name] = read_value(value, known[name])
         except ValueError as error:
             raise RecipeError(f"data: {name} must be {error}, not {value!r}") from None
-    return read(path, task, **given)
+    return replace(read(path, task, **given), name=reference, fingerprint=_fingerprint(path, given))
+
+
+def _fingerprint(path: Path, settings: Mapping[str, Any]) -> str:
+    """A digest of tables' bytes, and of images' names and sizes."""
+    if path.is_dir():
+        told = [f"{each.relative_to(path)} {each.stat().st_size}" for each in sorted(path.rglob("*")) if each.is_file()]
+        return sha256("\n".join(told).encode()).hexdigest()
+    others = [path.parent / settings[part] for part in ("validation", "test") if settings.get(part)]
+    return sha256(b"".join(each.read_bytes() for each in (path, *others))).hexdigest()
 
 
 def _path(reference: str, folder: str | Path | None) -> Path:

@@ -161,6 +161,9 @@ def test_a_table_by_name_and_the_objectives_of_the_task(tmp_path: Path) -> None:
     recipe.write_text(json.dumps({**COMMON, "model": f"{__name__}:table", "data": "train.csv", "task": "regression"}))
     fitted = fit(recipe, tmp_path / "out")
     assert {"mae", "latency"} <= set(fitted.records[0].measurements)
+    (tmp_path / "train.csv").write_text("\n".join([*lines, "1,1,1,1,4"]))
+    with pytest.raises(nw.NetwrightError, match="another"):
+        fit(recipe, tmp_path / "out")
 
 
 def test_a_task_of_another_recipe_is_another_study(tmp_path: Path) -> None:
