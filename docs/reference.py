@@ -19,17 +19,17 @@ from netwright.recipe.schema import Recipe, registry_of
 
 KINDS = (
     "tasks:TASKS",
-    "tasks.own_metrics:METRICS",
+    "tasks:METRICS",
     "training.rules:RULES",
     "training.optimizers:OPTIMIZERS",
     "training.schedules:SCHEDULES",
+    "nets.importance:CRITERIA",
     "strategies:STRATEGIES",
     "strategies.predict:PREDICTORS",
-    "nets.importance:CRITERIA",
+    "study.stores:STORES",
     "measure.runtimes:RUNTIMES",
     "measure.meters:METERS",
     "formats:FORMATS",
-    "study.stores:STORES",
 )
 """The registries, in the order of the page: module of netwright and name."""
 
@@ -121,6 +121,9 @@ def _default(f: Field[Any]) -> str:
 def _names(kind: Registry[Any]) -> Iterator[str]:
     """A table of the names of a kind, their settings and what they are."""
     yield from (f"`name,setting=value`, or `module:Class` of your own; packages bring more as `{kind.group}`.", "")
+    if not kind.names():
+        yield "None comes with netwright."
+        return
     yield from ("| name | settings | |", "|---|---|---|")
     for name in kind.names():
         settings = kind.settings(name)
