@@ -46,7 +46,9 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
             assert end.code == 0, f"netwright {shlex.join(command)}: {capsys.readouterr().err}"
 
 
-@pytest.mark.parametrize("page", ["elastic", "axis", "tasks", "training", "extending", "strategies", "targets", "devices", "energy"])
+@pytest.mark.parametrize(
+    "page", ["elastic", "axis", "tasks", "training", "extending", "strategies", "targets", "devices", "energy"]
+)
 def test_every_example_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": page}

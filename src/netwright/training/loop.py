@@ -127,8 +127,8 @@ def finetune(
         teacher: the network learns from it as much as from the targets: the largest network, any other, or several.
         trainable: the parameters that may move: patterns of names such as ``"*head*"``, or a function of a name and a
             parameter; all that require gradients by default. Layers that do not move keep their running statistics.
-        loader, task, epochs, optimizer, schedule, device, clip_norm, accumulate, ema, precision, seed, checkpoint,
-            checkpoint_steps, key, callback: see :func:`train`.
+
+    All other arguments are those of :func:`train`.
     """
     task = task or Classification()
     with only(network, trainable), teaching(teacher, _device(network, device)) as taught:
