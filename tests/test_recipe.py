@@ -70,9 +70,11 @@ def test_a_strategy_may_have_settings():
     [("1e-3", 1e-3), ("1.e-3", 1e-3), ("1.0e-3", 1e-3), (".001", 1e-3), ("1E-3", 1e-3), ("2", 2.0), ("0.1", 0.1)],
 )
 def test_forms_of_numbers(tmp_path, text, value):
-    recipe = load(written(tmp_path, f"model: m:f\ndata: m:g\ntrain:\n  lr: {text}\n  weight_decay: {text}\n"))
-    assert recipe.train.lr == value and isinstance(recipe.train.lr, float)
-    assert recipe.train.weight_decay == value
+    recipe = load(
+        written(tmp_path, f"model: m:f\ndata: m:g\ntrain:\n  clip_norm: {text}\nlatency:\n  max_seconds: {text}\n")
+    )
+    assert recipe.train.clip_norm == value and isinstance(recipe.train.clip_norm, float)
+    assert recipe.latency.max_seconds == value
 
 
 def test_lists(tmp_path):
@@ -83,9 +85,9 @@ def test_lists(tmp_path):
 
 
 def test_flags_stand_above_the_file(tmp_path):
-    path = written(tmp_path, "model: m:f\ndata: m:g\nseed: 5\ntrain:\n  epochs: 3\n  lr: 0.5\n")
+    path = written(tmp_path, "model: m:f\ndata: m:g\nseed: 5\ntrain:\n  epochs: 3\n  clip_norm: 0.5\n")
     recipe = load(path, {"train.epochs": 7, "search.strategy": "random", "evaluations": 9, "limits": ["macs <= 1M"]})
-    assert recipe.train == Train(epochs=7, lr=0.5) and recipe.search.strategy == "random"
+    assert recipe.train == Train(epochs=7, clip_norm=0.5) and recipe.search.strategy == "random"
     assert (recipe.seed, recipe.evaluations, recipe.limits) == (5, 9, ["macs <= 1M"])
 
 
@@ -161,7 +163,7 @@ def test_missing_keys(missing):
         ({"limits": "macs <= 3"}, ["'limits'", "list"]),
         ({"limits": [3]}, ["'limits'", "got 3"]),
         ({"search": {"strategy": 3}}, ["'search.strategy'", "got 3"]),
-        ({"train": {"lr": "fast"}}, ["'train.lr'", "got fast"]),
+        ({"train": {"clip_norm": "short"}}, ["'train.clip_norm'", "got short"]),
         ({"train": {"epochs": [3]}}, ["'train.epochs'"]),
         ({"export": {"formats": [3]}}, ["'export.formats'", "got 3"]),
     ],
@@ -185,11 +187,19 @@ def test_wrong_types(values, words):
         ({"seed": -1}, ["seed must be 0 or more"]),
         ({"train": {"epochs": -1}}, ["train.epochs must be 0 or more"]),
         ({"train": {"batch_size": 0}}, ["train.batch_size"]),
-        ({"train": {"lr": 0}}, ["train.lr"]),
-        ({"train": {"lr": math.nan}}, ["train.lr"]),
-        ({"train": {"lr": math.inf}}, ["train.lr", "finite"]),
-        ({"train": {"weight_decay": math.nan}}, ["train.weight_decay"]),
-        ({"train": {"random": -2}}, ["train.random"]),
+        ({"train": {"clip_norm": 0}}, ["train.clip_norm"]),
+        ({"train": {"clip_norm": math.nan}}, ["train.clip_norm"]),
+        ({"train": {"clip_norm": math.inf}}, ["train.clip_norm", "finite"]),
+        ({"train": {"accumulate": 0}}, ["train.accumulate must be more than 0"]),
+        ({"train": {"ema": 1}}, ["train.ema is a decay between 0 and 1"]),
+        ({"train": {"checkpoint_steps": -1}}, ["train.checkpoint_steps must be 0 or more"]),
+        ({"train": {"precision": "float16"}}, ["'train.precision'", "got float16"]),
+        ({"train": {"rule": "sandwitch"}}, ["'train.rule'", "did you mean 'sandwich'"]),
+        ({"train": {"rule": "sandwich,random=-2"}}, ["'train.rule'", "0 or more"]),
+        ({"train": {"optimizer": "adamx"}}, ["'train.optimizer'", "did you mean 'adam"]),
+        ({"train": {"optimizer": "adamw,rate=1"}}, ["'train.optimizer'", "adamw has no setting 'rate'"]),
+        ({"train": {"schedule": "cosine,warmup=3"}}, ["'train.schedule'", "share of all steps"]),
+        ({"export": {"optimizer": "sgd,lr=fast"}}, ["'export.optimizer'", "lr must be a number"]),
         ({"search": {"calibration": 0}}, ["search.calibration"]),
         ({"latency": {"max_seconds": 0}}, ["latency.max_seconds"]),
         ({"latency": {"precision": 0}}, ["latency.precision"]),
@@ -262,11 +272,11 @@ recipes = st.builds(
     evaluations=counts,
     seed=st.integers(0, 2**40),
     threads=counts,
-    train=st.builds(Train, epochs=st.integers(0, 99), batch_size=counts, lr=numbers, weight_decay=numbers,
-                    random=st.integers(0, 9)),
+    train=st.builds(Train, epochs=st.integers(0, 99), batch_size=counts, clip_norm=numbers,
+                    optimizer=st.sampled_from(["", "adamw,lr=0.5"]), accumulate=counts),
     search=st.builds(Search, strategy=st.sampled_from(["guided", "nsga2", "random"]), calibration=counts),
     latency=st.builds(Latency, precision=numbers, max_seconds=numbers),
-    export=st.builds(Export, epochs=st.integers(0, 9), lr=numbers,
+    export=st.builds(Export, epochs=st.integers(0, 9), teacher=st.sampled_from(["", "largest"]),
                      formats=st.lists(st.sampled_from(["onnx", "pt2", "safetensors"]))),
 )  # fmt: skip
 
@@ -292,7 +302,7 @@ def test_key_changes_with_its_parts_alone():
     every = [f.name for f in dataclasses.fields(Recipe)]
     changed = {
         "model": "m:h", "data": "m:h", "objectives": ["macs"], "limits": ["macs <= 1"], "evaluations": 3, "seed": 3,
-        "threads": 3, "task": "regression", "metric": f"{__name__}:OwnMetric", "train": Train(lr=0.3),
+        "threads": 3, "task": "regression", "metric": f"{__name__}:OwnMetric", "train": Train(clip_norm=0.3),
        "search": Search(calibration=3), "latency": Latency(max_seconds=3.0),
         "export": Export(formats=["pt2"]), "target": "onnxruntime,threads=2",
     }  # fmt: skip

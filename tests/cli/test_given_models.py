@@ -8,6 +8,8 @@ from typing import Any
 
 from .running import done, records
 
+RUINOUS = "sgd,lr=1.0,momentum=0.9,nesterov=true"
+
 
 def manifest(out: Path) -> Any:
     return json.loads((out / "supernet" / "manifest.json").read_text())
@@ -15,7 +17,10 @@ def manifest(out: Path) -> Any:
 
 def test_a_trained_model_is_trained_gently_by_default(recipe, tmp_path):
     told = done("train", recipe(model="tiny:trained", train={"epochs": 2}), "--out", tmp_path / "out")
-    assert "it comes trained, so train.lr is 0.01 by default, not 0.1" in told.err and "warning" not in told.err
+    assert (
+        "it comes trained, so train.optimizer is sgd,lr=0.01,momentum=0.9,nesterov=true," in told.err
+        and "warning" not in told.err
+    )
     accuracy = manifest(tmp_path / "out")["validation_accuracy"]
     assert accuracy["given"] > 80 and accuracy["largest"] > accuracy["given"] - 5
 
@@ -27,10 +32,13 @@ def test_fresh_weights_are_not_taken_for_trained(recipe, tmp_path):
 
 
 def test_a_model_that_training_harms_is_said_and_told_in_the_report(recipe, tmp_path):
-    out, ruinous = tmp_path / "out", recipe(model="tiny:trained", train={"epochs": 2, "lr": 1.0, "batch_size": 64})
+    out, ruinous = (
+        tmp_path / "out",
+        recipe(model="tiny:trained", train={"epochs": 2, "optimizer": RUINOUS, "batch_size": 64}),
+    )
     told = done("train", ruinous, "--out", out)
     (said,) = [line for line in told.err.splitlines() if line.startswith("warning: training took the given model from")]
-    assert "--train.epochs 0" in said and "it was 1)" in said and "comes trained" not in told.err
+    assert "--train.epochs 0" in said and f"it was {RUINOUS})" in said and "comes trained" not in told.err
     assert said == f"warning: {manifest(out)['warning']}"
     done("search", ruinous, "--out", out)
     done("report", out)

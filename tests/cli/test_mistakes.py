@@ -31,11 +31,11 @@ from .running import TINY, command, contents, done, finished, process, records
         (["fit", TINY, "--evaluations"], ["--evaluations"]),
         (["fit", TINY, "--evaluations", "many"], ["evaluations", "many"]),
         (["fit", TINY, "--evaluations", "-3"], ["evaluations must be more than 0"]),
-        (["fit", TINY, "--train.lr", "fast"], ["train.lr", "fast"]),
+        (["fit", TINY, "--train.optimizer", "adamw,lr=fast"], ["train.optimizer", "fast"]),
         (["fit", TINY, "--search.strategy", "guidet"], ["search.strategy", "did you mean 'guided'"]),
         (["fit", TINY, "--objectives", "accuracy,mac"], ["objectives", "'macs'"]),
         (["fit", TINY, "--objectives", "accuracy", "latency"], ["'latency'", "accuracy,latency"]),
-        (["fit", TINY, "--lr", "0.1"], ["did you mean '--train.lr' or '--export.lr'"]),
+        (["fit", TINY, "--optimizer", "adamw"], ["did you mean '--train.optimizer' or '--export.optimizer'"]),
         (["fit", TINY, "runs/mine"], ["'runs/mine'", "--out"]),
         (["fit", TINY, "--limit", "macs <= 3M", "params <= 3k"], ["'params'", "its own --limit"]),
         (["fit", TINY, "--train", "epochs=3"], ["'train'", "--train.epochs"]),
@@ -135,8 +135,9 @@ def test_a_limit_may_be_set_and_dropped_later(tmp_path):
         ({"objectives": "accuracy"}, ["objectives", "list"]),
         ({"limits": "macs <= 3M"}, ["limits", "list"]),
         ({"data": None}, ["'data'", "missing"]),
-        ({"train": {"lr": float("inf")}}, ["train.lr", "finite"]),
-        ({"train": {"weight_decay": float("nan")}}, ["train.weight_decay", "finite"]),
+        ({"train": {"clip_norm": float("inf")}}, ["train.clip_norm", "finite"]),
+        ({"train": {"device": "gpu"}}, ["train.device is cpu, cuda or auto, not 'gpu'"]),
+        ({"train": {"weights": "runs/none"}}, ["train.weights", "no trained super-network in runs/none"]),
     ],
 )
 def test_recipes(recipe, tmp_path, changes, words):
@@ -217,7 +218,9 @@ def test_data(recipe, tmp_path, data, words):
     assert not (out / "supernet").exists()
 
 
-@pytest.mark.parametrize("mistake", [{"data": "mistakes:nan_inputs"}, {"train": {"lr": 1e9, "epochs": 4}}])
+@pytest.mark.parametrize(
+    "mistake", [{"data": "mistakes:nan_inputs"}, {"train": {"optimizer": "sgd,lr=1e9,momentum=0.9", "epochs": 4}}]
+)
 def test_a_loss_that_is_not_a_number(recipe, tmp_path, mistake):
     out = tmp_path / "out"
     said = command("fit", recipe(**mistake), "--out", out).mistake

@@ -7,6 +7,7 @@ import pytest
 from netwright.core.metric import CHANCE, Measurement, Metric
 from netwright.pipeline.judgement import is_trained, worry
 
+SGD = "sgd,lr=0.1"
 ACCURACY, ERROR = Metric("accuracy", "%", "max"), Metric("mae", "kW")
 
 
@@ -24,13 +25,13 @@ def test_a_model_is_trained_where_random_weights_do_not_get(value: float, chance
 
 def test_harm_and_chance_are_said_with_what_to_do() -> None:
     good, less, chance = accuracy(84), accuracy(83), accuracy(47.5, 2, **{CHANCE: 50.2})
-    assert worry(ACCURACY, good, less, 0.1) == "" and worry(ACCURACY, less, good, 0.1) == ""
-    said = worry(ACCURACY, good, chance, 0.1)
+    assert worry(ACCURACY, good, less, SGD) == "" and worry(ACCURACY, less, good, SGD) == ""
+    said = worry(ACCURACY, good, chance, SGD)
     assert said.startswith("training took the given model from 84.00 ± 1.00 % to 47.50 ± 2.00 % (chance), no better")
-    assert "50.2 %" in said and "--train.lr (it was 0.1)" in said and "--train.epochs 0" in said
-    assert worry(ACCURACY, accuracy(50, 2, **{CHANCE: 50.2}), chance, 0.1).startswith("the largest network has 47.5")
+    assert "50.2 %" in said and "--train.optimizer (it was sgd,lr=0.1)" in said and "--train.epochs 0" in said
+    assert worry(ACCURACY, accuracy(50, 2, **{CHANCE: 50.2}), chance, SGD).startswith("the largest network has 47.5")
     constant = accuracy(47.5, 2, **{CHANCE: 50.2, "constant": 1})
-    assert "answers nothing else than one class" in worry(ACCURACY, good, constant, 0.1)
+    assert "answers nothing else than one class" in worry(ACCURACY, good, constant, SGD)
 
 
 @pytest.mark.parametrize("value, trained", [(2.0, True), (7.0, True), (7.4, False), (9.0, False), (12.0, False)])
@@ -39,7 +40,7 @@ def test_errors_are_better_the_smaller_they_are(value: float, trained: bool) -> 
         return Measurement(value, "kW", 0.2, 100, details=details)
 
     assert is_trained(ERROR, error(value), 10.0) == trained
-    assert worry(ERROR, error(9), error(2), 0.1) == ""
-    assert worry(ERROR, error(2), error(5), 0.1).startswith("training took the given model from 2")
-    useless = worry(ERROR, error(2), error(11, **{CHANCE: 10.0}), 0.1)
+    assert worry(ERROR, error(9), error(2), SGD) == ""
+    assert worry(ERROR, error(2), error(5), SGD).startswith("training took the given model from 2")
+    useless = worry(ERROR, error(2), error(11, **{CHANCE: 10.0}), SGD)
     assert "no better than a constant answer, 10 kW" in useless

@@ -113,6 +113,7 @@ def test_defaults_fit_what_is_given() -> None:
     assert "sgd,lr=0.01," in default_optimizer(images, "pretrained")[0]
     assert default_optimizer(words)[0] == "adamw,lr=0.001" and default_optimizer(table)[0] == "adamw,lr=0.001"
     assert default_optimizer(words, "pretrained")[0] == "adamw,lr=0.0001"
+    assert default_optimizer(nn.Sequential(table, nn.BatchNorm1d(1)))[0].startswith("sgd,lr=0.1")
     patches = nn.Sequential(nn.Conv2d(3, 8, 4), words)
     assert default_optimizer(patches)[0].startswith("adamw") and "layer normalisation" in default_optimizer(patches)[1]
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..core.errors import CallError, MeasureError, NetError, format_error
 from ..core.metric import Measurement
+from ..nets.devices import device_of, device_under, placed, to_device
 from ..nets.inputs import call, fresh
 from ..nets.layout import channels_last
 from ..tasks.base import Evaluator, Task, require_metrics
@@ -35,13 +36,16 @@ class Quality(Measurer):
     Args:
         task: what the networks are for.
         loader: batches that the task takes, the same at each iteration.
+        device: ``cpu``, ``cuda`` or ``auto`` to have networks there while they are judged; by default they stay where
+            they are. Batches are moved to them.
     """
 
     depends_on_weights = True
     races = True
 
-    def __init__(self, task: Task, loader: Iterable[Any]) -> None:
+    def __init__(self, task: Task, loader: Iterable[Any], device: str | None = None) -> None:
         self.task, self.loader, self.metrics = task, loader, task.metrics
+        self.device = None if device is None else device_of(device)
         if not isinstance(loader, Iterable):
             raise CallError(f"{self._name} is judged on batches of (inputs, labels), not on a {type(loader).__name__}")
         if isinstance(loader, Iterator):
@@ -116,11 +120,12 @@ class Quality(Measurer):
     def _judged(self, network: nn.Module, evaluator: Evaluator) -> Iterator[int]:
         """Count the network's answers, batch by batch; gives how many of each count."""
         network.eval()
-        with channels_last(network):
+        device = self.device or device_under(network)
+        with placed(network, device), channels_last(network):
             for batch in read(self.loader, "the data that networks are judged on", MeasureError):
                 try:
                     inputs, targets = self.task.split(batch)
-                    outputs = call(network, fresh(inputs))
+                    outputs = to_device(call(network, to_device(fresh(inputs), device)), torch.device("cpu"))
                     counted = evaluator.update(outputs, targets)
                 except (NetError, TypeError) as error:  # inputs of another number, or by other names
                     raise MeasureError(f"{self._name} cannot be judged: {format_error(error)}") from None

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.rnn import PackedSequence
 
 from ..core.errors import MeasureError, NetError, format_error
+from .devices import device_under, to_device
 from .inputs import Inputs, call, fresh, has_targets, positional, split_batch
 from .isolation import isolated, seeded
 from .layout import channels_last
@@ -120,7 +121,7 @@ def _put_back(norms: Iterable[_BatchNorm], given: Mapping[_BatchNorm, Mapping[st
 
 
 def _run(network: nn.Module, batch: Any) -> None:
-    inputs = calibration_inputs(network, batch)
+    inputs = to_device(calibration_inputs(network, batch), device_under(network))
     try:
         call(network, fresh(inputs))  # the batches may be used again, and a network may write into them
     except TypeError as error:  # of another number, or by other names

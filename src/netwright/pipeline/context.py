@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..core.candidate import Candidate
-from ..core.errors import RecipeError, did_you_mean
+from ..core.errors import CallError, RecipeError, did_you_mean
 from ..core.limits import metric_named
 from ..core.metric import Measurement, Metric
 from ..measure.base import EvaluationContext, Measurer
@@ -21,6 +21,7 @@ from ..measure.quality import Quality
 from ..measure.sampling import SamplingPlan
 from ..measure.target_quality import TargetQuality, job_size
 from ..measure.targets import Target, parse_target
+from ..nets.devices import device_of
 from ..nets.inputs import Inputs
 from ..nets.recalibrate import Statistics, needs_recalibration
 from ..recipe.schema import NO_DATA, Recipe, Train
@@ -30,7 +31,7 @@ from ..tasks import TASKS, Task
 from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, loader_of
 from ..tasks.own_metrics import extended
 from .callback import Callback, NullCallback
-from .run_directory import RunDirectory
+from .run_directory import RunDirectory, trained_in
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,9 @@ def _validation(recipe: Recipe, task: Task, data: Data) -> Quality:
     """The task's metrics on the validation part; for racing in a random order, and in batches that end at its looks."""
     part = data.validation
     if not recipe.search.racing or not isinstance(part, Split):
-        return Quality(task, loader_of(part, JUDGED))
-    return Quality(task, TensorLoader(part.drawn(len(part), recipe.seed), min(JUDGED, -(-len(part) // 8))))
+        return Quality(task, loader_of(part, JUDGED), recipe.train.device)
+    loader = TensorLoader(part.drawn(len(part), recipe.seed), min(JUDGED, -(-len(part) // 8)))
+    return Quality(task, loader, recipe.train.device)
 
 
 def _quality(recipe: Recipe, validation: Quality, latency: Latency) -> Quality:
@@ -215,5 +217,13 @@ def _check(context: Context) -> None:
             near = did_you_mean(name, known)
             near = near if near.startswith("did") else f"there are: {', '.join(map(repr, known))}"
             raise RecipeError(f"objectives: there is no metric {name!r} of {recipe.model}; {near}")
+    try:
+        device_of(recipe.train.device)
+    except CallError as error:
+        raise RecipeError(f"train.{error}") from None
+    if context.untrained and recipe.train.weights:
+        raise RecipeError(f"train.weights is {recipe.train.weights}, but {context.untrained}; leave the key out")
+    if recipe.train.weights:
+        trained_in(recipe.train.weights)
     if context.untrained and recipe.train.epochs not in (0, Train().epochs):
         raise RecipeError(f"train.epochs is {recipe.train.epochs}, but {context.untrained}; leave the key out")

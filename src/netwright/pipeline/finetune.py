@@ -11,8 +11,10 @@ from ..core.candidate import Candidate
 from ..core.metric import Measurement
 from ..nets.extract import copy_of
 from ..nets.recalibrate import Statistics
+from ..recipe.load import resolve
 from ..tasks.data import loader_of
 from ..training import loop
+from ..training.teachers import Teachers
 from .context import Context
 
 
@@ -54,10 +56,26 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
         loader_of(context.data.train, recipe.train.batch_size, shuffle=True, augment=context.data.augment),
         task=context.task,
         epochs=wish.epochs,
-        optimizer=f"sgd,lr={wish.lr},momentum=0.9,nesterov=true,weight_decay={recipe.train.weight_decay}",
+        optimizer=wish.optimizer or None,
+        schedule=wish.schedule,
+        teacher=_teacher(context),
+        trainable=wish.trainable or None,
+        device=recipe.train.device,
+        precision=recipe.train.precision,
         seed=recipe.seed,
     )
     after, metric = context.validate(tuned), context.validation.metrics[0]
     if metric.loss(after[metric.name].value) > metric.loss(before[metric.name].value):
         return Finetuned(plain, False, statistics, before, after)
     return Finetuned(tuned, True, "fine-tuned" if statistics else None, before, after)
+
+
+def _teacher(context: Context) -> Teachers | None:
+    """From whom networks learn besides the targets, if from anybody."""
+    name = context.recipe.export.teacher
+    if not name:
+        return None
+    if name == "largest":
+        return context.network(context.source.space.largest)[0]
+    teacher: Teachers = resolve(name, "export.teacher", object)
+    return teacher

@@ -7,10 +7,6 @@ from math import hypot
 from ..core.metric import CHANCE, Measurement, Metric
 from ..report.data import format_measurement
 
-FRESH_LR = 0.1
-"""The highest learning rate for weights that have learned nothing yet."""
-TRAINED_LR = 0.01
-"""That for weights that come trained, which the other would undo."""
 ABLE = 0.25
 """How far from a constant answer to the best a model is that counts as trained: random weights get some way."""
 
@@ -28,16 +24,19 @@ def is_trained(metric: Metric, given: Measurement, chance: float) -> bool:
     return metric.loss(given.value) + given.ci95 < metric.loss(chance + ABLE * (best - chance))
 
 
-def worry(metric: Metric, given: Measurement, trained: Measurement, lr: float) -> str:
+def worry(metric: Metric, given: Measurement, trained: Measurement, optimizer: str) -> str:
     """What is wrong with a training, in words; empty where nothing is.
 
     Args:
         metric: what is measured.
         given: of the largest network as it was given.
         trained: of it after training.
-        lr: the highest learning rate.
+        optimizer: with its learning rate.
     """
-    advice = f"give a lower --train.lr (it was {lr:g}), or --train.epochs 0 to keep the weights as they are given"
+    advice = (
+        f"give a lower learning rate in --train.optimizer (it was {optimizer}), or --train.epochs 0 to keep the "
+        "weights as they are given"
+    )
     worse = metric.loss(trained.value) - metric.loss(given.value)
     if not given.at_chance and worse > hypot(given.ci95, trained.ci95):
         useless = f", {_useless(trained)}" if trained.at_chance else ""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import CheckpointError, NetwrightError, StoreError, format_error
+from ..core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, format_error
 from ..core.files import read_json, write_json
 from ..core.metric import Metric
 from ..core.record import Record
@@ -211,6 +211,21 @@ class RunDirectory:
         if not found.records:
             raise NetwrightError(f"no network was measured in {self} yet: run 'netwright search' with it first")
         return found
+
+
+def trained_in(path: str) -> tuple[RunDirectory, Training]:
+    """The output directory of another job, and how its super-network was trained.
+
+    Raises :class:`RecipeError` where there is none.
+    """
+    run = RunDirectory(path)
+    about = run.read_training() if run.path.is_dir() else None
+    if about is None:
+        raise RecipeError(
+            f"train.weights: no trained super-network in {path}: give the output directory of a 'netwright train' or "
+            "'netwright fit' that has finished its training"
+        )
+    return run, about
 
 
 def read_network(record: Record, manifest: Path) -> ExportedNetwork:

@@ -80,7 +80,8 @@ def search(context: Context, study: Study, retry: str = "") -> Front:
     front = study.front()
     if front and all(r.measurements[front.objectives[0].name].at_chance for r in front):
         callback.stage(
-            "warning: no network on the front is better than a constant answer: train longer, or with another train.lr"
+            "warning: no network on the front is better than a constant answer: train longer, or with "
+            "another train.optimizer"
         )
     write_json(context.run.front, [record.to_json() for record in front])
     info, number = _describe(context, study), len(study.records)

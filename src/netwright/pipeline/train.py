@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torch import Tensor
+
 from ..core.errors import CheckpointError, NetwrightError
 from ..core.files import sha256
 from ..core.metric import Measurement
@@ -13,10 +15,10 @@ from ..nets.supernet import SuperNet
 from ..report.data import format_measurement
 from ..tasks.data import loader_of
 from ..training import loop
-from ..training.rules import Sandwich
+from ..training.defaults import default_optimizer
 from .context import Context
-from .judgement import FRESH_LR, TRAINED_LR, is_trained, worry
-from .run_directory import LEFT, Training
+from .judgement import is_trained, worry
+from .run_directory import LEFT, RunDirectory, Training, trained_in
 
 
 def train(context: Context) -> None:
@@ -25,7 +27,12 @@ def train(context: Context) -> None:
         context.callback.stage(f"not training: {context.untrained}")
         return
     net = context.source.supernet()
-    if not _load(context, net):
+    if _load(context, net):
+        return
+    if elsewhere := context.recipe.train.weights:
+        context.callback.stage(f"taking up the super-network that was trained in {elsewhere}")
+        _take_up(context, net)
+    else:
         context.callback.stage("training")
         _train(context, net)
 
@@ -49,12 +56,7 @@ def _load(context: Context, net: SuperNet) -> bool:
         return False
     if about.key != _key(context):
         raise CheckpointError(f"{run.supernet} was trained by another recipe; use another output directory")
-    tensors, _ = read_tensors(run.weights)
-    if about.files.get(run.weights.name, {}).get("sha256") != sha256(run.weights):
-        raise CheckpointError(
-            f"{run.weights} is not what its manifest says (damaged?); {LEFT} {run.supernet} away to train anew"
-        )
-    load_state(net.module, tensors, run.weights)
+    load_state(net.module, _weights(run, about), run.weights)
     net.module.eval()
     return True
 
@@ -71,54 +73,91 @@ def _train(context: Context, net: SuperNet) -> None:
         return dict(found)
 
     evaluate()
-    given, lr = found["largest"], _learning_rate(context, found["largest"])
+    given, optimizer = found["largest"], _optimizer(context, net, found["largest"])
     loop.train(
         net,
         loader_of(context.data.train, wish.batch_size, shuffle=True, augment=context.data.augment),
         task=context.task,
         epochs=wish.epochs,
-        optimizer=f"sgd,lr={lr},momentum=0.9,nesterov=true,weight_decay={wish.weight_decay}",
-        rule=Sandwich(wish.random),
+        rule=wish.rule,
+        optimizer=optimizer,
+        schedule=wish.schedule,
+        device=wish.device,
+        clip_norm=wish.clip_norm,
+        accumulate=wish.accumulate,
+        ema=wish.ema,
+        precision=wish.precision,
         seed=recipe.seed,
         checkpoint=run.checkpoint,
+        checkpoint_steps=wish.checkpoint_steps,
         key=_key(context),
         evaluate=evaluate,
         callback=context.callback.trained,
     )
     if wish.epochs and found["largest"] is given:  # all epochs were done before an interruption
         evaluate()
-    warning = worry(metric, given, found["largest"], lr) if wish.epochs else ""
+    warning = worry(metric, given, found["largest"], optimizer) if wish.epochs else ""
     if warning:
         context.callback.stage(f"warning: {warning}")
+    _write(context, net, metric.name, {"given": given.value, **{name: m.value for name, m in found.items()}}, warning)
+    run.checkpoint.unlink(missing_ok=True)
+
+
+def _take_up(context: Context, net: SuperNet) -> None:
+    """Keep the weights that another job has trained, with what it found of them."""
+    source, about = trained_in(context.recipe.train.weights)
+    if about.space != net.space.fingerprint:
+        raise CheckpointError(
+            f"the super-network in {source.path} has other choices than that of {context.recipe.model}: give the model "
+            "that it was trained as"
+        )
+    load_state(net.module, _weights(source, about), source.weights)
+    net.module.eval()
+    _write(context, net, about.metric, about.validation, about.warning)
+
+
+def _weights(run: RunDirectory, about: Training) -> dict[str, Tensor]:
+    """The weights in a directory. Raises :class:`CheckpointError` where they are not those that were trained."""
+    tensors, _ = read_tensors(run.weights)
+    if about.files.get(run.weights.name, {}).get("sha256") != sha256(run.weights):
+        raise CheckpointError(
+            f"{run.weights} is not what its manifest says (damaged?); {LEFT} {run.supernet} away to train anew"
+        )
+    return tensors
+
+
+def _write(context: Context, net: SuperNet, metric: str, validation: Mapping[str, float], warning: str) -> None:
+    """Keep the trained super-network."""
+    run = context.run
     write_tensors(run.weights, state_of(net.module))
     about = Training(
         key=_key(context),
-        recipe=recipe.to_json(),
+        recipe=context.recipe.to_json(),
         space=net.space.fingerprint,
-        metric=metric.name,
-        validation={"given": given.value, **{name: m.value for name, m in found.items()}},
+        metric=metric,
+        validation=validation,
         warning=warning,
         versions=versions(),
         files={run.weights.name: {"sha256": sha256(run.weights), "bytes": run.weights.stat().st_size}},
     )
     run.write_training(about)
-    run.checkpoint.unlink(missing_ok=True)
 
 
-def _learning_rate(context: Context, given: Measurement) -> float:
-    """The recipe's, or what suits the given model."""
+def _optimizer(context: Context, net: SuperNet, given: Measurement) -> str:
+    """The recipe's, or what suits the given model, which is said."""
     assert context.validation is not None
-    wish = context.recipe.train
-    if wish.lr is not None:
-        return wish.lr
+    wish, metric = context.recipe.train, context.validation.metrics[0]
+    if wish.optimizer:
+        return wish.optimizer
     baseline = _baseline(context) if wish.epochs else None
-    if baseline is None or not is_trained(context.validation.metrics[0], given, baseline):
-        return FRESH_LR
-    context.callback.stage(
-        f"the given model has {context.validation.metrics[0].name} {format_measurement(given)} on the validation data: "
-        f"it comes trained, so train.lr is {TRAINED_LR:g} by default, not {FRESH_LR:g}"
-    )
-    return TRAINED_LR
+    if baseline is not None and is_trained(metric, given, baseline):
+        optimizer, why = default_optimizer(net.module, "pretrained")
+        why = f"the given model has {metric.name} {format_measurement(given)} on the validation data: it comes trained"
+    else:
+        optimizer, why = default_optimizer(net.module)
+    if wish.epochs:
+        context.callback.stage(f"{why}, so train.optimizer is {optimizer} by default")
+    return optimizer
 
 
 def _baseline(context: Context) -> float | None:

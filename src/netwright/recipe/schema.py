@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from ..core.candidate import digest
 from ..core.errors import NetwrightError, RecipeError
@@ -37,14 +37,29 @@ class Train:
     epochs: int = 30
     """Passes over the training data; 0 takes the weights as the model function gives them."""
     batch_size: int = 64
-    """Images of a step."""
-    lr: float | None = None
-    """The highest learning rate; it warms up and then falls to zero along a cosine. By default 0.1, and 0.01 where the
-    model comes trained: where its largest network is well above what a constant answer has."""
-    weight_decay: float = 1e-4
-    """Of tensors with two or more dimensions."""
-    random: int = 2
-    """Random sub-networks that learn beside the largest and the smallest in each step."""
+    """Examples of a step, where the data are in memory; a loader of your own makes its own batches."""
+    rule: str = field(default="sandwich", metadata=kind("training.rules:RULES"))
+    """Which sub-networks learn from each batch, and from whom, such as "sandwich,random=2"."""
+    optimizer: str = field(default="", metadata=kind("training.optimizers:OPTIMIZERS"))
+    """Such as "adamw,lr=1e-3", or module:function of your own, which takes the network. By default one that fits the
+    network and its weights: which, is said."""
+    schedule: str = field(default="cosine", metadata=kind("training.schedules:SCHEDULES"))
+    """Of the learning rate, such as "linear,warmup=0.1"."""
+    clip_norm: float | None = None
+    """The longest that the gradient may be, over all weights."""
+    accumulate: int = 1
+    """Batches of one step of the optimizer."""
+    ema: float | None = None
+    """The decay of a moving average of the weights, such as 0.999, which are what is kept."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What networks compute with while they learn."""
+    device: str = "cpu"
+    """Where networks are trained, fine-tuned and judged: cpu, cuda or auto."""
+    checkpoint_steps: int = 0
+    """Batches between checkpoints, besides those at the end of each epoch."""
+    weights: str = ""
+    """The output directory of another job, whose trained super-network is taken up as it is: one training, many
+    devices."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +91,15 @@ class Export:
 
     epochs: int = 8
     """Passes of fine-tuning over the training data; kept only where validation accuracy does not fall."""
-    lr: float = 0.03
-    """The highest learning rate of fine-tuning."""
+    optimizer: str = field(default="", metadata=kind("training.optimizers:OPTIMIZERS"))
+    """See train.optimizer."""
+    schedule: str = field(default="cosine", metadata=kind("training.schedules:SCHEDULES"))
+    """See train.schedule."""
+    teacher: str = ""
+    """From whom a network learns besides the targets: "largest", the super-network as a whole, or module:function that
+    gives a network, or a list of several whose outputs are averaged."""
+    trainable: list[str] = field(default_factory=list)
+    """Patterns of the names of the parameters that may move, such as "*head*"; all of them by default."""
     formats: list[str] = field(default_factory=lambda: list(STANDARD), metadata=kind("formats:FORMATS"))
     """Files to write."""
 
@@ -119,28 +141,26 @@ class Recipe:
     export: Export = field(default_factory=Export)
 
     def __post_init__(self) -> None:
-        rate = {} if self.train.lr is None else {"train.lr": self.train.lr}
-        numbers = {
-            **rate, "train.weight_decay": self.train.weight_decay, "export.lr": self.export.lr,
+        train, numbers = self.train, {
             "latency.precision": self.latency.precision, "latency.max_seconds": self.latency.max_seconds,
+            **({} if self.train.clip_norm is None else {"train.clip_norm": self.train.clip_norm}),
         }  # fmt: skip
         for name, value in numbers.items():
             if not math.isfinite(value):
                 raise RecipeError(f"{name} must be a finite number, not {value}")
         positive = {
-            "evaluations": self.evaluations, "threads": self.threads, "train.batch_size": self.train.batch_size,
-            **rate, "search.calibration": self.search.calibration,
-            "latency.precision": self.latency.precision, "latency.max_seconds": self.latency.max_seconds,
-            "export.lr": self.export.lr,
+            "evaluations": self.evaluations, "threads": self.threads, "train.batch_size": train.batch_size,
+            "train.accumulate": train.accumulate, "search.calibration": self.search.calibration, **numbers,
         }  # fmt: skip
         for name, value in positive.items():
             if not value > 0:
                 raise RecipeError(f"{name} must be more than 0, not {value}")
-        for name, value in {"train.epochs": self.train.epochs, "export.epochs": self.export.epochs,
-                            "train.random": self.train.random, "train.weight_decay": self.train.weight_decay,
-                            "seed": self.seed}.items():  # fmt: skip
+        for name, value in {"train.epochs": train.epochs, "export.epochs": self.export.epochs,
+                            "train.checkpoint_steps": train.checkpoint_steps, "seed": self.seed}.items():  # fmt: skip
             if value < 0:
                 raise RecipeError(f"{name} must be 0 or more, not {value}")
+        if train.ema is not None and not 0 < train.ema < 1:
+            raise RecipeError(f"train.ema is a decay between 0 and 1, such as 0.999, not {train.ema}")
         if not 0 <= self.search.racing < 1:
             raise RecipeError(
                 f"search.racing is a confidence below 1, such as 0.95, or 0 for none, not {self.search.racing}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 Weights = Literal["fresh", "pretrained", "extracted"]
 """Weights that have learned nothing yet, that come trained, or that were cut from a trained super-network."""
@@ -21,13 +22,17 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def default_optimizer(module: nn.Module, weights: Weights = "fresh") -> tuple[str, str]:
     """The text of an optimizer that fits a network, and why it does.
 
-    Convolutional networks learn well by stochastic gradient descent with momentum. Those with layer normalisation
-    (transformers), and all others, do by AdamW, whose steps do not depend on how large gradients are.
+    Convolutional networks, and others with batch normalisation, learn well by stochastic gradient descent with
+    momentum. Those with layer normalisation (transformers), and plain ones, do by AdamW, whose steps do not depend on
+    how large gradients are.
     """
-    names = [type(m).__name__ for m in module.modules()]
-    normalised = any("LayerNorm" in name or "RMSNorm" in name for name in names)
-    convolves = any(isinstance(m, CONVOLUTIONS) for m in module.modules())
     sgd, adamw = RATES
-    text = sgd if convolves and not normalised else adamw
-    kind = "convolutional" if text == sgd else "with layer normalisation" if normalised else "without convolutions"
-    return text.format(RATES[text][weights]), f"the network is {kind}, its weights {weights}"
+    if any("LayerNorm" in type(m).__name__ or "RMSNorm" in type(m).__name__ for m in module.modules()):
+        text, kind = adamw, "has layer normalisation"
+    elif any(isinstance(m, CONVOLUTIONS) for m in module.modules()):
+        text, kind = sgd, "is convolutional"
+    elif any(isinstance(m, _BatchNorm) for m in module.modules()):
+        text, kind = sgd, "has batch normalisation"
+    else:
+        text, kind = adamw, "has neither convolutions nor normalisation"
+    return text.format(RATES[text][weights]), f"the network {kind} and {weights} weights"
