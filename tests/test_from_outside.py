@@ -19,6 +19,7 @@ import netwright as nw
 from netwright.cli.main import main
 from netwright.core.errors import NetwrightError
 from netwright.measure.energy import energy, meters, unavailable
+from netwright.measure.named_network import readers_of
 from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import parse_target
 from netwright.recipe.load import parse
@@ -160,6 +161,7 @@ def test_a_runtime(name: str, install: Install, tmp_path: Path) -> None:
     latency = nw.Latency(target, SamplingPlan(precision=0.5, max_seconds=0.05, repeats=0))
     found = latency.run(tmp_path / "x.double", {"x": np.ones((1, 4), np.float32)})
     assert found["latency"].value > 0
+    assert readers_of(tmp_path / "x.double") == ["double"] and readers_of(tmp_path / "x.onnx")[0] == "onnxruntime"
     assert target.described["runtime"] == "double" and target.described["factor"] == 3
 
 

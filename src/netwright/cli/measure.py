@@ -20,7 +20,7 @@ from ..core.units import format_value
 from ..measure.comparison import compare
 from ..measure.feeds import read_feeds
 from ..measure.latency import Energy, Latency
-from ..measure.named_network import SUFFIXES, NamedNetwork, from_file, from_network, parse_shape
+from ..measure.named_network import NamedNetwork, from_file, from_network, parse_shape, readers_of
 from ..measure.sampling import SamplingPlan
 from ..measure.targets import Target, parse_target
 from .arguments import read, verb_parser
@@ -142,7 +142,7 @@ def _fill(reference: str, target: Target, plan: SamplingPlan, path: Path) -> Non
 
 
 def _default(what: str) -> str:
-    return SUFFIXES.get(Path(what).suffix, "onnxruntime")
+    return next(iter(readers_of(Path(what))), "onnxruntime")
 
 
 def _networks(wanted: Sequence[str]) -> dict[str, tuple[Any, Any]]:

@@ -18,12 +18,6 @@ from .runtimes import RUNTIMES, runtime_class
 from .runtimes.base import Feeds
 from .targets import Target
 
-SUFFIXES = {
-    ".onnx": "onnxruntime", ".pt2": "torch", ".pte": "executorch", ".tflite": "litert", ".ncnn": "ncnn",
-    ".param": "ncnn", ".ovir": "openvino", ".xml": "openvino",
-}  # fmt: skip
-"""The runtime that a file is measured with where none is named."""
-
 
 @dataclass(frozen=True)
 class NamedNetwork:
@@ -44,6 +38,11 @@ class NamedNetwork:
     noise: bool = False
 
 
+def readers_of(path: Path) -> list[str]:
+    """The runtimes that read a file, by name; the first is the one where none is named."""
+    return [name for name in RUNTIMES.names() if path.suffix in runtime_class(name).reads]
+
+
 def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[str, Sequence[int]]) -> NamedNetwork:
     """A file as it is.
 
@@ -58,7 +57,7 @@ def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[s
     if not path.is_file():
         raise MeasureError(f"there is no file {path}; a network of your own code is named as module:function")
     if path.suffix not in target.runtime.reads:
-        readers = [n for n in RUNTIMES.names() if path.suffix in runtime_class(n).reads]
+        readers = readers_of(path)
         those = f"it is read by {' and '.join(readers)}" if readers else "no runtime here reads it"
         raise MeasureError(f"{target.runtime.name} reads {' and '.join(target.runtime.reads)}, not {path}; {those}")
     if feeds is None:
