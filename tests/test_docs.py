@@ -9,11 +9,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 import netwright as nw
 from netwright.cli.main import VERBS, main
 from netwright.cli.recipes import read, recipe_parser
 from netwright.core import errors
+from netwright.recipe.load import parse
 from netwright.recipe.schema import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -137,3 +139,9 @@ def test_troubleshooting_knows_every_error_and_quotes_what_is_said():
     for message in quoted:
         for piece in filter(None, map(str.strip, message.split("…"))):
             assert piece in said, f"no message holds {piece!r} of {message!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_recipe_that_is_shown_has_keys_and_names_that_there_are(page):
+    for block in blocks(page, "yaml"):
+        parse({"model": "mine:supernet", "data": "mine:data"} | yaml.safe_load(block), page.name)
