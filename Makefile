@@ -31,7 +31,7 @@ test-data: .venv/ready  ## published weights and measured tables: needs ../share
 
 test-zoo: .venv/models  ## models of torchvision, timm, transformers, diffusers, and the ofa package, wrapped
 	$(BIN)/pytest -n 2 -m "zoo and not slow"
-	$(BIN)/pytest tests/nets/families tests/test_foreign.py -m "not slow and not data"
+	$(BIN)/pytest tests/nets/families tests/sources -m "not slow and not data"
 
 docs: .venv/docs  ## docs/_build/index.html
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build

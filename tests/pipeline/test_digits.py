@@ -20,7 +20,7 @@ from netwright.formats.bundle import run_onnx
 from netwright.nets.state import load_state
 from netwright.recipes.digits import data, supernet
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = ("fit", "digits", "--train.epochs", 1, "--evaluations", 10, "--export.epochs", 0)
 
 

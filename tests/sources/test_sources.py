@@ -21,7 +21,7 @@ from netwright.core.enumerated import EnumeratedSpace
 from netwright.core.errors import NetwrightError, SpaceError
 from netwright.formats.bundle import run_onnx
 
-FOREIGN = Path(__file__).parents[1] / "examples" / "foreign"
+FOREIGN = Path(__file__).parents[2] / "examples" / "foreign"
 STRATEGIES = (nw.Random(), nw.Nsga2(batch=4, population=8), nw.Guided(start=8, population=20, generations=2))
 METRICS = {"top1": "max", "macs": "min"}
 LINES = ["d,k,w1,w2,top1,macs,note", "2,370,8,,71.5,120,a", "3,577,16,0.5,75.25,300,b", "3,355,8,1,,210,c"]
