@@ -8,7 +8,9 @@ import pytest
 from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.report.data import hypervolume_trace
-from netwright.report.figures import _Side, axes_of, front_figure, parallel_figure, progress_figure
+from netwright.report.sections.front import _Side, axes_of, front_figure
+from netwright.report.sections.objectives import parallel_figure
+from netwright.report.sections.progress import progress_figure
 from netwright.report.shapes import shape_html, shape_lines
 
 from .stories import ACCURACY, BYTES, LATENCY, LIMITS, records, space, story

@@ -220,6 +220,12 @@ def nearest_miss(data: ReportData) -> Record | None:
     return min((r for r in data.records if r.status == "infeasible"), key=violation, default=None)
 
 
+def fewer_macs(data: ReportData, record: Record) -> float | None:
+    """How many times fewer MACs than the largest network a record has; None where that is not known."""
+    whole, own = data.largest.get("macs"), record.values.get("macs")
+    return whole / own if whole and own else None
+
+
 # -- words -----------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,8 @@ from ..core.candidate import Candidate
 from ..core.space import Space
 from .data import Block, Cell, blocks
 
+LEGEND = '<p class="quiet">In a shape, a box is filled as far as its choice stands among its options.</p>'
+
 _LINES = 12
 
 

@@ -1,4 +1,4 @@
-"""The page's charts as plotly figures, readable on a light and on a dark ground."""
+"""The front as a chart, over the first two objectives."""
 
 from __future__ import annotations
 
@@ -9,23 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.limits import Limit
-from ..core.metric import Metric
-from ..core.record import Record
-from .data import ReportData, format_measurement, hypervolume_trace, label, limit_text, usable
-from .shapes import shape_lines
+from ...core.limits import Limit
+from ...core.metric import Metric
+from ...core.record import Record
+from ..charts import ACCENT, FAINT_ACCENT, GREY, ORDER, STAR, axis_title, chart, hover, layout
+from ..data import ReportData, limit_text
+from .base import Section
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-ACCENT = "#e4572e"
-FAINT_ACCENT = "rgba(228,87,46,0.5)"
-STAR = "#f4b63f"
-BLUE = "#4c86d8"
-GREY = "#8b93a1"
-FAINT = "rgba(139,147,161,0.22)"
-ORDER = [[0.0, "#9d8ad6"], [0.5, "#4aa0b5"], [1.0, "#7fb24a"]]
-"""From the first evaluation to the last: hues of about the same lightness, so that neither ground hides an end."""
+
+@dataclass(frozen=True)
+class FrontChart(Section):
+    """Every network by the first two objectives, and the front."""
+
+    heading = "The front"
+
+    def html(self, data: ReportData) -> str:
+        if len(data.objectives) < 2 or not placed(data):
+            return ""
+        right, up = axes_of(data.objectives)
+        better = f"{'up' if up.direction == 'max' else 'down'} and {'left' if right.direction == 'min' else 'right'}"
+        words = f"Each dot is a network; better is {better}. Bars are 95 % intervals."
+        if len(data.objectives) > 2:
+            words += " Networks that look dominated here are better in another objective."
+        return chart("front", front_figure(data), words)
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,11 @@ class _Side:
 
     @property
     def axis(self) -> dict[str, Any]:
-        return {"range": self.range, "type": "log" if self.log else "linear", "title": {"text": _title(self.metric)}}
+        return {
+            "range": self.range,
+            "type": "log" if self.log else "linear",
+            "title": {"text": axis_title(self.metric)},
+        }
 
     def anchor(self, value: float, low: str, high: str) -> str:
         """Which end of a text at this value goes there, so that the text stands where there is more room."""
@@ -111,7 +124,7 @@ def front_figure(data: ReportData) -> go.Figure:
     seen = placed(data)
     x = _Side.of(right, [r.values[right.name] for _, r in seen], data.limits)
     y = _Side.of(up, [r.values[up.name] for _, r in seen], data.limits)
-    figure = go.Figure(layout=_layout(height=480))
+    figure = go.Figure(layout=layout(height=480))
     figure.update_layout(xaxis=x.axis, yaxis=y.axis, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
     for limit in data.limits:
         _draw_limit(figure, limit, x, y)
@@ -119,7 +132,7 @@ def front_figure(data: ReportData) -> go.Figure:
     def draw(name: str, records: Sequence[Record], **style: Any) -> None:
         if records:
             places = {"x": [r.values[right.name] for r in records], "y": [r.values[up.name] for r in records]}
-            figure.add_trace(go.Scatter(name=name, **places, **_hover(records, data), **style))
+            figure.add_trace(go.Scatter(name=name, **places, **hover(records, data), **style))
 
     hollow = {"symbol": "circle-open", "size": 6, "color": GREY, "opacity": 0.8}
     draw("breaks a limit", [r for _, r in seen if r.status == "infeasible"], mode="markers", marker=hollow)
@@ -158,105 +171,6 @@ def front_figure(data: ReportData) -> go.Figure:
         cliponaxis=False,
     )
     return figure
-
-
-def parallel_figure(data: ReportData) -> go.Figure:
-    """Every feasible record as a line across all objectives, better always up; the front in colour.
-
-    Needs one feasible record.
-    """
-    import plotly.graph_objects as go
-
-    records = [data.records[i] for i in usable(data.records, data.objectives)]
-    on_front = {record.candidate for record in data.front}
-    dimensions = []
-    for metric in data.objectives:
-        values = [record.values[metric.name] for record in records]
-        low, high = min(values), max(values)
-        if low == high:
-            low, high = low - 0.5, high + 0.5  # one value stands in the middle
-        ticks = "~s" if metric.unit in ("", "B") else ".3~g"
-        ends = [low, high] if metric.direction == "max" else [high, low]
-        dimensions.append({"label": _title(metric), "values": values, "range": ends, "tickformat": ticks})
-    colour = [int(record.candidate in on_front) for record in records]
-    line = {"color": colour, "colorscale": [[0, "#a9b0bb"], [1, ACCENT]], "cmin": 0, "cmax": 1, "showscale": False}
-    unselected = {"line": {"color": GREY, "opacity": 0.08}}
-    figure = go.Figure(layout=_layout(height=420))
-    figure.add_trace(go.Parcoords(dimensions=dimensions, line=line, unselected=unselected))
-    figure.update_layout(margin={"l": 90, "r": 90, "t": 70, "b": 30})
-    return figure
-
-
-def progress_figure(data: ReportData) -> go.Figure:
-    """How the front grew: hypervolume over evaluations, or the best value so far where there is one objective."""
-    import plotly.graph_objects as go
-
-    trace = hypervolume_trace(data.records, data.objectives)
-    evaluations = np.arange(1, len(trace) + 1)
-    figure = go.Figure(layout=_layout(height=300))
-    figure.update_layout(xaxis={"title": {"text": "evaluation"}}, showlegend=False)
-    metric = data.objectives[0]
-    if len(data.objectives) == 1:
-        where = usable(data.records, data.objectives)
-        records = [data.records[i] for i in where]
-        figure.add_trace(
-            go.Scatter(
-                x=[i + 1 for i in where],
-                y=[r.values[metric.name] for r in records],
-                mode="markers",
-                marker={"size": 6, "color": GREY, "opacity": 0.5},
-                **_hover(records, data),
-            )
-        )
-    title = _title(metric) if len(data.objectives) == 1 else "hypervolume (% of the box)"
-    figure.add_trace(
-        go.Scatter(
-            x=evaluations,
-            y=trace,
-            mode="lines",
-            line={"color": BLUE, "width": 2.5, "shape": "hv"},
-            hovertemplate="after %{x} evaluations: %{y:.4g}<extra></extra>",
-        )
-    )
-    figure.update_layout(yaxis={"title": {"text": title}})
-    return figure
-
-
-def _layout(height: int) -> dict[str, Any]:
-    """No ground of its own; the page's style sheet colours text and grid for its theme."""
-    line = {"gridcolor": FAINT, "linecolor": FAINT, "zeroline": False, "automargin": True, "exponentformat": "SI"}
-    font = {"family": "system-ui, sans-serif", "size": 13}
-    dark = {"bgcolor": "#20242b", "bordercolor": "#20242b"}
-    side = {**line, "title": {"font": {"size": 13}}}
-    return {
-        "template": "none",
-        "height": height,
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {**font, "color": GREY},
-        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
-        "hoverlabel": {**dark, "align": "left", "font": {**font, "color": "#ffffff"}},
-        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": ACCENT},
-        "xaxis": side,
-        "yaxis": side,
-    }
-
-
-def _title(metric: Metric) -> str:
-    return escape(f"{label(metric.name)} ({metric.unit})" if metric.unit else label(metric.name))
-
-
-def _hover(records: Sequence[Record], data: ReportData) -> dict[str, Any]:
-    """What a trace of these records says under the pointer."""
-    texts = []
-    for record in records:
-        values = [
-            f"{label(name)}  {format_measurement(m)}" + (f" ({m.as_measured})" if m.as_measured else "")
-            for name, m in record.measurements.items()
-        ]
-        lines = [escape(line) for line in (*values, record.reason, *shape_lines(record.candidate, data.space)) if line]
-        texts.append("<br>".join([f"<b>{record.id}</b>", *lines]))
-    return {"hovertext": texts, "hovertemplate": "%{hovertext}<extra></extra>"}
 
 
 def _bars(records: Sequence[Record], metric: Metric) -> dict[str, Any] | None:
