@@ -156,7 +156,7 @@ def _optimizer(context: Context, net: SuperNet, given: Measurement) -> str:
     else:
         optimizer, why = default_optimizer(net.module)
     if wish.epochs:
-        context.callback.stage(f"{why}, so train.optimizer is {optimizer} by default")
+        context.callback.stage(f"training with {optimizer} by default: {why}")
     return optimizer
 
 

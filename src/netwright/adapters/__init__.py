@@ -1,0 +1,1 @@
+"""Rules of training within other packages' loops, one package a file; each needs the package that it is named after."""
