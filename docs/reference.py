@@ -30,6 +30,7 @@ KINDS = (
     "measure.runtimes:RUNTIMES",
     "measure.meters:METERS",
     "formats:FORMATS",
+    "report.sections:SECTIONS",
 )
 """The registries, in the order of the page: module of netwright and name."""
 
