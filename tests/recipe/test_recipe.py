@@ -302,7 +302,8 @@ def test_key_changes_with_its_parts_alone():
     every = [f.name for f in dataclasses.fields(Recipe)]
     changed = {
         "model": "m:h", "data": "m:h", "objectives": ["macs"], "limits": ["macs <= 1"], "evaluations": 3, "seed": 3,
-        "threads": 3, "task": "regression", "metric": f"{__name__}:OwnMetric", "train": Train(clip_norm=0.3),
+        "threads": 3, "track": ["tensorboard"],
+        "task": "regression", "metric": f"{__name__}:OwnMetric", "train": Train(clip_norm=0.3),
        "search": Search(calibration=3), "latency": Latency(max_seconds=3.0),
         "export": Export(formats=["pt2"]), "target": "onnxruntime,threads=2",
     }  # fmt: skip

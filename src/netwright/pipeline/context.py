@@ -32,6 +32,7 @@ from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches,
 from ..tasks.own_metrics import extended
 from .callback import Callback, NullCallback
 from .run_directory import RunDirectory, trained_in
+from .tracking import tracked
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,9 @@ def open_run(
         callback: is told how the job goes on.
     """
     run = RunDirectory(out)
-    with run.locked():
-        yield resolve(recipe, run, name or run.path.name, folder, callback or NullCallback())
+    name = name or run.path.name
+    with run.locked(), tracked(recipe, run.path, name, callback or NullCallback()) as told:
+        yield resolve(recipe, run, name, folder, told)
 
 
 def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, callback: Callback) -> Context:

@@ -135,6 +135,8 @@ class Recipe:
     """Of everything random."""
     threads: int = 1
     """CPU threads for training and for judging accuracy."""
+    track: list[str] = field(default_factory=list, metadata=kind("trackers:TRACKERS"))
+    """Trackers of experiments that keep the figures of training and search: tensorboard, mlflow."""
     train: Train = field(default_factory=Train)
     search: Search = field(default_factory=Search)
     latency: Latency = field(default_factory=Latency)
