@@ -18,7 +18,7 @@ def manifest(out: Path) -> Any:
 def test_a_trained_model_is_trained_gently_by_default(recipe, tmp_path):
     told = done("train", recipe(model="tiny:trained", train={"epochs": 2}), "--out", tmp_path / "out")
     assert (
-        "training with sgd,lr=0.01,momentum=0.9," in told.err
+        "training: with sgd,lr=0.01,momentum=0.9," in told.err
         and "it comes trained" in told.err
         and "warning" not in told.err
     )

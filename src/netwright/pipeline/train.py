@@ -33,7 +33,6 @@ def train(context: Context) -> None:
         context.callback.stage(f"taking up the super-network that was trained in {elsewhere}")
         _take_up(context, net)
     else:
-        context.callback.stage("training")
         _train(context, net)
 
 
@@ -144,10 +143,11 @@ def _write(context: Context, net: SuperNet, metric: str, validation: Mapping[str
 
 
 def _optimizer(context: Context, net: SuperNet, given: Measurement) -> str:
-    """The recipe's, or what suits the given model, which is said."""
+    """The recipe's, or what suits the given model; said as the stage begins."""
     assert context.validation is not None
     wish, metric = context.recipe.train, context.validation.metrics[0]
     if wish.optimizer:
+        context.callback.stage("training")
         return wish.optimizer
     baseline = _baseline(context) if wish.epochs else None
     if baseline is not None and is_trained(metric, given, baseline):
@@ -155,8 +155,7 @@ def _optimizer(context: Context, net: SuperNet, given: Measurement) -> str:
         why = f"the given model has {metric.name} {format_measurement(given)} on the validation data: it comes trained"
     else:
         optimizer, why = default_optimizer(net.module)
-    if wish.epochs:
-        context.callback.stage(f"training with {optimizer} by default: {why}")
+    context.callback.stage(f"training: with {optimizer} by default, {why}" if wish.epochs else "training")
     return optimizer
 
 
