@@ -30,7 +30,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "study": ("core", "strategies.__init__", "strategies.base", "measure.base"),
     "report": ("core", "study", "strategies.predict.scores"),
     "recipes": ("core", "nets", "tasks"),
-    "recipe": ("core", "formats.__init__"),
+    "recipe": ("core", "formats.__init__", "report.sections.__init__"),
     "sources": ("core", "nets", "measure", "tasks", "recipe"),
     "testing": ("core", "nets", "formats", "strategies", "measure", "tasks", "study"),
     "simple": ("core", "measure.base", "strategies", "study"),

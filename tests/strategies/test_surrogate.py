@@ -221,7 +221,7 @@ def test_hyperparameters_are_found_anew_only_now_and_then(outliers: bool, monkey
         ]
     found: dict[int, tuple[float, ...]] = {}
     for n in range(19, 38):
-        hyper = Surrogates(Problem(SPACE, (QUALITY, COST), (), cost), history[:n]).models["quality"].gp.hyper  # type: ignore[union-attr]
+        hyper = Surrogates(Problem(SPACE, (QUALITY, COST), (), cost), history[:n]).models["quality"].predictor.hyper  # type: ignore[union-attr]
         assert hyper is not None
         found[n] = tuple(hyper.tolist())
     sizes = [LEAST]
@@ -232,7 +232,7 @@ def test_hyperparameters_are_found_anew_only_now_and_then(outliers: bool, monkey
     due = [n for n in sizes if 19 <= n < 38]
     assert sorted(set(calls)) == due and len(calls) <= 2 * len(due), "each is found once for a transform"
     module._tuned.cache_clear()
-    again = Surrogates(Problem(SPACE, (QUALITY, COST), (), cost), history[:30]).models["quality"].gp.hyper  # type: ignore[union-attr]
+    again = Surrogates(Problem(SPACE, (QUALITY, COST), (), cost), history[:30]).models["quality"].predictor.hyper  # type: ignore[union-attr]
     assert tuple(again.tolist()) == found[30], "and is a function of the records"  # type: ignore[union-attr]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.errors import NetwrightError, did_you_mean
+from ..pipeline.run_directory import RunDirectory
 from ..study.journal import Journal, read_journal
 from ..study.stores.sqlite import SqliteStore
 
@@ -57,4 +58,4 @@ def mistake(message: str, parser: argparse.ArgumentParser) -> str:
 def journal_of(path: str | Path) -> Journal:
     """The journal of a study: the path of a ``study.db`` or of the directory that holds it."""
     path = Path(path)
-    return read_journal(SqliteStore(path / "study.db" if path.is_dir() else path, must_exist=True))
+    return read_journal(RunDirectory(path).known_store() if path.is_dir() else SqliteStore(path, must_exist=True))

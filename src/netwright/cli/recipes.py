@@ -12,12 +12,10 @@ from ..core.errors import NetwrightError
 from ..core.registry import split
 from ..pipeline.callback import Callback
 from ..pipeline.context import Context, open_run
-from ..recipe.load import builtin, folder_of, load, name_of, parser_message, parser_of
+from ..recipe.load import builtin, folder_of, list_keys, load, name_of, parser_message, parser_of
 from ..recipe.schema import Recipe
 from ..study.failures import RETRIES
 from .arguments import mistake
-
-LISTS = ("--objectives", "--export.formats")
 
 
 def recipe_parser(verb: str, description: str) -> Any:
@@ -77,12 +75,13 @@ def _first_key(parser: Any, key: str) -> str:
 
 def _lists(arguments: Sequence[str]) -> list[str]:
     """``a,b`` as ``["a", "b"]`` after a flag that takes a list."""
+    lists = {f"--{key}" for key in list_keys(Recipe)}
     read: list[str] = []
     for i, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")
-        if equals and flag in LISTS and not value.startswith("["):
+        if equals and flag in lists and not value.startswith("["):
             argument = f"{flag}={_list(value)}"
-        elif i and arguments[i - 1] in LISTS and not argument.startswith("["):
+        elif i and arguments[i - 1] in lists and not argument.startswith("["):
             argument = _list(argument)
         read.append(argument)
     return read

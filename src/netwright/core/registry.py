@@ -110,8 +110,12 @@ class Registry(Generic[T]):
                 raise self.error(f"{name}: {key} must be {error}, not {value!r}") from None
         return cls, given
 
-    def make(self, what: T | str) -> T:
+    def make(self, what: T | str, **at_hand: Any) -> T:
         """The thing that a text names; an object of the kind is given back as it is.
+
+        Args:
+            what: the object or the text, which may stand in brackets.
+            at_hand: settings by name that hold where the class has them and the text does not give them.
 
         Raises the registry's error where ``what`` is neither, or names nothing.
         """
@@ -124,6 +128,7 @@ class Registry(Generic[T]):
             raise self.error(f"{article} {self.kind} is an object of that kind or a text such as {some!r}, not {got}")
         cls, given = self.parse(what)
         known = settings_of(cls)
+        given = {**{key: value for key, value in at_hand.items() if key in known}, **given}
         if missing := [key for key, (_, default) in known.items() if default is MISSING and key not in given]:
             text = any(_readers(known[missing[0]][0]))
             how = f"{what},{missing[0]}=..." if text else f"no text can give it; in Python it is {cls.__name__}(...)"
@@ -139,13 +144,18 @@ class Registry(Generic[T]):
                              f"{self.base.__module__}.{self.base.__qualname__}")  # fmt: skip
         return made
 
-    def check(self, text: str) -> None:
+    def check(self, text: str, *, make: bool = True) -> None:
         """Raise the registry's error where a text names nothing that can be made.
 
         A name of netwright's own is right as it is: its module is not imported.
+
+        Args:
+            text: as a person writes it.
+            make: False where making needs more than the text, or does something: only the name and the settings are
+                looked at.
         """
         if text not in self.ours:
-            self.make(text)
+            self.make(text) if make else self.parse(text)
 
     def settings(self, name: str) -> Settings:
         """What can be set of the one of this name, in order: name to type and default."""
@@ -177,7 +187,9 @@ class Registry(Generic[T]):
 
     def _split(self, text: str) -> tuple[str, list[tuple[str, str]]]:
         """The name and the settings of a text, as texts."""
-        name, *parts = (part.strip() for part in split(text))
+        text = text.strip()
+        inside = text[1:-1] if text[:1] in tuple(OPEN) and text[-1:] in tuple(CLOSE) else text
+        name, *parts = (part.strip() for part in split(inside))
         if not name:
             raise self.error(f"{text!r} names no {self.kind}; {did_you_mean('', self.names())}")
         pairs = []
@@ -199,6 +211,12 @@ def split(text: str) -> list[str]:
         else:
             parts[-1] += letter
     return parts
+
+
+def make_importable(folder: str | Path | None) -> None:
+    """Let modules be found in a folder, such as that of a recipe; before all others."""
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
 def find_object(reference: str, what: str, error: type[NetwrightError], form: str = "module:function") -> Any:
@@ -361,7 +379,7 @@ def write_value(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float | str | Path):
-        return str(value)
+        return f"({value})" if len(split(str(value))) > 1 else str(value)
     if isinstance(value, tuple | list):
         return f"({','.join(map(write_value, value))}{',' if len(value) == 1 else ''})"
     return type(value).__name__

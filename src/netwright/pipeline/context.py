@@ -225,6 +225,9 @@ def _check(context: Context) -> None:
         raise RecipeError(f"train.{error}") from None
     if context.untrained and recipe.train.weights:
         raise RecipeError(f"train.weights is {recipe.train.weights}, but {context.untrained}; leave the key out")
+    if recipe.train.importance and (context.untrained or recipe.train.weights):
+        why = context.untrained or f"the weights in {recipe.train.weights} are taken up as they are"
+        raise RecipeError(f"train.importance is {recipe.train.importance}, but {why}; leave the key out")
     if recipe.train.weights:
         trained_in(recipe.train.weights)
     if context.untrained and recipe.train.epochs not in (0, Train().epochs):

@@ -13,11 +13,15 @@ from ..core.errors import CheckpointError, NetwrightError, RecipeError, StoreErr
 from ..core.files import read_json, write_json
 from ..core.metric import Metric
 from ..core.record import Record
+from ..core.registry import make_importable
 from ..report.data import ExportedNetwork
 from ..strategies.predict.scores import Scores
 from ..study.journal import Journal, read_journal
-from ..study.stores.sqlite import SqliteStore
+from ..study.stores import STORES
+from ..study.stores.base import Store
+from ..study.stores.memory import MemoryStore
 
+SQLITE = "sqlite"
 LOCK = ".lock"
 LEFT = "it is left as it is: move"
 
@@ -205,9 +209,36 @@ class RunDirectory:
             path.parent.name: str(read_object(path).get("role")) for path in self.path.glob("networks/*/manifest.json")
         }
 
+    def open_store(self, name: str = SQLITE, *, must_exist: bool = False) -> Store:
+        """The store that keeps the records: in this directory, unless the name says where.
+
+        Args:
+            name: as a recipe names it.
+            must_exist: refuse to make what is not there, where the store can tell.
+
+        Raises:
+            StoreError: it cannot be opened, or its records end with the process.
+        """
+        path = self.study if name == SQLITE else self.path / "study"
+        store = STORES.make(name, path=path, must_exist=must_exist)
+        if isinstance(store, MemoryStore):
+            raise StoreError(
+                f"store: what {name} keeps ends with the process, and a report is read later; use {SQLITE}"
+            )
+        return store
+
+    def known_store(self) -> Store:
+        """The store of the recipe that the directory is of. Raises :class:`StoreError` where there is none."""
+        name, folder = SQLITE, None
+        with suppress(NetwrightError):  # a study does without what is said of its job
+            info = self.read_info()
+            name, folder = info.recipe.get("store", SQLITE), info.folder
+        make_importable(folder)
+        return self.open_store(name, must_exist=True)
+
     def journal(self) -> Journal:
         """What the study says. Raises :class:`NetwrightError` where there is none, or it holds no record."""
-        found = read_journal(SqliteStore(self.study, must_exist=True))
+        found = read_journal(self.known_store())
         if not found.records:
             raise NetwrightError(f"no network was measured in {self} yet: run 'netwright search' with it first")
         return found

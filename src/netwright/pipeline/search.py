@@ -17,7 +17,7 @@ from ..strategies import STRATEGIES
 from ..strategies.surrogate import cross_validate
 from ..study.failures import commonest
 from ..study.journal import read_journal
-from ..study.stores.sqlite import SqliteStore
+from ..study.stores.base import Store
 from ..study.study import Study
 from .context import Context
 from .run_directory import RunInfo
@@ -26,6 +26,7 @@ from .run_directory import RunInfo
 def open_study(context: Context) -> Study:
     """The study in the output directory; opening it checks the limits and reads what was measured."""
     recipe, known = context.recipe, {m.name: m for m in context.metrics}
+    store = context.run.open_store(recipe.store)
     wanted = {*recipe.objectives, *(parse_limit(text, context.metrics).metric for text in recipe.limits)}
     recorded = [
         m
@@ -33,7 +34,7 @@ def open_study(context: Context) -> Study:
         if context.source.no_networks or all(x.exact for x in m.metrics) or any(x.name in wanted for x in m.metrics)
     ]
     return Study(
-        SqliteStore(context.run.study),
+        store,
         context.source.net,
         objectives=[known[name] for name in recipe.objectives],
         record=recorded,
@@ -41,7 +42,7 @@ def open_study(context: Context) -> Study:
         calibration=context.calibration,
         seed=recipe.seed,
         racing=recipe.search.racing,
-        key=_study_key(context),
+        key=_study_key(context, store),
     )
 
 
@@ -121,13 +122,13 @@ def _describe(context: Context, study: Study) -> RunInfo:
     return replace(info, predictability=before.predictability, judged=before.judged)
 
 
-def _study_key(context: Context) -> dict[str, Any]:
+def _study_key(context: Context, store: Store) -> dict[str, Any]:
     """What must be the same for a study to be continued."""
-    recipe, run = context.recipe.to_json(), context.run
+    recipe = context.recipe.to_json()
     key = {name: recipe[name] for name in ("model", "data", "task", "metric", "train", "seed", "threads")}
     key["calibration"] = f"{context.recipe.search.calibration} examples as trained on"
     limited = " ".join(context.recipe.limits)
-    header = read_journal(SqliteStore(run.study)).header if run.study.exists() else None
+    header = read_journal(store).header
     # Limits come and go: once a study is of a target it stays so, and one that is not never becomes it.
     ours = [x.name for m in context.on_target for x in m.metrics]
     measured = any(x in context.recipe.objectives or x in limited for x in ours)

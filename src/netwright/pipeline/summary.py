@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.metric import Metric
+from ..core.registry import make_importable
 from ..core.space import Choice, Space
 from ..core.units import format_value
 from ..report.data import ReportData
+from ..report.sections import STANDARD
 from ..study.journal import Journal
 from .run_directory import RunDirectory, RunInfo, Training
 
@@ -16,7 +18,11 @@ def write_report(run: RunDirectory) -> Path:
     """Write ``report.html`` from what the directory holds; returns its path."""
     from ..report.page import write_page
 
-    write_page(summarise(run), run.report)
+    info = run.read_info()
+    make_importable(info.folder)  # a section of one's own may lie beside the recipe
+    report = info.recipe.get("report", {})
+    sections = [*report.get("sections", STANDARD), *report.get("more", [])]
+    write_page(summarise(run), run.report, sections)
     return run.report
 
 

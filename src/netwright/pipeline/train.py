@@ -10,6 +10,7 @@ from ..core.errors import CheckpointError, NetwrightError
 from ..core.files import sha256
 from ..core.metric import Measurement
 from ..core.provenance import versions
+from ..nets.importance import CRITERIA, sort_channels
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
 from ..report.data import format_measurement
@@ -71,6 +72,8 @@ def _train(context: Context, net: SuperNet) -> None:
             found[name] = context.validate(network)[metric.name]
         return dict(found)
 
+    if wish.importance:
+        sort_channels(net, CRITERIA.make(wish.importance, batches=context.calibration))
     evaluate()
     given, optimizer = found["largest"], _optimizer(context, net, found["largest"])
     loop.train(

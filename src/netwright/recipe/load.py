@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_origin, get_type_hints
 
 from ..core.errors import NetwrightError, RecipeError, did_you_mean, format_error
-from ..core.registry import Registry, find_object
+from ..core.registry import Registry, find_object, make_importable
 from .schema import NO_DATA, Recipe, registry_of
 
 
@@ -94,9 +93,8 @@ def parse(values: Mapping[str, Any], source: str, folder: str | None = None) -> 
         source: where it comes from, for messages.
         folder: where its ``module:function`` may lie; becomes importable.
     """
-    for place in (str(Path.cwd()), folder):  # the recipe's own directory comes first
-        if place is not None and place not in sys.path:
-            sys.path.insert(0, place)
+    for place in (Path.cwd(), folder):  # the recipe's own directory comes first
+        make_importable(place)
     if not isinstance(values, Mapping):
         raise RecipeError(f"{source} must hold keys such as model: and data:")
     if values.get("data") is None:  # an empty key is one that is left out
@@ -141,6 +139,15 @@ def _named(kind: type, prefix: str) -> Iterator[tuple[str, Registry[Any]]]:
             yield from _named(hints[key.name], f"{prefix}{key.name}.")
         elif registry := registry_of(key):
             yield f"{prefix}{key.name}", registry
+
+
+def list_keys(kind: type, prefix: str = "") -> Iterator[str]:
+    """The keys of a tree that take a list, dotted."""
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            yield from list_keys(cast(type, hint), f"{prefix}{name}.")
+        elif get_origin(hint) is list:
+            yield f"{prefix}{name}"
 
 
 def parser_message(error: Exception) -> str:

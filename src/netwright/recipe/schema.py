@@ -11,6 +11,7 @@ from ..core.candidate import digest
 from ..core.errors import NetwrightError, RecipeError
 from ..core.registry import Registry
 from ..formats import STANDARD
+from ..report.sections import STANDARD as SECTIONS
 
 CLASSIFICATION = "classification"
 
@@ -19,9 +20,14 @@ NO_DATA = (
 )
 
 
-def kind(registry: str) -> dict[str, str]:
-    """The metadata of a key that names things of a kind, or a list of them: where its registry is."""
-    return {"registry": registry}
+def kind(registry: str, *, later: bool = False) -> dict[str, Any]:
+    """The metadata of a key that names things of a kind, or a list of them.
+
+    Args:
+        registry: where the kind's registry is, ``module:NAME``.
+        later: whether things are made when the job runs alone, of more than the recipe says.
+    """
+    return {"registry": registry, "later": later}
 
 
 def registry_of(key: Field[Any]) -> Registry[Any] | None:
@@ -45,6 +51,9 @@ class Train:
     network and its weights: which, is said."""
     schedule: str = field(default="cosine", metadata=kind("training.schedules:SCHEDULES"))
     """Of the learning rate, such as "linear,warmup=0.1"."""
+    importance: str = field(default="", metadata=kind("nets.importance:CRITERIA", later=True))
+    """By what channels, heads and experts are sorted before training, so that a cut keeps the most important; empty
+    leaves them as they are given. For pre-trained weights."""
     clip_norm: float | None = None
     """The longest that the gradient may be, over all weights."""
     accumulate: int = 1
@@ -105,6 +114,16 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Report:
+    """What the page shows."""
+
+    sections: list[str] = field(default_factory=lambda: list(SECTIONS), metadata=kind("report.sections:SECTIONS"))
+    """Figures and tables, in this order."""
+    more: list[str] = field(default_factory=list, metadata=kind("report.sections:SECTIONS"))
+    """Further sections, such as module:Class of your own, after those."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The whole job."""
 
@@ -129,6 +148,9 @@ class Recipe:
     target: str = "onnxruntime"
     """Where networks will run: a runtime with its settings, such as onnxruntime,threads=2,batch=8; with the address of
     an agent before it another machine's, such as ssh://pi/onnxruntime. 'netwright targets' lists the runtimes."""
+    store: str = field(default="sqlite", metadata=kind("study.stores:STORES", later=True))
+    """Where the records are kept: in the output directory, unless the store has a path, such as
+    "sqlite,path=/data/study.db"."""
     evaluations: int = 100
     """Networks to measure."""
     seed: int = 0
@@ -141,6 +163,7 @@ class Recipe:
     search: Search = field(default_factory=Search)
     latency: Latency = field(default_factory=Latency)
     export: Export = field(default_factory=Export)
+    report: Report = field(default_factory=Report)
 
     def __post_init__(self) -> None:
         train, numbers = self.train, {
@@ -201,6 +224,6 @@ def _check_kinds(tree: Any, prefix: str) -> None:
         elif value and (registry := registry_of(key)) is not None:
             for each in value if isinstance(value, list) else [value]:
                 try:
-                    registry.check(each)
+                    registry.check(each, make=not key.metadata["later"])
                 except NetwrightError as error:
                     raise RecipeError(f"the key '{prefix}{key.name}': {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from ..core.errors import RecipeError, format_error
+from ..core.registry import make_importable
 from ..core.space import Space
 from ..measure.base import Measurer
 from ..nets.inputs import Inputs
@@ -76,8 +76,7 @@ def load_network(reference: str) -> tuple[nn.Module, Inputs]:
     A ``torch.nn.Module`` with an attribute ``example_inputs``, a pair of a module and its inputs, or a super-network,
     of which the largest network is taken.
     """
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    make_importable(Path.cwd())
     made = resolve(reference, "measure", object)
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
         return made

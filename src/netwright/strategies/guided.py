@@ -16,9 +16,10 @@ from .acquisition import OPTIMISM, ExpectedHypervolumeImprovement, promising
 from .base import Problem, Strategy, draw_new, initial_candidates
 from .integer_encoding import keys, new_rows
 from .metric_prediction import predict_metrics
+from .predict import PREDICTORS, Predictor
 from .predict.encode import is_ordered
 from .ranking import ranked
-from .surrogate import Predictions, Surrogates, select_training_records
+from .surrogate import GAUSSIAN_PROCESS, Predictions, Surrogates, select_training_records
 
 WHOLE = 3000
 """Spaces up to this size are evaluated whole on the surrogates."""
@@ -48,6 +49,8 @@ class Guided(Strategy):
         start: networks measured before the first fit.
         population, generations: the population and generations of the evolution on predictions.
         local_search_rounds: rounds of local search: in each, neighbours of the networks that would be taken are added.
+        predictor: what is fitted instead of the Gaussian process, such as ``random_forest``, ``mine:Predictor`` or,
+            with settings, ``(stack,folds=3)``.
     """
 
     batch: int = 4
@@ -55,8 +58,13 @@ class Guided(Strategy):
     population: int = 80
     generations: int = 3
     local_search_rounds: int = 8
+    predictor: Predictor | str = GAUSSIAN_PROCESS
 
     positive = ("batch", "start", "population")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        PREDICTORS.make(self.predictor)
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
@@ -64,7 +72,7 @@ class Guided(Strategy):
         known = [*problem.proposed(history), *chosen]
         left = problem.space.size - len(known)
         if len(history) >= self.start and 0 < n - len(chosen) < left:
-            surrogates = Surrogates(problem, history)
+            surrogates = Surrogates(problem, history, self.predictor)
             if surrogates.ready:
                 chosen += self._choose(surrogates, history, known, n - len(chosen), rng)
                 known += chosen

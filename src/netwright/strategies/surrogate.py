@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -16,11 +17,13 @@ from ..core.record import Record
 from ..core.space import Space
 from .base import Problem
 from .output_transform import OutputTransform
+from .predict import PREDICTORS, Predictor
 from .predict.encode import Encoder, Features
 from .predict.gp import GaussianProcess
 from .predict.regressors import RandomForest
 from .predict.scores import Z95, Scores, held_out
 
+GAUSSIAN_PROCESS = "gaussian_process"
 LEAST = 4
 """Records that a model needs."""
 MOST = 400
@@ -83,18 +86,23 @@ class Surrogates:
     Args:
         problem: what is searched for.
         history: what was measured.
+        predictor: what learns each metric; netwright's Gaussian process by default, which keeps its hyperparameters
+            from one proposal to the next.
     """
 
-    def __init__(self, problem: Problem, history: Sequence[Record]) -> None:
+    def __init__(
+        self, problem: Problem, history: Sequence[Record], predictor: Predictor | str = GAUSSIAN_PROCESS
+    ) -> None:
         self.problem = problem
+        self.predictor = None if predictor == GAUSSIAN_PROCESS else PREDICTORS.make(predictor)
         self.encoder = _encoder(problem.space)
         self.encoding = self.encoder.encoding
         self.exact = list(problem.exact(problem.space.smallest))
-        self._advice: list[GaussianProcess] = []
+        self._advice: list[Predictor] = []
         self.predicted = [name for name in problem.metrics if name not in self.exact]
         if problem.warm_start:
             advisors = (_Model.of(self, name, problem.warm_start) for name in self.predicted)
-            self._advice = [model.gp for model in advisors if model]
+            self._advice = [model.predictor for model in advisors if model]
         self.models = {name: _Model.of(self, name, history) for name in self.predicted}
         self._fails = self._failing(history)
 
@@ -113,7 +121,7 @@ class Surrogates:
         exact = exact.reshape(len(candidates), len(self.exact))
         features = self.encoder.rows(rows, exact)
         if self._advice:
-            features = features.with_costs(np.stack([gp.predict(features)[0] for gp in self._advice], axis=1))
+            features = features.with_costs(np.stack([each.predict(features)[0] for each in self._advice], axis=1))
         return features, exact
 
     def features_of(self, candidates: Sequence[Candidate]) -> Features:
@@ -134,7 +142,7 @@ class Surrogates:
         std: dict[str, np.ndarray] = {}
         for name, model in self.models.items():
             assert model is not None, "predict() needs models"
-            mean[name], std[name] = model.gp.predict(features)
+            mean[name], std[name] = model.predictor.predict(features)
         value = dict(zip(self.exact, exact.T, strict=True))
         value |= {name: model.value(mean[name]) for name, model in self.models.items() if model}
         shape = (len(rows), len(problem.objectives))
@@ -201,16 +209,16 @@ def cross_validate(problem: Problem, records: Sequence[Record]) -> dict[str, Sco
 
 
 class _Model:
-    """Of one metric: a Gaussian process of its losses, transformed as they are most probable.
+    """Of one metric: a predictor of its losses, transformed as they are most probable to a Gaussian process.
 
     Args:
         sign: 1 where less of the metric is better, else -1.
         transform: what the losses go through before they are learned.
-        gp: the Gaussian process of the transformed losses.
+        predictor: of the transformed losses.
     """
 
-    def __init__(self, sign: float, transform: OutputTransform, gp: GaussianProcess) -> None:
-        self._sign, self.transform, self.gp = sign, transform, gp
+    def __init__(self, sign: float, transform: OutputTransform, predictor: Predictor) -> None:
+        self._sign, self.transform, self.predictor = sign, transform, predictor
 
     @classmethod
     def of(cls, surrogates: Surrogates, name: str, history: Sequence[Record]) -> _Model | None:
@@ -233,17 +241,19 @@ class _Model:
         transforms = OutputTransform.candidates(early.values, positive=sign > 0)
         evidence = [_tuned(early.transformed(x))[1] + x.log_slope(early.values).sum() for x in transforms]
         transform = transforms[int(np.argmax(evidence))]
-        hyper, _ = _tuned(sample(known[:first], TUNING).transformed(transform))
+        fresh = surrogates.predictor
+        if fresh is None:
+            fresh = GaussianProcess(_tuned(sample(known[:first], TUNING).transformed(transform))[0])
         last = sample(known).transformed(transform)
-        model = cls(sign, transform, GaussianProcess(hyper).fit(last.features, last.values, last.noise))
+        model = cls(sign, transform, deepcopy(fresh).fit(last.features, last.values, last.noise))
         lost = [r.candidate for r in history[-MOST:] if r.status == "failed" and name not in r.values]
         if lost:
             # What fails never shows its value. Were it not taken to be as expected, the doubt about it, and with it
             # the optimism, would stay, and the search would try its like for ever.
             more = surrogates.features_of(lost)
-            values = np.concatenate([last.values, model.gp.predict(more)[0]])
+            values = np.concatenate([last.values, model.predictor.predict(more)[0]])
             noise = np.concatenate([last.noise, np.full(len(lost), last.noise.mean())])
-            model.gp = GaussianProcess(hyper).fit(last.features + more, values, noise)
+            model.predictor = deepcopy(fresh).fit(last.features + more, values, noise)
         return model
 
     def value(self, transformed: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ class OptimizerRegistry(Registry[Optimizer]):
             )
         return _maker(super().cls(name), name)
 
-    def make(self, what: Any) -> Optimizer:
+    def make(self, what: Any, **at_hand: Any) -> Optimizer:
         """The optimizer that a text names, or that a function of the network makes."""
         if isinstance(what, torch.optim.Optimizer) or (
             isinstance(what, type) and issubclass(what, torch.optim.Optimizer)
@@ -45,7 +45,7 @@ class OptimizerRegistry(Registry[Optimizer]):
             )
         if callable(what) and not isinstance(what, Optimizer | type):
             return OptimizerFactory(what)
-        return super().make(what)
+        return super().make(what, **at_hand)
 
     def text(self, made: Optimizer) -> str:
         """The text that names it."""
