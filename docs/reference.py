@@ -31,6 +31,7 @@ KINDS = (
     "measure.meters:METERS",
     "formats:FORMATS",
     "report.sections:SECTIONS",
+    "trackers:TRACKERS",
 )
 """The registries, in the order of the page: module of netwright and name."""
 
