@@ -123,6 +123,10 @@ def open_run(
 
 def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, callback: Callback) -> Context:
     """Find and check what a recipe names. Raises :class:`RecipeError` with the fix for what does not fit together."""
+    try:
+        device_of(recipe.train.device)
+    except CallError as error:
+        raise RecipeError(f"train.{error}") from None
     torch.set_num_threads(recipe.threads)
     task = extended(TASKS.make(recipe.task), recipe.metric)
     data = load_data(recipe.data, task, folder) if recipe.data else None
@@ -219,10 +223,6 @@ def _check(context: Context) -> None:
             near = did_you_mean(name, known)
             near = near if near.startswith("did") else f"there are: {', '.join(map(repr, known))}"
             raise RecipeError(f"objectives: there is no metric {name!r} of {recipe.model}; {near}")
-    try:
-        device_of(recipe.train.device)
-    except CallError as error:
-        raise RecipeError(f"train.{error}") from None
     if context.untrained and recipe.train.weights:
         raise RecipeError(f"train.weights is {recipe.train.weights}, but {context.untrained}; leave the key out")
     if recipe.train.importance and (context.untrained or recipe.train.weights):
