@@ -47,10 +47,10 @@ class Train:
     rule: str = field(default="sandwich", metadata=kind("training.rules:RULES"))
     """Which sub-networks learn from each batch, and from whom, such as "sandwich,random=2"."""
     optimizer: str = field(default="", metadata=kind("training.optimizers:OPTIMIZERS"))
-    """Such as "adamw,lr=1e-3", or module:function of your own, which takes the network. By default one that fits the
-    network and its weights: which, is said."""
+    """How the weights change, such as "adamw,lr=1e-3", or module:function of your own, which takes the network. By
+    default one that fits the network and its weights: which, is said."""
     schedule: str = field(default="cosine", metadata=kind("training.schedules:SCHEDULES"))
-    """Of the learning rate, such as "linear,warmup=0.1"."""
+    """The learning rate over the steps, such as "linear,warmup=0.1"."""
     importance: str = field(default="", metadata=kind("nets.importance:CRITERIA", later=True))
     """By what channels, heads and experts are sorted before training, so that a cut keeps the most important; empty
     leaves them as they are given. For pre-trained weights."""
@@ -73,12 +73,12 @@ class Train:
 
 @dataclass(frozen=True)
 class Search:
-    """Who is measured next."""
+    """Which networks are evaluated next, and how."""
 
     strategy: str = field(default="guided", metadata=kind("strategies:STRATEGIES"))
-    """How candidates are proposed."""
+    """What proposes candidates, such as "nsga2,population=50"."""
     calibration: int = 512
-    """Training images that each candidate's normalisation statistics are computed from."""
+    """Training examples that each candidate's normalisation statistics are computed from."""
     racing: float = 0.0
     """A confidence below 1, such as 0.95: a network is judged on growing parts of the validation data, and no further
     once another dominates it with this confidence. 0 judges every network on all of them."""
@@ -99,7 +99,8 @@ class Export:
     """What is done with the networks that are handed back."""
 
     epochs: int = 8
-    """Passes of fine-tuning over the training data; kept only where validation accuracy does not fall."""
+    """Passes of fine-tuning over the training data; kept only where the network does not become
+    worse on validation data."""
     optimizer: str = field(default="", metadata=kind("training.optimizers:OPTIMIZERS"))
     """See train.optimizer."""
     schedule: str = field(default="cosine", metadata=kind("training.schedules:SCHEDULES"))
@@ -154,9 +155,9 @@ class Recipe:
     evaluations: int = 100
     """Networks to measure."""
     seed: int = 0
-    """Of everything random."""
+    """The seed of everything random."""
     threads: int = 1
-    """CPU threads for training and for judging accuracy."""
+    """CPU threads for training, and for judging how well networks do their task."""
     track: list[str] = field(default_factory=list, metadata=kind("trackers:TRACKERS"))
     """Trackers of experiments that keep the figures of training and search: tensorboard, mlflow."""
     train: Train = field(default_factory=Train)
