@@ -74,10 +74,10 @@ def test_a_job_gives_what_its_directory_holds(job: tuple[Path, Fitted, Told]) ->
 def test_roles_and_report_have_the_tasks_own_words(job: tuple[Path, Fitted, Told]) -> None:
     out, fitted, _ = job
     roles = ", ".join(network.role for network in fitted.networks)
-    assert "lowest mae" in roles and "accura" not in roles and "point" not in roles
+    assert "lowest MAE" in roles and "accura" not in roles and "point" not in roles
     page = (out / "report.html").read_text().split("</script>")[-2]  # what is not plotly.js
-    assert "mae" in page and "W</" in page and "accura" not in page
-    assert "mae: given" in page and "%" not in page.partition("shared weights")[2].partition("</dd>")[0]
+    assert "MAE" in page and "W</" in page and "accura" not in page
+    assert "MAE: given" in page and "%" not in page.partition("shared weights")[2].partition("</dd>")[0]
 
 
 LIGHT = """

@@ -43,7 +43,7 @@ def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
         run.write_training(about)
         assert run.read_training() == about
     found = run.read_info()
-    assert found == INFO and [m.best for m in found.metrics] == ["lowest mae", "fastest"]
+    assert found == INFO and [m.best for m in found.metrics] == ["lowest MAE", "fastest"]
     assert json.loads(run.training.read_text())["validation_mae"] == {"given": 9.5, "largest": 2.25}
 
 

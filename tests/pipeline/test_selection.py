@@ -69,8 +69,8 @@ def test_roles_follow_direction_unit_and_scale() -> None:
 
     best, near, far, small = made("a", 2.0, 900), made("b", 2.09, 500), made("c", 2.2, 300), made("d", 9.0, 100)
     told = named(roles(front([best, near, far, small])), best, near, far, small)
-    assert told == ["lowest mae", "smallest within 5 % of it", "knee", ""]
-    assert Metric("top5", "%", "max").best == "highest top5"
+    assert told == ["lowest MAE", "smallest within 5 % of it", "knee", ""]
+    assert Metric("top5", "%", "max").best == "highest top-5 accuracy"
 
 
 def test_networks_at_chance_are_not_picked_where_others_are_not() -> None:

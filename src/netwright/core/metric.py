@@ -24,6 +24,18 @@ CHANCE = "chance"
 that value."""
 
 
+WRITTEN = {
+    "macs": "MACs", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "f1": "F1", "miou": "mIoU", "map": "mAP", "bleu": "BLEU",
+    "top5": "top-5 accuracy",
+}  # fmt: skip
+"""Words of metrics' names that people write in another way."""
+
+
+def label(name: str) -> str:
+    """A metric's name as a person reads it."""
+    return " ".join(WRITTEN.get(word, word) for word in name.split("_"))
+
+
 @dataclass(frozen=True)
 class Metric:
     """A property of a network that can be compared.
@@ -48,9 +60,9 @@ class Metric:
 
     @property
     def best(self) -> str:
-        """What the network is called that is best in it: ``"fastest"``, ``"lowest mae"``."""
+        """What the network is called that is best in it: ``"fastest"``, ``"lowest MAE"``."""
         highest = "highest" if self.direction == "max" else "lowest"
-        return self.superlative or f"{highest} {self.name.replace('_', ' ')}"
+        return self.superlative or f"{highest} {label(self.name)}"
 
     def loss(self, value: float) -> float:
         """The value with its sign turned so that less is better."""

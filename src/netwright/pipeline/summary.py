@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..core.metric import Metric
+from ..core.metric import Metric, label
 from ..core.registry import make_importable
 from ..core.space import Choice, Space
 from ..core.units import format_value
@@ -73,7 +73,7 @@ def _facts(info: RunInfo, training: Training | None) -> dict[str, str]:
     if training:
         unit = next((m.unit for m in info.metrics if m.name == training.metric), "")
         told = (f"{name} {format_value(value, unit)}" for name, value in training.validation.items())
-        facts["shared weights"] = f"{training.metric}: {', '.join(told)}"
+        facts["shared weights"] = f"{label(training.metric)}: {', '.join(told)}"
         if training.warning:
             facts["warning"] = training.warning
     return {**facts, **({"git": info.commit} if info.commit else {})}

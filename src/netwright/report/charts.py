@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ..core.metric import Metric
+from ..core.metric import Metric, label
 from ..core.record import Record
-from .data import ReportData, format_measurement, label
+from .data import ReportData, format_measurement
 from .shapes import shape_lines
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.candidate import Candidate, Option
 from ..core.front import Front, losses
 from ..core.limits import Limit, broken
-from ..core.metric import Measurement, Metric
+from ..core.metric import Measurement, Metric, label
 from ..core.record import Record
 from ..core.space import Space
 from ..core.units import format_value
@@ -227,11 +227,6 @@ def fewer_macs(data: ReportData, record: Record) -> float | None:
 
 
 # -- words -----------------------------------------------------------------------------------------------------
-
-
-def label(name: str) -> str:
-    """A metric's name as a person reads it."""
-    return " ".join("MACs" if word == "macs" else word for word in name.split("_"))
 
 
 def limit_text(limit: Limit) -> str:

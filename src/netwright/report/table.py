@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.front import Front
-from ..core.metric import Metric
-from .data import format_measurement, label
+from ..core.metric import Metric, label
+from .data import format_measurement
 
 
 def front_table(front: Front, metrics: Sequence[Metric], roles: Mapping[str, str]) -> Table:

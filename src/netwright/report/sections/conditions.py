@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from ..data import ReportData, label
+from ...core.metric import label
+from ..data import ReportData
 from .base import Section
 
 

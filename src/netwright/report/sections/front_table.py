@@ -7,9 +7,9 @@ from html import escape
 
 import numpy as np
 
-from ...core.metric import Metric
+from ...core.metric import Metric, label
 from ...core.record import Record
-from ..data import ReportData, fewer_macs, label, nearest_miss
+from ..data import ReportData, fewer_macs, nearest_miss
 from ..html import percent, table, text, value
 from .base import Section
 

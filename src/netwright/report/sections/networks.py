@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
+from ...core.metric import label
 from ...core.units import format_value
-from ..data import ExportedNetwork, ReportData, label
+from ..data import ExportedNetwork, ReportData
 from ..html import table, value
 from ..shapes import LEGEND, shape_html
 from .base import Section
