@@ -61,7 +61,7 @@ class Plain(nn.Module):
 
         def forward(*tensors: Tensor, **named: Tensor) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
             given = iter([*tensors, *(named[name] for name in self.names[len(tensors) :])])
-            return _plain(call(self.network, each_tensor(self._inputs, lambda _: next(given))))
+            return flat(call(self.network, each_tensor(self._inputs, lambda _: next(given))))
 
         either = inspect.Parameter.POSITIONAL_OR_KEYWORD
         parameters = [inspect.Parameter(name, either) for name in self.names]
@@ -97,7 +97,8 @@ def in_order(network: nn.Module, inputs: Inputs) -> Inputs:
     return {name: inputs[name] for name in [*known, *(n for n in inputs if n not in known)]}
 
 
-def _plain(value: Any) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
+def flat(value: Any) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
+    """A structure of tensors as one tensor, a tuple of them, or a dict of those that it has names for."""
     if isinstance(value, Tensor):
         return value
     if isinstance(value, Mapping):

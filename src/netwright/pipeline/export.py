@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from ..core.errors import NetError
 from ..core.files import sha256, write_atomically, write_json
 from ..core.limits import explain
 from ..core.metric import Measurement
@@ -24,13 +21,13 @@ from ..formats.onnx import Onnx
 from ..measure.exported import OnnxModule
 from ..measure.quality import Quality
 from ..measure.target_quality import TargetQuality, job_size
-from ..nets.inputs import Inputs, call, fresh, tensors_in
+from ..nets.inputs import Inputs
 from ..report.data import ExportedNetwork
 from ..study.study import Study
-from ..tasks.data import JUDGED, Data, Part, Split, loader_of, read
-from ..tasks.outputs import scores_of
+from ..tasks.data import JUDGED, Split, loader_of, read
 from .context import Context
 from .finetune import Finetuned, finetune
+from .held_out import run_script, write_test_part
 from .readme import readme, run_snippet
 from .run_directory import read_object
 from .search import check_device
@@ -53,7 +50,7 @@ def export(context: Context, study: Study, records: Sequence[Record]) -> list[Ex
         context.callback.stage(f"not exporting: {context.source.no_networks}")
         return []
     if context.data is not None:
-        _write_test_part(context, context.data)
+        write_test_part(context.run, context.task, context.data.test)
     for record in records:
         _export_network(context, study, record)
     wanted = {record.id for record in records}
@@ -68,7 +65,7 @@ def _export_network(context: Context, study: Study, record: Record) -> None:
     context.callback.stage(f"exporting {record.id}")
     tuned = finetune(context, record.candidate)
     example = context.source.example_of(tuned.network)
-    run = run_snippet(context.latency, _scores_at(context, tuned, example), context.task.example_script())
+    run = _run(context, tuned, example)
     _write_readme(context, record.id, UNGIVEN, run)  # before the manifest, which says that all is there
     write = partial(context.latency.write, calibration=context.calibration)
     bundle.export(
@@ -183,20 +180,6 @@ def _test_quality(
     return {**own, **{FLOAT32.format(name): m for name, m in whole.items()}}
 
 
-def _write_test_part(context: Context, data: Data) -> None:
-    """Write ``test.npz``, the inputs and labels that nothing was chosen by, where both are one tensor."""
-    if not _is_plain(data.test):
-        return
-    buffer = io.BytesIO()
-    np.savez(buffer, inputs=data.test.inputs.numpy(), labels=data.test.targets.numpy())
-    write_atomically(context.run.test_data, buffer.getvalue())
-
-
-def _is_plain(part: Part) -> bool:
-    """Whether a part of the data is a tensor of inputs and one of targets."""
-    return isinstance(part, Split) and isinstance(part.inputs, torch.Tensor) and isinstance(part.targets, torch.Tensor)
-
-
 def _check_inputs(context: Context) -> Inputs | None:
     """Inputs that files are compared on, beside the example."""
     if context.data is None:
@@ -205,17 +188,14 @@ def _check_inputs(context: Context) -> Inputs | None:
     return context.task.split(batch)[0]
 
 
-def _scores_at(context: Context, tuned: Finetuned, example: Inputs) -> int | None:
-    """Which of a network's outputs holds the scores of the labels in ``test.npz``; None where that is not known."""
-    if context.data is None or not _is_plain(context.data.test):
-        return None
-    with torch.no_grad():
-        outputs = call(tuned.network, fresh(example))
-    try:
-        scores = scores_of(outputs)
-    except NetError:
-        return None
-    return next(i for i, tensor in enumerate(tensors_in(outputs)) if tensor is scores)
+def _run(context: Context, tuned: Finetuned, example: Inputs) -> str:
+    """How the network is run on the test examples without netwright; on others where these are not there."""
+    latency, script = context.latency, ""
+    if context.data is not None and context.run.test_data.exists():
+        # As a target of low precision runs it: where a file finds ranges for each input, they are those of a batch.
+        batch = latency.runtime.batch if latency.lossy and latency.file_name.endswith(".onnx") else 0
+        script = run_script(context.task, context.data.test, tuned.network, example, batch)
+    return run_snippet(latency, script)
 
 
 def _shape_of(inputs: Inputs) -> dict[str, Any]:

@@ -11,19 +11,7 @@ RUN = """\
 import numpy as np, onnxruntime as ort
 
 session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-test, name = np.load("../../test.npz"), session.get_inputs()[0].name
-scores, labels = session.run(None, {{name: test["inputs"]}})[{at}], test["labels"]
 """
-
-RUN_IN_BATCHES = """\
-import numpy as np, onnxruntime as ort
-
-session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-test, name, batch = np.load("../../test.npz"), session.get_inputs()[0].name, {batch}
-parts = np.split(test["inputs"], range(batch, len(test["inputs"]), batch))
-scores, labels = np.concatenate([session.run(None, {{name: part}})[{at}] for part in parts]), test["labels"]
-"""
-"""As a target of low precision runs it: where a file finds ranges for each input, they are those of a whole batch."""
 
 RUN_ON_ZEROS = """\
 import json, numpy as np, onnxruntime as ort
@@ -66,20 +54,15 @@ So is the {metric} there: `{metric}_float32` is that of `model.onnx`, which comp
 """
 
 
-def run_snippet(latency: Latency, at: int | None, script: str) -> str:
+def run_snippet(latency: Latency, script: str) -> str:
     """How an exported network is run without netwright: the target's own file where ONNX Runtime runs that.
 
     Args:
         latency: on the target.
-        at: which of the outputs ``test.npz`` has the labels of; None where there is no such file.
-        script: what is done with ``scores`` and ``labels``, see :meth:`netwright.Task.example_script`.
+        script: what is done with the ``session``, see :func:`netwright.pipeline.held_out.run_script`; empty where there
+            are no test data.
     """
-    if at is None:
-        code = RUN_ON_ZEROS
-    elif latency.lossy and latency.file_name.endswith(".onnx"):
-        code = RUN_IN_BATCHES.format(batch=latency.runtime.batch, at=at) + script
-    else:
-        code = RUN.format(at=at) + script
+    code = RUN + script if script else RUN_ON_ZEROS
     return code.replace("model.onnx", latency.file_name) if latency.file_name.endswith(".onnx") else code
 
 

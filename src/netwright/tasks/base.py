@@ -97,10 +97,11 @@ class Task(ABC):
         return value
 
     def example_script(self) -> str:
-        """Lines of Python for the README of an exported network, which say how well ``scores`` answer ``labels``: NumPy
-        arrays of what the network gives for the test data (see :func:`netwright.tasks.outputs.scores_of`) and of the
-        targets. By default they show both."""
-        return 'print("outputs:", scores.shape, "targets:", labels.shape)\n'
+        """Lines of Python for the README of an exported network, which say how well its outputs answer the targets of
+        the test data: ``outputs``, a dict of NumPy arrays by the file's own names, among them ``scores`` (see
+        :func:`netwright.tasks.outputs.scores_of`) where it is known which these are, and ``labels``, an array, or a
+        dict where targets are several tensors. By default they show the shapes of the outputs."""
+        return "print({name: array.shape for name, array in outputs.items()})\n"
 
     def check_targets(self, targets: Any, part: str) -> None:  # noqa: B027  # most data are what they should be
         """Raise :class:`RecipeError` for targets that the task does not take.

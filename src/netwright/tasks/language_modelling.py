@@ -72,7 +72,14 @@ class LanguageModelling(Task):
         return TokenLossEvaluator(self)
 
     def example_script(self) -> str:
-        return 'print("the likeliest next token of each sequence:", scores[:, -1].argmax(-1))\n'
+        shifted = "scores, labels = scores[:, :-1], labels[:, 1:]\n" if self.shift else ""
+        size = self.bytes_per_token
+        return (
+            f"{shifted}scores, labels = scores[labels != {IGNORED}], labels[labels != {IGNORED}]\n"
+            "scores = scores - scores.max(-1, keepdims=True)\n"
+            "loss = (np.log(np.exp(scores).sum(-1)) - scores[range(len(labels)), labels]).mean()\n"
+            'print("test perplexity:", np.exp(loss))\n'
+        ) + (f'print("test bits_per_byte:", loss / np.log(2) / {size:g})\n' if size else "")
 
     def check_targets(self, targets: Any, part: str) -> None:
         check_class_indices(targets, part, dims=2)

@@ -51,8 +51,11 @@ class Segmentation(Task):
 
     def example_script(self) -> str:
         return (
-            "answers = scores.argmax(1) if scores.shape[1] > 1 else scores[:, 0] > 0\n"
-            'print("classes of pixels:", np.bincount(answers.flatten()), "of labels:", np.bincount(labels.flatten()))\n'
+            "answers = scores.argmax(1) if scores.shape[1] > 1 else scores[:, 0] > 0  # at the labels' resolution\n"
+            f"answers, kinds = (a[labels != {self.ignore_index}] for a in (answers, labels))\n"
+            "classes = np.union1d(answers, kinds)\n"
+            "both = [((answers == c) & (kinds == c)).sum() / ((answers == c) | (kinds == c)).sum() for c in classes]\n"
+            'print("test miou:", np.mean(both))\n'
         )
 
     def check_targets(self, targets: Any, part: str) -> None:

@@ -43,7 +43,14 @@ class TokenClassification(Task):
         return CountsEvaluator(self.metrics, -1, self.ignore_index)
 
     def example_script(self) -> str:
-        return f'print("test accuracy:", (scores.argmax(-1) == labels)[labels != {self.ignore_index}].mean())\n'
+        return (
+            f"counted = labels != {self.ignore_index}\n"
+            "answers, tags = scores.argmax(-1)[counted], labels[counted]\n"
+            'print("test accuracy:", (answers == tags).mean())\n'
+            "both = [((answers == c).sum() + (tags == c).sum(), ((answers == c) & (tags == c)).sum())"
+            " for c in np.union1d(answers, tags)]\n"
+            'print("test f1:", np.mean([2 * right / either for either, right in both]))\n'
+        )
 
     def check_targets(self, targets: Any, part: str) -> None:
         check_class_indices(targets, part, dims=2, ignored=self.ignore_index)
