@@ -184,8 +184,15 @@ def test_flags_stand_above_the_file(recipe, tmp_path):
 
 def test_the_directory_is_named_after_the_recipe(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    done("train", recipe().rename("mine.yaml"))
+    assert (tmp_path / "runs" / "mine" / "supernet" / "manifest.json").is_file()
+
+
+def test_a_recipe_of_no_name_is_called_like_its_folder(recipe, tmp_path, monkeypatch):
+    """``recipe.yaml`` is what many recipes are called; they do not share a directory."""
+    monkeypatch.chdir(tmp_path)
     done("train", recipe())
-    assert (tmp_path / "runs" / "recipe" / "supernet" / "manifest.json").is_file()
+    assert (tmp_path / "runs" / tmp_path.name / "supernet" / "manifest.json").is_file()
 
 
 def test_the_recipes_own_module_is_found_before_one_in_the_working_directory(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from ..core.errors import NetwrightError
@@ -59,7 +58,7 @@ def asked(given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
     overrides = {name: value for name, value in given.items() if name not in ("recipe", "out", "limit", "retry")}
     if "limit" in given:
         overrides["limits"] = given["limit"]
-    return given["recipe"], given.get("out", f"runs/{Path(given['recipe']).stem}"), overrides
+    return given["recipe"], given.get("out", f"runs/{name_of(given['recipe'])}"), overrides
 
 
 def opened(given: Mapping[str, Any], callback: Callback) -> AbstractContextManager[Context]:

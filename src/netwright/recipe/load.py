@@ -44,8 +44,12 @@ def load(what: Recipe | str | Path, overrides: Mapping[str, Any] | None = None) 
 
 
 def name_of(what: Recipe | str | Path) -> str:
-    """What a person calls a recipe; empty for one that was made in Python."""
-    return "" if isinstance(what, Recipe) else Path(what).stem
+    """What a person calls a recipe: its file's name, or that of the folder of a ``recipe.yaml``; empty for one that
+    was made in Python."""
+    if isinstance(what, Recipe):
+        return ""
+    path = Path(what)
+    return path.resolve().parent.name if path.stem == "recipe" and _is_file(path) else path.stem
 
 
 def folder_of(what: Recipe | str | Path) -> str | None:
