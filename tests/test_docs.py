@@ -111,6 +111,14 @@ def test_every_registry_stands_in_the_reference_with_its_names(reference):
             assert re.search(rf"^\| `{re.escape(name)}` \| .* \| \S.* \|$", page, flags=re.MULTILINE), name
 
 
+def test_extending_knows_every_kind_and_every_contract(reference):
+    page = (ROOT / "docs" / "extending.md").read_text()
+    for kind in map(reference.registry, reference.KINDS):
+        assert re.search(rf"^\| \[(file )?{kind.kind}\]", page, flags=re.MULTILINE), kind.kind
+    for contract in nw.testing.__all__:
+        assert f"`{contract}`" in page
+
+
 def test_every_public_name_stands_in_the_python_reference_with_a_sentence(reference):
     page = reference.python_page().splitlines()
     names = {f"netwright.{name}": getattr(nw, name) for name in nw.__all__ if name != "__version__"}
