@@ -30,24 +30,24 @@ settings.load_profile("netwright")
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
-    """Installs a package of one module for this process and those that it starts, with an entry point.
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Installs a package of one module for this process and those that it starts, with entry points.
 
-    It is called with the module's name, its code, and the entry point as ``group: name = module:Class``, if any.
+    It is called with the module's name, its code, and the entry points, each as ``group: name = module:Class``.
     """
     folder = tmp_path / "installed"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))
 
-    def install(module: str, code: str, entry: str = "") -> None:
+    def install(module: str, code: str, *entries: str) -> None:
         monkeypatch.delitem(sys.modules, module, raising=False)
         (folder / f"{module}.py").write_text(textwrap.dedent(code))
         about = folder / f"{module}-1.0.dist-info"
         about.mkdir()
-        group, _, line = entry.partition(": ")
+        lines = (f"[{group}]\n{line}\n" for group, _, line in (entry.partition(": ") for entry in entries))
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (about / "entry_points.txt").write_text(f"[{group}]\n{line}\n" if entry else "")
+        (about / "entry_points.txt").write_text("".join(lines))
         importlib.invalidate_caches()
 
     return install

@@ -89,7 +89,7 @@ class Strategy(ABC):
         batch: how many candidates it likes to be asked for at once.
     """
 
-    batch: int
+    batch: int = 1
 
     positive: ClassVar[tuple[str, ...]] = ("batch",)
     """Settings that must be 1 or more."""

@@ -1,10 +1,15 @@
-"""Each kind of thing takes one from outside: a class of a person's own, or what an installed package brings."""
+"""Each kind of thing takes one from outside: a class of a person's own, or what an installed package brings.
+
+One file and one row: nothing else must be written for it to be used by a recipe.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,233 @@ from netwright.strategies.predict import PREDICTORS, Encoder
 
 Install = Callable[..., None]
 
+# -- a whole job of nothing but one's own -----------------------------------------------------------------------------
+
+OWN = """
+    import json
+    from dataclasses import dataclass
+    from html import escape
+
+    import numpy as np
+    import torch
+    from torch import nn
+
+    import netwright as nw
+    from netwright.formats.base import Format
+    from netwright.report.sections.base import Section
+    from netwright.study.stores.base import Store, body_text
+    from netwright.trackers.base import Tracker
+    from netwright.training.schedules.base import Schedule
+
+    USED = {}
+
+    def supernet():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+        width = nw.Width.tie(model, "width", (2, 4, 6, 8), out_of=["0"], into=["2"])
+        return nw.SuperNet(model, [width], torch.zeros(1, 4))
+
+    def data():
+        x = torch.randn(48, 4, generator=torch.Generator().manual_seed(0))
+        parts = [nw.Split(part, part.sum(1, keepdim=True)) for part in x.split(16)]
+        return nw.Data(*parts)
+
+    LOG_COSH = nw.Metric("log_cosh", "dB")
+    BIAS = nw.Metric("bias", "dB")
+
+    @dataclass(frozen=True)
+    class LogCosh(nw.Task):
+        scale: float = 1.0
+        metrics = (LOG_COSH,)
+
+        def loss(self, outputs, targets):
+            USED["task"] = self.scale
+            return ((outputs - targets) * self.scale).cosh().log().mean()
+
+        def evaluator(self):
+            values = lambda outputs, targets: ((outputs - targets) * self.scale).cosh().log().mean(1)
+            return nw.tasks.MeanEvaluator({LOG_COSH: values})
+
+    class Bias(nw.tasks.MeanEvaluator, nw.tasks.OwnMetric):
+        metrics = (BIAS,)
+
+        def __init__(self, sign: int = 1):
+            USED["metric"] = sign
+            super().__init__({BIAS: lambda outputs, targets: sign * (outputs - targets).mean(1)})
+
+    @dataclass(frozen=True)
+    class Thrice(nw.rules.Rule):
+        times: int = 3
+
+        def step(self, net, batch, task, rng, *, at=None, teacher=None, state=None):
+            USED["rule"] = self.times
+            inputs, targets = task.split(batch)
+            for _ in range(self.times):
+                with net.active(net.space.sample(rng)) as module:
+                    loss = task.loss(module(inputs), targets) / self.times
+                    loss.backward()
+            return float(loss.detach())
+
+    class Signs(torch.optim.Optimizer):
+        def __init__(self, params, lr: float = 0.1):
+            USED["optimizer"] = lr
+            super().__init__(params, {"lr": lr})
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p.grad is not None:
+                        p -= group["lr"] * p.grad.sign()
+
+    @dataclass(frozen=True)
+    class Halving(Schedule):
+        every: int = 1
+
+        def share(self, step, steps):
+            USED["schedule"] = self.every
+            return 0.5 ** (step // self.every)
+
+    @dataclass(frozen=True)
+    class Backwards(nw.importance.Criterion):
+        power: int = 1
+
+        def scores(self, net, widths):
+            USED["criterion"] = self.power
+            return [torch.arange(width.channels).double() ** self.power for width in widths]
+
+    @dataclass(frozen=True)
+    class Largest(nw.Strategy):
+        down: int = 1
+
+        def ask(self, problem, history, n):
+            known = problem.proposed(history)
+            widths = [problem.space.candidate({"width": width}) for width in (8, 6, 4, 2)]
+            return [candidate for candidate in widths[:: self.down] if candidate not in known][:n]
+
+    class Lines(Store):
+        def __init__(self, path: str, mark: str = ""):
+            self.path, self.mark = path, mark
+            open(path, "a").close()
+
+        def append(self, kind, body):
+            with open(self.path, "a") as file:
+                file.write(f"{self.mark}{kind} {body_text(body)}\\n")
+
+        def read(self, since=0):
+            with open(self.path) as file:
+                for line in list(file)[since:]:
+                    kind, _, body = line.removeprefix(self.mark).partition(" ")
+                    yield kind, json.loads(body)
+
+    @dataclass(frozen=True)
+    class Numbers(Format):
+        digits: int = 9
+        file = "numbers.json"
+        purpose = "for people who read numbers"
+
+        def write(self, network, inputs, path, sizes):
+            tensors = {name: np.round(t.numpy().astype(float), self.digits) for name, t in network.state_dict().items()}
+            path.write_text(json.dumps({name: array.tolist() for name, array in tensors.items()}))
+            return {}
+
+        def run(self, network, path, inputs):
+            tensors = {name: np.array(values) for name, values in json.loads(path.read_text()).items()}
+            x = np.maximum(inputs.numpy() @ tensors["0.weight"].T + tensors["0.bias"], 0)
+            return [x @ tensors["2.weight"].T + tensors["2.bias"]]
+
+    @dataclass(frozen=True)
+    class Credits(Section):
+        to: str = "nobody"
+        heading = "Credits <&>"
+
+        def html(self, data):
+            return f"<p>{len(data.records)} networks for {escape(self.to)}</p>"
+
+    @dataclass
+    class Notes(Tracker):
+        mark: str = "-"
+
+        def start(self, folder, name, settings):
+            self.path = folder / "notes"
+
+        def log(self, values, step):
+            with self.path.open("a") as file:
+                file.write("".join(f"{self.mark} {step} {name}\\n" for name in values))
+
+        def finish(self):
+            pass
+"""
+
+KINDS = {
+    "tasks": "LogCosh,scale=0.5",
+    "metrics": "Bias,sign=-1",
+    "rules": "Thrice,times=2",
+    "optimizers": "Signs,lr=0.05",
+    "schedules": "Halving,every=2",
+    "importance_criteria": "Backwards,power=3",
+    "strategies": "Largest,down=2",
+    "stores": "Lines,mark=#",
+    "formats": "Numbers,digits=7",
+    "report_sections": "Credits,to=<you>",
+    "trackers": "Notes,mark=*",
+}
+"""Of the module above, by the plural of the kind: what a recipe names of it."""
+
+
+@pytest.mark.parametrize("by", ["module:Class", "entry point"])
+def test_a_job_of_nothing_but_ones_own(by: str, install: Install, tmp_path: Path) -> None:
+    if by == "module:Class":
+        module = "own_beside"
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(OWN))
+        text = {kind: f"{module}:{each}" for kind, each in KINDS.items()}
+    else:
+        module = "own_installed"
+        classes = {kind: each.partition(",")[0] for kind, each in KINDS.items()}
+        install(module, OWN, *(f"netwright.{kind}: own_{cls} = {module}:{cls}" for kind, cls in classes.items()))
+        text = {kind: f"own_{each}" for kind, each in KINDS.items()}
+    recipe = {
+        "model": f"{module}:supernet", "data": f"{module}:data", "task": text["tasks"], "metric": text["metrics"],
+        "objectives": ["log_cosh", "bias", "macs"], "evaluations": 2, "store": text["stores"],
+        "train": {"epochs": 1, "batch_size": 4, "rule": text["rules"], "optimizer": text["optimizers"],
+                  "schedule": text["schedules"], "importance": text["importance_criteria"]},
+        "search": {"strategy": text["strategies"]},
+        "export": {"epochs": 0, "formats": ["onnx", text["formats"]]},
+        "report": {"sections": ["summary"], "more": [text["report_sections"]]}, "track": [text["trackers"]],
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    out = tmp_path / "out"
+    fitted = nw.fit(tmp_path / "recipe.yaml", out)
+    used = sys.modules[module].USED
+    assert used == {"task": 0.5, "metric": -1, "rule": 2, "optimizer": 0.05, "schedule": 2, "criterion": 3}
+    assert [record.candidate["width"] for record in fitted.records] == [8, 4], "by the strategy"
+    assert fitted.records[0].provenance["strategy"] == text["strategies"]
+    assert {(m.name, m.unit) for m in fitted.front.objectives} == {("log_cosh", "dB"), ("bias", "dB"), ("macs", "")}
+    lines = (out / "study").read_text().splitlines()
+    assert sum(line.startswith("#record ") for line in lines) == 2 and not (out / "study.db").exists()
+    for network in fitted.networks:
+        assert {"model.onnx", "numbers.json"} <= set(network.files) and {"log_cosh", "bias"} <= set(network.test)
+    assert "* 1 train/loss" in (out / "notes").read_text()
+    page = fitted.report.read_text().rpartition("<main>")[2]
+    assert "<h2>Credits &lt;&amp;&gt;</h2>\n<p>2 networks for &lt;you&gt;</p>" in page and "The search" not in page
+    fitted.report.unlink()
+    main(["report", str(out)])
+    assert "2 networks for &lt;you&gt;" in fitted.report.read_text()
+    assert [json.loads(line)["candidate"] for line in printed("records", str(out), "--json")] == [
+        {"width": 8}, {"width": 4}
+    ]  # fmt: skip
+
+
+def printed(*arguments: str) -> list[str]:
+    """The lines that a command prints."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        main(list(arguments))
+    return text.getvalue().splitlines()
+
+
+# -- one by one -------------------------------------------------------------------------------------------------------
+
 MODEL = """
     import pathlib
     import netwright as nw
@@ -44,10 +276,7 @@ def search(folder: Path, **keys: Any) -> list[dict[str, Any]]:
     recipe = {"model": "models:model", "objectives": ["quality"], "evaluations": 8, **keys}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     main(["search", str(folder / "recipe.yaml"), "--out", str(folder / "out")])
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text):
-        main(["records", str(folder / "out"), "--json"])
-    return [json.loads(line) for line in text.getvalue().splitlines()]
+    return [json.loads(line) for line in printed("records", str(folder / "out"), "--json")]
 
 
 STRATEGY = """
