@@ -27,7 +27,8 @@ from netwright.measure.energy import energy, meters, unavailable
 from netwright.measure.named_network import readers_of
 from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import parse_target
-from netwright.recipe.load import parse
+from netwright.recipe.load import kinds_in, parse
+from netwright.recipe.schema import Recipe
 from netwright.strategies.predict import PREDICTORS, Encoder
 
 Install = Callable[..., None]
@@ -249,6 +250,10 @@ def test_a_job_of_nothing_but_ones_own(by: str, install: Install, tmp_path: Path
     ]  # fmt: skip
 
 
+def test_every_kind_that_a_recipe_names_is_among_them() -> None:
+    assert {f"netwright.{kind}" for kind in KINDS} == {registry.group for _, registry in kinds_in(Recipe)}
+
+
 def printed(*arguments: str) -> list[str]:
     """The lines that a command prints."""
     text = io.StringIO()
@@ -436,8 +441,40 @@ METER = """
 """
 
 
-def test_a_meter(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+TRIPLE = """
+    import torch
+    from torch import nn
+    import netwright as nw
+
+    class Triple(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+            for parameter in self.down.parameters():
+                nn.init.zeros_(parameter)
+
+        def forward(self, x):
+            return 3 * x + self.down(self.up(x).relu())
+
+    def supernet():
+        model = Triple()
+        width = nw.Width.tie(model, "width", (2, 4, 6, 8), out_of=["up"], into=["down"])
+        return nw.SuperNet(model, [width], torch.zeros(1, 4))
+"""
+"""Computes what the runtime above does."""
+
+
+def test_a_meter(install: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install("plugs", METER, "netwright.meters: plug = plugs:Plug")
+    install("doublers", RUNTIME, "netwright.runtimes: double = doublers:Doubler")
+    install("triples", TRIPLE)
+    found = search(
+        tmp_path, model="triples:supernet", objectives=["energy", "latency"], target="double,factor=3", evaluations=2,
+        search={"strategy": "random"}, latency={"precision": 0.5, "max_seconds": 0.05},
+    )  # fmt: skip
+    assert [record["status"] for record in found] == ["ok", "ok"], found
+    assert found[0]["measurements"]["energy"]["meter"] == "plug"
+    assert found[0]["provenance"]["target"]["factor"] == 3
     found = energy(lambda: None, window_s=0.02)
     assert found.details["meter"] == "plug" and found.details["idle_w"] == pytest.approx(5, rel=0.1)
     monkeypatch.setenv("NETWRIGHT_METER", "plugs:Plug,watts=9")
@@ -448,19 +485,22 @@ PREDICTOR = """
     import numpy as np
     from netwright.strategies.predict import BayesianLinear
 
+    DOUBTS = set()
+
     class Doubting(BayesianLinear):
         def __init__(self, interactions=False, doubt: float = 2.0):
             super().__init__(interactions)
             self.doubt = doubt
 
         def predict(self, features):
+            DOUBTS.add(self.doubt)
             mean, std = super().predict(features)
             return mean, std * self.doubt
 """
 
 
 @pytest.mark.parametrize("name", ["doubts:Doubting", "doubting"])
-def test_a_predictor(name: str, install: Install) -> None:
+def test_a_predictor(name: str, install: Install, tmp_path: Path) -> None:
     install("doubts", PREDICTOR, "netwright.predictors: doubting = doubts:Doubting")
     space = nw.Space([nw.Choice("a", (1, 2, 3, 4)), nw.Choice("b", (1, 2, 3))])
     features = Encoder(space)(list(space.enumerate()))
@@ -468,6 +508,11 @@ def test_a_predictor(name: str, install: Install) -> None:
     plain, doubting = (PREDICTORS.make(each).fit(features, values) for each in ("bayesian_linear", f"{name},doubt=3"))
     np.testing.assert_allclose(doubting.predict(features)[1], 3 * plain.predict(features)[1])
     assert PREDICTORS.text(PREDICTORS.make(f"{name},doubt=3")) == "doubting,doubt=3.0"
+    install("models", MODEL)
+    strategy = f"guided,start=4,predictor=({name},doubt=3)"
+    found = search(tmp_path, search={"strategy": strategy})
+    assert len(found) == 8 and found[0]["provenance"]["strategy"] == strategy
+    assert {3.0} == sys.modules["doubts"].DOUBTS
 
 
 @pytest.mark.parametrize("name", sorted(set(PREDICTORS.names()) - {"transfer", "lightgbm"}))

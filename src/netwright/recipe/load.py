@@ -127,7 +127,7 @@ def parser_of(kind: type, skip: set[str] | None = None, **settings: Any) -> Any:
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = jsonargparse.ArgumentParser(exit_on_error=False, **settings)
     parser.add_class_arguments(kind, skip=skip)
-    named = dict(_named(kind, ""))
+    named = dict(kinds_in(kind))
     for action in parser._actions:
         if registry := named.get(action.dest):
             known = ", ".join(registry.names())
@@ -135,12 +135,12 @@ def parser_of(kind: type, skip: set[str] | None = None, **settings: Any) -> Any:
     return parser
 
 
-def _named(kind: type, prefix: str) -> Iterator[tuple[str, Registry[Any]]]:
+def kinds_in(kind: type, prefix: str = "") -> Iterator[tuple[str, Registry[Any]]]:
     """The keys of a tree that name things of a kind, dotted, and the registry of each."""
     hints = get_type_hints(kind)
     for key in fields(kind):
         if is_dataclass(hints[key.name]):
-            yield from _named(hints[key.name], f"{prefix}{key.name}.")
+            yield from kinds_in(hints[key.name], f"{prefix}{key.name}.")
         elif registry := registry_of(key):
             yield f"{prefix}{key.name}", registry
 
