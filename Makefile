@@ -61,7 +61,7 @@ bench-latency: .venv/runtimes  ## how far measured and foretold latencies can be
 	$(BIN)/python benchmarks/rank.py
 
 clean:
-	rm -rf .venv runs docs/_build
+	rm -rf .venv runs docs/_build docs/python.md docs/recipe-reference.md
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("netwright needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
