@@ -160,6 +160,22 @@ def test_no_function_is_long():
     assert not long
 
 
+def test_nobody_asks_what_kind_of_source_it_is():
+    """What a source can do it says itself."""
+    sources = {"Source", "SuperNetSource", "ExternalSource", "TableSource", "TabularBenchmark"}
+    asking = {
+        f"{name}:{node.lineno}"
+        for name, path in MODULES.items()
+        if not within(name, "sources")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("isinstance", "issubclass")
+        if sources & {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    }
+    assert not asking
+
+
 def test_every_public_name_resolves():
     assert sorted(netwright.__all__) == netwright.__all__ == dir(netwright)
     for name in netwright.__all__:

@@ -130,8 +130,9 @@ def parser_of(kind: type, skip: set[str] | None = None, **settings: Any) -> Any:
     named = dict(kinds_in(kind))
     for action in parser._actions:
         if registry := named.get(action.dest):
-            known = ", ".join(registry.names())
-            action.help = f"{action.help} One of {known}, or module:Class; settings follow: name,key=value."
+            names = registry.names()
+            known = f"One of {', '.join(names)}, or module:Class" if names else "It is module:Class of your own"
+            action.help = f"{action.help} {known}; settings follow: name,key=value."
     return parser
 
 

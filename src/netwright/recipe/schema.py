@@ -20,14 +20,16 @@ NO_DATA = (
 )
 
 
-def kind(registry: str, *, later: bool = False) -> dict[str, Any]:
+def kind(registry: str, check: Literal["made", "named", "later"] = "made") -> dict[str, Any]:
     """The metadata of a key that names things of a kind, or a list of them.
 
     Args:
         registry: where the kind's registry is, ``module:NAME``.
-        later: whether things are made when the job runs alone, of more than the recipe says.
+        check: what a recipe is read with: things are ``made`` once; only their name and settings are looked at where
+            making needs more than the recipe or does something (``named``); or nothing is, where the key may hold
+            more than a name, and who reads it says what is wrong (``later``).
     """
-    return {"registry": registry, "later": later}
+    return {"registry": registry, "check": check}
 
 
 def registry_of(key: Field[Any]) -> Registry[Any] | None:
@@ -51,7 +53,7 @@ class Train:
     default one that fits the network and its weights: which, is said."""
     schedule: str = field(default="cosine", metadata=kind("training.schedules:SCHEDULES"))
     """The learning rate over the steps, such as "linear,warmup=0.1"."""
-    importance: str = field(default="", metadata=kind("nets.importance:CRITERIA", later=True))
+    importance: str = field(default="", metadata=kind("nets.importance:CRITERIA", "named"))
     """By what channels, heads and experts are sorted before training, so that a cut keeps the most important; empty
     leaves them as they are given. For pre-trained weights."""
     clip_norm: float | None = None
@@ -146,10 +148,10 @@ class Recipe:
     params, weight_bytes, peak_activation_bytes, moved_bytes, or a metric of the model's own."""
     limits: list[str] = field(default_factory=list)
     """Bounds on any metric, such as "latency <= 5 ms", "macs <= 300M" or "file_bytes <= 2 MB"."""
-    target: str = "onnxruntime"
+    target: str = field(default="onnxruntime", metadata=kind("measure.runtimes:RUNTIMES", "later"))
     """Where networks will run: a runtime with its settings, such as onnxruntime,threads=2,batch=8; with the address of
-    an agent before it another machine's, such as ssh://pi/onnxruntime. 'netwright targets' lists the runtimes."""
-    store: str = field(default="sqlite", metadata=kind("study.stores:STORES", later=True))
+    an agent before it another machine's, such as ssh://pi/onnxruntime. 'netwright targets' says which work here."""
+    store: str = field(default="sqlite", metadata=kind("study.stores:STORES", "named"))
     """Where the records are kept: in the output directory, unless the store has a path, such as
     "sqlite,path=/data/study.db"."""
     evaluations: int = 100
@@ -222,9 +224,9 @@ def _check_kinds(tree: Any, prefix: str) -> None:
         value = getattr(tree, key.name)
         if is_dataclass(value):
             _check_kinds(value, f"{prefix}{key.name}.")
-        elif value and (registry := registry_of(key)) is not None:
+        elif value and key.metadata.get("check", "later") != "later" and (registry := registry_of(key)) is not None:
             for each in value if isinstance(value, list) else [value]:
                 try:
-                    registry.check(each, make=not key.metadata["later"])
+                    registry.check(each, make=key.metadata["check"] == "made")
                 except NetwrightError as error:
                     raise RecipeError(f"the key '{prefix}{key.name}': {error}") from None
