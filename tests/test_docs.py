@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +20,9 @@ from netwright.recipe.load import parse
 from netwright.recipe.schema import Recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+WRITTEN = {"python.md", "recipe-reference.md"}
+"""Pages that docs/reference.py writes."""
+PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").glob("*.md")) if p.name not in WRITTEN)]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -75,6 +78,24 @@ def test_every_name_of_the_python_api_that_is_mentioned_exists(page):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "nw":
                 assert hasattr(nw, node.attr), f"nw.{node.attr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_name_that_prose_mentions_exists(page, reference):
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    groups = {kind.group for kind in map(reference.registry, reference.KINDS)}
+    for name in re.findall(r"`(nw(?:\.\w+)+|netwright(?:\.\w+)+)", prose):
+        parts = name.split(".")[1:]
+        source = ROOT.joinpath("src", "netwright", *parts[:-1])
+        if name in groups or source.joinpath(parts[-1]).is_dir() or source.joinpath(f"{parts[-1]}.py").is_file():
+            continue
+        if source.with_suffix(".py").is_file() and parts[0] == "adapters":  # whose packages need not be here
+            assert f"class {parts[-1]}(" in source.with_suffix(".py").read_text(), name
+            continue
+        found = nw if parts[0] in nw.__all__ else import_module(".".join(["netwright", *parts[:-1]]))
+        for part in parts if found is nw else parts[-1:]:
+            assert hasattr(found, part), name
+            found = getattr(found, part)
 
 
 def test_every_command_stands_in_the_documentation():
