@@ -16,6 +16,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "netwright"
 myst_heading_anchors = 2
+smartquotes = False  # "latency <= 5 ms" is typed as it stands
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autosummary_generate = False

@@ -115,7 +115,7 @@ def _default(f: Field[Any]) -> str:
     default = f.default if f.default_factory is MISSING else f.default_factory()
     if default is MISSING:
         return "required"
-    if default is None or default == "":
+    if default in (None, "", []):
         return ""
     return f"`[{', '.join(map(write_value, default))}]`" if isinstance(default, list) else f"`{write_value(default)}`"
 
@@ -210,7 +210,7 @@ def sentence(value: Any) -> str:
 
 def cell(text: str) -> str:
     """A text that may stand in a cell of a table."""
-    return text.replace("|", "\\|")
+    return text.replace("|", "\\|").replace("*", "\\*")
 
 
 if __name__ == "__main__":

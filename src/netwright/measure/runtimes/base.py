@@ -72,7 +72,7 @@ class Runtime(ABC):
     modules: ClassVar[Sequence[str]]
     """The same, by the names that they are imported by."""
     extra: ClassVar[str] = ""
-    """Of netwright, that installs them; empty for those that always come along."""
+    """Of netwright, that installs them; empty for those that are always installed."""
     suffix: ClassVar[str]
     """Of the file that it writes, such as ``.onnx``."""
     reads: ClassVar[Sequence[str]]
