@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
-import socket
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
-from threading import Lock
-from typing import IO, Any
+from typing import Any
 
 from ...core.errors import CallError, StoreError
 from .base import Entry, Store, body_text
+from .faults import damaged, database_error, file_error
+from .lock import held
 
 APPLICATION_ID = 0x6E777267  # "nwrg"
 FORMAT = 1
-
-_holders: dict[Path, int] = {}
-"""Locks that this process holds, with its number: a fork of it holds none."""
-_guard = Lock()
 
 
 class SqliteStore(Store):
@@ -40,7 +34,13 @@ class SqliteStore(Store):
         if not isinstance(path, str | Path):
             raise CallError(f"a study is kept in a file, by its path, not in a {type(path).__name__}")
         self.path = Path(path)
-        if not self.path.exists():
+        try:
+            exists = self.path.exists()
+        except OSError as error:
+            raise file_error(self.path, error) from None
+        if "\0" in str(path) or (exists and not self.path.is_file()):  # a pipe would be waited for
+            raise StoreError(f"{str(path)!r} is no file; a study is kept in one, such as runs/study.db")
+        if not exists:
             if must_exist:
                 raise StoreError(f"there is no study at {self.path}; 'netwright fit' or 'netwright search' makes one")
             self._create()
@@ -58,54 +58,8 @@ class SqliteStore(Store):
                 "INSERT INTO journal (kind, body) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM journal)", (kind, text)
             )
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        # A lock of this process on a file beside the study: its forks do not have it, so that none of them that
-        # outlives it keeps the study locked, and SQLite's own locks are not in its way.
-        place = self.path.resolve()
-        place = place.with_name(f".{place.name}.lock")
-        with _guard:
-            if _holders.get(place) == os.getpid():  # not even opened again: closing the file would give up the lock
-                raise StoreError(f"{self.path} is being searched with by this process already; wait until it is done")
-            _holders[place] = os.getpid()
-        try:
-            with self._locked(place):
-                try:
-                    yield
-                finally:
-                    place.unlink(missing_ok=True)  # a study is one file
-        finally:
-            del _holders[place]
-
-    def _locked(self, place: Path) -> IO[str]:
-        """A file at a place, locked."""
-        while True:
-            try:
-                lock = place.open("a+")
-            except OSError as error:
-                raise StoreError(f"cannot write to {place}: {error.strerror}; choose another directory") from None
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(lock.fileno()), place.stat()):
-                    lock.truncate(0)
-                    lock.write(f"number {os.getpid()} on {socket.gethostname()}")
-                    lock.flush()
-                    return lock
-            except FileNotFoundError:  # whoever had it removed it just now
-                pass
-            except OSError as error:
-                lock.seek(0)
-                holder = lock.read(200).strip() or "just started"
-                lock.close()
-                if error.errno in (errno.EACCES, errno.EAGAIN):
-                    raise StoreError(
-                        f"{self.path} is being searched with by another process ({holder}), and both would measure the "
-                        "same networks; wait until it is done, or give this search a store of its own"
-                    ) from None
-                raise StoreError(
-                    f"{self.path} lies where files cannot be locked ({error.strerror}); keep the study on another disk"
-                ) from None
-            lock.close()
+    def held(self) -> AbstractContextManager[None]:
+        return held(self.path)
 
     def read(self, since: int = 0) -> Iterator[Entry]:
         # Nothing is ever deleted, so that the entries are numbered 1, 2, 3, ...
@@ -115,15 +69,13 @@ class SqliteStore(Store):
             try:
                 yield kind, json.loads(body)
             except ValueError as error:
-                raise self._damaged(str(error)) from None
+                raise damaged(self.path, str(error)) from None
 
     def _open(self) -> sqlite3.Connection:
-        try:
+        with self._told():
             connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=30)
             connection.execute("PRAGMA synchronous = FULL")
             return connection
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise self._damaged(str(error)) from None
 
     def _create(self) -> None:
         # Made beside its place and put there whole: killed in between, no half-made study is in the way. One that
@@ -140,13 +92,17 @@ class SqliteStore(Store):
                 )
             try:
                 os.link(temporary, self.path)
-                temporary.unlink()
             except FileExistsError:
-                temporary.unlink()
+                pass
             except OSError:  # a file system without links
                 os.replace(temporary, self.path)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"cannot write a study to {self.path}: {error}; choose another directory") from None
+        except OSError as error:
+            raise file_error(self.path, error) from None
+        except sqlite3.Error as error:
+            raise database_error(self.path, error) from None
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def _check(self) -> None:
         with closing(self._open()) as connection, self._told():
@@ -158,28 +114,12 @@ class SqliteStore(Store):
                 raise StoreError(f"{self.path} has format {version}, this netwright reads format {FORMAT}")
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
-                raise self._damaged(verdict)
+                raise damaged(self.path, verdict)
 
-    def _told(self) -> _Told:
-        return _Told(self)
-
-    def _damaged(self, why: str) -> StoreError:
-        return StoreError(
-            f"{self.path} is damaged or no study ({why[:100]}); it is left as it is: move it away to start anew"
-        )
-
-
-class _Told:
-    """Turns SQLite's errors into ours."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            raise StoreError(f"{self._store.path} is locked by another program; try again when it is done") from None
-        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
-            raise self._store._damaged(str(error)) from None
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turns SQLite's errors into ours."""
+        try:
+            yield
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise database_error(self.path, error) from None
