@@ -94,6 +94,28 @@ def test_objects_are_given_back(toys: Registry[Toy]) -> None:
     assert toys.make(ball) is ball
 
 
+def test_settings_that_are_at_hand_hold_where_the_text_gives_none(toys: Registry[Toy]) -> None:
+    assert toys.make("ball", size=9, unknown=1) == Ball(size=9)
+    assert toys.make("ball,size=4", size=9, weight=2.5) == Ball(size=4, weight=2.5)
+    assert toys.make(f"{__name__}:Plain", strength=2.0).strength == 2.0  # type: ignore[attr-defined]
+
+
+def test_a_text_may_stand_in_brackets_within_another(toys: Registry[Toy]) -> None:
+    outer = Ball(label="ball,size=4")
+    assert toys.text(outer) == "ball,label=(ball,size=4)"
+    inner = toys.make(toys.text(outer)).label  # type: ignore[attr-defined]
+    assert inner == "(ball,size=4)" and toys.make(inner) == Ball(size=4)
+
+
+def test_names_and_settings_are_checked_without_making_anything(toys: Registry[Toy]) -> None:
+    unlucky = f"{__name__}:simple,size=13"
+    toys.check(unlucky, make=False)
+    with pytest.raises(CallError, match="unlucky"):
+        toys.check(unlucky)
+    with pytest.raises(CallError, match="'sise'; did you mean 'size'"):
+        toys.check("ball,sise=3", make=False)
+
+
 def test_text_is_the_inverse(toys: Registry[Toy]) -> None:
     for ball in (Ball(), Ball(size=5, soft=True, spots=(0.0, 1.5)), Ball(rings=(4,), label="x", file=Path("f"))):
         assert toys.make(toys.text(ball)) == ball

@@ -64,6 +64,22 @@ def test_what_is_damaged_or_missing_is_told(tmp_path: Path) -> None:
         run.journal()
 
 
+def test_the_store_of_the_recipe_is_opened(tmp_path: Path) -> None:
+    run, elsewhere = RunDirectory(tmp_path / "out"), tmp_path / "elsewhere.db"
+    run.path.mkdir()
+    with pytest.raises(StoreError, match=r"no study at .*out/study\.db"):
+        run.known_store()
+    run.open_store().append("study", {"n": 1})
+    assert list(run.known_store().read()) == [("study", {"n": 1})] and run.study.exists()
+    run.write_info(replace(INFO, recipe={"store": f"sqlite,path={elsewhere}"}))
+    with pytest.raises(StoreError, match=r"no study at .*elsewhere\.db"):
+        run.known_store()
+    run.open_store(f"sqlite,path={elsewhere}").append("study", {"n": 2})
+    assert list(run.known_store().read()) == [("study", {"n": 2})]
+    with pytest.raises(StoreError, match=r"memory keeps ends with the process.*use sqlite"):
+        run.open_store("memory")
+
+
 @contextmanager
 def held(path: Path) -> Iterator[RunDirectory]:
     run = RunDirectory(path)

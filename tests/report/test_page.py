@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netwright.core.errors import NetwrightError
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.report.data import ReportData
 from netwright.report.page import render, write_page
+from netwright.report.sections import SECTIONS, Section
 
 from .stories import ACCURACY, BYTES, LATENCY, LIMITS, network, records, story
 
@@ -161,6 +163,44 @@ def test_text_that_is_no_unicode_does_not_stop_the_page(tmp_path):
     failed = Record(records(1)[0].candidate, status="failed", reason="killed: \udcff")
     write_page(story([failed]), tmp_path / "report.html")
     assert "killed: ?" in (tmp_path / "report.html").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class Loud(Section):
+    """A section of one's own."""
+
+    word: str = "hello"
+    heading = "The <search>"
+
+    def html(self, data: ReportData) -> str:
+        if self.word == "number":
+            return 3  # type: ignore[return-value]
+        return f"<p>{1 / (self.word != 'raise')} {self.word}</p>" if self.word else ""
+
+
+def test_sections_are_chosen_ordered_and_added():
+    loud = f"{__name__}:Loud"
+    page = render(
+        story(records(30)), ["reasons,most=1", f"{loud},word=one", f"{loud},word=two", "front_table", Loud("")]
+    )
+    body = page.partition("<main>")[2]
+    assert body.count("<h2>The &lt;search&gt;</h2>") == 1, "sections of one heading stand below it together"
+    words = ("<h2>The search</h2>", "1.0 one", "1.0 two", "<h2>The front</h2>")
+    assert sorted(words, key=body.index) == list(words)
+    assert 'class="chart"' not in body and "How this was made" not in body and "more reasons" in body
+
+
+def test_every_section_says_what_it_is_and_shows_nothing_of_nothing():
+    for name in SECTIONS.names():
+        assert (SECTIONS.cls(name).__doc__ or "")[0].isupper()
+        if name not in ("summary", "predictability", "conditions"):
+            assert SECTIONS.make(name).html(story([])) == ""
+
+
+@pytest.mark.parametrize("word, told", [("raise", "raised ZeroDivisionError"), ("number", "as a text, not a int")])
+def test_a_section_that_cannot_be_drawn_is_named(word: str, told: str):
+    with pytest.raises(NetwrightError, match=f"the report section .*:Loud,word={word} .*{told}"):
+        render(story([]), [f"{__name__}:Loud,word={word}"])
 
 
 def test_the_search_section_says_how_even_the_front_is_and_how_well_metrics_are_predicted():

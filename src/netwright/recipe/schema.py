@@ -161,7 +161,7 @@ class Recipe:
     threads: int = 1
     """CPU threads for training, and for judging how well networks do their task."""
     track: list[str] = field(default_factory=list, metadata=kind("trackers:TRACKERS"))
-    """Trackers of experiments that keep the figures of training and search: tensorboard, mlflow."""
+    """Trackers of experiments that keep the figures of training and search."""
     train: Train = field(default_factory=Train)
     search: Search = field(default_factory=Search)
     latency: Latency = field(default_factory=Latency)
