@@ -22,7 +22,7 @@ PULSES = torch.tensor([[1, 2, 3, 2, 1], [1, 3, 0, -3, -1], [3, 3, 3, 3, 3]]) * 0
 def part(count: int, seed: int) -> nw.Split:
     """Signals (n, 1, 64), and of each the kind of its pulse and its time in ms."""
     draw = torch.Generator().manual_seed(seed)
-    signals = 0.7 * torch.randn(count, 1, LENGTH, generator=draw)
+    signals = 0.5 * torch.randn(count, 1, LENGTH, generator=draw)
     kinds = torch.randint(len(PULSES), (count,), generator=draw)
     starts = torch.randint(LENGTH - PULSES.shape[1], (count,), generator=draw)
     for signal, kind, start in zip(signals, kinds, starts, strict=True):

@@ -101,7 +101,9 @@ class Registry(Generic[T]):
         given: dict[str, Any] = {}
         for key, value in pairs:
             if key not in known:
-                raise self.error(f"{name} has no setting {key!r}; {did_you_mean(key, known)}, each as name=value")
+                raise self.error(
+                    f"{name} has no setting {key!r}; {did_you_mean(key, known) if known else 'it takes none'}"
+                )
             if key in given:
                 raise self.error(f"{text!r} gives {key} twice")
             try:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.errors import CallError, MeasureError, NetError, format_error
+from ..core.errors import CallError, MeasureError, NetError, NetwrightError, format_error
 from ..core.metric import Measurement
 from ..nets.devices import device_of, device_under, placed, to_device
 from ..nets.inputs import call, fresh
@@ -127,8 +127,10 @@ class Quality(Measurer):
                     inputs, targets = self.task.split(batch)
                     outputs = to_device(call(network, to_device(fresh(inputs), device)), torch.device("cpu"))
                     counted = evaluator.update(outputs, targets)
-                except (NetError, TypeError) as error:  # inputs of another number, or by other names
-                    raise MeasureError(f"{self._name} cannot be judged: {format_error(error)}") from None
+                except Exception as error:  # inputs of another number, by other names, or of another shape
+                    if isinstance(error, NetwrightError) and not isinstance(error, NetError):
+                        raise
+                    raise MeasureError(f"{self._name} cannot be judged: {format_error(error)}") from error
                 yield counted
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..core.candidate import Candidate
-from ..core.errors import CallError, RecipeError, did_you_mean
+from ..core.errors import CallError, MeasureError, NetwrightError, RecipeError, did_you_mean, format_error
 from ..core.limits import metric_named
 from ..core.metric import Measurement, Metric
 from ..measure.base import EvaluationContext, Measurer
@@ -91,7 +91,12 @@ class Context:
         Without data they are inherited."""
         self.source.require_networks()
         found = EvaluationContext(self.source.net, candidate, self.calibration, judge=self.quality)
-        network: nn.Module = found.module
+        try:
+            network: nn.Module = found.module
+        except NetwrightError:
+            raise
+        except Exception as error:  # a network that does not take all batches
+            raise MeasureError(f"the networks cannot be run on the train data: {format_error(error)}") from error
         inherited: Statistics | None = "inherited" if needs_recalibration(network) else None
         return network, found.statistics or inherited
 

@@ -170,10 +170,11 @@ class Task(ABC):
 def require_metrics(task: Task, found: Any) -> None:
     """Raise :class:`MeasureError` where an evaluator's result lacks a metric of its task, or is none."""
     names = [metric.name for metric in task.metrics]
-    if not isinstance(found, dict) or not all(isinstance(value, Measurement) for value in found.values()):
+    others = [v for v in found.values() if not isinstance(v, Measurement)] if isinstance(found, dict) else [found]
+    if others:
         raise MeasureError(
-            f"result() of the evaluator of {type(task).__name__} must give a dict of netwright.Measurement by the "
-            f"names {', '.join(names)}, not {describe(found)}"
+            f"result() of the evaluator of {type(task).__name__} must give a dict of netwright.Measurement(value, "
+            f"unit) by the names {', '.join(names)}; a {type(others[0]).__name__} is none"
         )
     missing = [name for name in names if name not in found]
     if missing:

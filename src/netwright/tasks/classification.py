@@ -14,7 +14,7 @@ from ..nets.inputs import describe
 from .base import Evaluator, Task
 from .counts import ACCURACY
 from .losses import SoftLabels, binary_distillation, cross_entropy, is_yes_or_no
-from .outputs import IGNORED, answers_of, class_dimension, finite, scores_of
+from .outputs import IGNORED, answers_of, class_dimension, finite, require_classes, scores_of
 from .statistics import most_right, proportion, require_examples
 
 TOP5 = Metric("top5", "%", "max")
@@ -137,6 +137,8 @@ class ClassEvaluator(Evaluator):
         answers = answers_of(scores, targets, self._dim)
         counted = targets != IGNORED
         answers, labels = answers[counted], targets[counted]
+        classes = 2 if scores.shape == targets.shape else scores.shape[self._class_dim(scores, targets)]
+        require_classes(labels, max(2, classes))
         self.right[ACCURACY.name] += int((answers == labels).sum())
         if TOP5.name in self.right:
             self.right[TOP5.name] += int(self._among_five(scores, targets)[counted].sum())
@@ -145,8 +147,11 @@ class ClassEvaluator(Evaluator):
         self.seen += len(labels)
         return len(labels)
 
+    def _class_dim(self, scores: Tensor, targets: Tensor) -> int:
+        return class_dimension(scores, targets) if self._dim is None else self._dim
+
     def _among_five(self, scores: Tensor, targets: Tensor) -> Tensor:
-        dim = class_dimension(scores, targets) if self._dim is None else self._dim
+        dim = self._class_dim(scores, targets)
         best = scores.topk(min(5, scores.shape[dim]), dim).indices
         return (best == targets.unsqueeze(dim)).any(dim)
 

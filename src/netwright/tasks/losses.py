@@ -212,8 +212,11 @@ def scalar(value: Any) -> Tensor:
     """What a loss gave, if that is one number. Raises :class:`TrainingError` for anything else."""
     if isinstance(value, Tensor) and value.numel() == 1:
         return value.reshape(())
-    what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-    raise TrainingError(f"a loss must give one number, a tensor without dimensions, not {what}; try its mean()")
+    if isinstance(value, Tensor):
+        what, fix = f"a tensor of shape {tuple(value.shape)}", "try its mean()"
+    else:
+        what, fix = f"a {type(value).__name__}", "return the tensor itself, not its item()"
+    raise TrainingError(f"a loss must give one number, a tensor without dimensions, not {what}; {fix}")
 
 
 def _class_dimension(loss: Callable[[Tensor], float], start: Tensor, generator: torch.Generator) -> int | None:

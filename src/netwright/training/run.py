@@ -251,8 +251,8 @@ class Run:
             batch = to_device(batch, self.device)
             with epoch.noise.drawing(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
                 value = self.learner.learn(batch, epoch.rng, at, self.state)
-        except NetwrightError:
-            raise
+        except NetwrightError as error:
+            raise TrainingError(f"{format_error(error)} (in {where})") from error
         except Exception as error:  # a person's network or loss may raise anything
             shapes = ", ".join(str(tuple(t.shape)) for t in tensors_in(batch)) or "no tensors"
             raise TrainingError(

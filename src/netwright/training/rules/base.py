@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...core.errors import TrainingError
 from ...nets.inputs import Inputs, call, each_tensor, fresh
 from ...nets.supernet import SuperNet
 from ...tasks.base import Task
@@ -103,6 +104,11 @@ def learn(module: nn.Module, batch: Any, task: Task, teacher: Teacher | None = N
     """
     output, inputs, targets = forward(module, batch, task)
     value = scalar(task.loss(output, targets))
+    if not value.requires_grad and any(p.requires_grad for p in module.parameters()):
+        raise TrainingError(
+            "the loss does not depend on the weights, so that nothing can be learned: argmax, a comparison, detach() "
+            "or item() in it cuts it off"
+        )
     if torch.isfinite(value):
         goal = value
         if teacher is not None:
