@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ settings.load_profile("netwright")
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Installs a package of one module for this process and those that it starts, with entry points.
 
     It is called with the module's name, its code, and the entry points, each as ``group: name = module:Class``.
@@ -50,7 +50,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
         (about / "entry_points.txt").write_text("".join(lines))
         importlib.invalidate_caches()
 
-    return install
+    yield install
+    if process := sys.modules.get("netwright.measure.process"):
+        process.stop_all()  # they would go on with what is no longer installed
 
 
 @pytest.fixture
