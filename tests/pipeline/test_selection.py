@@ -69,7 +69,7 @@ def test_roles_follow_direction_unit_and_scale() -> None:
 
     best, near, far, small = made("a", 2.0, 900), made("b", 2.09, 500), made("c", 2.2, 300), made("d", 9.0, 100)
     told = named(roles(front([best, near, far, small])), best, near, far, small)
-    assert told == ["lowest MAE", "smallest within 5 % of it", "knee", ""]
+    assert told == ["lowest MAE", "smallest within 5 % of the best", "knee", ""]
     assert Metric("top5", "%", "max").best == "highest top-5 accuracy"
 
 

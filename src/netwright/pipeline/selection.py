@@ -53,7 +53,7 @@ def _near(metric: Metric, best: float) -> tuple[float, str]:
     """How far from the best value of a metric is near, and that in words."""
     if metric.unit == "%":
         return NEAR_POINTS, "within one point"
-    return NEAR_SHARE * abs(best), f"within {NEAR_SHARE:.0%} of it".replace("%", " %")
+    return NEAR_SHARE * abs(best), f"within {NEAR_SHARE:.0%} of the best".replace("%", " %")
 
 
 def assign_roles(exported: Sequence[ExportedNetwork], objectives: Sequence[Metric]) -> dict[str, str]:
