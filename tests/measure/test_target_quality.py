@@ -167,3 +167,4 @@ def test_data_drawn_at_random_are_the_same_each_time() -> None:
 def test_a_job_holds_a_bounded_amount_of_data() -> None:
     assert job_size(torch.zeros(5, 3, 32, 32)) == 64 * 2**20 // (4 * 3 * 32 * 32)
     assert job_size(torch.zeros(2, 5000, 5000)) == 1
+    assert job_size((torch.zeros(5, 4), torch.tensor(0.5))) == 64 * 2**20 // 16, "a number is no example's"

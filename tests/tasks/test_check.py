@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -54,6 +54,12 @@ class Whole:
     targets: Any
 
 
+class Fields(NamedTuple):
+    labels: Tensor
+    x: Tensor
+    scale: Tensor
+
+
 SCALE = torch.ones(N, 1)
 
 
@@ -71,6 +77,7 @@ SCALE = torch.ones(N, 1)
         (Named(INPUTS, SCALE, LABELS), {"x": INPUTS, "scale": SCALE}),
         (Whole((INPUTS, SCALE), LABELS), (INPUTS, SCALE)),
         ({"inputs": INPUTS, "targets": LABELS}, INPUTS),
+        (Fields(LABELS, INPUTS, SCALE), (INPUTS, SCALE)),
     ],
 )
 def test_batches_of_any_structure_are_split_judged_and_recalibrated_with(batch: Any, inputs: Any) -> None:

@@ -131,6 +131,15 @@ def test_errors_are_those_of_scikit_learn(shape: tuple[int, ...]) -> None:
     assert (found["mae"].unit, found["rmse"].unit, found["r2"].unit, found["mae"].n) == ("kg", "kg", "", 50)
 
 
+def test_columns_that_do_not_vary_have_no_share_in_r2() -> None:
+    values, wanted = drawn(20, 3).double(), drawn(20, 3).double()
+    wanted[:, 1] = 0.5
+    found = judged(nw.tasks.Regression(), values, wanted)["r2"].value
+    assert found == pytest.approx(reference.r2_score(wanted, values, multioutput="variance_weighted"), rel=1e-4)
+    constant = judged(nw.tasks.Regression(), values[:, :1] * 0 + 0.5, wanted[:, 1:2])
+    assert constant["r2"].value == 1 and judged(nw.tasks.Regression(), values[:, :1], wanted[:, 1:2])["r2"].value == 0
+
+
 def test_a_last_dimension_of_one_is_no_broadcast() -> None:
     task, values = nw.tasks.Regression(), drawn(5)
     assert float(task.loss(values[:, None], values)) == 0 == judged(task, values[:, None], values)["mae"].value
@@ -177,6 +186,29 @@ def test_tokens_that_count_are_judged() -> None:
     assert found["accuracy"].n == len(true) and 0 < found["f1"].ci95 < 30
     wanted = F.cross_entropy(scores.flatten(0, 1), labels.flatten())
     torch.testing.assert_close(nw.tasks.TokenClassification().loss(scores, labels), wanted)
+
+
+def test_intervals_of_shares_are_neither_nothing_nor_more_than_all() -> None:
+    task, labels = nw.tasks.TokenClassification(), torch.arange(12).view(3, 4) % 3
+    perfect = judged(task, F.one_hot(labels, 3).float(), labels)
+    assert perfect["f1"].value == 100 and 20 < perfect["f1"].ci95 == perfect["accuracy"].ci95 < 40
+    labels[1] = (labels[1] + 1) % 3  # one example right, one wrong: nothing is known
+    two = judged(task, F.one_hot(torch.arange(12).view(3, 4) % 3, 3).float()[:2], labels[:2])
+    assert two["accuracy"].value == 50 and two["accuracy"].ci95 == 100
+
+
+def test_single_scores_are_those_of_two_classes() -> None:
+    scores, labels = drawn(6, 1), torch.tensor([0, 1, 1, -100, 0, 1])
+    pairs = torch.cat([torch.zeros(6, 1), scores], 1)
+    for task in (
+        nw.tasks.Classification(label_smoothing=0.2, class_weights=(1.0, 5.0)),
+        nw.tasks.Classification(temperature=2.0),
+    ):
+        assert torch.allclose(task.loss(scores, labels), task.loss(pairs, labels))
+        teacher = drawn(6, 1)
+        both = torch.cat([torch.zeros(6, 1), teacher], 1)
+        learned = task.distillation_loss(scores, teacher, labels), task.distillation_loss(pairs, both, labels)
+        assert torch.allclose(*learned)
 
 
 def test_padding_is_not_distilled() -> None:
@@ -270,7 +302,7 @@ def box(*corners: float) -> Tensor:
 
 
 def test_boxes_are_found_where_they_overlap() -> None:
-    assert overlap(box(0, 0, 2, 2), box(1, 0, 3, 2)).item() == pytest.approx(1 / 3)
+    assert overlap(box(0, 0, 2, 2), box(1, 0, 3, 2), torch.tensor([False])).item() == pytest.approx(1 / 3)
     task = nw.tasks.Detection(criterion=lambda outputs, targets: outputs[0]["boxes"].sum())
     target = {"boxes": box(0, 0, 10, 10), "labels": torch.tensor([1])}
 
@@ -287,9 +319,36 @@ def test_boxes_are_found_where_they_overlap() -> None:
 
 def test_average_precision_reads_the_best_precision_at_each_recall() -> None:
     right = torch.tensor([[True, False, True]])
-    value = average_precisions(torch.tensor([0.9, 0.8, 0.7]), right, 2)
+    value = average_precisions(torch.tensor([0.9, 0.8, 0.7]), right, torch.ones_like(right), 2)
     assert float(value) == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
-    assert float(average_precisions(torch.zeros(0), torch.zeros(1, 0, dtype=torch.bool), 2)) == 0
+    nothing = torch.zeros(1, 0, dtype=torch.bool)
+    assert float(average_precisions(torch.zeros(0), nothing, nothing, 2)) == 0
+
+
+def test_crowds_are_nobodys_mistake_and_of_equal_overlaps_the_last_is_taken() -> None:
+    task = nw.tasks.Detection(criterion=lambda outputs, targets: outputs[0]["boxes"].sum())
+
+    def found(answers: Tensor, boxes: Tensor, **others: Tensor) -> float:
+        evaluator, ones = task.evaluator(), torch.ones(len(answers))
+        scores = torch.linspace(0.9, 0.5, len(answers))
+        answer = {"boxes": answers, "scores": scores, "labels": ones}
+        evaluator.update([answer], [{"boxes": boxes, "labels": torch.ones(len(boxes)), **others}])
+        return evaluator.result()["map"].value
+
+    one, many, within = box(0, 0, 10, 10), box(20, 20, 90, 90), box(30, 30, 40, 40)
+    crowd = torch.tensor([0, 1])
+    assert found(torch.cat([within, one]), torch.cat([one, many]), iscrowd=crowd) == 100
+    assert found(torch.cat([within, one]), torch.cat([one, many])) < 30
+    middle, left, right = box(10, 0, 20, 10), box(8, 0, 18, 10), box(12, 0, 22, 10)
+    # As pycocotools: the first answer takes the last of both, and the second answer, which is that one, has none left.
+    assert found(torch.cat([middle, right]), torch.cat([left, right])) == pytest.approx(
+        100 * 51 / 101 * (0.4 + 0.6 / 2)
+    )
+    assert found(torch.cat([middle, right]), torch.cat([right, left])) == pytest.approx(
+        100 * (0.4 + 51 / 101 * 0.6 / 2)
+    )
+    with pytest.raises(MeasureError, match="not finite"):
+        found(one * float("nan"), one)
 
 
 def test_a_box_is_found_once_and_detrs_outputs_are_read() -> None:

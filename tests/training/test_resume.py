@@ -72,20 +72,64 @@ def test_muon_goes_on_where_it_may_run(tmp_path: Path) -> None:
     assert same(trained(tmp_path / "c", 8, optimizer=matrices), trained(optimizer=matrices))
 
 
-@settings(max_examples=6)
+@settings(max_examples=10)
 @given(
     stop=st.integers(1, 17),
     every=st.integers(1, 7),
     accumulate=st.sampled_from([1, 2, 4]),
     ema=st.sampled_from([None, 0.9]),
-    optimizer=st.sampled_from(["adamw,amsgrad=true", "sgd,lr=0.1,momentum=0.9", "lion,weight_decay=0.1"]),
+    optimizer=st.sampled_from([*DENSE, "adamw,amsgrad=true", "sgd,lr=0.1,momentum=0.9", "lion,weight_decay=0.1"]),
+    rule=st.sampled_from(["sandwich", "single", "curriculum"]),
+    kind=st.sampled_from(["in memory", "shuffled", "with its own generator", "stream"]),
 )
 def test_at_any_step_with_any_settings(
-    stop: int, every: int, accumulate: int, ema: float | None, optimizer: str, tmp_path_factory: pytest.TempPathFactory
+    stop: int,
+    every: int,
+    accumulate: int,
+    ema: float | None,
+    optimizer: str,
+    rule: str,
+    kind: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     path = tmp_path_factory.mktemp("resume") / "c"
+    batches = {"shuffled": shuffled, "with its own generator": with_its_own_generator, "stream": stream}.get(kind)
     wishes: dict[str, Any] = {"accumulate": accumulate, "ema": ema, "optimizer": optimizer, "clip_norm": 1.0}
+    wishes |= {"rule": Curriculum() if rule == "curriculum" else rule, "batches": batches}
+    stop = min(stop, 9)  # a stream and a curriculum have fewer steps
     assert same(trained(path, stop, checkpoint_steps=every, **wishes), trained(**wishes))
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_what_is_finished_is_not_trained_again(ema: float | None, tmp_path: Path) -> None:
+    def never() -> Any:
+        class Never(list[Any]):
+            def __iter__(self) -> Any:
+                raise AssertionError("it was read")
+
+        return Never([0])
+
+    whole = trained(tmp_path / "c", ema=ema)
+    before = (tmp_path / "c").read_bytes()
+    assert same(trained(tmp_path / "c", batches=never, ema=ema), whole)
+    assert (tmp_path / "c").read_bytes() == before
+
+
+def test_an_average_that_comes_later_begins_with_what_was_learned(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "c")
+    assert same(trained(tmp_path / "c", ema=0.99), whole)
+
+
+def with_workers() -> Any:
+    part = blobs()
+    generator = torch.Generator().manual_seed(3)
+    data = TensorDataset(part.inputs, part.targets)
+    return DataLoader(data, batch_size=8, shuffle=True, generator=generator, num_workers=1)
+
+
+def test_loaders_with_workers_are_gone_on_with(tmp_path: Path) -> None:
+    wishes: dict[str, Any] = {"epochs": 2, "batches": with_workers}
+    assert same(trained(tmp_path / "c", 8, **wishes), trained(**wishes))
 
 
 def test_a_network_with_statistics_and_another_layout_too(tmp_path: Path) -> None:

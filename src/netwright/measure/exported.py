@@ -13,7 +13,7 @@ from torch import nn
 from ..formats.onnx import feed
 from ..formats.plain import input_names
 from ..nets.batch import BatchDims, batch_dims_of
-from ..nets.inputs import Inputs, call, each_tensor, fresh
+from ..nets.inputs import Inputs, call, each_tensor, evaluating, fresh
 from .examples import in_batches
 
 
@@ -28,7 +28,7 @@ class ExportedModule(nn.Module):
     def __init__(self, network: nn.Module, example: Inputs) -> None:
         super().__init__()
         self.dims: BatchDims = batch_dims_of(network, example)
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(network):
             self._like = call(network, fresh(example))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -13,9 +13,10 @@ from torch import nn
 from ..core.errors import CallError, MeasureError, NetError, NetwrightError, format_error
 from ..core.metric import Measurement
 from ..nets.devices import device_of, device_under, placed, to_device
-from ..nets.inputs import call, fresh
+from ..nets.inputs import call, describe, fresh
 from ..nets.layout import channels_last
-from ..tasks.base import Evaluator, Task, require_metrics
+from ..tasks import Evaluator, Task, task_of
+from ..tasks.base import require_metrics
 from ..tasks.classification import Classification
 from ..tasks.data import read
 from .base import EvaluationContext, Measurer, Race
@@ -34,7 +35,7 @@ class Quality(Measurer):
     of their targets are found out: a warning says so, and all of them are used.
 
     Args:
-        task: what the networks are for.
+        task: what the networks are for, or a text such as ``"regression"``.
         loader: batches that the task takes, the same at each iteration.
         device: ``cpu``, ``cuda`` or ``auto`` to have networks there while they are judged; by default they stay where
             they are. Batches are moved to them.
@@ -43,8 +44,9 @@ class Quality(Measurer):
     depends_on_weights = True
     races = True
 
-    def __init__(self, task: Task, loader: Iterable[Any], device: str | None = None) -> None:
-        self.task, self.loader, self.metrics = task, loader, task.metrics
+    def __init__(self, task: Task | str, loader: Iterable[Any], device: str | None = None) -> None:
+        self.task, self.loader = task_of(task), loader
+        self.metrics = self.task.metrics
         self.device = None if device is None else device_of(device)
         if not isinstance(loader, Iterable):
             raise CallError(f"{self._name} is judged on batches of (inputs, labels), not on a {type(loader).__name__}")
@@ -119,6 +121,11 @@ class Quality(Measurer):
     @torch.no_grad()
     def _judged(self, network: nn.Module, evaluator: Evaluator) -> Iterator[int]:
         """Count the network's answers, batch by batch; gives how many of each count."""
+        if not isinstance(network, nn.Module):
+            raise CallError(
+                f"{self._name} is that of a network, a torch.nn.Module, not of {describe(network)}; of a super-network "
+                "extract one first: net.extract(candidate)"
+            )
         network.eval()
         device = self.device or device_under(network)
         with placed(network, device), channels_last(network):

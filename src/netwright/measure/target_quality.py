@@ -10,7 +10,7 @@ from torch import nn
 
 from ..core.metric import Measurement
 from ..nets.inputs import Inputs, tensors_in
-from ..tasks.base import Task
+from ..tasks import Task
 from .base import EvaluationContext
 from .examples import in_batches
 from .exported import ExportedModule
@@ -23,7 +23,8 @@ JOB_BYTES = 64 << 20
 
 def job_size(inputs: Inputs) -> int:
     """How many of these inputs, along the first dimension of their tensors, one job takes."""
-    return max(1, JOB_BYTES // max(1, sum(tensor[0].nbytes for tensor in tensors_in(inputs))))
+    each = sum(tensor.nbytes // max(1, len(tensor)) for tensor in tensors_in(inputs) if tensor.dim())
+    return max(1, JOB_BYTES // max(1, each))
 
 
 class FileOnTarget(ExportedModule):
@@ -54,7 +55,7 @@ class TargetQuality(Quality):
         target: whose file is judged, such as :class:`netwright.measure.latency.Latency`.
     """
 
-    def __init__(self, task: Task, loader: Iterable[Any], target: OnTarget) -> None:
+    def __init__(self, task: Task | str, loader: Iterable[Any], target: OnTarget) -> None:
         super().__init__(task, loader)
         self.target = target
 

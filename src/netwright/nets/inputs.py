@@ -76,7 +76,8 @@ def split_batch(batch: Any) -> tuple[Inputs, Any]:
     """Inputs and targets of a batch, by its structure.
 
     * A pair; of a longer tuple or list the last entry is the targets, the others are positional inputs. Inputs that
-      torch's default collate gathered, a list within a list, are positional too.
+      torch's default collate gathered, a list within a list, are positional too. Of a named tuple the targets are the
+      field of one of the names below, if there is one.
     * A mapping or a dataclass with an entry ``labels``, ``targets``, ``label`` or ``target``: the others are keyword
       inputs, as the collators of ``transformers`` make them; an entry ``inputs`` alone is the inputs themselves.
 
@@ -88,6 +89,10 @@ def split_batch(batch: Any) -> tuple[Inputs, Any]:
         others = {name: value for name, value in named.items() if name != target}
         return others["inputs"] if others.keys() == {"inputs"} else others, named[target]
     if isinstance(batch, tuple | list) and not isinstance(batch, PackedSequence) and len(batch) > 1:
+        at = next((i for name in TARGETS for i, own in enumerate(getattr(batch, "_fields", ())) if own == name), -1)
+        if at not in (-1, len(batch) - 1):  # a named tuple that begins with its targets
+            rest = tuple(part for i, part in enumerate(batch) if i != at)
+            return rest if len(rest) > 1 else rest[0], batch[at]
         return positional(batch) if len(batch) == 2 else tuple(batch[:-1]), batch[-1]
     raise NetError(
         "a batch must be a pair (inputs, labels), or a dict or dataclass with 'labels' or 'targets' beside the inputs, "
@@ -96,8 +101,8 @@ def split_batch(batch: Any) -> tuple[Inputs, Any]:
 
 
 def has_targets(batch: Any) -> bool:
-    """Whether an entry of a mapping or a dataclass is named as targets are."""
-    return any(name in _named_entries(batch) for name in TARGETS)
+    """Whether an entry of a mapping, a dataclass or a named tuple is named as targets are."""
+    return any(name in _named_entries(batch) or name in getattr(batch, "_fields", ()) for name in TARGETS)
 
 
 def positional(batch: Any) -> Inputs:

@@ -51,3 +51,11 @@ TASKS: Registry[Task] = Registry(
     error=RecipeError,
 )
 """The tasks by the names that recipes use."""
+
+
+def task_of(task: Task | str | None) -> Task:
+    """A task, or the one that a text such as ``"regression,objective=mae"`` names; classification where it is None.
+
+    Raises :class:`RecipeError` for anything else.
+    """
+    return TASKS.make("classification" if task is None else task)

@@ -15,6 +15,7 @@ from .base import Evaluator, Task
 from .counts import ACCURACY
 from .losses import SoftLabels, binary_distillation, cross_entropy, is_yes_or_no
 from .outputs import IGNORED, answers_of, class_dimension, finite, require_classes, scores_of
+from .settings import require_settings
 from .statistics import most_right, proportion, require_examples
 
 TOP5 = Metric("top5", "%", "max")
@@ -39,6 +40,9 @@ class Classification(Task):
     class_weights: tuple[float, ...] = ()
     temperature: float = 1.0
 
+    def __post_init__(self) -> None:
+        require_settings(self)
+
     @property
     def metrics(self) -> tuple[Metric, ...]:
         return (ACCURACY, TOP5) if self.top5 else (ACCURACY,)
@@ -49,7 +53,8 @@ class Classification(Task):
     def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
         scores = scores_of(outputs)
         if is_yes_or_no(scores, targets):
-            return binary_distillation(scores, scores_of(teacher), self.temperature)
+            counted = targets.reshape(scores.shape) != IGNORED
+            return binary_distillation(scores[counted], scores_of(teacher)[counted], self.temperature)
         soft = isinstance(targets, Tensor) and targets.is_floating_point()
         return SoftLabels(1 if soft else class_dimension(scores, targets), self.temperature)(outputs, teacher, targets)
 
@@ -108,13 +113,13 @@ def check_class_indices(targets: Any, part: str, dims: int | None = None, ignore
 
 def check_range(classes: int, targets: Tensor, ignored: int, class_weights: tuple[float, ...]) -> None:
     """Raise :class:`RecipeError` for labels beyond the classes, and for weights of another number of classes."""
-    most = int(targets.masked_fill(targets == ignored, 0).max())
+    most = int(targets.masked_fill(targets == ignored, 0).max()) if targets.numel() else 0
     if most >= max(2, classes):
         raise RecipeError(
             f"the model gives scores of {classes} classes, but labels go up to {most}: it needs {most + 1}"
         )
-    if class_weights and len(class_weights) != classes:
-        raise RecipeError(f"class_weights has {len(class_weights)} entries, but the model {classes} classes")
+    if class_weights and len(class_weights) != max(2, classes):
+        raise RecipeError(f"class_weights has {len(class_weights)} entries, but the model {max(2, classes)} classes")
 
 
 class ClassEvaluator(Evaluator):

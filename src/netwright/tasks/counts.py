@@ -29,13 +29,16 @@ class CountsEvaluator(GroupedEvaluator):
         ignored: the label of what does not count.
     """
 
+    finds_shares = True
+
     def __init__(self, metrics: Sequence[Metric], dim: int, ignored: int) -> None:
         super().__init__(metrics)
         self._dim, self._ignored = dim, ignored
 
     def update(self, outputs: Any, targets: Any) -> int:
         scores = finite(scores_of(outputs))
-        answers, classes = answers_of(scores, targets, self._dim), max(2, scores.shape[self._dim])
+        answers = answers_of(scores, targets, self._dim)
+        classes = max(2, scores.shape[self._dim])
         counted = targets != self._ignored
         labels = targets[counted]
         require_classes(labels, classes)

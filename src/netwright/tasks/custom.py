@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..core.errors import NetError, RecipeError, TrainingError
 from ..core.metric import Measurement, Metric
-from ..core.registry import find_object
 from ..nets.inputs import describe, tensors_in
 from .base import Evaluator, Task
 from .grouped import MeanEvaluator
 from .losses import Loss, distillation, feature_loss, scalar
+from .settings import find_functions
 
 LOSS = Metric("loss")
 
@@ -38,12 +38,14 @@ class Custom(Task):
     _found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("criterion", "distillation"):
-            given = getattr(self, name)
-            if isinstance(given, str):
-                object.__setattr__(self, name, find_object(given, f"task: {name}", RecipeError))
-            elif given is not None and not callable(given):
-                raise RecipeError(f"task: {name} must be a function or module:function, not {describe(given)}")
+        find_functions(self, "criterion", optional=("distillation",))
+        if not isinstance(self.values, Mapping) or not all(
+            isinstance(metric, Metric) and callable(value) for metric, value in self.values.items()
+        ):
+            raise RecipeError(
+                "task: values is a dict of functions of outputs and targets by their metrics, such as "
+                '{nw.Metric("mae"): function}, not ' + describe(self.values)
+            )
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -84,6 +86,10 @@ class Several(Task):
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.tasks, Mapping) or not self.tasks:
+            raise RecipeError(f"task: tasks is a dict of an output's name to its task, not {describe(self.tasks)}")
+        if wrong := next((name for name, task in self.tasks.items() if not isinstance(task, Task)), None):
+            raise RecipeError(f"task: {wrong!r} needs a task such as nw.tasks.Regression(), not {self.tasks[wrong]!r}")
         if unknown := [name for name in self.weights if name not in self.tasks]:
             raise RecipeError(f"task: weights names {unknown[0]!r}; the outputs are {', '.join(self.tasks)}")
 

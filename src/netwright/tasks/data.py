@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.errors import NetwrightError, TrainingError, format_error
-from ..nets.inputs import Inputs, each_tensor, tensors_in
+from ..core.errors import CallError, NetwrightError, TrainingError, format_error
+from ..nets.inputs import Inputs, describe, each_tensor, tensors_in
 from ..nets.isolation import seeded
 
 JUDGED = 128
@@ -113,10 +113,16 @@ class Data:
                     f"the {name} data must be a netwright.Split(inputs, targets) or an iterable of batches such as a "
                     f"DataLoader, not a {type(part).__name__}"
                 )
+        _require_augment(self.augment)
         if self.augment is not None and not isinstance(self.train, Split):
             raise NetwrightError(
                 "augment= changes batches of a netwright.Split; a loader of one's own changes its batches itself"
             )
+
+
+def _require_augment(augment: Any) -> None:
+    if augment is not None and not callable(augment):
+        raise CallError(f"augment is a function of a batch of inputs, or None, not {augment!r}")
 
 
 class TensorLoader:
@@ -132,6 +138,11 @@ class TensorLoader:
     def __init__(
         self, split: Split, size: int, *, shuffle: bool = False, augment: Callable[[Any], Any] | None = None
     ) -> None:
+        if not isinstance(split, Split):
+            raise CallError(f"TensorLoader() takes a netwright.Split(inputs, targets), not {describe(split)}")
+        if not isinstance(size, int) or size < 1:
+            raise CallError(f"the size of a batch is a whole number, 1 or more, not {size!r}")
+        _require_augment(augment)
         self.split, self.size, self.shuffle, self.augment = split, size, shuffle, augment
 
     def __len__(self) -> int:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.errors import MeasureError, NetError, RecipeError
+from ..core.errors import MeasureError, NetError
 from ..core.metric import Measurement, Metric
-from ..core.registry import find_object
 from ..nets.inputs import describe
 from .base import Evaluator, Task
 from .losses import Loss, feature_loss, scalar
 from .outputs import finite
+from .settings import find_functions
 from .statistics import GROUPS, jackknife, require_examples
 
 MAP = Metric("map", "%", "max")
@@ -29,7 +29,8 @@ MOST = 100
 """Boxes of a class in an image that count, those with the highest scores."""
 
 Boxes = Mapping[str, Tensor]
-"""Of one image: ``boxes`` (k, 4) as x1, y1, x2, y2, ``labels`` (k,), and of found ones ``scores`` (k,)."""
+"""Of one image: ``boxes`` (k, 4) as x1, y1, x2, y2, ``labels`` (k,), and of found ones ``scores`` (k,). True ones may
+have ``iscrowd`` (k,): 1 for a box around many things, in which what is found counts neither as right nor as wrong."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,7 @@ class Detection(Task):
     metrics = (MAP,)
 
     def __post_init__(self) -> None:
-        for name in ("criterion", "decode", "distillation"):
-            given = getattr(self, name)
-            if isinstance(given, str):
-                object.__setattr__(self, name, find_object(given, f"task: {name}", RecipeError))
+        find_functions(self, "criterion", optional=("decode", "distillation"))
 
     def loss(self, outputs: Any, targets: Any) -> Tensor:
         assert callable(self.criterion)
@@ -95,12 +93,14 @@ def corners(boxes: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], -1)
 
 
-def overlap(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union (len(a), len(b)) of boxes as x1, y1, x2, y2."""
+def overlap(a: Tensor, b: Tensor, crowd: Tensor) -> Tensor:
+    """Intersection over union (len(a), len(b)) of boxes as x1, y1, x2, y2; over the area of ``a`` where ``b`` is a
+    crowd."""
     low, high = torch.maximum(a[:, None, :2], b[:, :2]), torch.minimum(a[:, None, 2:], b[:, 2:])
     both = (high - low).clamp(min=0).prod(-1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    return both / (areas[0][:, None] + areas[1] - both).clamp(min=1e-12)
+    whole = torch.where(crowd, areas[0][:, None], areas[0][:, None] + areas[1] - both)
+    return both / whole.clamp(min=1e-12)
 
 
 class BoxEvaluator(Evaluator):
@@ -113,8 +113,8 @@ class BoxEvaluator(Evaluator):
     def __init__(self, decode: Callable[[Any], Sequence[Boxes]]) -> None:
         self._decode = decode
         self._images = 0
-        self._found: dict[int, list[tuple[Tensor, Tensor, int]]] = {}
-        """Class to the scores, what is right at each overlap (10, k), and the group, of each image."""
+        self._found: dict[int, list[tuple[Tensor, Tensor, Tensor, int]]] = {}
+        """Class to the scores, what is right and what counts at each overlap (10, k), and the group, of each image."""
         self._true: dict[int, Tensor] = {}
         """Class to the number of true boxes in each group."""
 
@@ -131,16 +131,21 @@ class BoxEvaluator(Evaluator):
 
     def _image(self, found: Boxes, wanted: Any) -> None:
         if isinstance(wanted, Mapping) and "class_labels" in wanted:
-            wanted = {"boxes": corners(wanted["boxes"]), "labels": wanted["class_labels"]}
+            wanted = {**wanted, "boxes": corners(wanted["boxes"]), "labels": wanted["class_labels"]}
         wanted, group = _require(wanted, "labels"), self._images % GROUPS
         self._images += 1
+        for part in ("boxes", "scores"):
+            finite(found[part])
+        crowds = wanted.get("iscrowd", torch.zeros(len(wanted["labels"]))).cpu().bool()
         for kind in {*found["labels"].tolist(), *wanted["labels"].tolist()}:
-            true = wanted["boxes"][wanted["labels"] == kind].detach().cpu().double()
+            its = (wanted["labels"] == kind).cpu()
+            true, crowd = wanted["boxes"].detach().cpu()[its].double(), crowds[its]
             mine = found["labels"] == kind
             scores, order = found["scores"][mine].detach().cpu().double().sort(descending=True, stable=True)
             boxes = found["boxes"][mine].detach().cpu().double()[order[:MOST]]
-            self._found.setdefault(kind, []).append((scores[:MOST], matched(boxes, true), group))
-            self._true.setdefault(kind, torch.zeros(GROUPS, dtype=torch.int64))[group] += len(true)
+            right, counts = matched(boxes, true, crowd)
+            self._found.setdefault(kind, []).append((scores[:MOST], right, counts, group))
+            self._true.setdefault(kind, torch.zeros(GROUPS, dtype=torch.int64))[group] += int((~crowd).sum())
 
     def result(self) -> dict[str, Measurement]:
         require_examples(MAP.name, self._images)
@@ -150,18 +155,18 @@ class BoxEvaluator(Evaluator):
         left_out = [each for g in groups if (each := self._without(g)) is not None]
         value = self._without(None)
         assert value is not None
-        return {MAP.name: jackknife(value, left_out, MAP.unit, self._images)}
+        return {MAP.name: jackknife(value, left_out, MAP.unit, self._images, self._images)}
 
     def _without(self, group: int | None) -> float | None:
         """The mean average precision in percent of all images but those of a group; None where no true box is left."""
         precisions = []
         for kind, parts in self._found.items():
             true = int(self._true[kind].sum()) - (0 if group is None else int(self._true[kind][group]))
-            kept = [(scores, right) for scores, right, g in parts if g != group]
-            if true:
-                scores = torch.cat([each for each, _ in kept]) if kept else torch.zeros(0)
-                right = torch.cat([each for _, each in kept], 1) if kept else torch.zeros(len(OVERLAPS), 0)
-                precisions.append(average_precisions(scores, right, true).mean())
+            kept = [part for part in parts if part[3] != group]
+            if true:  # then there are images, and parts of them
+                scores = torch.cat([part[0] for part in kept])
+                right, counts = torch.cat([part[1] for part in kept], 1), torch.cat([part[2] for part in kept], 1)
+                precisions.append(average_precisions(scores, right, counts, true).mean())
         return 100.0 * float(torch.stack(precisions).mean()) if precisions else None
 
 
@@ -171,33 +176,44 @@ def _require(boxes: Any, part: str) -> Boxes:
     return boxes
 
 
-def matched(boxes: Tensor, true: Tensor) -> Tensor:
-    """Which boxes are right at each of :data:`OVERLAPS`, (10, len(boxes)): those that are first to take a true box, the
-    one that they overlap most of those that are left."""
+def matched(boxes: Tensor, true: Tensor, crowd: Tensor) -> tuple[Tensor, Tensor]:
+    """Which boxes are right, and which of them count, at each of :data:`OVERLAPS`, (10, len(boxes)).
+
+    Right are those that are first to take a true box: the one that they overlap most of those that are left, of equal
+    ones the last. Those that find nothing but a crowd do not count; a crowd is never taken.
+
+    Args:
+        boxes: found, in falling order of scores.
+        true: the true ones.
+        crowd: which of these are crowds, (len(true),).
+    """
     right = torch.zeros(len(OVERLAPS), len(boxes), dtype=torch.bool)
+    counts = torch.ones_like(right)
     if not len(true) or not len(boxes):
-        return right
-    shared = overlap(boxes, true)
-    for row, least in enumerate(OVERLAPS):
-        left = torch.ones(len(true), dtype=torch.bool)
-        for i, each in enumerate(shared):
-            best = int(each.masked_fill(~left, -1).argmax())
-            if left[best] and each[best] >= least:
-                left[best], right[row, i] = False, True
-    return right
+        return right, counts
+    left = (~crowd).expand(len(OVERLAPS), -1).clone()
+    rows, last = torch.arange(len(OVERLAPS)), len(true) - 1
+    for i, each in enumerate(overlap(boxes, true, crowd)):
+        best = last - torch.where(left, each, -1.0).flip(1).argmax(1)
+        right[:, i] = left[rows, best] & (each[best] >= OVERLAPS)
+        left[rows, best] &= ~right[:, i]
+        in_crowd = (each.masked_fill(~crowd, -1.0).max() >= OVERLAPS) & ~right[:, i]
+        counts[:, i] = ~in_crowd
+    return right, counts
 
 
-def average_precisions(scores: Tensor, right: Tensor, true: int) -> Tensor:
+def average_precisions(scores: Tensor, right: Tensor, counts: Tensor, true: int) -> Tensor:
     """COCO's average precision at each overlap: the mean over 101 recalls of the best precision at that recall or more.
 
     Args:
         scores: of found boxes, (k,).
         right: which of them are right, (overlaps, k).
+        counts: which of them count, likewise.
         true: the number of true boxes.
     """
     order = scores.argsort(descending=True, stable=True)
     hits = right[:, order].double().cumsum(1)
-    precision = hits / torch.arange(1, len(order) + 1)
+    precision = hits / counts[:, order].double().cumsum(1).clamp(min=1)
     best = precision.flip(1).cummax(1).values.flip(1) if len(order) else precision
     at = torch.searchsorted((hits / true).contiguous(), RECALLS.expand(len(hits), -1).contiguous())
     padded = torch.cat([best, torch.zeros(len(best), 1)], 1)

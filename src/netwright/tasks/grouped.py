@@ -25,6 +25,9 @@ class GroupedEvaluator(Evaluator):
         metrics: what is found.
     """
 
+    finds_shares = False
+    """Whether all figures are made of shares, in percent."""
+
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = tuple(metrics)
         self._sums: Tensor | None = None
@@ -66,7 +69,8 @@ class GroupedEvaluator(Evaluator):
         found = {}
         for metric in self._metrics:
             others = [each[metric.name] for each in left_out if metric.name in each]
-            found[metric.name] = jackknife(values[metric.name], others, metric.unit, self._counted)
+            shares_of = self._examples * self.finds_shares
+            found[metric.name] = jackknife(values[metric.name], others, metric.unit, self._counted, shares_of)
         return {metric.name: self._judged(metric, found[metric.name]) for metric in self._metrics}
 
     def _judged(self, metric: Metric, found: Measurement) -> Measurement:

@@ -19,6 +19,7 @@ from .classification import check_class_indices, check_range
 from .grouped import GroupedEvaluator
 from .losses import SoftLabels, class_loss
 from .outputs import IGNORED, finite, require_classes, scores_of
+from .settings import require_settings
 
 LOSS = Metric("loss")
 PERPLEXITY = Metric("perplexity")
@@ -46,6 +47,9 @@ class LanguageModelling(Task):
     shift: bool = True
     bytes_per_token: float = 0.0
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_settings(self)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

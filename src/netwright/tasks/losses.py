@@ -29,7 +29,7 @@ def cross_entropy(
 
     Scores (n, classes) have labels (n,); (n, classes, h, w) labels (n, h, w); (n, tokens, classes) labels (n, tokens):
     class indices, where -100 (padding) does not count. Single scores, (n, 1) or of the labels' shape, are those of yes
-    and no (logits), with labels 0 and 1. Labels may also be probabilities of the classes, (n, classes).
+    and no (logits), with labels 0 and 1 (or -100). Labels may also be probabilities of the classes, (n, classes).
 
     Args:
         output: what a network gives.
@@ -46,18 +46,20 @@ def cross_entropy(
         if labels.shape == scores.shape and scores.dim() > 1 and scores.shape[1] > 1:
             sums = labels.sum(1)
             if bool((labels >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-                return F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
+                return F.cross_entropy(scores, labels, _weights(class_weights, scores), label_smoothing=label_smoothing)
         raise TrainingError(
             f"labels of {labels.dtype} and shape {tuple(labels.shape)} are neither class indices nor probabilities of "
             f"the classes, which cross-entropy is made for; {_OWN}"
         )
     if is_yes_or_no(scores, labels):
-        if bool(((labels != 0) & (labels != 1)).any()):
+        wrong = labels[(labels != 0) & (labels != 1) & (labels != IGNORED)]
+        if wrong.numel():
             raise TrainingError(
                 f"scores of shape {tuple(scores.shape)} answer yes or no, with labels 0 and 1, but one is "
-                f"{int(labels[(labels != 0) & (labels != 1)].flatten()[0])}; {_OWN}"
+                f"{int(wrong.flatten()[0])}; {_OWN}"
             )
-        return _binary(scores, labels)
+        pairs = _yes_and_no(scores.reshape(labels.shape), 1)
+        return class_loss(pairs, labels, 1, IGNORED, label_smoothing, class_weights)
     try:
         dim = class_dimension(scores, labels)
     except NetError as error:
@@ -93,9 +95,18 @@ def class_loss(
             "from 0"
         )
     if classes == 1:
-        return F.binary_cross_entropy_with_logits(scores[:, 0][labels != ignored], counted.to(scores.dtype))
-    weights = torch.tensor(class_weights, dtype=scores.dtype, device=scores.device) if class_weights else None
+        scores = _yes_and_no(scores[:, 0], 1)
+    weights = _weights(class_weights, scores)
     return F.cross_entropy(scores, labels.long(), weights, ignore_index=ignored, label_smoothing=label_smoothing)
+
+
+def _weights(weights: Sequence[float], scores: Tensor) -> Tensor | None:
+    return torch.tensor(weights, dtype=scores.dtype, device=scores.device) if len(weights) else None
+
+
+def _yes_and_no(scores: Tensor, dim: int) -> Tensor:
+    """Single scores as those of two classes, in a new dimension: the softmax of 0 and a score is its sigmoid."""
+    return torch.stack([torch.zeros_like(scores), scores], dim)
 
 
 _OWN = (

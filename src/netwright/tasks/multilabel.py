@@ -16,6 +16,7 @@ from .base import Evaluator, Task
 from .counts import F1
 from .losses import binary_distillation
 from .outputs import finite, scores_of
+from .settings import require_settings
 from .statistics import GROUPS, jackknife, require_examples
 
 MAP = Metric("map", "%", "max")
@@ -35,6 +36,9 @@ class MultiLabel(Task):
 
     positive_weights: tuple[float, ...] = ()
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_settings(self)
 
     metrics = (MAP, F1)
 
@@ -101,7 +105,7 @@ class MultiLabelEvaluator(Evaluator):
         value, group = _figures(scores, targets), torch.arange(n) % GROUPS
         left_out = [_figures(scores[group != g], targets[group != g]) for g in range(min(GROUPS, n))] if n > 1 else []
         return {
-            metric.name: jackknife(value[metric.name], [each[metric.name] for each in left_out], metric.unit, n)
+            metric.name: jackknife(value[metric.name], [each[metric.name] for each in left_out], metric.unit, n, n)
             for metric in MultiLabel.metrics
         }
 

@@ -68,7 +68,13 @@ def answers_of(scores: Tensor, labels: Tensor, dim: int | None = None) -> Tensor
         raise NetError(f"labels must be class indices, a tensor of whole numbers, not {describe(labels)}")
     if scores.shape == labels.shape:
         return (scores > 0).long()
-    dim = class_dimension(scores, labels) if dim is None else dim
+    if dim is None:
+        dim = class_dimension(scores, labels)
+    elif scores.dim() != labels.dim() + 1 or scores.movedim(dim, 0).shape[1:] != labels.shape:
+        raise NetError(
+            f"the network gives scores of shape {tuple(scores.shape)} for labels of shape {tuple(labels.shape)}: these "
+            f"must be the scores' shape without the classes, which are in {'dimension 1' if dim == 1 else 'the last'}"
+        )
     return scores.argmax(dim) if scores.shape[dim] > 1 else (scores > 0).long().squeeze(dim)
 
 

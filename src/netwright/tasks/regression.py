@@ -17,9 +17,13 @@ from ..nets.inputs import describe
 from .base import Task
 from .grouped import GroupedEvaluator
 from .outputs import finite, scores_of
+from .settings import require_known
 
 KEPT = 1_000_000
 """Target values that the best constant answer is found from, at most."""
+
+ROUNDING = 1e-12
+"""The share of a sum of squares that may be left by rounding of what is nothing."""
 
 LOSSES: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
 
@@ -36,6 +40,9 @@ class Regression(Task):
 
     objective: Literal["mse", "mae", "huber"] = "mse"
     unit: str = ""
+
+    def __post_init__(self) -> None:
+        require_known("Regression", "objective", self.objective, LOSSES)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -85,8 +92,8 @@ def matched(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
 
 
 class RegressionEvaluator(GroupedEvaluator):
-    """Sums of errors, of their squares and of targets by columns, dimension 1. R2 is that of all columns, each weighted
-    by its variance."""
+    """Sums of errors, of their squares and of targets by columns, dimension 1. R2 is that of the
+    columns that vary, each weighted by its variance; where none does it is 1 without an error, else 0."""
 
     def __init__(self, metrics: tuple[Metric, ...]) -> None:
         super().__init__(metrics)
@@ -99,12 +106,12 @@ class RegressionEvaluator(GroupedEvaluator):
         errors, wanted = (
             t.reshape(len(t), t.shape[1] if t.dim() > 1 else 1, -1) for t in (finite(values) - wanted, wanted)
         )
-        if self._origin is None:  # near the mean, where sums of squares lose no digits
-            self._origin = wanted.mean((0, 2), keepdim=True)
+        if self._origin is None:  # amid the targets, where sums of squares lose no digits; of equal ones it is them
+            self._origin = wanted.transpose(0, 1).flatten(1).median(1).values[:, None]
         if self._kept < KEPT:
             self._targets.append(wanted.transpose(0, 1).flatten(1).T)
             self._kept += wanted.numel()
-        if wanted.shape[1] == self._origin.shape[1]:  # else the sums say so
+        if len(self._origin) == wanted.shape[1]:  # else the sums say so
             wanted = wanted - self._origin
         columns = [torch.ones_like(errors), errors.abs(), errors.square(), wanted, wanted.square()]
         return self.add(torch.stack([each.sum(2) for each in columns], 1), len(values))
@@ -112,8 +119,9 @@ class RegressionEvaluator(GroupedEvaluator):
     def figures(self, sums: Tensor) -> dict[str, float]:
         n, absolute, squares, targets, target_squares = sums
         count, error = float(n.sum()), float(squares.sum())
-        spread = float((target_squares - targets.square() / n).sum())
-        r2 = 1 - error / spread if spread > 0 else float(error == 0)
+        spread = target_squares - targets.square() / n
+        varies = spread > ROUNDING * target_squares
+        r2 = 1 - float(squares[varies].sum() / spread[varies].sum()) if varies.any() else float(error == 0)
         return {"mae": float(absolute.sum()) / count, "rmse": sqrt(error / count), "r2": r2}
 
     def baseline(self) -> dict[str, float]:

@@ -14,6 +14,7 @@ from .classification import check_class_indices, check_range
 from .counts import ACCURACY, MIOU, CountsEvaluator
 from .losses import SoftLabels, binary_distillation, class_loss
 from .outputs import IGNORED, scores_of
+from .settings import require_settings
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Segmentation(Task):
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_settings(self)
 
     metrics = (MIOU, ACCURACY)
 
@@ -81,6 +85,6 @@ class PixelEvaluator(CountsEvaluator):
 
 def _at_size(scores: Tensor, targets: Tensor) -> Tensor:
     """Scores at the resolution of the labels."""
-    if scores.dim() != 4 or scores.shape[2:] == targets.shape[1:]:
+    if scores.dim() != 4 or targets.dim() != 3 or scores.shape[2:] == targets.shape[1:]:
         return scores
     return F.interpolate(scores, size=targets.shape[1:], mode="bilinear", align_corners=False)

@@ -18,8 +18,11 @@ def proportion(right: int, total: int) -> Measurement:
     would scatter."""
     require_examples("accuracy", total)
     share = right / total
-    half = Z / (1 + Z * Z / total) * sqrt(share * (1 - share) / total + Z * Z / (4 * total * total))
-    return Measurement(100.0 * share, "%", ci95=100.0 * half, n=total)
+    return Measurement(100.0 * share, "%", ci95=100.0 * _wilson(share, total), n=total)
+
+
+def _wilson(share: float, total: int) -> float:
+    return Z / (1 + Z * Z / total) * sqrt(share * (1 - share) / total + Z * Z / (4 * total * total))
 
 
 def require_examples(what: str, n: int) -> None:
@@ -55,22 +58,26 @@ GROUPS = 20
 """Groups of examples that intervals of figures are found from, by leaving out each in turn."""
 
 
-def jackknife(value: float, left_out: Sequence[float], unit: str, n: int) -> Measurement:
+def jackknife(value: float, left_out: Sequence[float], unit: str, n: int, shares_of: int = 0) -> Measurement:
     """A figure whose interval is that of the delete-a-group jackknife (Kott, "The delete-a-group jackknife", 2001): how
     far the figures scatter that are found without one of several random groups of examples. It fits means, ratios and
     anything smooth in sums over examples.
 
     Args:
         value: of all examples.
-        left_out: the figure without each of the groups; the interval is 0 where there are none.
+        left_out: the figure without each of the groups; of one or none no interval is known, and it is 0.
         unit: of the figure.
-        n: how many examples there are.
+        n: how many examples, tokens or pixels there are.
+        shares_of: the number of examples, where the figure is made of shares in percent: its interval is 100 at most,
+            and where no group differs from the others, as where all is right, Wilson's of a share of 1.
     """
-    groups = len(left_out)
-    if groups < 2:
-        return Measurement(value, unit, n=n)
-    from scipy.special import stdtrit
+    groups, error = len(left_out), 0.0
+    if groups > 1:
+        from scipy.special import stdtrit
 
-    centre = sum(left_out) / groups
-    error = sqrt((groups - 1) / groups * sum((each - centre) ** 2 for each in left_out))
-    return Measurement(value, unit, ci95=float(stdtrit(groups - 1, 0.975)) * error, n=n)
+        centre = sum(left_out) / groups
+        spread = sqrt((groups - 1) / groups * sum((each - centre) ** 2 for each in left_out))
+        error = float(stdtrit(groups - 1, 0.975)) * spread
+    if shares_of:
+        error = min(error, 100.0) if error > 1e-9 else 100.0 * _wilson(1.0, shares_of)
+    return Measurement(value, unit, ci95=error, n=n)

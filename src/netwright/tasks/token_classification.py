@@ -13,6 +13,7 @@ from .classification import check_class_indices, check_range
 from .counts import ACCURACY, F1, CountsEvaluator
 from .losses import SoftLabels, class_loss
 from .outputs import IGNORED, scores_of
+from .settings import require_settings
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class TokenClassification(Task):
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_settings(self)
 
     metrics = (ACCURACY, F1)
 

@@ -33,7 +33,7 @@ def count_batches(loader: Iterable[Any]) -> int:
     """
     try:
         count = len(loader)  # type: ignore[arg-type]
-    except TypeError:  # an iterable dataset: its length is what it gives
+    except (NotImplementedError, TypeError):  # an iterable dataset: its length is what it gives
         count = sum(1 for _ in read(loader, "the batches, while they are counted,"))
     if not count:
         raise TrainingError("the loader gives no batches: is its data set empty, or smaller than a batch it drops?")

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..core.errors import CallError
 from ..nets.devices import device_of, device_under
+from ..nets.inputs import describe
 from ..nets.supernet import SuperNet
-from ..tasks.base import Task
-from ..tasks.classification import Classification
+from ..tasks import Task, task_of
 from .checkpoint import Checkpoint
 from .defaults import Weights, default_optimizer
 from .optimizers import OPTIMIZERS
@@ -31,7 +32,7 @@ def train(
     net: SuperNet,
     loader: Any,
     *,
-    task: Task | None = None,
+    task: Task | str | None = None,
     epochs: int = 30,
     rule: Rule | str = "sandwich",
     optimizer: Optimizer | str | Callable[[nn.Module], Any] | None = None,
@@ -57,7 +58,7 @@ def train(
         net: the super-network; left in evaluation mode.
         loader: batches anew at each iteration: a DataLoader, a :class:`netwright.TensorLoader`, a list. A loader
             without a length is counted once.
-        task: what is learned from a batch; classification by default.
+        task: what is learned from a batch, or a text such as ``"regression"``; classification by default.
         epochs: passes over the loader.
         rule: which sub-networks learn from each batch, and from whom.
         optimizer: such as ``"adamw,lr=0.001"``, or a function of the network that makes a torch optimizer; by default
@@ -81,7 +82,13 @@ def train(
     Raises :class:`TrainingError` when the loss is no longer a finite number, and for loaders, losses and networks that
     do not go together.
     """
-    task, chosen = task or Classification(), RULES.make(rule)
+    if not isinstance(net, SuperNet):
+        raise CallError(
+            f"train() takes a super-network, not {describe(net)}; nw.wrap(network, example) makes one of a network, "
+            "and nw.finetune() trains a network as it is"
+        )
+    _require_functions(evaluate=evaluate, callback=callback)
+    task, chosen = task_of(task), RULES.make(rule)
     with teaching(teacher, _device(net.module, device)) as taught:
 
         def step(batch: Any, rng: np.random.Generator, at: Step, state: State) -> float:
@@ -103,7 +110,7 @@ def finetune(
     network: nn.Module,
     loader: Any,
     *,
-    task: Task | None = None,
+    task: Task | str | None = None,
     epochs: int,
     optimizer: Optimizer | str | Callable[[nn.Module], Any] | None = None,
     schedule: Schedule | str = "cosine",
@@ -130,7 +137,13 @@ def finetune(
 
     All other arguments are those of :func:`train`.
     """
-    task = task or Classification()
+    if not isinstance(network, nn.Module):
+        raise CallError(
+            f"finetune() takes a network, a torch.nn.Module, not {describe(network)}; of a super-network extract one "
+            "first: net.extract(candidate)"
+        )
+    _require_functions(callback=callback)
+    task = task_of(task)
     with only(network, trainable), teaching(teacher, _device(network, device)) as taught:
 
         def step(batch: Any, rng: np.random.Generator, at: Step, state: State) -> float:
@@ -162,6 +175,12 @@ def _train(run: Run, evaluate: Callable[[], Figures] | None, callback: Callable[
                     callback(run.progress(figures))
 
 
+def _require_functions(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise CallError(f"{name} is a function, or None, not {value!r}")
+
+
 def _device(network: nn.Module, name: str | None) -> torch.device:
     return device_under(network) if name is None else device_of(name)
 
@@ -177,5 +196,7 @@ def _settings(
 ) -> Settings:
     """The settings of a run, with what texts name."""
     made = OPTIMIZERS.make(default_optimizer(module, weights)[0] if optimizer is None else optimizer)
+    if checkpoint is not None and not isinstance(checkpoint, str | Path):
+        raise CallError(f"checkpoint is the path of a file, or None, not {checkpoint!r}")
     file = Checkpoint(Path(checkpoint), key, str(made)) if checkpoint else None
     return Settings(optimizer=made, schedule=SCHEDULES.make(schedule), checkpoint=file, **rest)

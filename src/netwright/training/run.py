@@ -79,16 +79,27 @@ class Settings:
 
     def __post_init__(self) -> None:
         wrong = {
-            "epochs is 0 or more": self.epochs < 0,
-            "clip_norm is more than 0, or None": self.clip_norm is not None and not self.clip_norm > 0,
-            "accumulate is a number of batches, 1 or more": self.accumulate < 1,
-            "ema is a decay between 0 and 1, such as 0.999, or None": self.ema is not None and not 0 < self.ema < 1,
+            "epochs is 0 or more": not _is_whole(self.epochs, 0),
+            "clip_norm is more than 0, or None": self.clip_norm is not None
+            and not _is_within(self.clip_norm, math.inf),
+            "accumulate is a number of batches, 1 or more": not _is_whole(self.accumulate, 1),
+            "ema is a decay between 0 and 1, such as 0.999, or None": self.ema is not None
+            and not _is_within(self.ema, 1),
             "precision is float32 or bfloat16": self.precision not in ("float32", "bfloat16"),
-            "checkpoint_steps is a number of steps, or 0 for each epoch's end": self.checkpoint_steps < 0,
+            "seed is a whole number, 0 or more": not _is_whole(self.seed, 0),
+            "checkpoint_steps is a number of steps, or 0 for each epoch's end": not _is_whole(self.checkpoint_steps, 0),
         }
         for what, is_wrong in wrong.items():
             if is_wrong:
                 raise CallError(f"{what}, not {getattr(self, what.partition(' ')[0])!r}")
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int | np.integer) and bool(value >= least)
+
+
+def _is_within(value: Any, end: float) -> bool:
+    return isinstance(value, int | float | np.number) and bool(0 < value < end)
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,11 @@ class Run:
         try:
             with placed(self.module, self.device), fast_layout(self.module):
                 self.optimizer = self.settings.optimizer.build(self.module)
+                if not all("lr" in group for group in self.optimizer.param_groups):
+                    raise TrainingError(
+                        f"the optimizer {self.settings.optimizer} has no learning rate, which a schedule changes: its "
+                        "parameter groups need an entry 'lr'"
+                    )
                 self.rates = [group["lr"] for group in self.optimizer.param_groups]
                 ema = self.settings.ema
                 self.average = WeightAverage(self.module, ema) if ema else None
@@ -280,7 +296,7 @@ class Run:
             group["lr"] = rate * share
         try:
             self.optimizer.step()
-        except RuntimeError as error:
+        except Exception as error:  # a person's own may raise anything
             raise TrainingError(
                 f"the optimizer {self.settings.optimizer} cannot optimize this network: {format_error(error)}"
             ) from error
@@ -327,8 +343,11 @@ class Run:
         self.batches = saved["batches"]
         self.state.update(saved["state"])
         self._first, self._last = saved["losses"][0], deque(saved["losses"][1])
-        if self.average and saved["average"]:
-            self.average.load(saved["average"])
+        if self.average and self.settings.ema:
+            if saved["average"]:
+                self.average.load(saved["average"])
+            else:  # the training has had none so far: it begins with the weights that have been learned
+                self.average = WeightAverage(self.module, self.settings.ema)
         for generator, state in zip(generators_of(self.loader), saved["generators"], strict=False):
             generator.set_state(state)
         self._kept = f"epoch {saved['epoch']}"

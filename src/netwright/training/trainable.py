@@ -49,7 +49,12 @@ def _chosen(network: nn.Module, which: Trainable) -> set[str]:
         if not found:
             raise TrainingError(f"trainable: the function chooses none of the {len(named)} parameters")
         return found
-    patterns = [which] if isinstance(which, str) else list(which)
+    patterns = [which] if isinstance(which, str) else list(which) if isinstance(which, Sequence) else [which]
+    if wrong := [pattern for pattern in patterns if not isinstance(pattern, str)]:
+        raise TrainingError(
+            "trainable: give patterns of names such as '*head*', or a function of a name and a parameter, "
+            f"not {wrong[0]!r}"
+        )
     found = set()
     for pattern in patterns:
         matched = {name for name in named if fnmatchcase(name, pattern)}
