@@ -412,3 +412,14 @@ def test_training_that_harms_the_given_weights_says_so() -> None:
         nw.train(net, loader(), epochs=15, optimizer=sgd(0.01))  # and are not harmed by a little more
     with pytest.warns(UserWarning, match=r"harmed the weights that were given.*lower lr \(it was 1\)"):
         nw.train(net, loader(), epochs=15, optimizer=sgd(1.0))
+
+
+def test_one_hard_batch_at_the_end_is_no_harm() -> None:
+    """In a training of few steps the last batch may be harder than the first."""
+    net, easy = small(), blobs(24)
+    nw.train(net, nw.TensorLoader(easy, 8, shuffle=True), epochs=10, optimizer=sgd(0.1))
+    hard = nw.Split(easy.inputs, easy.targets.roll(1))
+    batches = [*nw.TensorLoader(easy, 8), *nw.TensorLoader(easy, 8), next(iter(nw.TensorLoader(hard, 8)))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nw.train(net, batches, epochs=1, optimizer=sgd(1e-6))

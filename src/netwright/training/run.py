@@ -37,6 +37,9 @@ WORSE, LITTLE = 0.25, 0.05
 """The share by which a loss must have risen for weights to have been better before, since batches differ; and what is
 added to it, since from next to nothing to little is no harm."""
 
+LAST = 4
+"""Steps at the end of a training, at least, whose losses are compared with those at its beginning."""
+
 Precision = Literal["float32", "bfloat16"]
 """What numbers networks compute with while they learn; weights are float32 in either case."""
 
@@ -163,7 +166,8 @@ class Run:
                 self._resume()
                 self.steps = self.settings.epochs * self.batches
                 # While the learning rate warms up, the weights are nearly those that were given.
-                self._last = deque(self._last, maxlen=max(1, min(8, self.steps // 40)))
+                self._given_steps = max(1, min(8, self.steps // 40))
+                self._last = deque(self._last, maxlen=max(LAST, self._given_steps))
                 yield
                 if self.average:
                     self.average.swap()
@@ -228,7 +232,8 @@ class Run:
         if not self._first:
             return
         before, after = fmean(self._first), fmean(self._last)
-        if after > before * (1 + WORSE) + LITTLE:
+        # In a short training one batch or the other may be a hard one: not all of the last are by chance.
+        if after > before * (1 + WORSE) + LITTLE and min(self._last) > before:
             warnings.warn(
                 "training has harmed the weights that were given: the largest network's loss rose from "
                 f"{before:.3g} to {after:.3g}; give a lower lr (it was {max(self.rates):g}), or keep the weights: "
@@ -305,7 +310,7 @@ class Run:
             self.average.update()
 
     def _remember(self, value: float, at: Step) -> None:
-        if at.step == len(self._first) < (self._last.maxlen or 0):
+        if at.step == len(self._first) < self._given_steps:
             self._first.append(value)
         self._last.append(value)
 
