@@ -287,3 +287,27 @@ def test_data_that_are_missing(kind: Any) -> None:
 def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(NetError, match="no importance criterion 'taylr'; did you mean 'taylor'"):
         sort_channels(two(), "taylr")
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        out: Tensor = self.head(self.body(x * scale).relu())
+        return out
+
+
+@pytest.mark.parametrize("by", ["activation", "taylor"])
+def test_batches_of_any_structure_tell_the_same(by: Any) -> None:
+    x, scale, labels = torch.randn(5, 4), torch.rand(5, 4), torch.arange(5) % 2
+    found = []
+    for batch in ((x, scale), ((x, scale), labels), (x, scale, labels), {"x": x, "scale": scale, "labels": labels}):
+        torch.manual_seed(0)
+        net = TwoInputs()
+        axis = Width.tie(net, "w", (4, 8), out_of=["body"], into=["head"])
+        sort_channels(SuperNet(net, [axis], (x[:2], scale[:2])), criterion(by, [batch]))
+        found.append(net.state_dict())
+    for other in found[1:]:
+        assert all(torch.equal(value, other[name]) for name, value in found[0].items())

@@ -67,11 +67,6 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def inputs_of(batch: Any) -> Inputs:
-    """The inputs of a batch: the first entry of an (inputs, labels) pair, else the batch itself."""
-    return batch[0] if isinstance(batch, tuple | list) and not isinstance(batch, PackedSequence) else batch
-
-
 def split_batch(batch: Any) -> tuple[Inputs, Any]:
     """Inputs and targets of a batch, by its structure.
 

@@ -131,8 +131,9 @@ def _run(network: nn.Module, batch: Any) -> None:
         ) from error
 
 
-def calibration_inputs(network: nn.Module, batch: Any) -> Inputs:
-    """The inputs of a batch: of several positional ones as many as the network's example has."""
+def calibration_inputs(network: Any, batch: Any) -> Inputs:
+    """The inputs of a batch, with targets or without: of several positional ones as many as the example of the network
+    or super-network has."""
     if has_targets(batch):
         return split_batch(batch)[0]
     if not isinstance(batch, tuple | list) or isinstance(batch, PackedSequence):

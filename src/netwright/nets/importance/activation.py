@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ..axes import Width
 from ..axes.width import ChannelSlice
-from ..inputs import call, evaluating, fresh, inputs_of, tensors_in
+from ..inputs import call, evaluating, fresh, tensors_in
 from ..isolation import isolated
+from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
 from .base import Criterion, by_channel, given_batches, reads_from, scaled
 from .magnitude import magnitude
@@ -55,7 +56,7 @@ def _activations(net: SuperNet, widths: Sequence[Width], batches: list[Any]) -> 
         for path in dims:
             index.modules[path].register_forward_pre_hook(watch(path))
         for batch in batches:
-            call(net.module, fresh(inputs_of(batch)))
+            call(net.module, fresh(calibration_inputs(net, batch)))
     scores = []
     for width in widths:
         total = torch.zeros(width.channels, dtype=torch.float64)

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from ..axes import Width
 from ..axes.width import ChannelSlice
 from ..cut import ModuleIndex
-from ..inputs import call, evaluating, fresh, inputs_of, tensors_in
+from ..inputs import call, evaluating, fresh, tensors_in
 from ..isolation import isolated
 from ..permutation import expert_tensors
+from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
 from .base import Criterion, by_channel, given_batches, reads_from
 
@@ -99,7 +100,7 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
         with isolated(net.module), evaluating(net.module):
             for batch in batches:
                 gates.of.clear()
-                output = call(net.module, fresh(inputs_of(batch)))
+                output = call(net.module, fresh(calibration_inputs(net, batch)))
                 value = loss(output, batch) if loss else _projected(output, generator)
                 read = {at for at, _ in gates.of}
                 others = [at for at in range(len(widths)) if at not in read]  # judged by their weights
