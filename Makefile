@@ -20,7 +20,7 @@ test: .venv/ready  ## lint, types and the fast tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 -m "not slow and not data and not zoo"
 
-test-runtimes: .venv/runtimes  ## every runtime: OpenVINO, ExecuTorch, LiteRT and ncnn beside those that come along
+test-runtimes: .venv/runtimes  ## every runtime: OpenVINO, ExecuTorch, LiteRT and ncnn beside those that are always installed
 	$(BIN)/pytest -n 2 tests/measure/runtimes -m "not slow"
 
 test-slow: .venv/ready  ## tests that take long
@@ -50,7 +50,7 @@ bench-search: .venv/ready  ## strategies beside their peers: needs ../shared/ben
 bench-search-quick: .venv/ready  ## fails where guided no longer leads random and NSGA-II: needs ../shared/bench
 	$(BIN)/python benchmarks/search_ofa.py --quick
 
-bench-latency: .venv/runtimes  ## how far measured and foretold latencies can be trusted: an hour; needs ../shared
+bench-latency: .venv/runtimes  ## how far measured and predicted latencies can be trusted: an hour; needs ../shared
 	$(BIN)/python benchmarks/repeatability.py
 	$(BIN)/python benchmarks/truth.py
 	$(BIN)/python benchmarks/latency_table.py

@@ -41,7 +41,8 @@ def test_a_model_that_training_harms_is_said_and_told_in_the_report(recipe, tmp_
     (said,) = [line for line in told.err.splitlines() if line.startswith("warning: training took the given model from")]
     assert "--train.epochs 0" in said and f"it was {RUINOUS})" in said and "comes trained" not in told.err
     assert said == f"warning: {manifest(out)['warning']}"
-    done("search", ruinous, "--out", out)
+    for shown in (done("search", ruinous, "--out", out), done("front", out)):
+        assert shown.out.splitlines()[1].startswith("given model ")
     done("report", out)
     assert "training took the given model" in (out / "report.html").read_text()
     assert "harmed" not in told.err, "it is said once"

@@ -12,7 +12,7 @@ import pytest
 
 import netwright as nw
 from netwright.core.errors import CheckpointError, NetwrightError, StoreError
-from netwright.core.metric import Metric
+from netwright.core.metric import Measurement, Metric
 from netwright.pipeline.context import open_run
 from netwright.pipeline.run_directory import RunDirectory, RunInfo, Training
 from netwright.strategies.predict.scores import Scores
@@ -24,6 +24,7 @@ INFO = RunInfo(
     metrics=(Metric("mae", "kWh"), Metric("latency", "ms", superlative="fastest")),
     space_size=10**30,
     largest={"macs": 5e6},
+    given={"macs": Measurement(5e6, kind="exact")},
     untrained="",
     command="netwright fit mine.yaml",
     commit=None,
@@ -31,7 +32,10 @@ INFO = RunInfo(
     predictability={"mae": Scores(0.5, 0.6, 0.1, 0.9, 1.1)},
     judged=12,
 )
-TRAINING = Training("k", {"model": "m:f"}, "f", "mae", {"given": 9.5, "largest": 2.25}, "", {}, {"w": {"sha256": "0"}})
+GIVEN = {"mae": Measurement(9.5, "kWh", 0.25, 80), "loss": Measurement(3.0, details={"chance": 3.5})}
+TRAINING = Training(
+    "k", {"model": "m:f"}, "f", "mae", {"given": 9.5, "largest": 2.25}, GIVEN, "", {}, {"w": {"sha256": "0"}}
+)
 
 
 def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def story(
     roles: Sequence[str] = (),
     limits: Sequence[Limit] = LIMITS,
     facts: Mapping[str, str] | None = None,
+    given: Mapping[str, Measurement] | None = None,
 ) -> ReportData:
     """A story of these records in which the first networks of the front were exported under the given roles."""
     best = front(found, objectives)
@@ -76,6 +77,7 @@ def story(
         space=space(),
         space_size=space().size,
         largest={"macs": 84e3},
+        given=given or {},
         predicted={"accuracy": Scores(0.81, 0.93, 0.42, 0.88, 1.4)} if found else {},
         networks=tuple(network(record, role) for record, role in zip(best, roles, strict=False)),
         target={"runtime": "onnxruntime", "threads": 1, "cpu": {"model": "a & b"}},

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netwright.core.errors import NetwrightError
+from netwright.core.metric import Measurement
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.report.data import ReportData
@@ -207,3 +208,12 @@ def test_the_search_section_says_how_even_the_front_is_and_how_well_metrics_are_
     page = render(story(records(30)))
     assert "Neighbours on the front are" in page and "the widest gap is" in page
     assert "<td>accuracy</td><td>0.81</td><td>0.93</td><td>0.42 %</td><td>88\u00a0%</td>" in page
+
+
+def test_the_given_model_is_the_first_row_of_the_front_and_the_first_column_of_each_network():
+    data = story(records(30), roles=["most accurate"], given={"accuracy": Measurement(98.5, "%", 0.5)})
+    page = render(data).partition("<main>")[2]
+    row = page.index('<tr><td>given model</td><td></td><td>98.50<span class="pm"> ± 0.50 %</span></td><td>&ndash;</td>')
+    assert row < page.index(f"<code>{data.front[0].id}</code>", page.index("<th>network</th>"))
+    assert "<th></th><th>given model</th><th>search</th>" in page
+    assert "given model" not in render(story(records(30), roles=["most accurate"])).partition("<main>")[2]

@@ -93,8 +93,8 @@ class Display:
         """One line of result."""
         self._out.print(text, soft_wrap=True)
 
-    def front(self, front: Front, roles: Mapping[str, str]) -> None:
-        """The front as a table: objectives, and what people compare networks by."""
+    def front(self, front: Front, roles: Mapping[str, str], given: Mapping[str, Measurement]) -> None:
+        """The given model and the front as a table: objectives, and what people compare networks by."""
         if not front:
             self.say("the front is empty: no measured network keeps the limits")
             return
@@ -102,7 +102,7 @@ class Display:
         columns = [m for m in front.objectives if m.name in units]
         named = {m.name for m in columns}
         columns += [Metric(name, unit) for name, unit in units.items() if name in COMPARED and name not in named]
-        self._out.print(front_table(front, columns, roles))
+        self._out.print(front_table(front, columns, roles, given))
 
     def records(self, records: Sequence[Record], objectives: Sequence[Metric]) -> None:
         """All records as a table."""

@@ -22,5 +22,5 @@ def run(arguments: Sequence[str]) -> None:
     recipe, out, overrides = asked(given)
     with Display() as display:
         fitted = fit(recipe, out, overrides=overrides, callback=display, retry=given.get("retry", ""))
-    display.front(fitted.front, {network.id: network.role for network in fitted.networks})
+    display.front(fitted.front, {network.id: network.role for network in fitted.networks}, fitted.given)
     display.done(fitted)

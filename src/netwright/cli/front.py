@@ -24,4 +24,5 @@ def run(arguments: Sequence[str]) -> None:
         print(json.dumps([record.to_json() for record in front], indent=2))
     else:
         path = Path(given["study"])
-        Display().front(front, RunDirectory(path if path.is_dir() else path.parent).read_roles())
+        run = RunDirectory(path if path.is_dir() else path.parent)
+        Display().front(front, run.read_roles(), run.read_given())

@@ -23,4 +23,4 @@ def run(arguments: Sequence[str]) -> None:
         check(context, study)
         require_trained(context)
         front = search(context, study, given.get("retry", ""))
-    display.front(front, context.run.read_roles())
+    display.front(front, context.run.read_roles(), context.run.read_given())

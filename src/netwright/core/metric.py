@@ -23,6 +23,9 @@ CHANCE = "chance"
 """The entry of the details that says that the value is no better than what a network has that always answers the same:
 that value."""
 
+PRECISION = "precision"
+"""The entry of the details that says of which precision a network was judged, where that is not the target's."""
+
 
 WRITTEN = {
     "macs": "MACs", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "f1": "F1", "miou": "mIoU", "map": "mAP", "bleu": "BLEU",

@@ -82,7 +82,7 @@ class Quality(Measurer):
                 stacklevel=2,
             )
             looks = []
-        return self._result(evaluator)
+        return self.result_of(evaluator)
 
     def network(self, context: EvaluationContext) -> nn.Module:
         """What is judged of a candidate."""
@@ -98,13 +98,14 @@ class Quality(Measurer):
 
     def all_of(self, network: nn.Module) -> dict[str, Measurement]:
         """Every metric of any network that does the task."""
-        return self._result(self.evaluate(network))
+        return self.result_of(self.evaluate(network))
 
     def of(self, network: nn.Module) -> Measurement:
         """The task's first metric of any network that does the task."""
         return self.all_of(network)[self._name]
 
-    def _result(self, evaluator: Evaluator) -> dict[str, Measurement]:
+    def result_of(self, evaluator: Evaluator) -> dict[str, Measurement]:
+        """Every metric, of an evaluator that has counted."""
         found = evaluator.result()
         require_metrics(self.task, found)
         return found
@@ -113,7 +114,7 @@ class Quality(Measurer):
         self, evaluator: Evaluator, best: Mapping[str, float], total: int, race: Race
     ) -> dict[str, Measurement]:
         """What is known of a network that was stopped."""
-        found, details = self._result(evaluator), {"of": total, "confidence": race.confidence}
+        found, details = self.result_of(evaluator), {"of": total, "confidence": race.confidence}
         return {
             name: replace(found[name], kind="partial", details=details, best_case=value) for name, value in best.items()
         }

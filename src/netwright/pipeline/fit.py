@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.front import Front
+from ..core.metric import Measurement
 from ..core.record import Record
 from ..recipe.load import folder_of, load, name_of
 from ..recipe.schema import Recipe
@@ -29,12 +30,14 @@ class Fitted:
         records: of all networks, in the order of measuring.
         front: the non-dominated networks that keep the limits.
         networks: those that were exported.
+        given: the figures of the given model by metric name; nothing where none was given, or it came untrained.
         report: path of the page.
     """
 
     records: list[Record]
     front: Front
     networks: list[ExportedNetwork]
+    given: Mapping[str, Measurement]
     report: Path
 
 
@@ -62,4 +65,4 @@ def fit(
         front = search(context, study, retry)
         networks = export(context, study, select_networks(front))
         context.callback.stage("writing the report")
-        return Fitted(study.records, front, networks, write_report(context.run))
+        return Fitted(study.records, front, networks, context.run.read_given(), write_report(context.run))

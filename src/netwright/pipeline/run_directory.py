@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, format_error
 from ..core.files import read_json, write_json
-from ..core.metric import Metric
+from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.registry import make_importable
 from ..report.data import ExportedNetwork
@@ -37,6 +37,7 @@ class RunInfo:
         metrics: everything that can be an objective or a limit.
         space_size: the number of candidates.
         largest: the exact metrics of the largest network by name, as far as they cost nothing.
+        given: the figures of the given model by metric name; nothing where none was given, or it came untrained.
         untrained: why nothing is trained; empty where the super-network is.
         command: as it was typed.
         commit: of the working directory, if git knows one.
@@ -51,6 +52,7 @@ class RunInfo:
     metrics: tuple[Metric, ...]
     space_size: int
     largest: Mapping[str, float]
+    given: Mapping[str, Measurement]
     untrained: str
     command: str
     commit: str | None
@@ -60,10 +62,15 @@ class RunInfo:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunInfo:
-        """The inverse of :func:`dataclasses.asdict`. Raises what a mapping raises for what is missing."""
+        """The inverse of :meth:`to_json`. Raises what a mapping raises for what is missing."""
         metrics = tuple(Metric(**m) for m in data["metrics"])
         scores = {name: Scores(**found) for name, found in data["predictability"].items()}
-        return cls(**{**data, "metrics": metrics, "predictability": scores})
+        given = {name: Measurement.from_json(found) for name, found in data["given"].items()}
+        return cls(**{**data, "metrics": metrics, "given": given, "predictability": scores})
+
+    def to_json(self) -> dict[str, Any]:
+        """As the file holds it."""
+        return {**asdict(self), "given": {name: found.to_json() for name, found in self.given.items()}}
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ class Training:
         metric: what the networks were judged by.
         validation: the value of that for ``given`` (the largest network before training), ``largest`` and
             ``smallest``.
+        given: all figures of the given model, before training, by metric name; nothing where it came untrained.
         warning: what is wrong with the training, in words; empty where nothing is.
         versions: package to version.
         files: file name to ``sha256`` and ``bytes``.
@@ -87,6 +95,7 @@ class Training:
     space: str
     metric: str
     validation: Mapping[str, float]
+    given: Mapping[str, Measurement]
     warning: str
     versions: Mapping[str, str]
     files: Mapping[str, Mapping[str, Any]]
@@ -99,6 +108,7 @@ class Training:
             "recipe": self.recipe,
             "space": self.space,
             f"{_VALIDATION}{self.metric}": self.validation,
+            "given": {name: found.to_json() for name, found in self.given.items()},
             **({"warning": self.warning} if self.warning else {}),
             "versions": self.versions,
             "files": self.files,
@@ -107,10 +117,11 @@ class Training:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Training:
         """The inverse of :meth:`to_json`. Raises LookupError where something is missing."""
+        given = {name: Measurement.from_json(found) for name, found in data["given"].items()}
         judged = next((name for name in data if name.startswith(_VALIDATION)), _VALIDATION)
         return cls(
             data["key"], data["recipe"], data["space"], judged.removeprefix(_VALIDATION), data[judged],
-            data.get("warning", ""), data["versions"], data["files"],
+            given, data.get("warning", ""), data["versions"], data["files"],
         )  # fmt: skip
 
 
@@ -181,7 +192,13 @@ class RunDirectory:
 
     def write_info(self, info: RunInfo) -> None:
         """Note what the directory is of."""
-        write_json(self.recipe, asdict(info))
+        write_json(self.recipe, info.to_json())
+
+    def read_given(self) -> Mapping[str, Measurement]:
+        """The figures of the given model by metric name; nothing where the directory does not know them."""
+        with suppress(NetwrightError):  # a study does without what is said of its job
+            return self.read_info().given
+        return {}
 
     def read_training(self) -> Training | None:
         """How the super-network was trained; None where it is not yet."""

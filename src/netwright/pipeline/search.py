@@ -11,6 +11,7 @@ from ..core.errors import NetwrightError, StoreError
 from ..core.files import write_json
 from ..core.front import Front
 from ..core.limits import parse_limit
+from ..core.metric import PRECISION, Measurement
 from ..core.provenance import git_commit, versions
 from ..measure.counts import METRICS
 from ..strategies import STRATEGIES
@@ -73,6 +74,7 @@ def search(context: Context, study: Study, retry: str = "") -> Front:
     callback, recipe = context.callback, context.recipe
     callback.stage("searching")
     check_device(context, study)
+    context.run.write_info(_describe(context, study))  # with what training has found
     strategy = STRATEGIES.make(recipe.search.strategy)
     study.run(strategy, recipe.evaluations, lambda step: callback.measured(step, study), retry=retry)
     if failed := [r for r in study.records if r.status == "failed"]:
@@ -110,6 +112,7 @@ def _describe(context: Context, study: Study) -> RunInfo:
         metrics=study.metrics,
         space_size=source.space.size,
         largest=source.counts_of(source.space.largest) or known,
+        given=_given(context, study),
         untrained=context.untrained,
         command=shlex.join(["netwright", *sys.argv[1:]]),
         commit=git_commit(),
@@ -120,6 +123,23 @@ def _describe(context: Context, study: Study) -> RunInfo:
     except NetwrightError:
         return info
     return replace(info, predictability=before.predictability, judged=before.judged)
+
+
+def _given(context: Context, study: Study) -> dict[str, Measurement]:
+    """The figures of the given model: how well it did before it was trained further; its counts; and, where the search
+    has measured the largest network, what the target says of it."""
+    source, training = context.source, context.run.read_training()
+    judged = training.given if training is not None else {}
+    if source.untrained or (context.data is not None and not judged):
+        return {}
+    if context.latency.lossy:  # it was not judged on the target
+        judged = {name: replace(m, details={**m.details, PRECISION: "float32"}) for name, m in judged.items()}
+    counts = source.counts_of(source.space.largest)
+    exact = {name: Measurement(value, METRICS[name].unit, kind="exact") for name, value in counts.items()}
+    largest = study.journal.found.get(source.space.largest)
+    there = [x.name for m in context.on_target if not m.depends_on_weights for x in m.metrics]
+    measured = {name: largest.measurements[name] for name in there if name in largest.measurements} if largest else {}
+    return {**judged, **{name: m for name, m in measured.items() if m.is_complete}, **exact}
 
 
 def _study_key(context: Context, store: Store) -> dict[str, Any]:

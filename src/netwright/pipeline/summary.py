@@ -42,6 +42,7 @@ def summarise(run: RunDirectory) -> ReportData:
         space=_choices(journal),
         space_size=info.space_size,
         largest=info.largest,
+        given=info.given,
         predicted=info.predictability if info.judged == len(records) else {},
         networks=tuple(run.read_networks([*front, *(r for r in records if r.id not in best)])),
         target=next((r.provenance["target"] for r in reversed(records) if "target" in r.provenance), {}),

@@ -64,6 +64,7 @@ def _load(context: Context, net: SuperNet) -> bool:
 def _train(context: Context, net: SuperNet) -> None:
     assert context.validation is not None and context.data is not None
     recipe, wish, run, metric = context.recipe, context.recipe.train, context.run, context.validation.metrics[0]
+    given, pretrained = _judge_given(context)
     found: dict[str, Measurement] = {}
 
     def evaluate() -> Mapping[str, Measurement]:
@@ -74,8 +75,7 @@ def _train(context: Context, net: SuperNet) -> None:
 
     if wish.importance:
         sort_channels(net, CRITERIA.make(wish.importance, batches=context.calibration))
-    evaluate()
-    given, optimizer = found["largest"], _optimizer(context, net, found["largest"])
+    optimizer = _optimizer(context, net, given[metric.name] if pretrained else None)
     loop.train(
         net,
         loader_of(context.data.train, wish.batch_size, shuffle=True, augment=context.data.augment),
@@ -96,12 +96,13 @@ def _train(context: Context, net: SuperNet) -> None:
         evaluate=evaluate,
         callback=context.callback.trained,
     )
-    if wish.epochs and found["largest"] is given:  # all epochs were done before an interruption
+    if not found:  # no epoch is asked for, or all were done before an interruption
         evaluate()
-    warning = worry(metric, given, found["largest"], optimizer) if wish.epochs else ""
+    warning = worry(metric, given[metric.name], found["largest"], optimizer) if wish.epochs else ""
     if warning:
         context.callback.stage(f"warning: {warning}")
-    _write(context, net, metric.name, {"given": given.value, **{name: m.value for name, m in found.items()}}, warning)
+    validation = {"given": given[metric.name].value, **{name: m.value for name, m in found.items()}}
+    _write(context, net, metric.name, validation, {} if pretrained is False else given, warning)
     run.checkpoint.unlink(missing_ok=True)
 
 
@@ -115,7 +116,7 @@ def _take_up(context: Context, net: SuperNet) -> None:
         )
     load_state(net.module, _weights(source, about), source.weights)
     net.module.eval()
-    _write(context, net, about.metric, about.validation, about.warning)
+    _write(context, net, about.metric, about.validation, about.given, about.warning)
 
 
 def _weights(run: RunDirectory, about: Training) -> dict[str, Tensor]:
@@ -128,7 +129,14 @@ def _weights(run: RunDirectory, about: Training) -> dict[str, Tensor]:
     return tensors
 
 
-def _write(context: Context, net: SuperNet, metric: str, validation: Mapping[str, float], warning: str) -> None:
+def _write(
+    context: Context,
+    net: SuperNet,
+    metric: str,
+    validation: Mapping[str, float],
+    given: Mapping[str, Measurement],
+    warning: str,
+) -> None:
     """Keep the trained super-network."""
     run = context.run
     write_tensors(run.weights, state_of(net.module))
@@ -138,6 +146,7 @@ def _write(context: Context, net: SuperNet, metric: str, validation: Mapping[str
         space=net.space.fingerprint,
         metric=metric,
         validation=validation,
+        given=given,
         warning=warning,
         versions=versions(),
         files={run.weights.name: {"sha256": sha256(run.weights), "bytes": run.weights.stat().st_size}},
@@ -145,25 +154,34 @@ def _write(context: Context, net: SuperNet, metric: str, validation: Mapping[str
     run.write_training(about)
 
 
-def _optimizer(context: Context, net: SuperNet, given: Measurement) -> str:
-    """The recipe's, or what suits the given model; said as the stage begins."""
+def _judge_given(context: Context) -> tuple[Mapping[str, Measurement], bool | None]:
+    """The figures of the given model on the validation data, and whether it comes trained: None where the task does not
+    know what a constant answer has."""
+    assert context.validation is not None
+    network, _ = context.network(context.source.space.largest)
+    evaluator, metric = context.validation.evaluate(network), context.validation.metrics[0]
+    found, baseline = context.validation.result_of(evaluator), evaluator.baseline().get(metric.name)
+    return found, None if baseline is None else is_trained(metric, found[metric.name], baseline)
+
+
+def _optimizer(context: Context, net: SuperNet, pretrained: Measurement | None) -> str:
+    """The recipe's, or what suits the given model; said as the stage begins.
+
+    Args:
+        context: of the job.
+        net: what is trained.
+        pretrained: the figure of the given model by the first metric, where it comes trained.
+    """
     assert context.validation is not None
     wish, metric = context.recipe.train, context.validation.metrics[0]
     if wish.optimizer:
         context.callback.stage("training")
         return wish.optimizer
-    baseline = _baseline(context) if wish.epochs else None
-    if baseline is not None and is_trained(metric, given, baseline):
-        optimizer, why = default_optimizer(net.module, "pretrained")
-        why = f"the given model has {metric.name} {format_measurement(given)} on the validation data: it comes trained"
+    if pretrained is not None:
+        optimizer, _ = default_optimizer(net.module, "pretrained")
+        given = f"{metric.name} {format_measurement(pretrained)}"
+        why = f"the given model has {given} on the validation data: it comes trained"
     else:
         optimizer, why = default_optimizer(net.module)
     context.callback.stage(f"training: with {optimizer} by default, {why}" if wish.epochs else "training")
     return optimizer
-
-
-def _baseline(context: Context) -> float | None:
-    """What a constant answer has on the validation data, by the first metric; None where that is not known."""
-    assert context.validation is not None
-    network, _ = context.network(context.source.space.largest)
-    return context.validation.evaluate(network).baseline().get(context.validation.metrics[0].name)

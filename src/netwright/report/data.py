@@ -13,7 +13,7 @@ import numpy as np
 from ..core.candidate import Candidate, Option
 from ..core.front import Front, losses
 from ..core.limits import Limit, broken
-from ..core.metric import Measurement, Metric, label
+from ..core.metric import PRECISION, Measurement, Metric, label
 from ..core.record import Record
 from ..core.space import Space
 from ..core.units import format_value
@@ -66,6 +66,7 @@ class ReportData:
         space: what the candidates are points of.
         space_size: number of candidates.
         largest: exact metrics of the largest candidate by name, such as ``macs`` (a count) or ``weight_bytes`` (B).
+        given: the figures of the given model by metric name; nothing where none was given, or it came untrained.
         predicted: how well metrics that cost a run can be predicted from the other records, by name.
         networks: those that were exported.
         target: where things were measured: runtime, threads, batch, cpu, ...; nested mappings are allowed.
@@ -82,11 +83,16 @@ class ReportData:
     space: Space
     space_size: int
     largest: Mapping[str, float]
+    given: Mapping[str, Measurement]
     predicted: Mapping[str, Scores]
     networks: tuple[ExportedNetwork, ...]
     target: Mapping[str, Any]
     versions: Mapping[str, str]
     facts: Mapping[str, str]
+
+
+GIVEN = "given model"
+"""What the given model is called in tables."""
 
 
 # -- shapes ----------------------------------------------------------------------------------------------------
@@ -236,8 +242,10 @@ def limit_text(limit: Limit) -> str:
 
 
 def format_measurement(measurement: Measurement) -> str:
-    """A measurement with its interval and unit, ``0.0213 ± 0.0004 ms``, and whether it is no better than chance."""
-    return _with_interval(measurement) + (" (chance)" if measurement.at_chance else "")
+    """A measurement with its interval and unit, ``0.0213 ± 0.0004 ms``, whether it is no better than chance, and of
+    which precision where that is not the target's."""
+    precision = f" ({measurement.details[PRECISION]})" if PRECISION in measurement.details else ""
+    return _with_interval(measurement) + (" (chance)" if measurement.at_chance else "") + precision
 
 
 def _with_interval(measurement: Measurement) -> str:

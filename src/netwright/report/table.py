@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from rich.table import Table
 from rich.text import Text
 
 from ..core.front import Front
-from ..core.metric import Metric, label
-from .data import format_measurement
+from ..core.metric import Measurement, Metric, label
+from .data import GIVEN, format_measurement
 
 
-def front_table(front: Front, metrics: Sequence[Metric], roles: Mapping[str, str]) -> Table:
-    """The networks of a front, one a row, with the metrics that at least one of them has.
+def front_table(
+    front: Front,
+    metrics: Sequence[Metric],
+    roles: Mapping[str, str],
+    given: Mapping[str, Measurement] = MappingProxyType({}),
+) -> Table:
+    """The given model, if there is one, and the networks of a front, one a row, with the metrics that at least one
+    network of the front has.
 
     Args:
         front: the rows, in its order.
         metrics: the columns, in this order; an arrow says which way an objective is better.
         roles: network id to its role; a column of its own where a network of the front has one.
+        given: the figures of the given model by metric name.
     """
     table = Table(box=None, header_style="bold", pad_edge=False)
     known = [m for m in metrics if any(m.name in record.measurements for record in front)]
@@ -29,8 +37,10 @@ def front_table(front: Front, metrics: Sequence[Metric], roles: Mapping[str, str
         table.add_column(Text(label(metric.name) + arrow), justify="right", no_wrap=True)
     if with_roles:
         table.add_column("role")
-    for record in front:
-        role = [Text(roles.get(record.id, ""))] if with_roles else []
-        found = (record.measurements.get(metric.name) for metric in known)
-        table.add_row(Text(record.id), *(Text(format_measurement(m) if m else "-") for m in found), *role)
+    rows = [(GIVEN, given, "")] if given and front else []
+    rows += [(record.id, record.measurements, roles.get(record.id, "")) for record in front]
+    for name, measurements, role in rows:
+        found = (measurements.get(metric.name) for metric in known)
+        figures = (Text(format_measurement(m) if m else "-") for m in found)
+        table.add_row(Text(name), *figures, *([Text(role)] if with_roles else []))
     return table

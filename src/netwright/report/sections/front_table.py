@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -9,14 +10,14 @@ import numpy as np
 
 from ...core.metric import Metric, label
 from ...core.record import Record
-from ..data import ReportData, fewer_macs, nearest_miss
+from ..data import GIVEN, ReportData, fewer_macs, nearest_miss
 from ..html import percent, table, text, value
 from .base import Section
 
 
 @dataclass(frozen=True)
 class FrontTable(Section):
-    """The networks of the front with everything that was measured, one a row."""
+    """The given model, and the networks of the front with everything that was measured, one a row."""
 
     heading = "The front"
 
@@ -39,7 +40,7 @@ def _front_table(data: ReportData) -> str:
         mark = ' class="best"' if found and metric.loss(found.value) == best[metric.name] else ""
         return f"<td{mark}>{value(found)}</td>"
 
-    rows = []
+    rows = [_given_row(data, known, bool(roles), smaller)] if data.given else []
     for record in data.front:
         role = roles.get(record.id)
         name = f"<code>{record.id}</code>"
@@ -57,6 +58,12 @@ def _front_table(data: ReportData) -> str:
     head += [f"<th>{escape(label(metric.name))}{_arrow(metric, data)}</th>" for metric in known]
     head += ["<th>fewer MACs</th>"] if smaller else []
     return table(head, rows)
+
+
+def _given_row(data: ReportData, known: Sequence[Metric], with_roles: bool, smaller: bool) -> str:
+    figures = "".join(f"<td>{value(data.given.get(metric.name))}</td>" for metric in known)
+    own = f"<td>{'1×' if 'macs' in data.given else '&ndash;'}</td>" if smaller else ""  # noqa: RUF001
+    return f"<tr><td>{GIVEN}</td>{'<td></td>' if with_roles else ''}{figures}{own}</tr>"
 
 
 _EXPORTED = ' class="exported"'

@@ -7,7 +7,7 @@ from html import escape
 
 from ...core.metric import label
 from ...core.units import format_value
-from ..data import ExportedNetwork, ReportData
+from ..data import GIVEN, ExportedNetwork, ReportData
 from ..html import table, value
 from ..shapes import LEGEND, shape_html
 from .base import Section
@@ -25,6 +25,7 @@ class Networks(Section):
 
 def _card(network: ExportedNetwork, data: ReportData) -> str:
     columns = {
+        GIVEN: data.given,
         "search": network.record.measurements,
         "file, validation": network.validation,
         "file, test": network.test,

@@ -1,0 +1,218 @@
+"""What recipes say of training and fine-tuning reaches both, and the given model's figures reach every table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import netwright as nw
+from netwright.cli.display import Display
+from netwright.core.metric import Measurement
+from netwright.nets.state import read_tensors
+from netwright.pipeline.callback import NullCallback
+from netwright.pipeline.context import Context, open_run
+from netwright.pipeline.export import export
+from netwright.pipeline.finetune import finetune
+from netwright.pipeline.run_directory import RunDirectory
+from netwright.pipeline.search import check, open_study, search
+from netwright.pipeline.summary import write_report
+from netwright.pipeline.train import train
+from netwright.recipe.load import parse
+
+STEPS = 4
+"""Of an epoch."""
+OPTIMIZER = "adamw,lr=0.01"
+
+
+def supernet(net: nn.Sequential | None = None) -> nw.SuperNet:
+    net = net or nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    return nw.SuperNet(net, [nw.Width.tie(net, "width", (4, 8, 16), out_of=["0"], into=["2"])], torch.zeros(1, 6))
+
+
+def solved() -> nw.SuperNet:
+    """A model that comes trained: it gives the sum of its inputs, which is what is to be learned."""
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    for tensor in net.parameters():
+        nn.init.zeros_(tensor)
+    with torch.no_grad():
+        net[0].weight[:12] = torch.cat([torch.eye(6), -torch.eye(6)])
+        net[2].weight[0, :12] = torch.tensor([1.0] * 6 + [-1.0] * 6)
+    return supernet(net)
+
+
+def data() -> nw.Data:
+    x = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
+    y = x.sum(1, keepdim=True)
+    return nw.Data(nw.Split(x[:64], y[:64]), nw.Split(x[64:80], y[64:80]), nw.Split(x[80:], y[80:]))
+
+
+def teachers() -> list[nn.Module]:
+    half = solved().module
+    for tensor in half.parameters():
+        tensor.data /= 2
+    return [solved().module, half]
+
+
+class Killed(Exception):
+    """Ends the process, as far as a job can tell."""
+
+
+class Steps(NullCallback):
+    """Counts training steps; the process ends after ``last`` of them."""
+
+    def __init__(self, last: int = 0) -> None:
+        self.seen, self.last = set[int](), last
+
+    def trained(self, progress: Any) -> None:
+        self.seen.add(progress.step)
+        if len(self.seen) == self.last:
+            raise Killed
+
+
+@contextmanager
+def job(out: Path, callback: Any = None, **changes: Any) -> Iterator[Context]:
+    """A job that is small, with some keys of its recipe changed."""
+    recipe = {
+        "model": f"{__name__}:supernet", "data": f"{__name__}:data", "task": "regression",
+        "objectives": ["mae", "macs"], "evaluations": 3, "target": "torch", "search": {"strategy": "random"},
+        "train": {"epochs": 2, "batch_size": 64 // STEPS, "optimizer": OPTIMIZER, **changes.pop("train", {})},
+        "export": {"epochs": 2, "optimizer": OPTIMIZER, "formats": ["safetensors"], **changes.pop("export", {})},
+        "latency": {"max_seconds": 0.05}, **changes,
+    }  # fmt: skip
+    with open_run(parse(recipe, "recipe"), out, callback=callback) as context:
+        yield context
+
+
+def trained(out: Path, callback: Any = None, **keys: Any) -> RunDirectory:
+    """The directory of a job that was trained."""
+    with job(out, callback, train=keys) as context:
+        train(context)
+        return context.run
+
+
+def searched(out: Path, **changes: Any) -> tuple[RunDirectory, dict[nw.Candidate, nw.Record]]:
+    """The directory of a job that was trained and searched, and its records."""
+    with job(out, **changes) as context:
+        study = open_study(context)
+        check(context, study)
+        train(context)
+        search(context, study)
+        return context.run, {record.candidate: record for record in study.records}
+
+
+# -- the given model --------------------------------------------------------------------------------------------
+
+
+def test_the_given_models_figures_are_the_first_row_of_every_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, records = searched(
+        tmp_path, model=f"{__name__}:solved", train={"optimizer": "sgd,lr=0.1"}, objectives=["mae", "latency"]
+    )
+    net, given = solved(), run.read_given()
+    assert given["mae"].value == pytest.approx(0, abs=1e-6) and given["r2"].value == pytest.approx(1)
+    assert given["macs"] == Measurement(float(net.count(net.largest).macs), kind="exact")
+    assert given["latency"] == records[net.largest].measurements["latency"], "it was measured for the search"
+    assert records[net.largest].values["mae"] > 0.001, "what training made of it is another row"
+    Display().front(run.journal().front, run.read_roles(), given)
+    first = capsys.readouterr().out.splitlines()[1]
+    assert first.startswith("given model") and f"{given['macs'].value:.0f}" in first.replace(",", "")
+    page = write_report(run).read_text().partition("<main>")[2]
+    assert page.count("<td>given model</td>") == 1
+    assert page.index("<td>given model</td>") < page.index(f"<td><code>{run.journal().front[0].id}")
+
+
+def test_a_model_with_fresh_weights_has_no_row(tmp_path: Path) -> None:
+    run, _ = searched(tmp_path)
+    about = run.read_training()
+    assert about is not None and about.given == {} == run.read_given()
+    assert "given model" not in write_report(run).read_text()
+
+
+def test_without_data_a_given_model_has_its_counts(tmp_path: Path) -> None:
+    run, _ = searched(
+        tmp_path, data="", task="classification", objectives=["macs", "params"],
+        train={"epochs": 30}, export={"epochs": 0},
+    )  # fmt: skip
+    given = run.read_given()
+    assert given["params"].value == 16 * 6 + 16 + 16 + 1 and "mae" not in given
+
+
+# -- train.* ----------------------------------------------------------------------------------------------------
+
+
+def test_a_super_network_trained_elsewhere_is_taken_up(tmp_path: Path) -> None:
+    there, known = searched(tmp_path / "there", model=f"{__name__}:solved", train={"optimizer": "sgd,lr=0.1"})
+    steps = Steps()
+    here, found = searched(
+        tmp_path / "here", model=f"{__name__}:solved", callback=steps, train={"weights": str(there.path)}
+    )
+    assert not steps.seen, "nothing is trained"
+    assert here.weights.read_bytes() == there.weights.read_bytes()
+    before, after = there.read_training(), here.read_training()
+    assert before is not None and after is not None
+    assert after.validation == before.validation and after.given == before.given != {}
+    assert {c: r.values for c, r in found.items()} == {c: r.values for c, r in known.items()}
+
+
+def test_what_is_kept_is_the_average_of_the_weights(tmp_path: Path) -> None:
+    run = trained(tmp_path / "average", ema=0.5)
+    with job(tmp_path / "other") as context:
+        net = context.source.supernet()
+        loader = nw.TensorLoader(data().train, 64 // STEPS, shuffle=True)
+        nw.train(net, loader, task=nw.tasks.Regression(), epochs=2, optimizer=OPTIMIZER, ema=0.5)
+    kept, average = read_tensors(run.weights)[0], net.module.state_dict()
+    assert kept.keys() == average.keys() and all(torch.equal(average[name], kept[name]) for name in kept)
+    assert run.weights.read_bytes() != trained(tmp_path / "last").weights.read_bytes()
+
+
+def test_killed_in_the_middle_of_an_epoch_a_job_ends_with_the_same_file(tmp_path: Path) -> None:
+    whole = Steps()
+    undisturbed = trained(tmp_path / "whole", whole, checkpoint_steps=1)
+    assert len(whole.seen) == 2 * STEPS
+    with pytest.raises(Killed):
+        trained(tmp_path / "killed", Steps(STEPS + 2), checkpoint_steps=1)
+    assert not RunDirectory(tmp_path / "killed").training.exists()
+    rest = Steps()
+    run = trained(tmp_path / "killed", rest, checkpoint_steps=1)
+    assert STEPS - 2 <= len(rest.seen) <= STEPS - 1, "it goes on in the middle of the second epoch"
+    assert run.weights.read_bytes() == undisturbed.weights.read_bytes()
+    assert run.read_training() == undisturbed.read_training() and not run.checkpoint.exists()
+
+
+# -- export.* ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("teacher", ["largest", f"{__name__}:teachers"])
+def test_chosen_networks_learn_from_a_teacher(teacher: str, tmp_path: Path) -> None:
+    with job(tmp_path, export={"teacher": teacher}) as context:
+        train(context)
+        net, tuned = context.source.supernet(), finetune(context, context.source.space.smallest)
+        loader = nw.TensorLoader(data().train, 64 // STEPS, shuffle=True)
+
+        def taught_by(networks: Any) -> Any:
+            network = net.extract(net.smallest)
+            task = nw.tasks.Regression()
+            nw.finetune(network, loader, task=task, epochs=2, optimizer=OPTIMIZER, teacher=networks)
+            return context.validate(network)
+
+        assert tuned.after == taught_by(net.extract(net.largest) if teacher == "largest" else teachers())
+        assert tuned.after != taught_by(None)
+
+
+def test_only_parameters_that_may_move_are_fine_tuned(tmp_path: Path) -> None:
+    with job(tmp_path, train={"epochs": 0}, export={"trainable": ["2.*"]}) as context:
+        train(context)
+        study = open_study(context)
+        search(context, study)
+        (network,) = export(context, study, [study.front()[0]])
+        plain = context.source.supernet().extract(network.record.candidate).state_dict()
+        file = context.run.network(network.id) / "weights.safetensors"
+        moved = {name: not torch.equal(plain[name], tensor) for name, tensor in read_tensors(file)[0].items()}
+    assert moved == {"0.weight": False, "0.bias": False, "2.weight": True, "2.bias": True}
