@@ -135,6 +135,14 @@ def test_a_model_with_fresh_weights_has_no_row(tmp_path: Path) -> None:
     assert "given model" not in write_report(run).read_text()
 
 
+def test_on_a_target_of_low_precision_the_given_model_is_said_to_be_of_float32(tmp_path: Path) -> None:
+    target = "onnxruntime,precision=int8,form=u8u8"
+    run, _ = searched(tmp_path, model=f"{__name__}:solved", target=target, evaluations=1, train={"epochs": 0})
+    found = run.read_given()["mae"]
+    assert found.value == pytest.approx(0, abs=1e-6) and found.details["precision"] == "float32"
+    assert all("precision" not in record.measurements["mae"].details for record in run.journal().records)
+
+
 def test_without_data_a_given_model_has_its_counts(tmp_path: Path) -> None:
     run, _ = searched(
         tmp_path, data="", task="classification", objectives=["macs", "params"],
