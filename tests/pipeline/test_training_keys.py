@@ -80,7 +80,7 @@ def job(out: Path, callback: Any = None, **changes: Any) -> Iterator[Context]:
     """A job that is small, with some keys of its recipe changed."""
     recipe = {
         "model": f"{__name__}:supernet", "data": f"{__name__}:data", "task": "regression",
-        "objectives": ["mae", "macs"], "evaluations": 3, "target": "torch", "search": {"strategy": "random"},
+        "objectives": ["mae", "macs"], "evaluations": 3, "search": {"strategy": "random"},
         "train": {"epochs": 2, "batch_size": 64 // STEPS, "optimizer": OPTIMIZER, **changes.pop("train", {})},
         "export": {"epochs": 2, "optimizer": OPTIMIZER, "formats": ["safetensors"], **changes.pop("export", {})},
         "latency": {"max_seconds": 0.05}, **changes,
