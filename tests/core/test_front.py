@@ -241,3 +241,10 @@ def test_gaps_are_the_edges_of_the_shortest_tree(points: np.ndarray) -> None:
     apart = np.linalg.norm((points[:, None] - points[None]) / reach, axis=2)
     tree = minimum_spanning_tree(apart).data
     assert np.allclose(front(records).gaps(), np.sort(tree)[::-1])
+
+
+@given(point_sets())
+def test_two_objectives_are_swept_and_more_are_searched_to_the_same_end(points: np.ndarray) -> None:
+    two = np.c_[points, points][:, :2]
+    with_a_constant = np.c_[two, np.zeros(len(two))]
+    assert nondominated(two).tolist() == nondominated(with_a_constant).tolist()

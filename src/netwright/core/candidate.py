@@ -64,10 +64,21 @@ class Candidate(Mapping[str, Option]):
         if not isinstance(other, Candidate):
             return NotImplemented
         # 1, 1.0 and True are equal and are different options.
-        return self._choices == other._choices and self.key == other.key
+        return self is other or (self._choices == other._choices and _alike(self._choices, other._choices))
 
     def __repr__(self) -> str:
         return f"Candidate({self._choices!r})"
+
+
+def _alike(choices: Mapping[str, Option], others: Mapping[str, Option]) -> bool:
+    """Whether equal options are of the same types."""
+    return all(_same_type(option, others[name]) for name, option in choices.items())
+
+
+def _same_type(option: Option, other: Option) -> bool:
+    if isinstance(option, tuple) and isinstance(other, tuple):
+        return all(map(_same_type, option, other))
+    return type(option) is type(other)
 
 
 def _frozen(option: Any) -> Any:

@@ -14,9 +14,12 @@ from .record import Record
 
 def losses(records: Sequence[Record], objectives: Sequence[Metric]) -> np.ndarray:
     """Objective values with less being better, float64 of shape (records, objectives)."""
-    return np.array([[m.loss(r.values[m.name]) for m in objectives] for r in records], dtype=np.float64).reshape(
-        len(records), len(objectives)
-    )
+    points = np.empty((len(records), len(objectives)))
+    for i, m in enumerate(objectives):
+        points[:, i] = [r.measurements[m.name].value for r in records]
+        if m.direction == "max":
+            points[:, i] *= -1.0
+    return points
 
 
 def nondominated(points: np.ndarray) -> np.ndarray:
@@ -27,6 +30,14 @@ def nondominated(points: np.ndarray) -> np.ndarray:
     """
     keep = np.zeros(len(points), dtype=bool)
     places = np.lexsort(points.T[::-1])
+    if points.shape[1] == 2 and len(points):
+        # In this order who dominates comes before, with a lesser or equal first loss: only the second one counts.
+        ordered = points[places]
+        new = np.r_[True, np.any(ordered[1:] != ordered[:-1], axis=1)]
+        least_before = np.r_[np.inf, np.minimum.accumulate(ordered[:, 1])[:-1]]
+        group = np.cumsum(new) - 1
+        keep[places] = (new & (ordered[:, 1] < least_before))[np.flatnonzero(new)][group]
+        return keep
     while len(places):
         # In this order the first of what is left can be dominated by nothing that is left.
         left, first = points[places], points[places[0]]
@@ -45,7 +56,7 @@ def objectives_of(
         if not objectives:
             raise NetwrightError('there are no objectives; give at least one, for example {"top1": "max"}')
         return tuple(objectives)
-    carried = {record.objectives for record in records}
+    carried = set({id(record.objectives): record.objectives for record in records}.values())  # most share one tuple
     if len(carried) > 1:
         raise NetwrightError("these records were made for different objectives; give objectives= to compare them")
     found = carried.pop() if carried else ()
@@ -56,12 +67,20 @@ def objectives_of(
 
 def comparable(records: Iterable[Record], objectives: Sequence[Metric]) -> list[Record]:
     """The feasible records that were measured whole in every objective."""
-    names = {m.name for m in objectives}
-    return [
-        r
-        for r in records
-        if r.status == "ok" and names <= {k for k, found in r.measurements.items() if found.is_complete}
-    ]
+    names = [m.name for m in objectives]
+    return [r for r in records if is_comparable(r, names)]
+
+
+def is_comparable(record: Record, names: Iterable[str]) -> bool:
+    """Whether a record is feasible and was measured whole in every metric named."""
+    if record.status != "ok":
+        return False
+    measurements = record.measurements
+    for name in names:
+        found = measurements.get(name)
+        if found is None or not found.is_complete:
+            return False
+    return True
 
 
 def front(records: Iterable[Record], objectives: Mapping[str, Direction] | Sequence[Metric] | None = None) -> Front:

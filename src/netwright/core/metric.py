@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
+from sys import intern
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,6 +16,8 @@ from .units import format_value
 Direction = Literal["max", "min"]
 
 Kind = Literal["exact", "measured", "partial", "predicted", "corrected"]
+
+_KINDS: dict[Any, Kind] = {kind: kind for kind in get_args(Kind)}
 
 _OWN = {"value", "unit", "spread", "n", "kind", "best_case", "uncorrected"}
 """The keys of a measurement in JSON beside its details."""
@@ -37,6 +40,10 @@ WRITTEN = {
 def label(name: str) -> str:
     """A metric's name as a person reads it."""
     return " ".join(WRITTEN.get(word, word) for word in name.split("_"))
+
+
+_NONE: Mapping[str, Any] = {}
+"""The details of those who have none: one for all that are read."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Metric:
         return -value if self.direction == "max" else value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """A value, how far it can be trusted, and what it is.
 
@@ -101,12 +108,13 @@ class Measurement:
     uncorrected: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("value", "ci95", "n", "best_case", "uncorrected"):
-            if isinstance(given := getattr(self, name), np.generic):  # JSON has no numbers of NumPy's
+        numbers = (self.value, self.ci95, self.n, self.best_case, self.uncorrected)
+        for name, given in zip(("value", "ci95", "n", "best_case", "uncorrected"), numbers, strict=True):
+            if isinstance(given, np.generic):  # JSON has no numbers of NumPy's
                 object.__setattr__(self, name, given.item())
         if not isinstance(self.value, int | float) or not isfinite(self.value):
             raise MeasureError(f"a measurement must be a finite number, not {self.value!r}")
-        if self.kind not in get_args(Kind):
+        if self.kind not in _KINDS:
             raise MeasureError(f"a measurement cannot be {self.kind!r}; {did_you_mean(str(self.kind), get_args(Kind))}")
         if self.kind == "partial" and self.best_case is None:
             raise MeasureError(
@@ -116,7 +124,7 @@ class Measurement:
             raise MeasureError(f"best_case= belongs to partial and predicted measurements, not to {self.kind} ones")
         if (self.kind == "corrected") != (self.uncorrected is not None):
             raise MeasureError("uncorrected= belongs to corrected measurements, which need it, and to no others")
-        if clash := _OWN & set(self.details):
+        if self.details and (clash := _OWN & set(self.details)):
             raise MeasureError(f"details= may not hold {', '.join(sorted(clash))}: the measurement has its own")
 
     @property
@@ -146,6 +154,8 @@ class Measurement:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
         """The inverse of :meth:`to_json`; what does not say what it is was measured."""
-        details = {k: v for k, v in data.items() if k not in _OWN}
+        details = {intern(k): v for k, v in data.items() if k not in _OWN} or _NONE
         kind, ends = data.get("kind", "measured"), (data.get("best_case"), data.get("uncorrected"))
-        return cls(data["value"], data["unit"], data["spread"], data["n"], kind, details, *ends)
+        return cls(
+            data["value"], intern(data["unit"]), data["spread"], data["n"], _KINDS.get(kind, kind), details, *ends
+        )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from sys import intern
+from typing import Any, Literal, get_args
 
 from .candidate import Candidate
 from .limits import Limit, broken, explain
 from .metric import Measurement, Metric
 
 Status = Literal["ok", "infeasible", "failed"]
+_STATUS: dict[Any, Status] = {status: status for status in get_args(Status)}
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,11 @@ class Record:
         """The inverse of :meth:`to_json`; ``candidate`` makes the candidate (``space.candidate`` checks it too)."""
         return cls(
             candidate=candidate(data["candidate"]),
-            measurements={name: Measurement.from_json(m) for name, m in data["measurements"].items()},
-            status=data["status"],
+            measurements={intern(name): Measurement.from_json(m) for name, m in data["measurements"].items()},
+            status=_STATUS.get(data["status"], data["status"]),
             reason=data.get("reason", ""),
             objectives=objectives,
-            provenance=data.get("provenance", {}),
+            provenance={intern(name): value for name, value in data.get("provenance", {}).items()},
         )
 
     def judged(self, limits: Sequence[Limit]) -> Record:
@@ -83,6 +85,8 @@ class Record:
         """
         if self.status == "failed":
             return self
+        if not limits:
+            return self._allowed()
         known = {name: m for name, m in self.measurements.items() if m.is_complete}
         if broken(limits, {name: m.value for name, m in known.items()}):
             return replace(self, status="infeasible", reason=explain(limits, known))
@@ -90,4 +94,8 @@ class Record:
             if limit.metric not in known:
                 how = "measured in part only" if limit.metric in self.measurements else "not measured"
                 return replace(self, status="infeasible", reason=f"{limit.metric} was {how}: {limit}")
-        return replace(self, status="ok", reason="")
+        return self._allowed()
+
+    def _allowed(self) -> Record:
+        """The same record, that keeps all limits."""
+        return self if self.status == "ok" and not self.reason else replace(self, status="ok", reason="")

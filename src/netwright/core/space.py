@@ -63,14 +63,13 @@ class Space:
         self.choices: tuple[Choice, ...] = tuple(choices)
         self._by_name: dict[str, Choice] = {}
         self._clauses: dict[str, tuple[Clause, ...]] = {}
+        self._position: dict[str, dict[Any, int]] = {}
         for choice in self.choices:
             if choice.name in self._by_name:
                 raise SpaceError(f"two choices are called {choice.name!r}; names must be unique")
+            self._position[choice.name] = {_lookup_key(o): i for i, o in enumerate(choice.options)}
             self._clauses[choice.name] = self._conditions(choice)
             self._by_name[choice.name] = choice
-        self._position = {
-            choice.name: {_lookup_key(o): i for i, o in enumerate(choice.options)} for choice in self.choices
-        }
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -116,15 +115,27 @@ class Space:
         Choices that are not active may be given; they are dropped. Raises :class:`SpaceError` for a name or an
         option that is not in the space, and for an active choice that is missing.
         """
-        for name, value in choices.items():
-            self._option(self[name], value)
         chosen: dict[str, Option] = {}
+        given = 0
         for choice in self.choices:
-            if self.active(choice.name, chosen):
-                if choice.name not in choices:
-                    raise SpaceError(f"the choice {choice.name!r} is missing; give one of {list(choice.options)!r}")
-                chosen[choice.name] = self._option(choice, choices[choice.name])
-        return Candidate(chosen)
+            name = choice.name
+            if name in choices:
+                given += 1
+                option = self._option(choice, choices[name])
+                if name in self._unconditional or self.active(name, chosen):
+                    chosen[name] = option
+            elif name in self._unconditional or self.active(name, chosen):
+                for other in choices:  # what is misspelt explains what is missing
+                    self[other]
+                raise SpaceError(f"the choice {name!r} is missing; give one of {list(choice.options)!r}")
+        if given < len(choices):
+            for name in choices:
+                self[name]
+        return Candidate.of_options(chosen)
+
+    @cached_property
+    def _unconditional(self) -> frozenset[str]:
+        return frozenset(name for name, clauses in self._clauses.items() if clauses == ({},))
 
     def parse(self, key: str) -> Candidate:
         """The candidate whose :attr:`Candidate.key` (JSON) is given."""
@@ -253,9 +264,10 @@ class Space:
     # -- conditions --------------------------------------------------------------------------------------------
 
     def _option(self, choice: Choice, value: Any) -> Option:
-        for option in choice.options:
-            if _same(option, value):
-                return option
+        try:
+            return choice.options[self._position[choice.name][_lookup_key(_python(value))]]
+        except (KeyError, TypeError):  # also what cannot be looked up
+            pass
         raise SpaceError(f"{choice.name!r} cannot be {value!r}; its options are {list(choice.options)!r}")
 
     def _conditions(self, choice: Choice) -> tuple[Clause, ...]:

@@ -64,6 +64,12 @@ class Problem:
         """What was measured and what is being measured."""
         return [*(r.candidate for r in history), *self.pending]
 
+    def known(self, history: Sequence[Record]) -> set[Candidate]:
+        """The same as a set, at once for a :class:`History`."""
+        known = set(history.candidates) if isinstance(history, History) else {r.candidate for r in history}
+        known.update(self.pending)
+        return known
+
     def allows(self, candidate: Candidate) -> bool:
         """Whether the candidate keeps every limit on an exact metric."""
         return not self.limits or not broken(self.limits, self.exact(candidate))
@@ -77,6 +83,21 @@ class Problem:
         if any(m.name not in record.values for m in self.objectives):
             return None
         return [m.loss(record.values[m.name]) for m in self.objectives]
+
+
+class History(list[Record]):
+    """Records that only grow in number, whose candidates are known without going through all of them.
+
+    :meth:`Problem.known` copies the candidates, which takes no hash of any.
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        super().__init__(records)
+        self.candidates = {r.candidate for r in self}
+
+    def append(self, record: Record) -> None:
+        super().append(record)
+        self.candidates.add(record.candidate)
 
 
 class Strategy(ABC):
@@ -132,7 +153,8 @@ def draw_new(
     candidate that is.
     """
     listed = problem.space if isinstance(problem.space, EnumeratedSpace) else None
-    seen = {*known, *problem.pending}
+    seen = set(known)  # of a set without a hash of any
+    seen.update(problem.pending)
     found: list[Candidate] = []
     ends = [0 if limit.op in ("<", "<=") else -1 for limit in problem.limits]
     for attempt in range(tries * n):
@@ -155,7 +177,7 @@ def draw_new(
 def initial_candidates(problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
     """With what every strategy begins, while it is not measured yet: the smallest and the largest candidate, which
     are the ends of every front, and the best of the records of the warm start."""
-    known = set(problem.proposed(history))
+    known = problem.known(history)
     both = [problem.space.smallest, problem.space.largest]
     if len(history) + len(problem.pending) < WARM_START:
         both += _best(problem)

@@ -65,8 +65,9 @@ def commonest(records: Sequence[Record]) -> str:
 def never_measured(records: Sequence[Record]) -> bool:
     """Whether one metric was among the figures of none of the records, though all were measured, and there are enough
     of them to tell."""
-    lacking = {r.provenance.get(MISSING) for r in records}
-    return len(records) >= TRIED and len(lacking) == 1 and None not in lacking
+    if len(records) < TRIED or (first := records[0].provenance.get(MISSING)) is None:
+        return False
+    return all(r.provenance.get(MISSING) == first for r in records)
 
 
 def unmeasured(name: str, known: Iterable[str]) -> str:

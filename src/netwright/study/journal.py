@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any
 
 from ..core.candidate import Candidate
@@ -27,6 +30,7 @@ class Journal:
         asked: candidates that were asked for and not measured yet, with their provenance.
         again: candidates whose measurement failed, and that are to be measured again.
         entries: how many were read.
+        last: the record that was read last, judged by the last limits.
     """
 
     candidate: Callable[[Mapping[str, Any]], Candidate] = Candidate
@@ -36,13 +40,15 @@ class Journal:
     asked: dict[Candidate, dict[str, Any]] = field(default_factory=dict)
     again: set[Candidate] = field(default_factory=set)
     entries: int = 0
+    last: Record | None = None
+    _objectives: tuple[Metric, ...] = field(default=(), repr=False)
     _judged: dict[Candidate, Record] = field(default_factory=dict, repr=False)
     """What was found, judged by the last limits: each record once, and all when the limits change."""
 
     @property
     def objectives(self) -> tuple[Metric, ...]:
         """What the study asks for, in order."""
-        return tuple(Metric(*entry) for entry in (self.header or {}).get("objectives", []))
+        return self._objectives
 
     @property
     def records(self) -> list[Record]:
@@ -59,6 +65,10 @@ class Journal:
 
         Raises :class:`StoreError` for an entry that cannot be understood.
         """
+        with _no_collection():
+            self._follow(store)
+
+    def _follow(self, store: Store) -> None:
         for kind, body in store.read(since=self.entries):
             try:
                 self._take(kind, body)
@@ -70,9 +80,10 @@ class Journal:
     def _take(self, kind: str, body: dict[str, Any]) -> None:
         match kind:
             case "study":
-                self.header = body
-                if not self.objectives:
+                self._objectives = tuple(Metric(*entry) for entry in body["objectives"])
+                if not self._objectives:
                     raise KeyError("objectives")
+                self.header = body
             case "limits":
                 self.limits = tuple(Limit(*entry) for entry in body["limits"])
                 self._judged = {candidate: each.judged(self.limits) for candidate, each in self.found.items()}
@@ -80,16 +91,29 @@ class Journal:
                 self.asked.update({self.candidate(_tuples(c)): body["provenance"] for c in body["candidates"]})
             case "record":
                 choices = {**body, "candidate": _tuples(body["candidate"])}
-                record = Record.from_json(choices, self.objectives, self.candidate)
-                for known, one in ((self.found, record), (self._judged, record.judged(self.limits))):
-                    known.pop(one.candidate, None)  # measured again: it counts in its new place
-                    known[one.candidate] = one
+                record = Record.from_json(choices, self._objectives, self.candidate)
+                if record.candidate in self.found:  # measured again: it counts in its new place
+                    del self.found[record.candidate], self._judged[record.candidate]
+                self.found[record.candidate] = record
+                self._judged[record.candidate] = self.last = record.judged(self.limits)
                 self.asked.pop(record.candidate, None)
                 self.again.discard(record.candidate)
             case "retry":
                 self.again.update(self.candidate(_tuples(c)) for c in body["candidates"])
             case _:
                 raise KeyError(kind)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Nothing of a journal is garbage while it is read; looking for some would take longer than reading."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def read_journal(store: Store, candidate: Callable[[Mapping[str, Any]], Candidate] = Candidate) -> Journal:
@@ -103,7 +127,8 @@ def read_journal(store: Store, candidate: Callable[[Mapping[str, Any]], Candidat
 
 
 def _tuples(choices: Mapping[str, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        return tuple(plain(v) for v in value) if isinstance(value, list) else value
+    return {intern(name): _plain(value) if isinstance(value, list) else value for name, value in choices.items()}
 
-    return {name: plain(value) for name, value in choices.items()}
+
+def _plain(value: Any) -> Any:
+    return tuple(map(_plain, value)) if isinstance(value, list) else value

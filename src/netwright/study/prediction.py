@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -37,9 +38,13 @@ def predict_measurements(
 
     Of each measurer all or nothing: nothing where one is not predicted narrowly, or a limit lies within what it may be.
     """
-    took = [r.provenance["device_seconds"] for r in records if "device_seconds" in r.provenance]
-    if not took or float(np.median(took[-RECENT:])) < SLOW_MEASUREMENT_S:
+    if not any(measurer.on_device for measurer in measurers):
         return {}
+    last = (r.provenance["device_seconds"] for r in reversed(records) if "device_seconds" in r.provenance)
+    recent = list(islice(last, RECENT))
+    if not recent or float(np.median(recent)) < SLOW_MEASUREMENT_S:
+        return {}
+    took = sum("device_seconds" in r.provenance for r in records)
     found: dict[str, Measurement] = {}
     for measurer in measurers:
         own = [m for m in measurer.metrics if m.name in needed]
@@ -47,7 +52,7 @@ def predict_measurements(
             continue
         told = strategy.predict_metrics(problem, records, candidate, [m.name for m in own])
         by = {"predictor": STRATEGIES.text(strategy)}
-        each = {m.name: _prediction(m, told.get(m.name), problem.limits, len(took), by) for m in own}
+        each = {m.name: _prediction(m, told.get(m.name), problem.limits, took, by) for m in own}
         if all(each.values()):
             found |= {name: m for name, m in each.items() if m}
     return found

@@ -120,7 +120,7 @@ class Study:
     def standing(self) -> Standing:
         """Which records stand under the current limits, and which candidates are measured again."""
         if self._standing is None:
-            self._standing = Standing(self.plan, self.records, self.journal.again)
+            self._standing = Standing(self.plan, self.journal.records, self.journal.again)
         return self._standing
 
     def front(self) -> Front:
@@ -159,7 +159,8 @@ class Study:
         if isinstance(evaluations, bool) or not isinstance(evaluations, int | np.integer):
             raise CallError(f"evaluations is a whole number of networks, not {evaluations!r}")
         with self.store.held():
-            self._replay()  # another process may have gone on with it since it was opened
+            self.journal.follow(self.store)  # another process may have gone on with it since it was opened
+            self._standing = None
             self._note_limits()
             if retry:
                 self._again(r for r in self.records if r.status == "failed")
@@ -184,14 +185,14 @@ class Study:
             for candidate, provenance in list(self.journal.asked.items())[:left]:
                 self._evaluate(candidate, provenance, strategy)
                 if watch:
-                    watch(Step(self.records[-1], len(self.standing.known), evaluations))
+                    watch(Step(self._last, len(self.standing.known), evaluations))
                 lost = self._lost_again(lost)
                 self._check_measured()
         # What was predicted and would be on the front is measured in the end: nothing on the front is predicted.
         while unmeasured := self.standing.unmeasured:
             self._evaluate(unmeasured[0].candidate, unmeasured[0].provenance)
             if watch:
-                watch(Step(self.records[-1], evaluations - len(unmeasured) + 1, evaluations))
+                watch(Step(self._last, evaluations - len(unmeasured) + 1, evaluations))
             lost = self._lost_again(lost)
 
     def _left(self, evaluations: int) -> int:
@@ -220,7 +221,7 @@ class Study:
     def _lost_again(self, before: bool) -> bool:
         """Whether the device was lost in the last measurement. Raises where it was in the one before too: networks are
         not to blame, and would all fail."""
-        last = self.records[-1]
+        last = self._last
         if before and is_device_lost(last):
             raise DeviceLost(f"{last.reason}; the study is kept, and goes on when the device is back")
         return is_device_lost(last)
@@ -283,9 +284,19 @@ class Study:
 
     def _append(self, kind: str, body: Mapping[str, Any]) -> None:
         """Add an entry, and know what it says: from the store, as who resumes does."""
+        before = self.journal.entries
         self.store.append(kind, body)
         self.journal.follow(self.store)
-        self._standing = None
+        if kind == "record" and self._standing and self.journal.entries == before + 1:
+            self._standing.add(self._last)
+        elif kind != "ask":
+            self._standing = None
+
+    @property
+    def _last(self) -> Record:
+        """The record that was made last."""
+        assert self.journal.last is not None
+        return self.journal.last
 
     def _replay(self) -> None:
         """Read the journal, or begin it. Raises :class:`StoreError` where it is of another study."""

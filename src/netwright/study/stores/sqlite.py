@@ -18,6 +18,9 @@ from .lock import held
 APPLICATION_ID = 0x6E777267  # "nwrg"
 FORMAT = 1
 
+PART = 2000
+"""Entries that are read at a time."""
+
 
 class SqliteStore(Store):
     """A journal in a table ``journal(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT)``; bodies are JSON objects.
@@ -62,14 +65,22 @@ class SqliteStore(Store):
         return held(self.path)
 
     def read(self, since: int = 0) -> Iterator[Entry]:
-        # Nothing is ever deleted, so that the entries are numbered 1, 2, 3, ...
-        with closing(self._open()) as connection, self._told():
-            rows = connection.execute("SELECT kind, body FROM journal WHERE seq > ? ORDER BY seq", (since,)).fetchall()
-        for kind, body in rows:
-            try:
-                yield kind, json.loads(body)
-            except ValueError as error:
-                raise damaged(self.path, str(error)) from None
+        # Nothing is ever deleted, so that the entries are numbered 1, 2, 3, ... They are read in parts: while one is
+        # looked at, nothing is open that would be in a writer's way.
+        while True:
+            with closing(self._open()) as connection, self._told():
+                rows = connection.execute(
+                    "SELECT seq, kind, body FROM journal WHERE seq > ? ORDER BY seq LIMIT ?", (since, PART)
+                ).fetchall()
+            for seq, kind, body in rows:
+                try:
+                    entry = kind, json.loads(body)
+                except ValueError as error:
+                    raise damaged(self.path, str(error)) from None
+                since = seq
+                yield entry
+            if len(rows) < PART:
+                return
 
     def _open(self) -> sqlite3.Connection:
         with self._told():
