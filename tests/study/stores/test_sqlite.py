@@ -263,3 +263,30 @@ def test_a_study_is_one_file_that_may_be_copied_and_has_a_mark(whole: bytes, tmp
     connection = sqlite3.connect(copy)
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     connection.close()
+
+
+def test_a_flipped_bit_changes_nothing_silently(whole: bytes, tmp_path: Path) -> None:
+    path, draw = tmp_path / "study.db", random.Random(5)
+    path.write_bytes(whole)
+    written = list(SqliteStore(path).read())
+    begin, named = whole.rindex(b"{", 0, whole.index(b'"candidate"')), 0
+    for _ in range(600):
+        flipped = bytearray(whole)
+        flipped[draw.randrange(begin, len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            assert list(SqliteStore(path).read()) == written
+        except StoreError as error:
+            named += "entry " in str(error)
+    assert named > 100
+
+
+def test_a_study_of_before_checksums_is_read_and_gone_on_with(whole: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    path.write_bytes(whole)
+    connection = sqlite3.connect(path)
+    connection.executescript("ALTER TABLE journal DROP COLUMN sum; PRAGMA user_version = 1")
+    connection.close()
+    assert len(search(path)) == 14
+    SqliteStore(path).append("retry", {"candidates": []})
+    assert list(SqliteStore(path).read())[-1] == ("retry", {"candidates": []})

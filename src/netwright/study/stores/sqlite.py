@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
@@ -16,14 +17,27 @@ from .faults import damaged, database_error, file_error
 from .lock import held
 
 APPLICATION_ID = 0x6E777267  # "nwrg"
-FORMAT = 1
+FORMAT = 2
+"""The column with the checksums came with 2; studies of 1 are read, and gone on with, without."""
 
 PART = 2000
 """Entries that are read at a time."""
 
 
+def checksum(kind: Any, text: Any) -> int:
+    """The CRC-32 of an entry: no flipped bit leaves it as it is."""
+    return zlib.crc32(f"{kind} {text}".encode("utf-8", "surrogatepass"))
+
+
+def insert(connection: sqlite3.Connection, kind: str, text: str) -> None:
+    """Add an entry with its checksum."""
+    row = (kind, text, checksum(kind, text))
+    connection.execute("INSERT INTO journal (kind, body, sum) VALUES (?, ?, ?)", row)
+
+
 class SqliteStore(Store):
-    """A journal in a table ``journal(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT)``; bodies are JSON objects.
+    """A journal in a table ``journal(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, sum INTEGER)``; bodies are JSON
+    objects, sums are :func:`checksum`.
 
     Each entry is a transaction of its own, on disk before :meth:`append` returns. A file that cannot be read as a
     journal is refused and never written to.
@@ -52,14 +66,14 @@ class SqliteStore(Store):
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
         text = body_text(body)
         with closing(self._open()) as connection, self._told(), connection:
-            connection.execute("INSERT INTO journal (kind, body) VALUES (?, ?)", (kind, text))
+            self._insert(connection, kind, text)
 
     def begin(self, kind: str, body: Mapping[str, Any]) -> None:
         text = body_text(body)
         with closing(self._open()) as connection, self._told(), connection:
-            connection.execute(
-                "INSERT INTO journal (kind, body) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM journal)", (kind, text)
-            )
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is None:
+                self._insert(connection, kind, text)
 
     def held(self) -> AbstractContextManager[None]:
         return held(self.path)
@@ -70,9 +84,13 @@ class SqliteStore(Store):
         while True:
             with closing(self._open()) as connection, self._told():
                 rows = connection.execute(
-                    "SELECT seq, kind, body FROM journal WHERE seq > ? ORDER BY seq LIMIT ?", (since, PART)
+                    f"SELECT seq, kind, body, {'sum' if self._has_sums else 'NULL'} FROM journal WHERE seq > ? "
+                    "ORDER BY seq LIMIT ?",
+                    (since, PART),
                 ).fetchall()
-            for seq, kind, body in rows:
+            for seq, kind, body, found in rows:
+                if self._has_sums and found != checksum(kind, body):
+                    raise damaged(self.path, f"entry {seq} is not what was written: its checksum is another")
                 try:
                     entry = kind, json.loads(body)
                 except ValueError as error:
@@ -81,6 +99,12 @@ class SqliteStore(Store):
                 yield entry
             if len(rows) < PART:
                 return
+
+    def _insert(self, connection: sqlite3.Connection, kind: str, text: str) -> None:
+        if self._has_sums:
+            insert(connection, kind, text)
+        else:
+            connection.execute("INSERT INTO journal (kind, body) VALUES (?, ?)", (kind, text))
 
     def _open(self) -> sqlite3.Connection:
         with self._told():
@@ -99,7 +123,8 @@ class SqliteStore(Store):
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
                 connection.execute(
-                    "CREATE TABLE journal (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL)"
+                    "CREATE TABLE journal "
+                    "(seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, sum INTEGER)"
                 )
             try:
                 os.link(temporary, self.path)
@@ -121,8 +146,9 @@ class SqliteStore(Store):
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if application != APPLICATION_ID:
                 raise StoreError(f"{self.path} is not a netwright study; it is left as it is: move it away")
-            if version != FORMAT:
-                raise StoreError(f"{self.path} has format {version}, this netwright reads format {FORMAT}")
+            if not 1 <= version <= FORMAT:
+                raise StoreError(f"the study {self.path} has format {version}, this netwright reads up to {FORMAT}")
+            self._has_sums = version > 1
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise damaged(self.path, verdict)
