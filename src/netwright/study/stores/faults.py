@@ -48,7 +48,9 @@ def damaged(path: Path, why: str) -> StoreError:
 
 def no_study(path: Path, why: str) -> StoreError:
     """The error of a database that is none of ours."""
-    return StoreError(f"{path} is no study that this netwright can read ({why[:100]}); it is left as it is")
+    return StoreError(
+        f"{path} is no study that netwright can read ({why[:100]}); it is left as it is: move it away to start anew"
+    )
 
 
 def file_error(path: Path, error: OSError) -> StoreError:

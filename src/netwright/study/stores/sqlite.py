@@ -83,6 +83,8 @@ class SqliteStore(Store):
         # looked at, nothing is open that would be in a writer's way.
         while True:
             with closing(self._open()) as connection, self._told():
+                if self._has_sums:  # text that is none differs from what was written, and is named by its entry
+                    connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
                 rows = connection.execute(
                     f"SELECT seq, kind, body, {'sum' if self._has_sums else 'NULL'} FROM journal WHERE seq > ? "
                     "ORDER BY seq LIMIT ?",
@@ -90,7 +92,9 @@ class SqliteStore(Store):
                 ).fetchall()
             for seq, kind, body, found in rows:
                 if self._has_sums and found != checksum(kind, body):
-                    raise damaged(self.path, f"entry {seq} is not what was written: its checksum is another")
+                    raise damaged(
+                        self.path, f"entry {seq} cannot be read: its checksum is not that of what was written"
+                    )
                 try:
                     entry = kind, json.loads(body)
                 except ValueError as error:
