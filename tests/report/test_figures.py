@@ -42,6 +42,8 @@ def test_names_of_exported_networks_stay_within_the_chart(direction, end, toward
     for wished in ("left", "right"):
         assert side.text_side(end, wished) == towards
         assert side.text_side(50.0, wished) == side.text_side(100.0 - end, wished) == wished
+    at = 100.0 - end + (15 if end else -15)  # near the better end, where a long name has room on one side alone
+    assert side.text_side(at, towards, letters=40) != towards == side.text_side(at, towards, letters=4)
 
 
 def test_what_was_measured_is_told_where_the_value_was_moved():

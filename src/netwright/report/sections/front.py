@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,12 @@ from .base import Section
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+LETTER = 0.008
+"""The width of a bold letter beside a network, as a share of the chart's."""
+
+LINE = 18
+"""Letters of a line of the text beside a network."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,24 @@ class _Side:
         start, end = self.range
         return low if self.place(value) < (start + end) / 2 else high
 
-    def text_side(self, value: float, wished: str) -> str:
-        """The side of a value where a text of some words does not run over the worse end, which has little margin."""
+    def text_side(self, value: float, wished: str, letters: int = 0) -> str:
+        """The side of a value where a text does not run over the worse end, which has little margin, nor, where the
+        other side has room, over any end.
+
+        Args:
+            value: that the text belongs to.
+            wished: ``left`` or ``right``.
+            letters: of the text.
+        """
         start, end = self.range
         share = (self.place(value) - start) / (end - start)
-        if self.metric.direction == "min":
-            return "left" if share > 0.8 else wished
-        return "right" if share < 0.2 else wished
+        if self.metric.direction == "min" and share > 0.8:
+            return "left"
+        if self.metric.direction == "max" and share < 0.2:
+            return "right"
+        room = {"left": share, "right": 1 - share}
+        other = "left" if wished == "right" else "right"
+        return other if room[wished] < LETTER * letters <= room[other] else wished
 
     def beyond(self, limit: Limit) -> tuple[float, float]:
         """The forbidden side of a limit, as far as anyone scrolls."""
@@ -156,21 +174,37 @@ def front_figure(data: ReportData) -> go.Figure:
     )
 
     networks = [n for n in data.networks if {right.name, up.name} <= n.record.values.keys()]
-    # Labels stand on the side where better networks would be, every other one across, so that neighbours are apart.
-    levels = ("top", "bottom") if up.direction == "max" else ("bottom", "top")
-    ends = ("left", "right") if right.direction == "min" else ("right", "left")
     networks.sort(key=lambda n: n.record.values[right.name])
-    sides = [f"{levels[i % 2]} {x.text_side(n.record.values[right.name], ends[i % 2])}" for i, n in enumerate(networks)]
+    labels = [wrap(network.role, LINE) for network in networks]
     draw(
         "exported",
         [network.record for network in networks],
         mode="markers+text",
         marker={"symbol": "star", "size": 17, "color": STAR, "line": {"color": ACCENT, "width": 1.5}},
-        text=[f"<b>{escape(network.role)}</b>" for network in networks],
-        textposition=sides,
+        text=[f"<b>{'<br>'.join(map(escape, lines))}</b>" for lines in labels],
+        textposition=_sides([network.record for network in networks], labels, x, up),
         cliponaxis=False,
     )
     return figure
+
+
+def _sides(records: Sequence[Record], labels: Sequence[Sequence[str]], x: _Side, up: Metric) -> list[str]:
+    """Where labels stand: on the side where better networks would be, every other one across, so that neighbours are
+    apart.
+
+    Args:
+        records: from left to right.
+        labels: of each, in lines.
+        x: the side that goes right.
+        up: the metric that goes up.
+    """
+    levels = ("top", "bottom") if up.direction == "max" else ("bottom", "top")
+    ends = ("left", "right") if x.metric.direction == "min" else ("right", "left")
+    longest = [max(map(len, lines), default=0) for lines in labels]
+    return [
+        f"{levels[i % 2]} {x.text_side(record.values[x.metric.name], ends[i % 2], longest[i])}"
+        for i, record in enumerate(records)
+    ]
 
 
 def _bars(records: Sequence[Record], metric: Metric) -> dict[str, Any] | None:
