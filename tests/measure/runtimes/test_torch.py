@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from netwright.core.errors import BundleError, MeasureError
 from netwright.measure.agreement import TOLERANCE
 from netwright.measure.convert import feeds_of
 from netwright.measure.latency import Latency
-from netwright.measure.runtimes.torch import Torch, gpu_state
+from netwright.measure.runtimes.torch import Torch, _own_cache, gpu_state
 from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import Target
 
@@ -200,6 +201,20 @@ def test_compiled_where_it_is_opened(plain: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
     with pytest.raises(MeasureError, match="not compiled by AOTInductor"):
         Torch(compile="aot").open(path, feeds_of(inputs))
+
+
+def test_compiled_code_is_kept_apart_for_each_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = set()
+    for known in ("AVX2", "AVX512"):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # what is set here goes with the test
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda known=known: known)
+        _own_cache()
+        places.add(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert len(places) == 2
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
+    _own_cache()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
 
 
 @cuda

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from ...core.errors import BundleError, MeasureError, did_you_mean, format_error
+from ...core.files import cache_folder
 from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session, Trial, in_order
 from .exported import positional
@@ -215,6 +218,7 @@ class Torch(Runtime):
         args, kwargs = each_tensor(program.example_inputs, lambda _: next(tensors))
         network = program.module()
         if self.compile == "inductor":
+            _own_cache()
             network = torch.compile(network, dynamic=False, options={"freezing": True, "compile_threads": 1})
         elif self.compile == "aot":
             raise MeasureError(f"{path} is not compiled by AOTInductor; measure with compile=inductor, or without")
@@ -321,6 +325,19 @@ class _OnCuda(_Session):
         end.record()
         end.synchronize()
         return float(begin.elapsed_time(end)) / calls
+
+
+def _own_cache() -> None:
+    """Keep what inductor compiles apart for each instruction set, unless the user keeps it somewhere himself.
+
+    Its own cache does not tell them apart: code for one is taken up where PyTorch was told to use another, and aborts
+    the process or computes something else.
+    """
+    import torch
+
+    with suppress(RuntimeError):  # no home: its own place then
+        place = cache_folder() / "inductor" / torch.backends.cpu.get_cpu_capability()
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(place))
 
 
 def _recorded(run: Callable[[], Any]) -> Callable[[], Any]:
