@@ -91,3 +91,29 @@ def test_statistics_are_put_back_though_they_did_not_move_at_first() -> None:
         with state.kept(), torch.no_grad():
             norm(torch.randn(8, 4))
     assert torch.equal(norm.running_mean, torch.zeros(4))
+
+
+class Dropping(nn.Module):
+    """Leaves half of its blocks out at random in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 16)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16)) for _ in range(4))
+        self.last = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for block in self.blocks:
+            if self.training and torch.rand([]) < 0.5:
+                continue
+            x = x + block(x)
+        return self.last(x)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_layers_that_training_leaves_out_at_random_are_elastic(seed: int) -> None:
+    torch.manual_seed(seed)
+    net = nw.wrap(Dropping(), torch.randn(2, 8))
+    names = {axis.name for axis in net.axes}
+    assert {f"blocks.{i}.0.width" for i in range(4)} <= names, net.report

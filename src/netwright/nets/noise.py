@@ -301,8 +301,13 @@ class Subgraph:
         return outputs
 
     def resized(self, lengths: Lengths) -> Subgraph:
-        """The same, as it is now, on inputs of other sizes. Raises :class:`DoesNotRun` where it does not take them."""
+        """The same, as it is now, on inputs of other sizes. Raises :class:`DoesNotRun` where it does not take them.
+
+        In evaluation mode alone: statistics of a batch whose maps have shrunk to a value or two magnify rounding a
+        billion times.
+        """
         other = copy.copy(self)
+        other.modes = (False,)
         other.inputs = resized(self.inputs, lengths)
         other.reference = other._finite()
         return other

@@ -15,6 +15,7 @@ from .cut import Cut, ModuleIndex
 from .dependency_groups import DependencyGroups
 from .discovery import causes, depths, kernels, widths
 from .inputs import Inputs
+from .isolation import seeded
 from .noise import repeats
 from .propagation import PROPAGATORS, plain
 from .propagation.compute import ELEMENTWISE
@@ -23,6 +24,9 @@ from .trace import Trace, Tracer
 from .verification import Verifier
 
 KINDS = ("width", "depth", "kernel")
+
+DRAWS, ALIKE = 16, 3
+"""Traces in training mode, at most, and how many must leave out the same for that not to be chance."""
 
 
 def wrap(
@@ -119,11 +123,24 @@ def _learning(tracer: Tracer, trace: Trace, index: ModuleIndex) -> Trace | None:
     What works index by index (dropout) and counts of batches do not matter.
     """
     try:
-        learning = tracer.run(Cut(), training=True)
+        learning = _undropped(tracer, trace)
     except NetError:  # a network need not run in training mode on one example
         return None
     new = {name for name in trace.idle() - learning.idle() if index.shapes[name]}
     return learning if new or _doings(learning) != _doings(trace) else None
+
+
+def _undropped(tracer: Tracer, trace: Trace) -> Trace:
+    """The trace in training mode that leaves out the fewest layers, of a few: some networks leave layers out at random
+    then (LayerDrop: Fan, Grave and Joulin, "Reducing Transformer depth on demand with structured dropout", 2019)."""
+    found: list[Trace] = []
+    for seed in range(DRAWS):
+        with seeded(seed):
+            found.append(tracer.run(Cut(), training=True))
+        dropped = [each.idle() - trace.idle() for each in found]
+        if not dropped[-1] or (len(found) == ALIKE and all(each == dropped[0] for each in dropped)):
+            break  # what is left out three times is not left out at random
+    return min(found, key=lambda each: len(each.idle() - trace.idle()))
 
 
 def _doings(trace: Trace) -> list[tuple[Any, list[tuple[int, ...]]]]:
