@@ -13,6 +13,7 @@
   + MeasureError                 a measurement that could not be taken
     + DeviceLost                 a device elsewhere that cannot be reached any more
   + BundleError                  an exported file that cannot be written or does not compute what it should
+  + MachineFault                 a full disk, too many open files: not the fault of what was asked for
   + MissingExtra                 an optional package is needed; the message names the extra
 """
 
@@ -72,6 +73,11 @@ class DeviceLost(MeasureError):
 
 class BundleError(NetwrightError, RuntimeError):
     """An exported file that cannot be written or does not compute what it should."""
+
+
+class MachineFault(NetwrightError):
+    """A fault of the machine, such as a full disk: what was asked for is not to blame, and is tried again when it is
+    mended."""
 
 
 class MissingExtra(NetwrightError, ImportError):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
+
+MOST_BYTES = 64 << 20
+"""The most bytes of a file that is read whole, unless its reader allows others."""
 
 
 @contextmanager
@@ -43,10 +48,32 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises OSError where it cannot be read, and ValueError where it is not JSON."""
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The content of a file that somebody else may have made.
+
+    Raises OSError where it cannot be read, is no regular file (a pipe would be waited for, a device has no end), or has
+    more than ``most`` bytes.
+    """
     try:
-        return json.loads(path.read_bytes())
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError:
+        raise OSError(errno.EINVAL, "a path holds no NUL character", str(path)) from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EINVAL, f"it has more than {most:,} bytes", str(path))
+    return content
+
+
+def read_json(path: Path, most: int = MOST_BYTES) -> Any:
+    """The value in a JSON file that somebody else may have made, of at most so many bytes.
+
+    Raises OSError where it cannot be read, and ValueError where it is not JSON.
+    """
+    try:
+        return json.loads(read_bytes(path, most))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -131,7 +131,7 @@ def test_only_corrupt_files_are_damaged() -> None:
     "code, words",
     [
         (errno.ENOSPC, "the disk is full"),
-        (errno.EROFS, "make the directory writable"),
+        (errno.EROFS, "the disk is read-only"),
         (errno.EMFILE, "ulimit"),
         (errno.ENAMETOOLONG, "another directory"),
     ],

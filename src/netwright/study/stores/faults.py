@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from ...core.errors import StoreError
+from ...core.faults import FIXES
 
 KEPT = "the study is kept as it is"
 
@@ -55,13 +56,10 @@ def no_study(path: Path, why: str) -> StoreError:
 
 def file_error(path: Path, error: OSError) -> StoreError:
     """What is said of a file or directory that the system does not give: which, why, and what to do."""
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            fix = "the disk is full: free some space, or choose another directory"
-        case errno.EROFS | errno.EACCES | errno.EPERM:
-            fix = "make the directory writable, or choose another one"
-        case errno.EMFILE | errno.ENFILE:
-            fix = "too many files are open: close some, or raise the limit with 'ulimit -n'"
-        case _:
-            fix = "choose another directory"
+    if error.errno in FIXES:
+        fix = f"{FIXES[error.errno]}, or choose another directory"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        fix = "make the directory writable, or choose another one"
+    else:
+        fix = "choose another directory"
     return StoreError(f"cannot write to {path}: {error.strerror or error}; {fix}")
