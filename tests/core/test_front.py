@@ -156,7 +156,7 @@ kinds = st.one_of(
 )
 measurements = st.builds(
     lambda value, unit, ci95, n, rest: Measurement(value, unit, ci95, n, *rest),
-    finite, units, finite, st.integers(1, 10**6), kinds,
+    finite, units, finite.map(abs), st.integers(1, 10**6), kinds,
 )  # fmt: skip
 records = st.builds(
     Record,

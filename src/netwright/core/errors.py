@@ -13,13 +13,14 @@
   + MeasureError                 a measurement that could not be taken
     + DeviceLost                 a device elsewhere that cannot be reached any more
   + BundleError                  an exported file that cannot be written or does not compute what it should
+  + ShapeError                   a value of a file that is not what it must be
   + MachineFault                 a full disk, too many open files: not the fault of what was asked for
   + MissingExtra                 an optional package is needed; the message names the extra
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -73,6 +74,21 @@ class DeviceLost(MeasureError):
 
 class BundleError(NetwrightError, RuntimeError):
     """An exported file that cannot be written or does not compute what it should."""
+
+
+class ShapeError(NetwrightError, ValueError):
+    """A value of a file that is not what it must be.
+
+    Args:
+        problem: what it must be and what it is: ``must be a text, not 3``.
+        path: where it stands within the whole: ``(".networks", "[3]", ".value")``.
+        where: what it was read from.
+    """
+
+    def __init__(self, problem: str, path: Sequence[str] = (), where: str = "") -> None:
+        place = "".join(path).removeprefix(".")
+        super().__init__(": ".join(part for part in (where, f"{place or 'it'} {problem}") if part))
+        self.problem, self.path, self.where = problem, tuple(path), where
 
 
 class MachineFault(NetwrightError):

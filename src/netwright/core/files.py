@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,11 @@ from typing import Any
 
 MOST_BYTES = 64 << 20
 """The most bytes of a file that is read whole, unless its reader allows others."""
+
+
+MOST_DEPTH = 100
+"""Objects and lists within one another that a file may hold."""
+TOO_DEEP = f"it is nested more than {MOST_DEPTH} deep"
 
 
 @contextmanager
@@ -70,12 +77,43 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 def read_json(path: Path, most: int = MOST_BYTES) -> Any:
     """The value in a JSON file that somebody else may have made, of at most so many bytes.
 
-    Raises OSError where it cannot be read, and ValueError where it is not JSON.
+    Raises OSError where it cannot be read, and ValueError where it is not JSON: see :func:`parse_json`.
     """
+    return parse_json(read_bytes(path, most))
+
+
+def parse_json(text: bytes | str) -> Any:
+    """The value of a JSON text that somebody else may have made.
+
+    Raises ValueError where it is not JSON in UTF-8, holds a number that is none or is beyond all floats, has a key
+    twice, or is nested more than 100 deep, which would end whoever goes through it.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8-sig")
     try:
-        return json.loads(read_bytes(path, most))
+        value = json.loads(text, parse_constant=_number, parse_float=_number, object_pairs_hook=_object)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(TOO_DEEP) from None
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        inside = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        if not (level := [each for several in inside for each in several]):
+            return value
+    raise ValueError(TOO_DEEP)
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:40]} is no number of JSON, or beyond all floats")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise ValueError(f"the key {twice[:40]!r} stands there twice")
+    return found
 
 
 def sha256(path: Path) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from sys import intern
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from .errors import MeasureError, SpaceError, did_you_mean
+from .errors import MeasureError, ShapeError, SpaceError, did_you_mean
+from .shape import Count, NotNegative, expect, told
 from .units import format_value
 
 Direction = Literal["max", "min"]
@@ -41,6 +42,17 @@ def label(name: str) -> str:
     """A metric's name as a person reads it."""
     return " ".join(WRITTEN.get(word, word) for word in name.split("_"))
 
+
+_MOST = sys.float_info.max
+_NUMBERS = (float, int)
+
+_PARTS: dict[str, Any] = {
+    "unit": str, "ci95": NotNegative, "n": Count, "kind": str, "details": Mapping, "best_case": float | None,
+    "uncorrected": float | None,
+}  # fmt: skip
+"""What the parts of a measurement are, beside its value."""
+
+_JSON: dict[str, Any] = {"value": float, "unit": str, "spread": NotNegative, "n": Count, "kind": str | None}
 
 _NONE: Mapping[str, Any] = {}
 """The details of those who have none: one for all that are read."""
@@ -108,12 +120,13 @@ class Measurement:
     uncorrected: float | None = None
 
     def __post_init__(self) -> None:
-        numbers = (self.value, self.ci95, self.n, self.best_case, self.uncorrected)
-        for name, given in zip(("value", "ci95", "n", "best_case", "uncorrected"), numbers, strict=True):
-            if isinstance(given, np.generic):  # JSON has no numbers of NumPy's
-                object.__setattr__(self, name, given.item())
-        if not isinstance(self.value, int | float) or not isfinite(self.value):
-            raise MeasureError(f"a measurement must be a finite number, not {self.value!r}")
+        value, ci95, n = self.value, self.ci95, self.n
+        if not (
+            (type(value) in _NUMBERS and -_MOST <= value <= _MOST and type(ci95) in _NUMBERS and 0 <= ci95 <= _MOST)
+            and (type(n) is int and 0 <= n < 1 << 63 and type(self.unit) is str and type(self.details) is dict)
+            and (self.best_case is None and self.uncorrected is None and type(self.kind) is str)
+        ):  # at a study's many measurements, to look at each part in words would cost more than all else
+            self._check_types()
         if self.kind not in _KINDS:
             raise MeasureError(f"a measurement cannot be {self.kind!r}; {did_you_mean(str(self.kind), get_args(Kind))}")
         if self.kind == "partial" and self.best_case is None:
@@ -126,6 +139,20 @@ class Measurement:
             raise MeasureError("uncorrected= belongs to corrected measurements, which need it, and to no others")
         if self.details and (clash := _OWN & set(self.details)):
             raise MeasureError(f"details= may not hold {', '.join(sorted(clash))}: the measurement has its own")
+
+    def _check_types(self) -> None:
+        """Raise :class:`MeasureError` where a part is not what it must be."""
+        for name in ("value", "ci95", "n", "best_case", "uncorrected"):
+            if isinstance(given := getattr(self, name), np.generic):  # JSON has no numbers of NumPy's
+                object.__setattr__(self, name, given.item())
+        try:
+            expect(self.value, float)
+        except ShapeError:
+            raise MeasureError(f"a measurement must be a finite number, not {told(self.value)}") from None
+        try:
+            expect({name: getattr(self, name) for name in _PARTS}, _PARTS)
+        except ShapeError as error:
+            raise MeasureError(f"a measurement's {error}") from None
 
     @property
     def is_complete(self) -> bool:
@@ -153,9 +180,16 @@ class Measurement:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:
-        """The inverse of :meth:`to_json`; what does not say what it is was measured."""
-        details = {intern(k): v for k, v in data.items() if k not in _OWN} or _NONE
-        kind, ends = data.get("kind", "measured"), (data.get("best_case"), data.get("uncorrected"))
-        return cls(
-            data["value"], intern(data["unit"]), data["spread"], data["n"], _KINDS.get(kind, kind), details, *ends
-        )
+        """The inverse of :meth:`to_json`; what does not say what it is was measured.
+
+        Raises :class:`ShapeError` or :class:`MeasureError` for what is none.
+        """
+        try:
+            details = {intern(k): v for k, v in data.items() if k not in _OWN} or _NONE
+            kind, ends = data.get("kind", "measured"), (data.get("best_case"), data.get("uncorrected"))
+            return cls(
+                data["value"], intern(data["unit"]), data["spread"], data["n"], _KINDS.get(kind, kind), details, *ends
+            )
+        except (AttributeError, LookupError, TypeError):
+            expect(data, _JSON)  # says what is wrong; to look at each beforehand would cost as much as to read it
+            raise
