@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, BinaryIO
 
 MOST_BYTES = 64 << 20
 """The most bytes of a file that is read whole, unless its reader allows others."""
@@ -55,19 +55,27 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The content of a file that somebody else may have made.
+def open_regular(path: Path) -> BinaryIO:
+    """A file that somebody else may have made, to be read.
 
-    Raises OSError where it cannot be read, is no regular file (a pipe would be waited for, a device has no end), or has
-    more than ``most`` bytes.
+    Raises OSError where it cannot be, or is no regular file: a pipe would be waited for, a device has no end.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError:
         raise OSError(errno.EINVAL, "a path holds no NUL character", str(path)) from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The content of a file that somebody else may have made.
+
+    Raises OSError where it cannot be read, is no regular file, or has more than ``most`` bytes.
+    """
+    with open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EINVAL, f"it has more than {most:,} bytes", str(path))
