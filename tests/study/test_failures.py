@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,7 +14,7 @@ import pytest
 
 import netwright as nw
 from netwright.core.code import code_digest
-from netwright.core.errors import InfeasibleConstraints, MeasureError
+from netwright.core.errors import InfeasibleConstraints, MachineFault, MeasureError
 from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import EvaluationContext, Measurer
 from netwright.study.journal import read_journal
@@ -226,3 +228,27 @@ def test_anything_has_a_digest(odd: Any) -> None:
 
 def test_functions_that_call_one_another_end() -> None:
     assert code_digest(defined("def g(x):\n    return f(x)\ndef f(x):\n    return g(x)\n"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.EROFS, errno.ENOMEM])
+def test_a_fault_of_the_machine_is_no_network_s(number: int) -> None:
+    store, broken = MemoryStore(), True
+
+    def evaluate(candidate: nw.Candidate) -> dict[str, float]:
+        if broken and candidate["k"] == 3:
+            try:
+                raise OSError(number, os.strerror(number), "/tmp/file")
+            except OSError as error:
+                raise RuntimeError("the network could not be written") from error
+        return {"q": float(candidate["k"])}  # type: ignore[arg-type]
+
+    def go() -> list[nw.Record]:
+        space = nw.Space([nw.Choice("k", (1, 2, 3, 4))])
+        return nw.search(space, evaluate, {"q": "max"}, strategy="random", evaluations=4, store=store)
+
+    for _ in range(4):
+        with pytest.raises(MachineFault, match="the same search goes on from here"):
+            go()
+    assert not any(kind == "record" and body["status"] == "failed" for kind, body in store.read())
+    broken = False
+    assert [r.status for r in go()] == ["ok"] * 4

@@ -101,9 +101,11 @@ class Runs:
 
 
 def timeless(store: Store) -> list[str]:
-    """A journal without times."""
+    """A journal without times, and without what it says of those who were interrupted or killed."""
     entries = []
     for kind, body in store.read():
+        if kind == "attempt":
+            continue
         body = json.loads(json.dumps(body))
         for name in ("time", "seconds"):
             body.get("provenance", {}).pop(name, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..core.candidate import Candidate
-from ..core.errors import DeviceLost, MeasureError, did_you_mean, format_error
+from ..core.errors import DeviceLost, MachineFault, MeasureError, did_you_mean, format_error
+from ..core.faults import fix_of, machine_fault
 from ..core.limits import Limit, broken, explain
 from ..core.metric import Measurement, Metric
 from ..core.record import Record, Status
@@ -20,6 +23,9 @@ from .racing import Rivals
 from .stores.base import body_text
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals by which a process is asked to end, or told that it soon will be."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ def evaluate(
         rivals: what it races against.
         predictions: measurements that are not taken, by metric name: what they are predicted to be.
 
-    What a network or a measurer raises makes the record ``failed``, with the reason.
+    What a network or a measurer raises makes the record ``failed``, with the reason. A fault of the machine, such as a
+    full disk, raises :class:`MachineFault`: no network is to blame.
     """
     begin, reason = time.time(), ""
     about, found = dict(provenance), dict[str, Measurement]()
@@ -122,6 +129,7 @@ def evaluate(
         else:
             _check_complete(plan, found, about)
     except Exception as error:  # whatever a person's network raises: the search goes on
+        _raise_fault(error)
         about |= {"device_lost": True} if isinstance(error, DeviceLost) else {}
         about[BY] = plan.code
         reason = format_error(error) or type(error).__name__
@@ -131,10 +139,34 @@ def evaluate(
     return Record(candidate, found, status, reason or explain(plan.limits, found), plan.objectives, about)
 
 
+def ask(measurer: Measurer, context: EvaluationContext) -> Mapping[str, Measurement]:
+    """What a measurer says of a network. Code that would end the process raises :class:`MeasureError`."""
+    try:
+        return measurer.measure(context)
+    except (SystemExit, GeneratorExit) as error:
+        if _is_asked_to_end(error):
+            raise
+        raise MeasureError(f"the code that measures it ends the process ({format_error(error)})") from error
+
+
+def _is_asked_to_end(error: BaseException) -> bool:
+    """Whether an exception was raised by a handler of a signal, at whatever was running then."""
+    handlers = {getattr(signal.getsignal(number), "__code__", None) for number in ENDING} - {None}
+    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _raise_fault(error: Exception) -> None:
+    """Raise :class:`MachineFault` where an error is one, or came of a fault of the machine."""
+    if isinstance(error, MachineFault):
+        raise error
+    if fault := machine_fault(error):
+        raise MachineFault(f"{fix_of(fault)}; the study is kept, and the same search goes on from here") from error
+
+
 def _measured(measurer: Measurer, context: EvaluationContext, about: dict[str, Any]) -> Mapping[str, Measurement]:
     """What a measurer finds; what else is known of that is added to ``about``."""
     since = measurer.clock()
-    values = measurer.measure(context)
+    values = ask(measurer, context)
     name = type(measurer).__name__
     if not isinstance(values, Mapping) or not all(isinstance(m, Measurement) for m in values.values()):
         raise MeasureError(f"{name}.measure() gives a mapping of metric names to nw.Measurement, not {values!r:.80}")

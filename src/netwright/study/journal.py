@@ -29,6 +29,8 @@ class Journal:
         found: the last record of each candidate, in the order of measuring, as it was judged then.
         asked: candidates that were asked for and not measured yet, with their provenance.
         again: candidates whose measurement failed, and that are to be measured again.
+        attempts: how often measuring a candidate has begun that has no record since, where an entry says so; 0 for one
+            whose last attempt was interrupted.
         entries: how many were read.
         last: the record that was read last, judged by the last limits.
     """
@@ -39,6 +41,7 @@ class Journal:
     found: dict[Candidate, Record] = field(default_factory=dict)
     asked: dict[Candidate, dict[str, Any]] = field(default_factory=dict)
     again: set[Candidate] = field(default_factory=set)
+    attempts: dict[Candidate, int] = field(default_factory=dict)
     entries: int = 0
     last: Record | None = None
     _objectives: tuple[Metric, ...] = field(default=(), repr=False)
@@ -88,7 +91,14 @@ class Journal:
                 self.limits = tuple(Limit(*entry) for entry in body["limits"])
                 self._judged = {candidate: each.judged(self.limits) for candidate, each in self.found.items()}
             case "ask":
-                self.asked.update({self.candidate(_tuples(c)): body["provenance"] for c in body["candidates"]})
+                asked = {self.candidate(_tuples(c)): body["provenance"] for c in body["candidates"]}
+                self.asked.update(asked)
+                self.attempts = {c: n for c, n in self.attempts.items() if c not in asked}
+            case "attempt":
+                number = body["number"]
+                if type(number) is not int or number < 0:
+                    raise ValueError(f"an attempt has a number, not {number!r}")
+                self.attempts[self.candidate(_tuples(body["candidate"]))] = number
             case "record":
                 choices = {**body, "candidate": _tuples(body["candidate"])}
                 record = Record.from_json(choices, self._objectives, self.candidate)
@@ -97,6 +107,7 @@ class Journal:
                 self.found[record.candidate] = record
                 self._judged[record.candidate] = self.last = record.judged(self.limits)
                 self.asked.pop(record.candidate, None)
+                self.attempts.pop(record.candidate, None)
                 self.again.discard(record.candidate)
             case "retry":
                 self.again.update(self.candidate(_tuples(c)) for c in body["candidates"])

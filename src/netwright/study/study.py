@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.candidate import Candidate
-from ..core.errors import CallError, DeviceLost, InfeasibleConstraints, MeasureError, StoreError
+from ..core.errors import CallError, DeviceLost, InfeasibleConstraints, MeasureError, NetwrightError, StoreError
 from ..core.front import Front
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
 from ..core.metric import Metric
@@ -20,8 +21,8 @@ from ..measure.base import EvaluationContext, Measurer, Searchable
 from ..strategies import STRATEGIES
 from ..strategies.base import Problem, Strategy
 from .asked import asked_for, check_settings, check_warm_start, listed
-from .evaluate import EvaluationPlan, evaluate
-from .failures import check_measured_by, check_retry, commonest, never_measured
+from .evaluate import EvaluationPlan, ask, evaluate
+from .failures import ATTEMPTS, ENDED, check_measured_by, check_retry, commonest, fatal, never_measured
 from .feasibility import check_exact_limits, infeasible, nearest_record
 from .header import header_of, other_study
 from .journal import Journal
@@ -51,7 +52,8 @@ class Study:
     """Space, objectives, limits and journal: everything that is known of a search.
 
     Opening a study that exists continues it: what was measured is read back, what was asked for but not measured
-    is measured first, and the strategy proposes what it would have proposed.
+    is measured first, and the strategy proposes what it would have proposed. A candidate at which three processes
+    ended without a word is recorded as failed.
 
     Args:
         store: a :class:`Store`, the path of a SQLite file, or a text such as ``sqlite,path=runs/study.db`` or
@@ -104,6 +106,8 @@ class Study:
         self.warm_start = tuple(check_warm_start(each, net.space) for each in warm_start)
         self._exact: dict[Candidate, dict[str, float]] = {}
         self._standing: Standing | None = None
+        self._begun: Candidate | None = None
+        self._resumed: Candidate | None = None
         self._header = header_of(net.space, self.objectives, self.seed, self.warm_start, key or {})
         self._replay()
         check_exact_limits(self.problem, (m.name for each in self.plan.exact for m in each.metrics))
@@ -166,7 +170,11 @@ class Study:
                 self._again(r for r in self.records if r.status == "failed")
             if self._left(evaluations):
                 check_measured_by(self.measurers, self.objectives, self.limits)
-            self._run(strategy, evaluations, watch)
+            try:
+                self._run(strategy, evaluations, watch)
+            except BaseException:
+                self._end(self._begun or self._next)
+                raise
         records = self.records
         if records and all(r.status == "failed" for r in records):
             self._nothing_measured(f"none of {len(records)} networks could be measured: {commonest(records)}")
@@ -176,6 +184,7 @@ class Study:
 
     def _run(self, strategy: Strategy, evaluations: int, watch: Watch | None) -> None:
         self._check_measured()
+        self._resumed = self._next
         lost = False
         while left := self._left(evaluations):
             if not self.journal.asked:
@@ -215,8 +224,42 @@ class Study:
             told = predict_measurements(self.measurers, needed, strategy, problem, self.records, candidate)
         if self.racing:
             rivals = rivals_of(self.front(), self.objectives, self.limits, self.racing)
-        record = evaluate(self.plan, candidate, provenance, rivals, told)
+        if self._begin(candidate):
+            record = evaluate(self.plan, candidate, provenance, rivals, told)
+        else:
+            record = fatal(candidate, self.objectives, provenance, self.plan.code)
         self._append("record", record.to_json())
+        self._begun = None
+
+    @property
+    def _next(self) -> Candidate | None:
+        """The first of those that were asked for: they are measured in order."""
+        return next(iter(self.journal.asked), None)
+
+    def _begin(self, candidate: Candidate) -> bool:
+        """Have it journalled that measuring a candidate begins: if the process ends meanwhile, who resumes knows at
+        whom. False where that happened too often to try it again.
+
+        Of those that were asked for, the first without a record is the one; entries tell further attempts from that.
+        """
+        if candidate == self._resumed or candidate not in self.journal.asked:
+            number = self._attempts(candidate) + 1
+            if number > ATTEMPTS:
+                return False
+            self._append("attempt", {"candidate": dict(candidate), "number": number})
+        self._begun = candidate
+        return True
+
+    def _attempts(self, candidate: Candidate) -> int:
+        """How often measuring a candidate that has no record has begun."""
+        return self.journal.attempts.get(candidate, int(candidate == self._next))
+
+    def _end(self, candidate: Candidate | None, number: int = 0) -> None:
+        """Journal that no candidate was to blame for the end of an attempt: so many are left that count."""
+        self._begun = None
+        if candidate is not None and self._attempts(candidate) != number:
+            with suppress(NetwrightError):  # what stops the study may stop this too
+                self._append("attempt", {"candidate": dict(candidate), "number": number})
 
     def _lost_again(self, before: bool) -> bool:
         """Whether the device was lost in the last measurement. Raises where it was in the one before too: networks are
@@ -259,21 +302,34 @@ class Study:
         """
         smallest = self.net.space.smallest
         known = self.journal.found.get(smallest)
+        if known and ENDED in known.provenance:
+            return
+        before, self._resumed = self._attempts(smallest), smallest
+        try:
+            self._probe(smallest, known)
+        finally:
+            self._end(self._begun, before)
+
+    def _probe(self, smallest: Candidate, known: Record | None) -> None:
+        """Measure the smallest network, of which this is known."""
         found = dict(known.measurements) if known else {}
         for measurer in self.measurers:
             own = self.plan.limited & {m.name for m in measurer.metrics}
             if measurer.depends_on_weights or measurer in self.plan.exact or not (own or measurer.on_device):
                 continue
             new = not {m.name for m in measurer.metrics} & found.keys() or not own <= found.keys()
+            about = {"strategy": "probe", "seed": self.seed}
             if new:
-                found.update(measurer.measure(EvaluationContext(self.net, smallest, self.plan.calibration)))
+                if self._begun is None and not self._begin(smallest):
+                    self._append("record", fatal(smallest, self.objectives, about, self.plan.code).to_json())
+                    return
+                found.update(ask(measurer, EvaluationContext(self.net, smallest, self.plan.calibration)))
             if missing := sorted(own - found.keys()):
                 raise MeasureError(f"{missing[0]!r} cannot be measured here")
             values = {name: found[name].value for name in own}
             if broken(self.limits, values):
                 if new:
-                    about = {"strategy": "probe", "seed": self.seed, "time": round(time.time(), 3)}
-                    about |= measurer.provenance()
+                    about |= {"time": round(time.time(), 3), **measurer.provenance()}
                     why = explain(self.limits, found)
                     self._append("record", Record(smallest, found, "infeasible", why, self.objectives, about).to_json())
                 if self.problem.violation(values) > FAR and not any(r.status == "ok" for r in self.records):
@@ -289,7 +345,7 @@ class Study:
         self.journal.follow(self.store)
         if kind == "record" and self._standing and self.journal.entries == before + 1:
             self._standing.add(self._last)
-        elif kind != "ask":
+        elif kind not in ("ask", "attempt"):
             self._standing = None
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 from ...core.errors import StoreError, format_error
 
 Entry = tuple[str, dict[str, Any]]
-"""Kind (``study``, ``limits``, ``ask``, ``record`` or ``retry``) and body, a JSON object."""
+"""Kind (``study``, ``limits``, ``ask``, ``attempt``, ``record`` or ``retry``) and body, a JSON object."""
 
 
 class Store(ABC):
