@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from netwright.core import children
-from netwright.core.children import Child, Fork, how_it_ended, run, was_killed
+from netwright.core.children import Child, Fork, how_it_ended, run_program, was_killed
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc and Linux's death signal")
 AGES_S = 600.0
@@ -44,7 +44,7 @@ def python(code: str) -> list[str]:
 
 
 def test_what_a_program_says() -> None:
-    told = run(python("import sys; print('to out'); print('to err', file=sys.stderr)"), 60)
+    told = run_program(python("import sys; print('to out'); print('to err', file=sys.stderr)"), 60)
     assert (told.code, told.out, told.err, told.failure) == (0, "to out\n", "to err\n", "")
 
 
@@ -58,7 +58,7 @@ def test_what_a_program_says() -> None:
     ],
 )
 def test_how_a_program_ended(code: str, words: str) -> None:
-    assert run(python(code), 60).failure == words
+    assert run_program(python(code), 60).failure == words
 
 
 def test_which_ends_come_from_outside() -> None:
@@ -70,13 +70,13 @@ def test_which_ends_come_from_outside() -> None:
 
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(FileNotFoundError, match="there is no such program"):
-        run(["no-such-program"], 1)
+        run_program(["no-such-program"], 1)
 
 
 def test_a_program_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\x7fELF")
     (tmp_path / "x").chmod(0o755)
-    assert "cannot be run: Exec format error" in run([str(tmp_path / "x")], 60).failure
+    assert "cannot be run: Exec format error" in run_program([str(tmp_path / "x")], 60).failure
 
 
 @LINUX
@@ -99,18 +99,18 @@ time.sleep({AGES_S})
     child.stop()
     for pid in pids:
         until_gone(int(pid))
-    assert run(python(f"import time; print('so far', flush=True); time.sleep({AGES_S})"), 1.0).failure == (
+    assert run_program(python(f"import time; print('so far', flush=True); time.sleep({AGES_S})"), 1.0).failure == (
         "gave no answer within 1 s; it said: so far"
     )
 
 
 def test_who_holds_the_outputs_open_does_not_hold_up() -> None:
     code = f"import os, time; print('said', flush=True); os.fork() or time.sleep({AGES_S})"
-    assert run(python(code), AGES_S).out == "said\n"
+    assert run_program(python(code), AGES_S).out == "said\n"
 
 
 def test_only_the_last_of_much_is_kept() -> None:
-    told = run(python("import sys; [sys.stdout.write('x' * 65536) for _ in range(100)]; print('end')"), 60)
+    told = run_program(python("import sys; [sys.stdout.write('x' * 65536) for _ in range(100)]; print('end')"), 60)
     assert len(told.out) == children.KEPT_BYTES and told.out.endswith("xend\n") and told.code == 0
 
 
@@ -131,7 +131,6 @@ PARENT = """
 import sys, time
 from netwright.core.children import Child, Fork
 def hang():
-    print(-1, flush=True)
     time.sleep(600)
     return b""
 child = Child([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -145,9 +144,9 @@ time.sleep(600)
 def test_children_end_with_their_parent() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        lines = [parent.stdout.readline() for _ in range(2)]
+        pids = parent.stdout.readline().split()
         parent.kill()
-    for pid in max(lines, key=len).split():
+    for pid in pids:
         until_gone(int(pid))
 
 
@@ -169,7 +168,7 @@ def test_forks_without_an_answer() -> None:
 
 def test_a_fork_that_is_killed_while_it_answers_has_not_answered() -> None:
     fork = Fork(lambda: b"x" * 10_000_000)  # more than a pipe holds
-    assert children.readable([fork._pipe], 60)
+    assert children.ready([fork._pipe], 60)
     os.kill(fork.pid, signal.SIGKILL)
     assert fork.read(60) == b"" and fork.stop() == -signal.SIGKILL
 
@@ -178,7 +177,7 @@ def test_a_fork_has_no_descriptors_that_it_must_not_have() -> None:
     ours, theirs = os.pipe()
     fork = Fork(hang, close=[theirs])
     os.close(theirs)
-    assert children.readable([ours], 60) and os.read(ours, 1) == b""
+    assert children.ready([ours], 60) and os.read(ours, 1) == b""
     fork.stop()
     os.close(ours)
 

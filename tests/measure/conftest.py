@@ -34,7 +34,17 @@ class Moody(Runtime):
         return {"by": "hand"}
 
     def open(self, path, feeds):
-        return _Session(path.read_text(), feeds)
+        mood, times = path.read_text(), path.with_suffix(".times")
+        with open(times, "a") as log:
+            log.write("once ")
+        if mood.startswith("killed") and (mood == "killed" or times.read_text() == "once "):
+            os.kill(os.getpid(), 9)
+        if mood == "full there":
+            raise OSError(28, "No space left on device", "/tmp/cache")
+        if mood == "restarts":  # who is measured kills who measures
+            os.kill(os.getppid(), 9)
+            time.sleep(1000)
+        return _Session(mood, feeds)
 
 
 class _Session(Session):
@@ -53,8 +63,6 @@ class _Session(Session):
             os.abort()
         if self.mood == "exit":
             os._exit(3)
-        if self.mood == "killed":
-            os.kill(os.getpid(), 9)
         if self.mood == "out of memory":
             raise MemoryError("cannot allocate 1 TB")
         if self.mood == "raise":

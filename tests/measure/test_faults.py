@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 import netwright as nw
-from netwright.core.errors import MeasureError
+from netwright.core.errors import MachineFault, MeasureError
+from netwright.measure import process
 from netwright.measure.process import KEEPING, worker
 from netwright.measure.sampling import SamplingPlan
 from netwright.measure.targets import Target, parse_target
@@ -27,7 +31,8 @@ MOODS = {
     "segfault": "crashed (SIGSEGV)",
     "abort": "crashed (SIGABRT)",
     "exit": "exit code 3 and no answer",
-    "killed": "out of memory",
+    "killed": "was killed twice (SIGKILL): most likely out of memory",
+    "restarts": "was killed twice (SIGKILL): most likely out of memory",
     "out of memory": "out of memory: MemoryError: cannot allocate 1 TB",
     "raise": "ValueError: the input is too sad",
     "wrong": "computes something else than PyTorch: its outputs differ by 0.5",
@@ -89,10 +94,10 @@ def test_each_fault_is_told_and_the_next_is_measured(
             latency.run(mood, FEEDS, [2 * FEEDS["input"]])
     assert (MOODS[how] in str(told.value) and "moody" in str(told.value)) or how in ("raise", "out of memory")
     assert MOODS[how] in str(told.value)
-    process = worker(latency.runtime)._process
+    running = worker(latency.runtime)._child
     mood.write_text("well")
     assert latency.run(mood, FEEDS)["latency"].value > 0
-    assert worker(latency.runtime)._process is process, "the measuring process itself lives on"
+    assert worker(latency.runtime)._child is running or how == "restarts", "the measuring process itself lives on"
 
 
 def test_a_study_goes_on_after_each_fault(latency: nw.Latency, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,17 +117,89 @@ def test_a_measuring_process_that_is_killed_is_told_and_started_again(latency: n
     mood.write_text("well")
     latency.run(mood, FEEDS)
     own = worker(latency.runtime)
-    assert own._process is not None
-    os.kill(own._process.pid, signal.SIGKILL)
-    own._process.wait()
+    assert own._child is not None
+    os.kill(own._child.pid, signal.SIGKILL)
+    assert own._child.wait(60)
     assert latency.run(mood, FEEDS)["latency"].value > 0
+
+
+def test_who_was_killed_once_is_measured_again(latency: nw.Latency, mood: Path) -> None:
+    mood.write_text("killed once")
+    assert latency.run(mood, FEEDS)["latency"].value > 0
+    assert mood.with_suffix(".times").read_text() == "once once "
+
+
+def test_a_full_disk_there_is_not_the_networks_fault(latency: nw.Latency, mood: Path) -> None:
+    mood.write_text("full there")
+    with pytest.raises(MachineFault, match=r"the disk is full: free some space \(/tmp/cache\)"):
+        latency.run(mood, FEEDS)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's death signal")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_measuring_process_that_is_killed_or_stopped_while_a_network_hangs(
+    latency: nw.Latency, mood: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noticed at once, or after the job's own time; and nothing of it is left behind."""
+    mood.write_text("well")
+    latency.run(mood, FEEDS)
+    own = worker(latency.runtime)
+    monkeypatch.setattr(process, "SPARE_S", 0.5)
+    monkeypatch.setattr(process, "ENDING_S", 0.2)
+    forks: list[int] = []
+    log = mood.with_suffix(".times")
+
+    def accident() -> None:
+        for turn in range(1 if number == signal.SIGSTOP else 2):
+            while log.read_text().count("once") < 2 + turn:
+                time.sleep(0.01)
+            assert own._child is not None
+            forks.extend(children_of(own._child.pid))
+            os.kill(own._child.pid, number)
+
+    thread = threading.Thread(target=accident)
+    thread.start()
+    seconds = 1.0 if number == signal.SIGSTOP else 300.0
+    monkeypatch.setattr(type(latency.runtime), "slowest_s", seconds)
+    mood.write_text("hang")
+    begin = time.monotonic()
+    words = "process of moody hangs" if number == signal.SIGSTOP else MOODS["killed"]
+    with pytest.raises(MeasureError, match=re.escape(words)):
+        latency.run(mood, FEEDS)
+    assert time.monotonic() - begin < 100
+    thread.join()
+    assert len(forks) == (1 if number == signal.SIGSTOP else 2)
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in forks):
+        assert time.monotonic() < deadline, "the fork outlives the measuring process"
+        time.sleep(0.02)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and not waited for."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_no_process_can_be_started(latency: nw.Latency, mood: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine is to blame, and the next is measured when it is well again."""
+    mood.write_text("well")
+    worker(latency.runtime).stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "Child", _no_more)
+        with pytest.raises(MachineFault, match="no measuring process can be started: too many files are open"):
+            latency.run(mood, FEEDS)
+    assert latency.run(mood, FEEDS)["latency"].value > 0
+
+
+def _no_more(*given: Any) -> Any:
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_the_measuring_process_keeps_memory_that_is_freed(latency: nw.Latency, mood: Path) -> None:
     mood.write_text("well")
     latency.run(mood, FEEDS)
-    running = worker(latency.runtime)._process
+    running = worker(latency.runtime)._child
     assert running is not None
     told = Path(f"/proc/{running.pid}/environ").read_bytes().decode().split("\0")
     assert {f"{name}={value}" for name, value in KEEPING.items()} <= set(told)
@@ -152,12 +229,11 @@ def test_no_process_is_left_behind_by_one_that_hangs(
     mood.write_text("hang")
     with pytest.raises(MeasureError):
         latency.run(mood, FEEDS)
-    own = worker(latency.runtime)._process
+    own = worker(latency.runtime)._child
     assert own is not None
-    children = Path(f"/proc/{own.pid}/task/{own.pid}/children")
-    if not children.exists():
+    if not Path(f"/proc/{own.pid}/task/{own.pid}/children").exists():
         pytest.skip("this system does not list a process's children")
-    assert children.read_text().split() == []
+    assert children_of(own.pid) == []
 
 
 def test_memory_is_that_above_idle(latency: nw.Latency, mood: Path) -> None:
@@ -170,9 +246,6 @@ def test_memory_is_that_above_idle(latency: nw.Latency, mood: Path) -> None:
 
 def test_the_job_of_a_driver_that_is_gone_ends(moody: str, mood: Path, tmp_path: Path) -> None:
     """``kill -9`` of the driver while a network hangs: nothing keeps running."""
-    import subprocess
-    import sys
-
     mood.write_text("hang")
     code = f"""
 import numpy as np, netwright as nw
@@ -181,7 +254,7 @@ from netwright.measure.process import KEEPING, worker
 from netwright.measure.targets import parse_target
 latency = nw.Latency(parse_target("moody"))
 latency.target
-print(worker(latency.runtime)._process.pid, flush=True)
+print(worker(latency.runtime)._child.pid, flush=True)
 latency.run(Path({str(mood)!r}), {{"input": np.ones((1, 4), np.float32)}})
 """
     driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -1,6 +1,6 @@
 """Processes that this one starts: they end with it, after a time limit, and with all that they have started.
 
-* :func:`run` runs a program to its end; :class:`Child` is one that goes on beside this process.
+* :func:`run_program` runs a program to its end; :class:`Child` is one that goes on beside this process.
 * :class:`Fork` is a copy of this process that computes one answer.
 
 A terminal's Ctrl-C does not reach them: this process gets it, and ends them.
@@ -81,13 +81,13 @@ def was_killed(code: int) -> bool:
     return -code in OUTSIDE
 
 
-def how_it_ended(code: int) -> str:
-    """How a process ended, by its exit code (negative: the signal that ended it), in words."""
+def how_it_ended(code: int, times: str = "") -> str:
+    """How a process ended, by its exit code (negative: the signal that ended it), and how often, in words."""
     if code >= 0:
-        return f"ended with exit code {code}"
+        return f"ended{times} with exit code {code}"
     if code == -signal.SIGKILL:
-        return "was killed (SIGKILL): most likely out of memory"
-    return f"{'was ended from outside' if was_killed(code) else 'crashed'} ({signal_name(-code)})"
+        return f"was killed{times} (SIGKILL): most likely out of memory"
+    return f"{'was ended from outside' if was_killed(code) else 'crashed'}{times} ({signal_name(-code)})"
 
 
 class Child:
@@ -183,7 +183,7 @@ class Ended:
         return f"{how}; it said: {said}"
 
 
-def run(
+def run_program(
     command: Sequence[str], seconds: float, cwd: str | Path | None = None, env: Mapping[str, str] | None = None
 ) -> Ended:
     """Run a program to its end; after so many seconds it is killed.
@@ -207,13 +207,13 @@ def _listen(child: Child, said: dict[int, bytes], deadline: float) -> bool:
     pipes = list(said)
     while (left := deadline - time.monotonic()) > 0:
         runs = child.runs  # before the pipes are looked into: what it said last is there then
-        ready = readable(pipes, min(left, 0.1) if runs else 0)
-        for pipe in ready:
+        found = ready(pipes, min(left, 0.1) if runs else 0)
+        for pipe in found:
             part = os.read(pipe, 1 << 16)
             said[pipe] = (said[pipe] + part)[-KEPT_BYTES:]
             if not part:
                 pipes.remove(pipe)
-        if not runs and not ready:  # who has inherited its outputs may hold them open
+        if not runs and not found:  # who has inherited its outputs may hold them open
             return True
         if not pipes:
             return child.wait(deadline - time.monotonic())
@@ -279,15 +279,15 @@ class Fork:
         deadline, found = time.monotonic() + seconds, bytearray()
         while (left := deadline - time.monotonic()) > 0:
             runs = _runs(self.pid)
-            ready = readable(watched, min(left, 1.0) if runs else 0)
-            if self._pipe in ready:
+            those = ready(watched, min(left, 1.0) if runs else 0)
+            if self._pipe in those:
                 part = os.read(self._pipe, 1 << 20)
                 found += part
                 if len(found) >= SIZE and len(found) - SIZE == int.from_bytes(found[:SIZE]):
                     return bytes(found[SIZE:])
                 if not part:
                     return b""
-            elif ready:
+            elif those:
                 raise InterruptedError("there is something else to do")
             elif not runs:  # others hold its end of the pipe
                 return b""
@@ -302,11 +302,12 @@ class Fork:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def readable(descriptors: Iterable[int], seconds: float) -> list[int]:
-    """Which of some descriptors have something to be read, or are at their end; none after so many seconds."""
+def ready(descriptors: Iterable[int], seconds: float, event: int = select.POLLIN) -> list[int]:
+    """Which of some descriptors have something to be read (or take something, ``select.POLLOUT``), or are at their
+    end; none after so many seconds."""
     poll = select.poll()  # select() takes none above 1023
     for each in descriptors:
-        poll.register(each, select.POLLIN)
+        poll.register(each, event)
     return [each for each, _ in poll.poll(1000 * seconds)]
 
 

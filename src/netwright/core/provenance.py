@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+
+from .children import run_program
 
 PACKAGES = ("netwright", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "safetensors")
 """Those that decide what a file holds."""
@@ -28,7 +29,7 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 def git_commit() -> str | None:
     """The commit of the working directory, if git knows one."""
     try:
-        told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
+        told = run_program(["git", "rev-parse", "HEAD"], 5)
+    except OSError:
         return None
-    return told.stdout.strip()
+    return None if told.failure else told.out.strip()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.children import run_program
 from ..core.errors import BundleError
 from ..nets.inputs import Inputs
 from .compare import arrays_of
@@ -68,18 +69,12 @@ def _calls(folder: Path, plain: Plain, several: Sequence[Inputs]) -> list[tuple[
 def _answer(job: list[dict[str, Any]], place: Path) -> list[str | None]:
     (place / "job.json").write_text(json.dumps(job))
     command = [sys.executable, "-P", str(Path(__file__).with_name("reader.py")), str(place / "job.json")]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=place, timeout=TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise BundleError(f"exported files take more than {TIMEOUT_S} s to be read back") from None
-    try:
-        answers: list[str | None] = json.loads(done.stdout.splitlines()[-1])
-        return answers
-    except (ValueError, IndexError):
-        said = " ".join(done.stderr.split())[-300:]
-        raise BundleError(
-            f"the process that reads exported files back ended with code {done.returncode}: {said}"
-        ) from None
+    done = run_program(command, TIMEOUT_S, cwd=place)
+    if not done.failure:
+        with contextlib.suppress(ValueError, IndexError):
+            answers: list[str | None] = json.loads(done.out.splitlines()[-1])
+            return answers
+    raise BundleError(f"the process that reads exported files back {done.failure or 'gave no answer'}")
 
 
 def _outputs(path: Path) -> list[np.ndarray]:

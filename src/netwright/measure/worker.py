@@ -12,8 +12,6 @@ import contextlib
 import io
 import json
 import os
-import select
-import signal
 import sys
 import time
 import traceback
@@ -24,7 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.children import Fork, how_it_ended
 from ..core.errors import MeasureError, NetwrightError, format_error
+from ..core.faults import fix_of, machine_fault
 from ..core.metric import Measurement
 from ..core.version import __version__
 from . import agreement, sampling
@@ -33,6 +33,7 @@ from .clocks import Clock
 from .energy import energy, unavailable
 from .feeds import read_feeds, write_feeds
 from .machine import clock_mhz, machine, memory, pin, pinned, reset_peak
+from .process import BEGINS
 from .reference import Readings, first_readings
 from .runtimes import from_json, to_json
 from .runtimes.base import Runtime
@@ -58,72 +59,46 @@ def main() -> None:
                 type(runtime).require()
                 runtime.preload()
                 preloaded.add(runtime.name)
-            answer = _in_a_fork(runtime, job)
+            answers.write(json.dumps(BEGINS) + "\n")
+            answer = _in_a_fork(runtime, job, answers.fileno())
         except Exception as error:
             answer = _failed(error)
         answers.write(json.dumps(answer) + "\n")
 
 
-def _in_a_fork(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
+def _in_a_fork(runtime: Runtime, job: Mapping[str, Any], answers: int) -> dict[str, Any]:
     """The answer of a forked process; the reason where it gives none."""
-    sys.stdout.flush()
-    theirs, ours = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(theirs)
+
+    def work() -> bytes:
+        with contextlib.suppress(OSError):  # where memory runs out, this process goes first
+            Path("/proc/self/oom_score_adj").write_text("1000")
         try:
-            with contextlib.suppress(OSError):  # where memory runs out, this process goes first
-                Path("/proc/self/oom_score_adj").write_text("1000")
-            answer = json.dumps(JOBS[job["job"]](runtime, job))
+            answer = JOBS[job["job"]](runtime, job)
         except BaseException as error:
-            answer = json.dumps(_failed(error))
-        try:
-            with os.fdopen(ours, "w") as pipe:
-                pipe.write(answer)
-        finally:
-            os._exit(0)
-    os.close(ours)
+            answer = _failed(error)
+        return json.dumps(answer).encode()
+
     try:
-        text = _read(theirs, float(job["seconds"]))
+        fork = Fork(work, close=[answers])
+    except OSError as error:  # too many processes, too many files: whatever the reason, no network is to blame
+        return {"failed": f"no process can be started: {format_error(error)}", "errno": error.errno}
+    try:
+        text = fork.read(float(job["seconds"]), until=0)
+    except InterruptedError:  # no job comes before the answer to the last one: the asking process is gone
+        raise SystemExit(0) from None
     finally:
-        os.close(theirs)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
+        code = fork.stop()
     if text is None:
         return {"failed": f"{runtime.name} gave no answer within {job['seconds']:g} s and was ended"}
     if not text:
-        return {"failed": f"{runtime.name} {_death(status)}"}
-    return json.loads(text)
-
-
-def _read(pipe: int, seconds: float) -> str | None:
-    """All that the pipe holds; None after so many seconds. Ends this process when the asking process is gone."""
-    deadline = time.monotonic() + seconds
-    found = b""
-    while (left := deadline - time.monotonic()) > 0:
-        ready, _, _ = select.select([pipe, sys.stdin], [], [], left)
-        if pipe in ready:
-            part = os.read(pipe, 1 << 16)
-            if not part:
-                return found.decode()
-            found += part
-        elif sys.stdin in ready:  # no job comes before the answer to the last one: it is the end of the input
-            raise SystemExit(0)
-    return None
-
-
-def _death(status: int) -> str:
-    """How a process ended that gave no answer, in words."""
-    if not os.WIFSIGNALED(status):
-        return f"ended with exit code {os.waitstatus_to_exitcode(status)} and no answer"
-    number = os.WTERMSIG(status)
-    if number == signal.SIGKILL:
-        return "was killed (SIGKILL): most likely out of memory"
-    return f"crashed ({signal.Signals(number).name})"
+        return {"failed": f"{runtime.name} {how_it_ended(code)}{' and no answer' if code >= 0 else ''}", "code": code}
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def _failed(error: BaseException) -> dict[str, Any]:
+    if fault := machine_fault(error):
+        return {"failed": fix_of(fault), "errno": fault.errno}
     known = isinstance(error, NetwrightError)
     words = "out of memory: " + format_error(error) if isinstance(error, MemoryError) else format_error(error)
     return {"failed": words, **({} if known else {"trace": traceback.format_exc()[-2000:]})}

@@ -193,11 +193,11 @@ def test_a_second_agent_is_refused(shared, tmp_path):
     [
         (["--host", "0.0.0.0"], "others can listen: give --cert and --key"),
         (["--cert", "x"], "--cert and --key belong together"),
-        (["--token-file", "/nonexistent"], "the token cannot be read from /nonexistent"),
+        (["--token-file", f"{__file__}/none"], "the token cannot be read from"),
         (["--prt", "1"], "did you mean '--port'?"),
         (["--port", "x"], "argument --port: invalid int value: 'x'"),
         (["--port", "70000"], "cannot listen at 127.0.0.1, port 70000"),
-        (["--pack", "/nonexistent/agent.pyz"], "/nonexistent/agent.pyz cannot be written"),
+        (["--pack", f"{__file__}/agent.pyz"], "agent.pyz cannot be written"),
     ],
 )
 def test_mistakes_of_the_command_line(arguments, words, tmp_path, monkeypatch, capsys):

@@ -71,12 +71,11 @@ def test_an_agent_behind_ssh(server, shared, files, tmp_path):
     at = f"ssh://device:{server}/{shared.port}"
     assert remote(at).ask(job("fine", *files))["measurements"]["latency"]["value"] > 0
     there = tunnel._tunnels[at]
-    there._process.kill()  # it is opened again
-    there._process.wait()
+    there._ssh.stop()  # it is opened again
     assert remote(at).ask(job("fine", *files))["measurements"]
-    process = there._process
+    ssh = there._ssh
     tunnel.close_all()
-    assert process.poll() is not None
+    assert not ssh.runs
 
 
 def test_a_server_that_is_not_known(server, shared, files, tmp_path):
@@ -125,7 +124,7 @@ def test_an_ssh_that_does_not_connect(own_ssh, monkeypatch):
     there = tunnel.Tunnel("ssh://device")
     with pytest.raises(ConnectionError, match=r"ssh to device did not connect within 0.3 s"):
         there.port()
-    assert there._process is None
+    assert there._ssh is None
 
 
 def test_no_ssh(monkeypatch, tmp_path):

@@ -133,7 +133,7 @@ def test_a_python_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tm
     [
         (
             "import sys; sys.stderr.write('first\\nno such thing\\n'); sys.exit(3)",
-            "exit code 3 and said: no such thing",
+            "exit code 3; it said: no such thing",
         ),
         ('print(\'{"failed": "it has torch 1.0, and the network comes from torch 2"}\')', "it has torch 1.0"),
         ("import time; time.sleep(60)", "no answer within 1 s"),

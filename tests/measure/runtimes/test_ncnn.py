@@ -103,7 +103,7 @@ def test_an_operator_that_ncnn_does_not_have_is_named(tmp_path: Path) -> None:
 
 def test_a_pnnx_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "net.pt").write_bytes(b"not a network")
-    with pytest.raises(MeasureError, match=r"pnnx cannot convert this network \(exit code"):
+    with pytest.raises(MeasureError, match=r"pnnx cannot convert this network: (ended|crashed|it said)"):
         ours._pnnx(tmp_path, (torch.randn(1, 3),))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import re
 import socket
-import subprocess
 import tempfile
 import time
 from threading import Lock
 
+from ...core.children import Child
 from ...core.errors import MeasureError
 from . import PORT
 
@@ -43,7 +44,7 @@ class Tunnel:
         self._host = match["host"].strip("[]")
         self._to = f"{match['user']}@{self._host}" if match["user"] else self._host
         self._port, self._agent = match["port"], int(match["agent"] or PORT)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._ssh: Child | None = None
         self._local = 0
         self._lock = Lock()
 
@@ -53,7 +54,7 @@ class Tunnel:
         Raises :class:`NoTunnel` in the words of ``ssh`` where it cannot connect.
         """
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
+            if self._ssh is None or not self._ssh.runs:
                 self._open()
             return self._local
 
@@ -65,14 +66,12 @@ class Tunnel:
         command += ["-p", self._port] if self._port else []
         with tempfile.TemporaryFile() as said:
             try:
-                self._process = subprocess.Popen(
-                    [*command, "--", self._to], stdin=subprocess.DEVNULL, stdout=said, stderr=said
-                )
+                self._ssh = Child([*command, "--", self._to], stdout=said, stderr=said)
             except OSError as error:
                 raise MeasureError(f"ssh cannot be run ({error}); install it, or use https://") from error
             deadline = time.monotonic() + OPEN_S
             while time.monotonic() < deadline:
-                if self._process.poll() is not None:
+                if not self._ssh.runs:
                     said.seek(0)
                     lines = said.read()[-2000:].decode(errors="replace").strip().splitlines()
                     raise NoTunnel(f"ssh to {self._to} ended: {' '.join(lines[-2:]) or 'without a word'}")
@@ -84,14 +83,9 @@ class Tunnel:
 
     def close(self) -> None:
         """End ``ssh``."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(2)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process = None
+        if self._ssh is not None:
+            self._ssh.stop()
+        self._ssh = None
 
 
 _tunnels: dict[str, Tunnel] = {}
@@ -110,6 +104,9 @@ def close_all() -> None:
     for each in _tunnels.values():
         each.close()
     _tunnels.clear()
+
+
+os.register_at_fork(after_in_child=_tunnels.clear)  # a fork opens tunnels of its own
 
 
 def _free_port() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.children import run_program
 from ...core.errors import MeasureError, format_error
 from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session, in_order
@@ -219,15 +219,11 @@ def _asked(python: str, job: Mapping[str, str], place: str) -> dict[str, Any]:
     # -I: files beside the script have names of packages that it imports.
     command = [python, "-I", str(script), str(file)]
     quiet_threads = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ended = run_program(command, CONVERT_S, cwd=place, env=quiet_threads)
+    if ended.failure:
+        return {"failed": f"it {ended.failure}"}
     try:
-        ended = subprocess.run(
-            command, cwd=place, env=quiet_threads, capture_output=True, text=True, timeout=CONVERT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"no answer within {CONVERT_S:g} s"}
-    lines = ended.stdout.strip().splitlines()
-    if ended.returncode or not lines:
-        said = (ended.stderr.strip().splitlines() or ["nothing"])[-1]
-        return {"failed": f"it ended with exit code {ended.returncode} and said: {said[:500]}"}
-    answer: dict[str, Any] = json.loads(lines[-1])
-    return answer
+        answer: dict[str, Any] = json.loads(ended.out.splitlines()[-1])
+        return answer
+    except (ValueError, IndexError):
+        return {"failed": f"it gave no answer and said: {ended.err.strip()[-500:] or 'nothing'}"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.children import run_program
 from ...core.errors import MeasureError, MissingExtra, format_error
 from ...core.provenance import version_of
 from ...core.quiet import quiet
@@ -209,14 +209,11 @@ def _pnnx(place: Path, tensors: tuple[Any, ...]) -> list[str]:
     # fp16=0: it writes the weights in 16 bits otherwise.
     files = [f"{option}={name}" for option, name in zip(("ncnnparam", "ncnnbin"), PARTS, strict=True)]
     command = [pnnx.EXEC_PATH, "net.pt", f"inputshape={','.join(shapes)}", "fp16=0", *files]
-    try:
-        ended = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=CONVERT_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise MeasureError(f"pnnx gave no answer within {CONVERT_S:g} s") from None
-    said = [line.strip() for line in (ended.stdout + ended.stderr).splitlines() if line.strip()]
-    if ended.returncode or not all((place / part).exists() for part in PARTS):
-        last = said[-1] if said else "nothing"
-        raise MeasureError(f"pnnx cannot convert this network (exit code {ended.returncode}); it said: {last[:500]}")
+    ended = run_program(command, CONVERT_S, cwd=place)
+    said = [line.strip() for line in (ended.out + ended.err).splitlines() if line.strip()]
+    if ended.failure or not all((place / part).exists() for part in PARTS):
+        why = ended.failure or f"it said: {said[-1][:500] if said else 'nothing'}"
+        raise MeasureError(f"pnnx cannot convert this network: {why}")
     _known(place / PARTS[0])
     return [line for line in said if line.startswith("ignore ")]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...core.children import run_program
 from ...core.errors import BundleError, MeasureError, did_you_mean, format_error
 from ...core.files import cache_folder
 from ...core.quiet import quiet
@@ -369,10 +369,12 @@ def gpu_state() -> dict[str, str]:
         return {}
     command = [tool, f"--query-gpu={','.join(CLOCKS)}", "--format=csv,noheader,nounits"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
+        told = run_program(command, 10)
+    except OSError:
         return {}
-    return dict(zip(CLOCKS, (part.strip() for part in said.splitlines()[0].split(",")), strict=False)) if said else {}
+    if told.failure or not told.out:
+        return {}
+    return dict(zip(CLOCKS, (part.strip() for part in told.out.splitlines()[0].split(",")), strict=False))
 
 
 def _inputs_of(program: Any) -> tuple[Sequence[str], list[Any]]:
