@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..core.errors import MissingExtra, NetwrightError, did_you_mean
+from ..core.text import printable
 
 TEXT = """Measure networks on this device for others: 'http://127.0.0.1:7653/onnxruntime' is a target then, and from
 another machine 'ssh://this-device/onnxruntime'. Needs the runtime and NumPy, not torch. Whoever has the token can run
@@ -39,7 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     if given.pack:
         from ..measure.remote.pack import pack
 
-        print(f"{given.pack}: {pack(given.pack) / 1e3:.0f} kB; on the device: python3 {given.pack.name}")
+        print(printable(f"{given.pack}: {pack(given.pack) / 1e3:.0f} kB; on the device: python3 {given.pack.name}"))
     else:
         _serve(given)
 

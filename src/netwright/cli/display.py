@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..core.front import Front
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
+from ..core.text import printable
 from ..core.units import format_value
 from ..report.table import front_table
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from ..pipeline.fit import Fitted
@@ -42,14 +43,14 @@ class Display:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._out = Console(highlight=False, markup=False)
+        self._out = Terminal()
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(compact=True),
-            console=Console(stderr=True, highlight=False, markup=False),
+            console=Terminal(stderr=True),
         )
         self._task: TaskID | None = None
         self._last = ""
@@ -126,7 +127,7 @@ class Display:
     # -- parts -------------------------------------------------------------------------------------------------
 
     def _advance(self, what: str, done: int, total: int, figures: str) -> None:
-        now = self._clock()
+        now, figures = self._clock(), printable(figures)
         terminal = self._bars.console.is_terminal
         if self._task is None:
             self._task = self._bars.add_task(what, total=total, figures="")
@@ -137,7 +138,7 @@ class Display:
         self._last = f"{what}: {done}/{total}, {figures}"
         if not terminal and now - self._told >= LINE_S and done < total:
             left = (now - self._begun) / max(done - self._first, 1) * (total - done)
-            self._bars.console.print(f"{self._last}, about {_duration(left)} left", soft_wrap=True, markup=False)
+            self._bars.console.print(f"{self._last}, about {_duration(left)} left", soft_wrap=True)
             self._told = now
 
     def _settle(self) -> None:
@@ -148,7 +149,7 @@ class Display:
             self._bars.stop()
             self._bars.remove_task(self._task)
         else:
-            self._bars.console.print(self._last, soft_wrap=True, markup=False)
+            self._bars.console.print(self._last, soft_wrap=True)
         self._task = None
 
 

@@ -1,10 +1,19 @@
-"""``netwright``: finds the verb, runs it, and turns mistakes into one line and exit code 2."""
+"""``netwright``: finds the verb, runs it, and turns whatever goes wrong into one line and an exit code."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import traceback
 from importlib import import_module
+
+from ..core.errors import NetwrightError, did_you_mean
+from ..core.interruption import interruptible
+from ..core.text import printable
+from ..core.version import __version__
+from .outcome import DEBUG, THEIRS, Outcome, one_line, outcome, own_place
+from .streams import flush_output, secure
 
 VERBS = {
     "fit": "the whole job: train, search, export, report",
@@ -19,38 +28,66 @@ VERBS = {
     "targets": "list the runtimes that work here, and what to install for the others",
 }
 
+AGAIN = {
+    "fit": "the same command continues from here",
+    "train": "the same command continues from here",
+    "search": "the same command continues from here",
+    "export": "networks that were exported stay, and the same command makes the others",
+    "report": "the page is as it was; the same command writes it anew",
+    "measure": "what was printed is all that is kept; with --table the blocks that were measured are too",
+}
+"""What a command has kept that did not end, and how to go on; the others have nothing to keep."""
+
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one command; exits with 0, with 2 for a mistake of the person's, or with 130 when interrupted."""
+    """Run one command.
+
+    Exits with 0; with 2 for what the person can mend, a mistake of theirs or a fault of the machine; with 1 for a fault
+    of netwright; with 130 when interrupted, with 143 when ended by SIGTERM, with 129 when the terminal is closed.
+    """
     # Idle OpenMP threads must sleep: spinning ones starve the others on a busy machine. Read when torch starts.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from ..core.errors import NetwrightError, did_you_mean
-
-    arguments = sys.argv[1:] if argv is None else argv
-    if len(arguments) == 2 and arguments[0] == "help":
-        arguments = [arguments[1], "--help"]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
-        raise SystemExit(0)
-    if arguments[0] == "--version":
-        from ..core.version import __version__
-
-        print(f"netwright {__version__}")
-        raise SystemExit(0)
-    verb, *rest = arguments
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb, *rest = [each for each in arguments if each != DEBUG] or [""]
+    if verb == "help" and len(rest) == 1:
+        verb, rest = rest[0], ["--help"]
+    code = 0
     try:
-        if verb not in VERBS:
-            raise NetwrightError(f"there is no command {verb!r}; {did_you_mean(verb, VERBS)}")
+        secure()
+        with interruptible(signal.SIGINT):
+            try:
+                _run(verb, rest)
+            finally:
+                flush_output()
+    except SystemExit as end:
+        if not (place := own_place(end)):
+            raise
+        code = _say(Outcome(f"your own code ended the program with SystemExit ({place})", THEIRS))
+    except BrokenPipeError:  # who reads what is printed has enough
+        pass
+    except BaseException as error:
+        if DEBUG in arguments:
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                print(printable(line), file=sys.stderr)
+        code = _say(outcome(error, AGAIN.get(verb, "")))
+    if code != 0:
+        raise SystemExit(code)
+
+
+def _run(verb: str, rest: list[str]) -> None:
+    if verb in ("", "-h", "--help", "help"):
+        print(_overview())
+    elif verb == "--version":
+        print(f"netwright {__version__}")
+    elif verb in VERBS:
         import_module(f"{__package__}.{verb}").run(rest)
-    except NetwrightError as error:
-        print(f"netwright: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("netwright: interrupted; the same command continues from here", file=sys.stderr)
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+    else:
+        raise NetwrightError(f"there is no command {verb!r}; {did_you_mean(verb, VERBS)}")
+
+
+def _say(ended: Outcome) -> int:
+    print(f"netwright: {one_line(ended.words)}", file=sys.stderr)
+    return ended.code
 
 
 def _overview() -> str:
@@ -64,6 +101,7 @@ def _overview() -> str:
             *lines,
             "",
             "Start with: netwright fit digits --out runs/digits",
-            "'netwright COMMAND --help' says what a command takes.",
+            "'netwright COMMAND --help' says what a command takes. Any takes --debug too: where a fault comes from is",
+            "shown in full then.",
         ]
     )

@@ -7,15 +7,15 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from ..core.errors import MeasureError, NetwrightError
 from ..core.metric import Measurement
+from ..core.temporary import TemporaryFolder
+from ..core.text import printable
 from ..core.units import format_value
 from ..measure.comparison import compare
 from ..measure.feeds import read_feeds
@@ -24,6 +24,7 @@ from ..measure.named_network import NamedNetwork, from_file, from_network, parse
 from ..measure.sampling import SamplingPlan
 from ..measure.targets import Target, parse_target
 from .arguments import read, verb_parser
+from .terminal import Terminal
 
 TEXT = """Measure files or models: latency, throughput, memory and size on a target.
 
@@ -46,17 +47,15 @@ def run(arguments: Sequence[str]) -> None:
         _fill(wanted[0], targets[0], plan, Path(given["table"]))
         return
     rows, networks = [], _networks(wanted)
-    out = Console(highlight=False, markup=False, soft_wrap=True)
-    with TemporaryDirectory(prefix="netwright-") as folder:
+    out = Terminal(soft_wrap=True)
+    with TemporaryFolder() as folder:
         for target in targets:
-            ready = [
-                _named(what, networks.get(what), target, given, Path(folder) / f"{i}") for i, what in enumerate(wanted)
-            ]
+            ready = [_named(what, networks.get(what), target, given, folder / f"{i}") for i, what in enumerate(wanted)]
             for what, named in zip(wanted, ready, strict=True):
                 found = _measured(measurer(target, plan), named)
                 rows.append((what, target, found))
                 for note in named.notes:
-                    print(f"{what}: {note}", file=sys.stderr)
+                    print(printable(f"{what}: {note}"), file=sys.stderr)
                 if given.get("json"):
                     print(json.dumps(_as_json(what, target, found)), flush=True)
             if len(wanted) == 2:
@@ -131,12 +130,12 @@ def _fill(reference: str, target: Target, plan: SamplingPlan, path: Path) -> Non
     source = load_model(reference, without)
     source.require_networks()
     table = LookupTable(Latency(target, plan), path)
-    with Progress(console=Console(stderr=True, markup=False), transient=True) as bars:
+    with Progress(console=Terminal(stderr=True), transient=True) as bars:
         task = bars.add_task("blocks", total=None)
         for _ in build(table, source.net, WHOLE, np.random.default_rng(0)):
             bars.update(task, description=f"{len(table.rows)} blocks, {len(table.whole)} whole networks")
     _, error = table.overhead()
-    out = Console(highlight=False, markup=False, soft_wrap=True)
+    out = Terminal(soft_wrap=True)
     out.print(f"{path}: {len(table.rows)} blocks, {len(table.whole)} whole networks, on {target}")
     out.print(f"a network's latency is predicted within ±{error:.1%} (95 %, each left out in turn)")
 
@@ -169,7 +168,7 @@ def _as_json(what: str, target: Target, found: Mapping[str, Measurement]) -> dic
     return {"of": what, **{name: m.to_json() for name, m in found.items()}, "target": target.described}
 
 
-def _show(out: Console, rows: Sequence[tuple[str, Target, Mapping[str, Measurement]]]) -> None:
+def _show(out: Terminal, rows: Sequence[tuple[str, Target, Mapping[str, Measurement]]]) -> None:
     names = list(dict.fromkeys(name for _, _, found in rows for name in found))
     table = Table(box=None, header_style="bold")
     table.add_column("network")

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ..core.errors import NetwrightError, format_error
@@ -15,6 +14,7 @@ from ..measure.machine import machine
 from ..measure.runtimes import RUNTIMES, runtime_class
 from ..measure.targets import parse_target
 from .arguments import read, verb_parser
+from .terminal import Terminal
 
 TEXT = """List the runtimes: which work on this machine, in which versions, and what to install for the others.
 
@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
     if given.get("json"):
         print(json.dumps(here, indent=2))
         return
-    out = Console(highlight=False, markup=False, soft_wrap=True)
+    out = Terminal(soft_wrap=True)
     about = here["machine"]
     out.print(f"{about['cpu']}, {about['cores']} cores, {about['system']}; fingerprint {about['fingerprint']}")
     table = Table(box=None, header_style="bold")

@@ -7,14 +7,14 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, BinaryIO
+
+from .temporary import TemporaryFolder
 
 MOST_BYTES = 64 << 20
 """The most bytes of a file that is read whole, unless its reader allows others."""
@@ -33,12 +33,9 @@ def replacing(path: Path) -> Iterator[Path]:
     the new. A directory takes the place of none or of an empty one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with TemporaryFolder(path.parent) as folder:
         yield folder / path.name
         os.replace(folder / path.name, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from ..core.errors import BundleError, format_error
 from ..core.quiet import quiet
+from ..core.temporary import TemporaryFolder
 from ..nets.inputs import Inputs, call, fresh, tensors_in
 from ..nets.isolation import isolated
 from .base import Format
@@ -94,8 +94,8 @@ def write_onnx(
     first: Exception | None = None
     for free in dict.fromkeys((tuple(sizes.names), tuple(n for n in sizes.names if n == BATCH), ())):
         for name, exporter in EXPORTERS.items():
-            with TemporaryDirectory(prefix="netwright-") as folder, isolated(network), _as_exporters_need():
-                file = Path(folder) / "model.onnx"
+            with TemporaryFolder() as folder, isolated(network), _as_exporters_need():
+                file = folder / "model.onnx"
                 try:
                     exporter(plain, sizes, free, file)
                     model = _stripped(onnx.load(file))

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from ..core.errors import BundleError, MeasureError, format_error
 from ..core.precision import FORMS, SATURATES
 from ..core.quiet import quiet
+from ..core.temporary import TemporaryFolder
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -72,8 +72,8 @@ def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str) -> str:
     form = "u8u8" if form == "s8s8" and not static else form
     activations, weights, reduced = FORMS[form]
     tables = 0
-    with TemporaryDirectory(prefix="netwright-") as folder, quiet():
-        ready, done = Path(folder) / "ready.onnx", Path(folder) / "done.onnx"
+    with TemporaryFolder() as folder, quiet():
+        ready, done = folder / "ready.onnx", folder / "done.onnx"
         try:
             _prepared(model, ready)
             if static:

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 
 from ..core.children import run_program
 from ..core.errors import BundleError
+from ..core.temporary import TemporaryFolder
 from ..nets.inputs import Inputs
 from .compare import arrays_of
 from .plain import Plain
@@ -34,8 +34,8 @@ def read_back(
 
     Raises :class:`BundleError` for a file that does not open or run there.
     """
-    with TemporaryDirectory(prefix="netwright-") as folder:
-        calls = {name: _calls(Path(folder) / str(i), plain, several[name]) for i, name in enumerate(files)}
+    with TemporaryFolder() as folder:
+        calls = {name: _calls(folder / str(i), plain, several[name]) for i, name in enumerate(files)}
         types = {
             name: "bfloat16"
             for name, tensor in zip(plain.names, plain.tensors(several[next(iter(files))][0]), strict=True)
@@ -48,7 +48,7 @@ def read_back(
             }
             for name, (path, reader) in files.items()
         ]  # fmt: skip
-        for (path, _), failed in zip(files.values(), _answer(job, Path(folder)), strict=True):
+        for (path, _), failed in zip(files.values(), _answer(job, folder), strict=True):
             if failed:
                 raise BundleError(f"{path} does not run in a process that has imported nothing else: {failed}")
         return {name: [_outputs(Path(made)) for _, made in calls[name]] for name in files}

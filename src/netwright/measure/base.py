@@ -9,12 +9,12 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.candidate import Candidate
 from ..core.metric import Measurement, Metric
 from ..core.space import Space
+from ..core.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from ..nets.recalibrate import Statistics
@@ -127,7 +127,7 @@ class EvaluationContext:
             write: writes it to a path.
         """
         if key not in self._files:
-            path = Path(self._folder.name) / f"{len(self._files)}" / f"network{suffix}"
+            path = self._folder.path / f"{len(self._files)}" / f"network{suffix}"
             path.parent.mkdir()  # of its own: what it consists of is not in the way of another's
             write(path)
             self._files[key] = path
@@ -140,8 +140,8 @@ class EvaluationContext:
         return self._found[key]
 
     @cached_property
-    def _folder(self) -> TemporaryDirectory[str]:
-        return TemporaryDirectory(prefix="netwright-")
+    def _folder(self) -> TemporaryFolder:
+        return TemporaryFolder()
 
 
 class Measurer(ABC):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import comb, erfc, sqrt
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from ..core.temporary import TemporaryFolder
 from .feeds import write_feeds
 from .runtimes.base import Feeds
 from .sampling import SamplingPlan, by_order
@@ -60,8 +60,8 @@ class Comparison:
 def compare(target: Target, files: Sequence[Path], feeds: Sequence[Feeds], plan: SamplingPlan) -> Comparison:
     """Run two files in turn on a target. Several processes do so, since each has a luck of its own."""
     found: list[list[float]] = []
-    with TemporaryDirectory(prefix="netwright-") as folder:
-        inputs = [write_feeds(Path(folder) / f"feeds{i}.npz", each) for i, each in enumerate(feeds)]
+    with TemporaryFolder() as folder:
+        inputs = [write_feeds(folder / f"feeds{i}.npz", each) for i, each in enumerate(feeds)]
         each = asdict(plan) | {"max_seconds": plan.max_seconds / ROUNDS * 2}
         for turn in range(ROUNDS):
             order = (0, 1) if turn % 2 == 0 else (1, 0)

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from math import ceil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import CallError, MeasureError
 from ..core.metric import Measurement, Metric
+from ..core.temporary import TemporaryFolder
 from .agreement import check, differences
 from .base import EvaluationContext, Measurer
 from .convert import converted, example, feeds_of, outputs_of
@@ -157,12 +157,12 @@ class OnTarget(Measurer):
         """
         feeds, count, parts = stacked(inputs), 0, []
         while count < len(inputs):
-            with TemporaryDirectory(prefix="netwright-") as folder:
-                rest = write_feeds(Path(folder) / "feeds.npz", {name: value[count:] for name, value in feeds.items()})
+            with TemporaryFolder() as folder:
+                rest = write_feeds(folder / "feeds.npz", {name: value[count:] for name, value in feeds.items()})
                 job = {"job": "outputs", "seconds": OUTPUTS_S, "files": [str(path.resolve())], "feeds": rest}
                 answer = base64.b64decode(self._target.ask(job)["outputs"])
-                (Path(folder) / "outputs.npz").write_bytes(answer)
-                parts.append(list(read_feeds(Path(folder) / "outputs.npz").values()))
+                (folder / "outputs.npz").write_bytes(answer)
+                parts.append(list(read_feeds(folder / "outputs.npz").values()))
             count += len(parts[-1][0])
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
@@ -177,18 +177,18 @@ class OnTarget(Measurer):
         Raises :class:`netwright.core.errors.MeasureError` with the reason where it does not run or computes
         something else.
         """
-        with TemporaryDirectory(prefix="netwright-") as folder:
+        with TemporaryFolder() as folder:
             job = {
                 "job": "measure",
                 "seconds": self._seconds,
                 "files": [str(path.resolve())],
-                "feeds": write_feeds(Path(folder) / "feeds.npz", feeds),
+                "feeds": write_feeds(folder / "feeds.npz", feeds),
                 "plan": asdict(self.plan),
                 "wanted": list(self.wanted),
             }
             if expected is not None:
                 job["expected"] = write_feeds(
-                    Path(folder) / "expected.npz", {f"output{i}": each for i, each in enumerate(expected)}
+                    folder / "expected.npz", {f"output{i}": each for i, each in enumerate(expected)}
                 )
             answer = self._target.ask(job)
         found = {name: Measurement.from_json(value) for name, value in answer["measurements"].items()}

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import nn
 from ..core.errors import MeasureError, NetwrightError, format_error
 from ..core.files import read_json, write_json
 from ..core.metric import Measurement
+from ..core.temporary import TemporaryFolder
 from ..nets.inputs import Inputs
 from .base import EvaluationContext
 from .blocks import NetworkBlock, blocks
@@ -83,8 +83,8 @@ class LookupTable:
 
     def _row(self, block: NetworkBlock) -> dict[str, Any]:
         try:
-            with TemporaryDirectory(prefix="netwright-") as folder:
-                path = Path(folder) / f"block{self.latency.runtime.suffix}"
+            with TemporaryFolder() as folder:
+                path = folder / f"block{self.latency.runtime.suffix}"
                 converted(self.latency.suited, block.network, block.inputs, path)
                 found = self.latency.run(path, feeds_of(block.inputs))["latency"]
         except NetwrightError as error:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import MeasureError
+from ..core.temporary import TemporaryFolder
 from .convert import converted, example, feeds_of, outputs_of
 from .feeds import write_feeds
 from .runtimes import RUNTIMES, runtime_class
@@ -226,9 +226,9 @@ def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mappi
 
 def _try(path: Path, target: Target, feeds: Feeds) -> None:
     """Run a file once. Raises :class:`MeasureError` where it does not."""
-    with TemporaryDirectory(prefix="netwright-") as folder:
+    with TemporaryFolder() as folder:
         job = {"job": "runs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]}
-        target.ask({**job, "feeds": write_feeds(Path(folder) / "feeds.npz", feeds)})
+        target.ask({**job, "feeds": write_feeds(folder / "feeds.npz", feeds)})
 
 
 def _by(shape: Sequence[int]) -> str:

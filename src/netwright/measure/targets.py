@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from ..core.candidate import digest
 from ..core.errors import MeasureError
 from ..core.files import cache_folder, read_json, write_json
+from ..core.temporary import TemporaryFolder
 from .feeds import write_feeds
 from .process import worker
 from .remote.client import Remote
@@ -89,14 +89,14 @@ class Target:
         return self.runtime.warning(path, self.suited[1], self._trial)
 
     def _trial(self, files: Sequence[Path], feeds: Feeds, expected: Sequence[np.ndarray]) -> dict[str, Any]:
-        with TemporaryDirectory(prefix="netwright-") as place:
+        with TemporaryFolder() as place:
             outputs = {f"output{i}": each for i, each in enumerate(expected)}
             job = {
                 "job": "probe",
                 "seconds": self.runtime.slowest_s,
                 "files": [str(file) for file in files],
-                "feeds": write_feeds(Path(place) / "feeds.npz", feeds),
-                "expected": write_feeds(Path(place) / "expected.npz", outputs),
+                "feeds": write_feeds(place / "feeds.npz", feeds),
+                "expected": write_feeds(place / "expected.npz", outputs),
             }
             return self.ask(job)
 

@@ -14,6 +14,7 @@ from ..core.files import read_json, write_json
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.registry import make_importable
+from ..core.temporary import sweep
 from ..report.data import ExportedNetwork
 from ..strategies.predict.scores import Scores
 from ..study.journal import Journal, read_journal
@@ -169,6 +170,8 @@ class RunDirectory:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise StoreError(f"another netwright is working on {self}; wait for it or use another --out") from None
+            for place in (self.path, self.supernet, *(p for p in self.path.glob("networks/*") if not p.is_symlink())):
+                sweep(place)
             try:
                 yield
             finally:

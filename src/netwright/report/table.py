@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ..core.front import Front
 from ..core.metric import Measurement, Metric, label
+from ..core.text import printable
 from .data import GIVEN, format_measurement
 
 
@@ -34,13 +35,13 @@ def front_table(
     table.add_column("id", no_wrap=True)
     for metric in known:
         arrow = (" ↑" if metric.direction == "max" else " ↓") if metric in front.objectives else ""
-        table.add_column(Text(label(metric.name) + arrow), justify="right", no_wrap=True)
+        table.add_column(Text(printable(label(metric.name)) + arrow), justify="right", no_wrap=True)
     if with_roles:
         table.add_column("role")
     rows = [(GIVEN, given, "")] if given and front else []
     rows += [(record.id, record.measurements, roles.get(record.id, "")) for record in front]
     for name, measurements, role in rows:
         found = (measurements.get(metric.name) for metric in known)
-        figures = (Text(format_measurement(m) if m else "-") for m in found)
-        table.add_row(Text(name), *figures, *([Text(role)] if with_roles else []))
+        figures = (Text(printable(format_measurement(m)) if m else "-") for m in found)
+        table.add_row(Text(printable(name)), *figures, *([Text(printable(role))] if with_roles else []))
     return table

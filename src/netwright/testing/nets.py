@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import combinations
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.candidate import Candidate
 from ..core.errors import NetError, format_error
+from ..core.temporary import TemporaryFolder
 from ..formats.bundle import export, load
 from ..nets.axes import Axis, Width
 from ..nets.cut import Cut, CutBuilder
@@ -99,10 +98,10 @@ def _check(
         _check_counts(net, candidate, network)
         if trains and any(p.requires_grad for p in network.parameters()):
             _check_trains(net, candidate, inputs)
-        with TemporaryDirectory(prefix="netwright-") as folder:
+        with TemporaryFolder() as folder:
             export(network, folder, formats, check_inputs=inputs)
             if "safetensors" in formats:
-                size = (Path(folder) / "weights.safetensors").stat().st_size
+                size = (folder / "weights.safetensors").stat().st_size
                 own = sum(t.numel() * t.element_size() for t in network.state_dict().values())
                 assert size <= own + 4096 + 200 * len(network.state_dict()), f"{candidate}: its file is {size} bytes"
                 _same(_run(load(folder, net), inputs), out, tolerance, f"{candidate}: extracted and reloaded")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from ..core.errors import MeasureError, NetwrightError
+from ..core.temporary import TemporaryFolder
 from ..measure.agreement import allowed, differences
 from ..measure.convert import example, feeds_of, outputs_of
 from ..measure.latency import Latency
@@ -48,10 +48,10 @@ def check_runtime(runtime: Runtime, network: nn.Module, inputs: Inputs) -> dict[
     latency = Latency(target, QUICK)
     network = network.eval()
     inputs = example(inputs, runtime.batch, network)
-    with TemporaryDirectory(prefix="netwright-") as folder:
-        path = Path(folder) / f"network{runtime.suffix}"
+    with TemporaryFolder() as folder:
+        path = folder / f"network{runtime.suffix}"
         json.dumps(dict(runtime.convert(network, inputs, path)))
-        assert [p for p in Path(folder).iterdir() if p != path] == [], "a network is one file"
+        assert [p for p in folder.iterdir() if p != path] == [], "a network is one file"
         feeds, expected = feeds_of(inputs), outputs_of(network, inputs)
         found = latency.run(path, feeds, expected)
         assert found["latency"].value > 0 and found["file_bytes"].value == path.stat().st_size
@@ -62,9 +62,9 @@ def check_runtime(runtime: Runtime, network: nn.Module, inputs: Inputs) -> dict[
         assert found["throughput"].value * found["latency"].value <= 1001 * runtime.batch
         wrong = [e + 10 * max(float(np.abs(e).max()), 1.0) for e in expected]
         assert "something else" in _reason(latency, path, feeds, wrong), "a wrong answer is measured"
-        (broken := Path(folder) / f"broken{runtime.suffix}").write_bytes(b"no network" * 100)
+        (broken := folder / f"broken{runtime.suffix}").write_bytes(b"no network" * 100)
         assert _reason(latency, broken, feeds, None), "a file that is none is measured"
-        missing = Path(folder) / f"missing{runtime.suffix}"
+        missing = folder / f"missing{runtime.suffix}"
         assert _reason(latency, missing, feeds, None), "a file that is not there is measured"
         again = latency.run(path, feeds, expected)
         assert again["latency"].value > 0, "it does not run after a failure"

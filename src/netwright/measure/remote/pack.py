@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import zipapp
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ...core.errors import MeasureError, format_error
+from ...core.temporary import TemporaryFolder
 
-PARTS = ("__init__.py", "cli/__init__.py", "cli/main.py", "cli/agent.py", "core", "measure")
+COMMAND = ("__init__", "main", "outcome", "streams", "agent")
+PARTS = ("__init__.py", *(f"cli/{name}.py" for name in COMMAND), "core", "measure")
 """Of netwright, that an agent consists of; the rest of netwright needs more than a runtime and NumPy."""
 
 START = """\
@@ -29,15 +30,15 @@ def pack(path: Path) -> int:
     package = Path(__file__).parents[2]
     if not package.is_dir():
         raise MeasureError("this agent is packed itself; pack from where netwright is installed")
-    with TemporaryDirectory(prefix="netwright-") as folder:
+    with TemporaryFolder() as folder:
         for part in PARTS:
-            to = Path(folder) / package.name / part
+            to = folder / package.name / part
             to.parent.mkdir(parents=True, exist_ok=True)
             if (package / part).is_dir():
                 shutil.copytree(package / part, to, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copyfile(package / part, to)
-        (Path(folder) / "__main__.py").write_text(START)
+        (folder / "__main__.py").write_text(START)
         try:
             zipapp.create_archive(folder, path, interpreter="/usr/bin/env python3", compressed=True)
         except OSError as error:

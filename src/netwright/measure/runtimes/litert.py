@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from ...core.children import run_program
 from ...core.errors import MeasureError, format_error
 from ...core.quiet import quiet
+from ...core.temporary import TemporaryFolder
 from .base import Feeds, Runtime, Session, in_order
 from .exported import export, positional
 
@@ -63,7 +63,7 @@ class LiteRt(Runtime):
 
         python = _python(torch.__version__)
         module, tensors = positional(network, inputs)
-        with TemporaryDirectory(prefix="netwright-") as place:
+        with TemporaryFolder() as place:
             job = {
                 "program": f"{place}/program.pt2",
                 "inputs": f"{place}/inputs.npz",
@@ -211,9 +211,9 @@ def _python(torch_version: str) -> str:
     raise MeasureError(HOW_TO_INSTALL.format(torch=torch_version.partition("+")[0]))
 
 
-def _asked(python: str, job: Mapping[str, str], place: str) -> dict[str, Any]:
+def _asked(python: str, job: Mapping[str, str], place: Path) -> dict[str, Any]:
     """The answer of the script that converts."""
-    file = Path(place) / "job.json"
+    file = place / "job.json"
     file.write_text(json.dumps(job))
     script = Path(__file__).with_name("litert_convert.py")
     # -I: files beside the script have names of packages that it imports.

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from ...core.children import run_program
 from ...core.errors import MeasureError, MissingExtra, format_error
 from ...core.provenance import version_of
 from ...core.quiet import quiet
+from ...core.temporary import TemporaryFolder
 from .base import Feeds, Runtime, Session, in_order
 from .exported import positional
 
@@ -59,9 +59,9 @@ class Ncnn(Runtime):
         from ...formats.plain import input_names
 
         module, tensors = positional(network, inputs)
-        with TemporaryDirectory(prefix="netwright-") as place:
-            outputs = _traced(module, tensors, Path(place))
-            ignored = _pnnx(Path(place), tensors)
+        with TemporaryFolder() as place:
+            outputs = _traced(module, tensors, place)
+            ignored = _pnnx(place, tensors)
             shapes = {
                 name: [list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
                 for name, tensor in zip(input_names(inputs), tensors, strict=True)
@@ -103,8 +103,8 @@ class Ncnn(Runtime):
         for use in ("bf16_packed", "bf16_storage"):
             setattr(options, f"use_{use}", self.precision == "bfloat16")
         net.opt = options
-        with TemporaryDirectory(prefix="netwright-") as place:
-            param, weights = _parts(path, Path(place))
+        with TemporaryFolder() as place:
+            param, weights = _parts(path, place)
             _known(param)
             if net.load_param(str(param)) or net.load_model(str(weights)):
                 raise MeasureError(f"ncnn cannot load {path}")

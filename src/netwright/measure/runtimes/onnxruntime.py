@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
 
 from ...core.errors import MeasureError, did_you_mean, format_error
 from ...core.precision import FORMS
+from ...core.temporary import TemporaryFolder
 from .base import Feeds, Runtime, Session, Trial, in_order
 
 UNKNOWN = "u8u8"
@@ -65,8 +65,8 @@ class OnnxRuntime(Runtime):
         from ...formats.forms import write_workloads
 
         exact = _exact(trial)
-        with TemporaryDirectory(prefix="netwright-") as folder:
-            files, inputs = write_workloads(Path(folder))
+        with TemporaryFolder() as folder:
+            files, inputs = write_workloads(folder)
             times = dict(zip(("float32", *FORMS), trial(files, inputs, ())["ms"], strict=True))
         form = self.form or chosen(exact, times)
         found = {"form": form, "why": _why(self.form, form, exact, times), "exact": exact, "ms": times}
@@ -156,9 +156,9 @@ def _exact(trial: Trial) -> dict[str, bool]:
     """Which forms a device computes exactly, tried with the largest numbers that there are."""
     from ...formats.forms import write_extremes
 
-    with TemporaryDirectory(prefix="netwright-") as folder:
-        feeds, expected = write_extremes(Path(folder) / "extremes.onnx")
-        errors = trial([Path(folder) / "extremes.onnx"], feeds, expected)["errors"][0]
+    with TemporaryFolder() as folder:
+        feeds, expected = write_extremes(folder / "extremes.onnx")
+        errors = trial([folder / "extremes.onnx"], feeds, expected)["errors"][0]
     return {form: error == 0 for form, error in zip(FORMS, errors, strict=True)}
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
 
 from ...core.errors import BundleError, MeasureError, MissingExtra, did_you_mean, format_error
 from ...core.quiet import quiet
+from ...core.temporary import TemporaryFolder
 from .base import Feeds, Runtime, Session, Trial, in_order
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
@@ -65,8 +65,8 @@ class OpenVino(Runtime):
     def suited(self, trial: Trial) -> tuple[Self, Mapping[str, Any]]:
         if self.precision != "int8" or find_spec("openvino") is None:  # a file can be measured elsewhere without it
             return self, {}
-        with TemporaryDirectory(prefix="netwright-") as folder:
-            path = Path(folder) / f"extremes{self.suffix}"
+        with TemporaryFolder() as folder:
+            path = folder / f"extremes{self.suffix}"
             feeds, expected = _write_extremes(path)
             exact = trial([path], feeds, [expected])["errors"][0][0] == 0
         form = self.form or ("u8s8" if exact else "u8s7")
@@ -89,8 +89,8 @@ class OpenVino(Runtime):
         from ..convert import feeds_of
 
         feeds = feeds_of(inputs)
-        with TemporaryDirectory(prefix="netwright-") as folder, quiet():
-            model, exporter = _converted(network, inputs, Path(folder))
+        with TemporaryFolder() as folder, quiet():
+            model, exporter = _converted(network, inputs, folder)
             how: dict[str, Any] = {"exporter": exporter}
             names = [i.any_name for i in model.inputs]
             mine = in_order(names, feeds, path)
@@ -98,7 +98,7 @@ class OpenVino(Runtime):
             if self.precision == "int8":
                 samples = [in_order(names, feeds_of(each), path) for each in calibration or ()] or noisy(mine)
                 model, how["quantised"] = _quantised(model, samples, self.form or UNKNOWN)
-            _pack(model, Path(folder), path, (self.form or UNKNOWN) if self.precision == "int8" else "")
+            _pack(model, folder, path, (self.form or UNKNOWN) if self.precision == "int8" else "")
         return how
 
     def open(self, path: Path, feeds: Feeds) -> Session:
@@ -262,8 +262,8 @@ def _write_extremes(path: Path) -> tuple[Feeds, np.ndarray]:
     given = ops.parameter(rows.shape, np.float32, name="input")
     weights = rounded(ops.constant(columns.astype(np.float32)), -127, 127)
     product = ops.matmul(rounded(given, 0, 255), weights, False, False)
-    with TemporaryDirectory(prefix="netwright-") as folder:
-        _pack(ov.Model([product], [given], "extremes"), Path(folder), path, "")
+    with TemporaryFolder() as folder:
+        _pack(ov.Model([product], [given], "extremes"), folder, path, "")
     return {"input": rows}, rows @ columns
 
 
@@ -314,11 +314,11 @@ def _unpacked(path: Path) -> Iterator[Path]:
     if path.suffix != OpenVino.suffix:
         yield path
         return
-    with TemporaryDirectory(prefix="netwright-") as folder:
+    with TemporaryFolder() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
                 for name in (MODEL, WEIGHTS):
                     archive.extract(name, folder)
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise MeasureError(f"openvino cannot read {path}: {format_error(error)}") from error
-        yield Path(folder) / MODEL
+        yield folder / MODEL

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +19,7 @@ from ...core.children import run_program
 from ...core.errors import BundleError, MeasureError, did_you_mean, format_error
 from ...core.files import cache_folder
 from ...core.quiet import quiet
+from ...core.temporary import TemporaryFolder
 from .base import Feeds, Runtime, Session, Trial, in_order
 from .exported import positional
 from .torch_int8 import FORMS, MARK, form_of, quantise, require_torchao, write_extremes
@@ -80,8 +80,8 @@ class Torch(Runtime):
         here = self.precision == "int8" and self.device == "cpu"
         if not here or find_spec("torchao") is None:  # a file can be measured elsewhere without it
             return self, {}
-        with TemporaryDirectory(prefix="netwright-") as folder:
-            path = Path(folder) / f"extremes{self.suffix}"
+        with TemporaryFolder() as folder:
+            path = folder / f"extremes{self.suffix}"
             feeds, expected = write_extremes(path)
             exact = trial([path], feeds, [expected])["errors"][0][0] == 0
         form = self.form or ("s8s8" if exact else "s7s7")

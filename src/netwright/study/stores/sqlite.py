@@ -7,11 +7,12 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import CallError, StoreError
+from ...core.temporary import TemporaryFolder
 from .base import Entry, Store, body_text
 from .faults import damaged, database_error, file_error
 from .lock import held
@@ -119,30 +120,27 @@ class SqliteStore(Store):
     def _create(self) -> None:
         # Made beside its place and put there whole: killed in between, no half-made study is in the way. One that
         # another process has put there meanwhile stays.
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)
-            with closing(sqlite3.connect(temporary, timeout=30)) as connection, connection:
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-                connection.execute(
-                    "CREATE TABLE journal "
-                    "(seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, sum INTEGER)"
-                )
-            try:
-                os.link(temporary, self.path)
-            except FileExistsError:
-                pass
-            except OSError:  # a file system without links
-                os.replace(temporary, self.path)
+            with TemporaryFolder(self.path.parent) as folder:
+                temporary = folder / self.path.name
+                with closing(sqlite3.connect(temporary, timeout=30)) as connection, connection:
+                    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    connection.execute(f"PRAGMA user_version = {FORMAT}")
+                    connection.execute(
+                        "CREATE TABLE journal "
+                        "(seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, sum INTEGER)"
+                    )
+                try:
+                    os.link(temporary, self.path)
+                except FileExistsError:
+                    pass
+                except OSError:  # a file system without links
+                    os.replace(temporary, self.path)
         except OSError as error:
             raise file_error(self.path, error) from None
         except sqlite3.Error as error:
             raise database_error(self.path, error) from None
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def _check(self) -> None:
         with closing(self._open()) as connection, self._told():

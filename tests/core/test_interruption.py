@@ -1,0 +1,108 @@
+"""SIGTERM and SIGHUP end what runs as Ctrl-C does."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from threading import Thread
+
+import pytest
+
+from netwright.core.interruption import Interrupted, ending, exit_code, interruptible, interruption
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [])  # handlers are run
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_an_interruption(number: int) -> None:
+    with pytest.raises(KeyboardInterrupt) as stop, interruptible() as taken:
+        assert taken
+        send(number)
+    assert exit_code(stop.value) == 128 + number
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_the_outermost_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, ending("all is kept"), ending("this is not said"):
+        send(signal.SIGTERM)
+    assert end.value.code == 143 and capsys.readouterr().err == "netwright: ended by SIGTERM; all is kept\n"
+
+
+def test_handlers_of_the_program_and_ignored_signals_stay() -> None:
+    seen = []
+    before = (
+        signal.signal(signal.SIGTERM, lambda number, _: seen.append(number)),
+        signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    try:
+        with interruptible() as taken:
+            send(signal.SIGTERM)
+            send(signal.SIGHUP)
+        assert seen == [signal.SIGTERM] and not taken
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGHUP, before[1])
+
+
+def test_in_another_thread_nothing_is_changed() -> None:
+    found = []
+
+    def run() -> None:
+        with interruptible() as taken:
+            found.append((taken, signal.getsignal(signal.SIGTERM)))
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [(False, signal.SIG_DFL)]
+
+
+def test_two_for_one_is_one_and_a_later_one_ends_at_once() -> None:
+    """``timeout`` sends two; who is impatient waits a second."""
+    code = """
+        import os, signal, time
+        from netwright.core import interruption
+        try:
+            with interruption.interruptible(signal.SIGINT):
+                try:
+                    os.kill(os.getpid(), signal.SIGINT)
+                finally:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    print("cleaned up", flush=True)
+                    interruption.AT_ONCE_S = -1
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    time.sleep(60)
+        finally:
+            print("not here")
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == -signal.SIGTERM and ended.stdout == "cleaned up\n"
+
+
+def test_forks_ignore_ctrl_c_and_end_at_sigterm() -> None:
+    with interruptible(signal.SIGINT):
+        for number, code in ((signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)):
+            child = os.fork()
+            if not child:
+                try:
+                    send(number)
+                    os._exit(0)
+                finally:
+                    os._exit(7)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+
+
+def test_what_is_raised_in_the_course_of_an_interruption() -> None:
+    try:
+        try:
+            raise Interrupted(signal.SIGTERM)
+        finally:
+            raise RuntimeError("a worker is gone")
+    except RuntimeError as error:
+        stop = interruption(error)
+    assert stop is not None and exit_code(stop) == 143
+    assert interruption(ValueError()) is None and exit_code(KeyboardInterrupt()) == 130
