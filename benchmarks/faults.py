@@ -164,8 +164,8 @@ def searching(study: str, poison: str = "", kind: str = "", **how: Any) -> int:
         time.sleep(PAUSE_S)
         if candidate.key == poison:
             POISONS[kind]()
-        work = candidate["depth"] * candidate["width"] * candidate["k"]  # type: ignore[operator]
-        return {"quality": 1 - 20 / (20 + work), "work": float(work)}
+        work = float(np.prod([float(str(option)) for option in candidate.values()]))
+        return {"quality": 1 - 20 / (20 + work), "work": work}
 
     try:
         nw.search(SPACE, evaluate, {"quality": "max", "work": "min"}, evaluations=EVALUATIONS, store=study, **how)
@@ -317,50 +317,59 @@ def disk(bench: Bench, size: str) -> Iterator[Path]:
 
 def disks(bench: Bench) -> Iterator[Row]:
     """Disks that are full, or that nothing can be written to."""
-    undisturbed = {
-        objectives: run(Fit(bench.place() / "out", objectives))
-        for objectives in ("accuracy,macs", "accuracy,file_bytes")
-    }
-    row = Row("fit: the disk of the output directory is full")
-    for size in (
-        ["200k", "600k", "3m"] if bench.short else ["16k", "60k", "200k", "400k", "600k", "1m", "2m", "3m", "5m"]
-    ):
+
+    def fit(place: Path) -> Job:
+        return Fit(place / "out")
+
+    def converting(place: Path) -> Job:
+        return Fit(place / "out", "accuracy,file_bytes")
+
+    few, many = ("200k", "600k", "3m"), ("16k", "60k", "200k", "400k", "600k", "1m", "2m", "3m", "5m")
+    yield full("fit: the disk of the output directory is full", bench, fit, few if bench.short else many)
+    few, many = ("16k", "28k", "36k"), ("4k", "8k", "16k", "20k", "24k", "28k", "32k", "36k", "40k")
+    yield full("search: the disk of the study is full", bench, Search, few if bench.short else many)
+
+    row, undisturbed = Row("fit: the disk of temporary files is full"), run(converting(bench.place()))
+    for size in ("8k", "100k") if bench.short else ("4k", "8k", "40k", "100k", "200k", "400k"):
         with disk(bench, size) as place:
-            job = Fit(place / "out")
-            ended, before = job.run(), job.records()
-            subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
-            row.add(gone_on(job, before, undisturbed["accuracy,macs"]), ended.said(2))
-    yield row
-    row = Row("fit: the disk of temporary files is full")
-    for size in ["8k", "100k"] if bench.short else ["4k", "8k", "40k", "100k", "200k", "400k"]:
-        with disk(bench, size) as place:
-            job = Fit(bench.place() / "out", "accuracy,file_bytes")
+            job = converting(bench.place())
             ended = job.run(TMPDIR=str(place))
-            row.add(gone_on(job, job.records(), undisturbed["accuracy,file_bytes"]), ended.said(0, 2))
+        wrong, said = gone_on(job, job.records(), undisturbed), ended.said(0, 2)
+        row.add(prefixed(size, wrong), prefixed(size, said))
     yield row
-    row, whole = Row("search: the disk of the study is full"), run(Search(bench.place()))
-    for size in ["16k", "28k"] if bench.short else ["4k", "8k", "16k", "20k", "24k", "28k", "32k"]:
+    yield never_written(bench, (fit, Search))
+
+
+def full(name: str, bench: Bench, make: Callable[[Path], Job], sizes: Sequence[str]) -> Row:
+    """Jobs on disks that fill up, and that go on when they are larger."""
+    row, undisturbed = Row(name), run(make(bench.place()))
+    for size in sizes:
         with disk(bench, size) as place:
-            job = Search(place)
+            job = make(place)
             ended, before = job.run(), job.records()
             subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
-            row.add(gone_on(job, before, whole), ended.said(2))
-    yield row
-    row = Row("fit and search: read-only, once begun")
-    for make, ready in ((Fit, undisturbed["accuracy,macs"]), (Search, whole)):
-        job = make(bench.place() / "out")
+            row.add(prefixed(size, gone_on(job, before, undisturbed)), prefixed(size, ended.said(0, 2)))
+    return row
+
+
+def never_written(bench: Bench, makes: Sequence[Callable[[Path], Job]]) -> Row:
+    """Jobs whose study, or directory, can only be read from some moment on."""
+    row = Row("fit and search: nothing can be written any more")
+    for make in makes:
+        undisturbed = run(make(bench.place()))
+        job = make(bench.place())
         process = job.start()
         while len(job.records()) < 3 and process.poll() is None:
             time.sleep(0.01)
         with read_only(job.study):
             ended, before = finished(process), job.records()
-        row.add(gone_on(job, before, ready), ended.said(2))
-        job = make(bench.place() / "out")
+        row.add(gone_on(job, before, undisturbed), ended.said(2))
+        job = make(bench.place())
         job.out.mkdir(parents=True, exist_ok=True)
         with read_only(job.out):
             ended = job.run()
-        row.add(gone_on(job, [], ready), ended.said(2))
-    yield row
+        row.add(gone_on(job, [], undisturbed), ended.said(2))
+    return row
 
 
 @contextlib.contextmanager
@@ -388,18 +397,19 @@ def limits(bench: Bench) -> Iterator[Row]:
         ("memory", resource.RLIMIT_AS, (512 << 20, 1 << 30), [n << 20 for n in (150, 300, 512, 700, 1024, 1500, 3000)]),
         ("the size of files", resource.RLIMIT_FSIZE, (60_000,), (1000, 8192, 20_000, 60_000, 200_000, 400_000)),
     ]
-    for what, make, objectives in (("fit", Fit, ("accuracy,file_bytes",)), ("search", Search, ())):
-        undisturbed = run(make(bench.place() / "out", *objectives))
+    jobs: list[tuple[str, Callable[[Path], Job]]] = [
+        ("fit", lambda place: Fit(place / "out", "accuracy,file_bytes")),
+        ("search", Search),
+    ]
+    for what, make in jobs:
+        undisturbed = run(make(bench.place()))
         for name, limit, few, many in cases:
             row = Row(f"{what}: a limit of {name}")
             for value in few if bench.short else many:
-                job = make(bench.place() / "out", *objectives)
+                job = make(bench.place())
                 ended = job.run({limit: value})
-                before = job.records()
-                wrong = gone_on(job, before, undisturbed)
-                row.add(
-                    f"{value:,}: {wrong}" if wrong else "", f"{value:,}: {said}" if (said := ended.said(0, 2)) else ""
-                )
+                wrong, said = gone_on(job, job.records(), undisturbed), ended.said(0, 2)
+                row.add(prefixed(f"{value:,}", wrong), prefixed(f"{value:,}", said))
             yield row
 
 
