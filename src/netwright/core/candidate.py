@@ -51,7 +51,7 @@ class Candidate(Mapping[str, Option]):
     @cached_property
     def id(self) -> str:
         """Ten hexadecimal digits that name the candidate in tables and directories."""
-        return hashlib.sha256(self.key.encode()).hexdigest()[:10]
+        return hashlib.sha256(self.key.encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
     @cached_property
     def _hash(self) -> int:
