@@ -350,11 +350,26 @@ def test_damage(copy, name, how):
 
 
 def test_a_study_of_nonsense(copy):
+    """An entry that is none: no search goes on with it, who reads is told of it, and repair leaves it out."""
+    told_before = {verb: done(verb, copy).out for verb in ("records", "front", "report")}
     with sqlite3.connect(copy / "study.db") as connection:
         connection.execute("INSERT INTO journal (kind, body) VALUES ('record', '{\"id\": 3}')")
+        (number,) = connection.execute("SELECT max(seq) FROM journal").fetchone()
     connection.close()
-    for verb in (["fit", TINY, "--out"], ["records"], ["front"], ["report"]):
-        assert "cannot be read" in command(*verb, copy).mistake
+    damaged = (copy / "study.db").read_bytes()
+    said = command("fit", TINY, "--out", copy).mistake
+    assert f"entry {number} cannot be read" in said and f"netwright repair {copy / 'study.db'}" in said
+    for verb, before in told_before.items():
+        told = done(verb, copy)
+        assert told.out == before
+        (line,) = told.lines
+        assert line.startswith("netwright: ") and f"entry {number} cannot be read" in line and "repair" in line
+    out = done("repair", copy).out
+    assert f"left out: entry {number}" in out and f"kept: {number - 1} entries" in out
+    assert (copy / "study.db.damaged").read_bytes() == damaged
+    assert "nothing to repair" in done("repair", copy / "study.db").out
+    done("fit", TINY, "--out", copy)
+    assert {verb: done(verb, copy).out for verb in told_before} == told_before
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "text"])

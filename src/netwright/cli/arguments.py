@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.errors import NetwrightError, did_you_mean
+from ..core.text import printable
 from ..pipeline.run_directory import RunDirectory
 from ..study.journal import Journal, read_journal
+from ..study.stores.base import Bad, BadEntry, Store
 from ..study.stores.sqlite import SqliteStore
+from .outcome import one_line
+
+MOST_BAD = 20
+"""Entries that cannot be read, of which each is told."""
 
 UNKNOWN = "unrecognized arguments: "
 
@@ -55,7 +63,30 @@ def mistake(message: str, parser: argparse.ArgumentParser) -> str:
     return f"there is no {flag!r}; {known if 'did you' in known else 'its --help lists what there is'}"
 
 
-def journal_of(path: str | Path) -> Journal:
-    """The journal of a study: the path of a ``study.db`` or of the directory that holds it."""
+def store_of(path: str | Path) -> Store:
+    """The store of a study: the path of a ``study.db`` or of the directory that holds it."""
     path = Path(path)
-    return read_journal(RunDirectory(path).known_store() if path.is_dir() else SqliteStore(path, must_exist=True))
+    return RunDirectory(path).known_store() if path.is_dir() else SqliteStore(path, must_exist=True)
+
+
+def journal_of(path: str | Path) -> Journal:
+    """The journal of a study, of which each entry that cannot be read is told."""
+    with told_bad(path) as bad:
+        return read_journal(store_of(path), bad=bad)
+
+
+@contextmanager
+def told_bad(path: str | Path) -> Iterator[Bad]:
+    """What tells of each entry of a study that cannot be read, in one line."""
+    found = 0
+
+    def tell(bad: BadEntry) -> None:
+        nonlocal found
+        found += 1
+        if found <= MOST_BAD:
+            print(f"netwright: {one_line(f'{path}: {bad}; it is left out here')}{hint}", file=sys.stderr)
+
+    hint = f"; 'netwright repair {printable(str(path))}' writes a study without it"
+    yield tell
+    if found > MOST_BAD:
+        print(f"netwright: {found - MOST_BAD} entries more cannot be read{hint}", file=sys.stderr)

@@ -23,6 +23,7 @@ VERBS = {
     "front": "print the best networks of a study",
     "export": "fine-tune and export chosen networks",
     "report": "write the report page anew",
+    "repair": "write a damaged study anew, without what cannot be read",
     "agent": "measure on this device for others",
     "measure": "latency, memory and size of any file or model on any target",
     "targets": "list the runtimes that work here, and what to install for the others",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Any
 
 Option = int | float | str | bool | None | tuple["Option", ...]
@@ -20,6 +19,8 @@ class Candidate(Mapping[str, Option]):
 
     Equality and hash are those of :attr:`key`, independent of the order of the choices.
     """
+
+    __slots__ = ("__weakref__", "_choices", "_hash", "_id", "_key")
 
     def __init__(self, choices: Mapping[str, Option]) -> None:
         self._choices = {n: _frozen(o) if isinstance(o, list | tuple) else o for n, o in choices.items()}
@@ -43,28 +44,39 @@ class Candidate(Mapping[str, Option]):
     def __len__(self) -> int:
         return len(self._choices)
 
-    @cached_property
+    @property
     def key(self) -> str:
         """The candidate as compact JSON with sorted names: stable across processes and versions."""
-        return canonical_json(self._choices)
+        try:
+            return self._key
+        except AttributeError:
+            self._key: str = canonical_json(self._choices)
+            return self._key
 
-    @cached_property
+    @property
     def id(self) -> str:
         """Ten hexadecimal digits that name the candidate in tables and directories."""
-        return hashlib.sha256(self.key.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash(frozenset(self._choices.items()))
+        try:
+            return self._id
+        except AttributeError:
+            self._id: str = hashlib.sha256(self.key.encode()).hexdigest()[:10]
+            return self._id
 
     def __hash__(self) -> int:
-        return self._hash
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash: int = hash(frozenset(self._choices.items()))
+            return self._hash
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Candidate):
             return NotImplemented
         # 1, 1.0 and True are equal and are different options.
         return self is other or (self._choices == other._choices and _alike(self._choices, other._choices))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Candidate.of_options, (self._choices,)  # another process has other hashes of texts
 
     def __repr__(self) -> str:
         return f"Candidate({self._choices!r})"

@@ -16,7 +16,7 @@ def losses(records: Sequence[Record], objectives: Sequence[Metric]) -> np.ndarra
     """Objective values with less being better, float64 of shape (records, objectives)."""
     points = np.empty((len(records), len(objectives)))
     for i, m in enumerate(objectives):
-        points[:, i] = [r.measurements[m.name].value for r in records]
+        points[:, i] = [r.values[m.name] for r in records]
         if m.direction == "max":
             points[:, i] *= -1.0
     return points
@@ -75,12 +75,8 @@ def is_comparable(record: Record, names: Iterable[str]) -> bool:
     """Whether a record is feasible and was measured whole in every metric named."""
     if record.status != "ok":
         return False
-    measurements = record.measurements
-    for name in names:
-        found = measurements.get(name)
-        if found is None or not found.is_complete:
-            return False
-    return True
+    values, open_ = record.values, record.best_cases
+    return all(name in values and name not in open_ for name in names)
 
 
 def front(records: Iterable[Record], objectives: Mapping[str, Direction] | Sequence[Metric] | None = None) -> Front:

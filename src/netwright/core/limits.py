@@ -97,7 +97,11 @@ def broken(limits: Iterable[Limit], values: Mapping[str, float]) -> list[Limit]:
 
 def explain(limits: Iterable[Limit], measurements: Mapping[str, Measurement]) -> str:
     """Which limits are broken and by what, as a record's reason."""
-    values = {name: m.value for name, m in measurements.items()}
+    return explain_values(limits, {name: m.value for name, m in measurements.items()})
+
+
+def explain_values(limits: Iterable[Limit], values: Mapping[str, float]) -> str:
+    """The same of the values of measurements."""
     said = []
     for limit in broken(limits, values):
         value, bound = apart(values[limit.metric], limit)

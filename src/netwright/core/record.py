@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
 from sys import intern
 from typing import Any, Literal, get_args
 
 from .candidate import Candidate
-from .limits import Limit, broken, explain
+from .limits import Limit, broken, explain_values
 from .metric import Measurement, Metric
+from .shape import expect
 
 Status = Literal["ok", "infeasible", "failed"]
-_STATUS: dict[Any, Status] = {status: status for status in get_args(Status)}
+STATUSES: dict[Any, Status] = {status: status for status in get_args(Status)}
+
+_JSON = {
+    "candidate": dict[str, Any],
+    "measurements": dict[str, Measurement],
+    "status": Status,
+    "reason": str | None,
+    "provenance": dict[str, Any] | None,
+}
+
+_ALL: Mapping[str, float] = {}
+"""What is not known whole of records of which all is: one for all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """A candidate, what was measured of it, and whether it may be used.
 
@@ -36,15 +47,49 @@ class Record:
     objectives: tuple[Metric, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    _values: dict[str, float] | None = field(default=None, init=False, repr=False, compare=False)
+    _best_cases: Mapping[str, float] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @classmethod
+    def written(
+        cls,
+        candidate: Candidate,
+        measurements: Mapping[str, Measurement],
+        status: Status,
+        reason: str,
+        objectives: tuple[Metric, ...],
+        provenance: Mapping[str, Any],
+        values: dict[str, float],
+    ) -> Record:
+        """A record whose values are known, and were all measured whole, before its measurements are read."""
+        record = cls.__new__(cls)
+        for put, value in zip(_PUT, (candidate, measurements, status, reason, objectives, provenance), strict=True):
+            put(record, value)  # in a third of the time that a frozen dataclass takes
+        _set_values(record, values)
+        _set_best_cases(record, _ALL)
+        return record
+
     @property
     def id(self) -> str:
         """Ten hexadecimal digits; see :attr:`Candidate.id`."""
         return self.candidate.id
 
-    @cached_property
+    @property
     def values(self) -> dict[str, float]:
         """Metric name to value, for what was measured."""
-        return {name: measurement.value for name, measurement in self.measurements.items()}
+        if self._values is None:
+            _set_values(self, {name: measurement.value for name, measurement in self.measurements.items()})
+            assert self._values is not None
+        return self._values
+
+    @property
+    def best_cases(self) -> Mapping[str, float]:
+        """What is not known whole: metric name to the best value that it may have."""
+        if self._best_cases is None:
+            open_ = {name: m.best_case for name, m in self.measurements.items() if m.best_case is not None}
+            _set_best_cases(self, open_ or _ALL)
+            assert self._best_cases is not None
+        return self._best_cases
 
     def to_json(self) -> dict[str, Any]:
         """``{"id", "candidate", "status", "measurements"}`` and, where they say something, reason and provenance."""
@@ -67,14 +112,18 @@ class Record:
         objectives: tuple[Metric, ...] = (),
         candidate: Callable[[Mapping[str, Any]], Candidate] = Candidate,
     ) -> Record:
-        """The inverse of :meth:`to_json`; ``candidate`` makes the candidate (``space.candidate`` checks it too)."""
+        """The inverse of :meth:`to_json`; ``candidate`` makes the candidate (``space.candidate`` checks it too).
+
+        Raises :class:`ShapeError` for what no record writes.
+        """
+        found = expect(data, _JSON)
         return cls(
-            candidate=candidate(data["candidate"]),
-            measurements={intern(name): Measurement.from_json(m) for name, m in data["measurements"].items()},
-            status=_STATUS.get(data["status"], data["status"]),
-            reason=data.get("reason", ""),
+            candidate=candidate(found["candidate"]),
+            measurements={intern(name): m for name, m in found["measurements"].items()},
+            status=STATUSES[found["status"]],
+            reason=found["reason"] or "",
             objectives=objectives,
-            provenance={intern(name): value for name, value in data.get("provenance", {}).items()},
+            provenance={intern(name): value for name, value in (found["provenance"] or {}).items()},
         )
 
     def judged(self, limits: Sequence[Limit]) -> Record:
@@ -86,16 +135,30 @@ class Record:
         if self.status == "failed":
             return self
         if not limits:
-            return self._allowed()
-        known = {name: m for name, m in self.measurements.items() if m.is_complete}
-        if broken(limits, {name: m.value for name, m in known.items()}):
-            return replace(self, status="infeasible", reason=explain(limits, known))
+            return self._with("ok", "")
+        known: Mapping[str, float] = self.values
+        if open_ := self.best_cases:
+            known = {name: value for name, value in known.items() if name not in open_}
+        if broken(limits, known):
+            return self._with("infeasible", explain_values(limits, known))
         for limit in limits:
             if limit.metric not in known:
-                how = "measured in part only" if limit.metric in self.measurements else "not measured"
-                return replace(self, status="infeasible", reason=f"{limit.metric} was {how}: {limit}")
-        return self._allowed()
+                how = "measured in part only" if limit.metric in self.values else "not measured"
+                return self._with("infeasible", f"{limit.metric} was {how}: {limit}")
+        return self._with("ok", "")
 
-    def _allowed(self) -> Record:
-        """The same record, that keeps all limits."""
-        return self if self.status == "ok" and not self.reason else replace(self, status="ok", reason="")
+    def _with(self, status: Status, reason: str) -> Record:
+        """The same record, judged so."""
+        if (self.status, self.reason) == (status, reason):
+            return self
+        record = replace(self, status=status, reason=reason)
+        _set_values(record, self.values)
+        _set_best_cases(record, self.best_cases)
+        return record
+
+
+_PUT: tuple[Callable[[Record, Any], None], ...] = tuple(
+    getattr(Record, each.name).__set__ for each in fields(Record) if each.init
+)
+_set_values: Callable[[Record, Mapping[str, float]], None] = vars(Record)["_values"].__set__
+_set_best_cases: Callable[[Record, Mapping[str, float]], None] = vars(Record)["_best_cases"].__set__

@@ -29,7 +29,6 @@ class NamedNetwork:
         expected: what PyTorch computes of them, where that is known.
         notes: what the user should know of the inputs, in words.
         noise: whether the inputs were made up, so that they may be what the network cannot take.
-        trust: whether it is opened even if it is a program.
     """
 
     path: Path
@@ -37,7 +36,6 @@ class NamedNetwork:
     expected: list[np.ndarray] | None = None
     notes: tuple[str, ...] = ()
     noise: bool = False
-    trust: bool = False
 
 
 def readers_of(path: Path) -> list[str]:
@@ -45,9 +43,7 @@ def readers_of(path: Path) -> list[str]:
     return [name for name in RUNTIMES.names() if path.suffix in runtime_class(name).reads]
 
 
-def from_file(
-    path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[str, Sequence[int]], *, trust: bool = False
-) -> NamedNetwork:
+def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[str, Sequence[int]]) -> NamedNetwork:
     """A file as it is.
 
     Args:
@@ -55,7 +51,6 @@ def from_file(
         target: the target that reads such files.
         feeds: its inputs, which are run as they are; None: noise in the shapes that the file names.
         shapes: the shapes of the inputs that the file leaves open, whole or without the batch, by their names.
-        trust: open it even if it is a program; see :meth:`Runtime.guard`.
 
     Raises :class:`MeasureError` where the file or its inputs cannot be used.
     """
@@ -66,13 +61,13 @@ def from_file(
         those = f"it is read by {' and '.join(readers)}" if readers else "no runtime here reads it"
         raise MeasureError(f"{target.runtime.name} reads {' and '.join(target.runtime.reads)}, not {path}; {those}")
     if feeds is None:
-        return _with_noise(_signature(path, target, trust), path, target, shapes, trust)
+        return _with_noise(_signature(path, target), path, target, shapes)
     try:
-        signature = _signature(path, target, trust)
+        signature = _signature(path, target)
     except MeasureError:  # a file that does not say what it takes
-        return NamedNetwork(path, feeds, trust=trust)
+        return NamedNetwork(path, feeds)
     signature.check(feeds, target.runtime.batch)
-    return NamedNetwork(path, feeds, trust=trust)
+    return NamedNetwork(path, feeds)
 
 
 def from_network(network: Any, inputs: Any, target: Target, folder: Path) -> NamedNetwork:
@@ -81,7 +76,7 @@ def from_network(network: Any, inputs: Any, target: Target, folder: Path) -> Nam
     inputs = example(inputs, target.runtime.batch, network)
     path = folder / f"network{target.runtime.suffix}"
     converted(target.suited[0], network, inputs, path)
-    return NamedNetwork(path, feeds_of(inputs), outputs_of(network, inputs), trust=True)
+    return NamedNetwork(path, feeds_of(inputs), outputs_of(network, inputs))
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
@@ -192,16 +187,13 @@ class _Signature:
         return []
 
 
-def _signature(path: Path, target: Target, trust: bool) -> _Signature:
-    job = {"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())], "trust": trust}
-    answer = target.ask(job)
+def _signature(path: Path, target: Target) -> _Signature:
+    answer = target.ask({"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]})
     free = {name: {int(dim): str(label) for dim, label in dims} for name, dims in answer["free"].items()}
     return _Signature(answer["inputs"], free)
 
 
-def _with_noise(
-    signature: _Signature, path: Path, target: Target, shapes: Mapping[str, Sequence[int]], trust: bool
-) -> NamedNetwork:
+def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mapping[str, Sequence[int]]) -> NamedNetwork:
     """A file with noise for inputs, and where it wants whole numbers, ones or zeros, whichever it takes."""
     unknown = [name for name in shapes if name and name not in signature.inputs]
     if unknown:
@@ -215,26 +207,27 @@ def _with_noise(
     for zeros in ([], whole, *([name] for name in whole if len(whole) > 1)) if whole else ():
         feeds |= {name: np.full(sizes[name], int(name not in zeros), kinds[name]) for name in whole}
         try:
-            _try(path, target, feeds, trust)
+            _try(path, target, feeds)
         except MeasureError as error:
             reasons.append(str(error))
             continue
         values = ", ".join(f"{name}: {'zeros' if name in zeros else 'ones'}" for name in whole)
-        notes.append(f"whole numbers are fed as {values}; --inputs gives others")
-        return NamedNetwork(path, feeds, notes=tuple(notes), noise=True, trust=trust)
+        return NamedNetwork(
+            path, feeds, notes=(*notes, f"whole numbers are fed as {values}; --inputs gives others"), noise=True
+        )
     if whole:
         those = ", ".join(f"{name} ({_by(sizes[name]) or 'a number'}, {kinds[name]})" for name in sizes)
         raise MeasureError(
             f"{path} runs neither with ones nor with zeros for {', '.join(whole)}: {reasons[1]}; give its inputs with "
             f"--inputs, an .npz file of the arrays {those}"
         )
-    return NamedNetwork(path, feeds, notes=tuple(notes), noise=True, trust=trust)
+    return NamedNetwork(path, feeds, notes=tuple(notes), noise=True)
 
 
-def _try(path: Path, target: Target, feeds: Feeds, trust: bool) -> None:
+def _try(path: Path, target: Target, feeds: Feeds) -> None:
     """Run a file once. Raises :class:`MeasureError` where it does not."""
     with TemporaryFolder() as folder:
-        job = {"job": "runs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())], "trust": trust}
+        job = {"job": "runs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]}
         target.ask({**job, "feeds": write_feeds(folder / "feeds.npz", feeds)})
 
 

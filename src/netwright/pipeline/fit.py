@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core.front import Front
-from ..core.interruption import ending
 from ..core.metric import Measurement
 from ..core.record import Record
 from ..recipe.load import folder_of, load, name_of
@@ -59,8 +58,7 @@ def fit(
         callback: is told how the job goes on.
         retry: ``"failed"`` measures again what could not be measured.
     """
-    opened = open_run(load(recipe, overrides), out, name_of(recipe), folder_of(recipe), callback)
-    with ending("the same call continues from here"), opened as context:
+    with open_run(load(recipe, overrides), out, name_of(recipe), folder_of(recipe), callback) as context:
         study = open_study(context)
         check(context, study)
         train(context)

@@ -19,7 +19,7 @@ from ..report.data import ExportedNetwork
 from ..strategies.predict.scores import Scores
 from ..study.journal import Journal, read_journal
 from ..study.stores import STORES
-from ..study.stores.base import Store
+from ..study.stores.base import Bad, Store
 from ..study.stores.memory import MemoryStore
 
 SQLITE = "sqlite"
@@ -256,9 +256,10 @@ class RunDirectory:
         make_importable(folder)
         return self.open_store(name, must_exist=True)
 
-    def journal(self) -> Journal:
-        """What the study says. Raises :class:`NetwrightError` where there is none, or it holds no record."""
-        found = read_journal(self.known_store())
+    def journal(self, bad: Bad | None = None) -> Journal:
+        """What the study says. Raises :class:`NetwrightError` where there is none, or it holds no record, or an entry
+        cannot be read; with ``bad`` this is told of each of these."""
+        found = read_journal(self.known_store(), bad=bad)
         if not found.records:
             raise NetwrightError(f"no network was measured in {self} yet: run 'netwright search' with it first")
         return found

@@ -11,24 +11,28 @@ from ..core.units import format_value
 from ..report.data import ReportData
 from ..report.sections import STANDARD
 from ..study.journal import Journal
+from ..study.stores.base import Bad
 from .run_directory import RunDirectory, RunInfo, Training
 
 
-def write_report(run: RunDirectory) -> Path:
-    """Write ``report.html`` from what the directory holds; returns its path."""
+def write_report(run: RunDirectory, bad: Bad | None = None) -> Path:
+    """Write ``report.html`` from what the directory holds; returns its path.
+
+    Raises :class:`StoreError` for an entry of the study that cannot be read; with ``bad`` this is told of each.
+    """
     from ..report.page import write_page
 
     info = run.read_info()
     make_importable(info.folder)  # a section of one's own may lie beside the recipe
     report = info.recipe.get("report", {})
     sections = [*report.get("sections", STANDARD), *report.get("more", [])]
-    write_page(summarise(run), run.report, sections)
+    write_page(summarise(run, bad), run.report, sections)
     return run.report
 
 
-def summarise(run: RunDirectory) -> ReportData:
+def summarise(run: RunDirectory, bad: Bad | None = None) -> ReportData:
     """What the report shows."""
-    info, journal = run.read_info(), run.journal()
+    info, journal = run.read_info(), run.journal(bad)
     front, records = journal.front, journal.records
     best = {record.id for record in front}
     found = {name for record in records for name in record.values}

@@ -6,7 +6,6 @@ import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from sys import intern
 from typing import Any
 
 from ..core.candidate import Candidate
@@ -15,7 +14,13 @@ from ..core.front import Front, front
 from ..core.limits import Limit
 from ..core.metric import Metric
 from ..core.record import Record
-from .stores.base import Store
+from ..core.shape import expect
+from .entries import ASK, ATTEMPT, KINDS, RETRY, check_record, choices_of, limits_of, objectives_of
+from .record_text import RecordReader
+from .stores.base import Bad, BadEntry, Store, body_of
+
+UNREADABLE = (ValueError, NetwrightError)
+"""What reading an entry raises that is none."""
 
 
 @dataclass
@@ -47,6 +52,10 @@ class Journal:
     _objectives: tuple[Metric, ...] = field(default=(), repr=False)
     _judged: dict[Candidate, Record] = field(default_factory=dict, repr=False)
     """What was found, judged by the last limits: each record once, and all when the limits change."""
+    _pending: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
+    """What was asked for in the entries that are being read, as it is written: choices to provenance and entry."""
+    _wrong: list[BadEntry] = field(default_factory=list, repr=False)
+    _reader: RecordReader = field(default_factory=RecordReader, repr=False)
 
     @property
     def objectives(self) -> tuple[Metric, ...]:
@@ -60,59 +69,118 @@ class Journal:
 
     @property
     def front(self) -> Front:
-        """The non-dominated feasible records."""
+        """The non-dominated feasible records. Raises :class:`StoreError` where it cannot be read what is asked for."""
+        if self.entries and self.header is None:
+            raise StoreError(
+                "nobody knows which networks are best: the entry that says what the study is of cannot be read; "
+                "'netwright records' shows what was measured"
+            )
         return front(self.records, self.objectives)
 
-    def follow(self, store: Store) -> None:
+    def follow(self, store: Store, bad: Bad | None = None) -> None:
         """Take in what is new in a store since it was last followed.
 
-        Raises :class:`StoreError` for an entry that cannot be understood.
+        Raises :class:`StoreError` for an entry that cannot be read; with ``bad`` this is told of each, and the others
+        are taken in.
         """
+        told = bad or store.refuse
         with _no_collection():
-            self._follow(store)
+            for number, kind, body in store.numbered(self.entries, bad):
+                self.entries = number
+                try:
+                    if isinstance(body, str):
+                        self._take_text(kind, body)
+                    else:
+                        self.take(kind, body)
+                except UNREADABLE as error:
+                    told(BadEntry(number, f"{kind!r}: {format_error(error)}"))
+            self._resolve()
+        for wrong in self._wrong:
+            told(wrong)
+        self._wrong.clear()
 
-    def _follow(self, store: Store) -> None:
-        for kind, body in store.read(since=self.entries):
-            try:
-                self._take(kind, body)
-            except (AttributeError, LookupError, TypeError, ValueError, NetwrightError) as error:
-                why = format_error(error)
-                raise StoreError(f"the study holds an entry {kind!r} that cannot be read: {why}") from None
-            self.entries += 1
-
-    def _take(self, kind: str, body: dict[str, Any]) -> None:
+    def take(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Take in an entry. Raises one of ``UNREADABLE`` for what is none, and has taken in nothing then."""
         match kind:
+            case "record":
+                record = Record.from_json(body, self._objectives, self._candidate)
+                check_record(record)
+                self._add(record)
             case "study":
-                self._objectives = tuple(Metric(*entry) for entry in body["objectives"])
-                if not self._objectives:
-                    raise KeyError("objectives")
-                self.header = body
+                self._objectives, self.header = objectives_of(body), dict(body)
             case "limits":
-                self.limits = tuple(Limit(*entry) for entry in body["limits"])
+                self.limits = limits_of(body)
                 self._judged = {candidate: each.judged(self.limits) for candidate, each in self.found.items()}
             case "ask":
-                asked = {self.candidate(_tuples(c)): body["provenance"] for c in body["candidates"]}
-                self.asked.update(asked)
-                self.attempts = {c: n for c, n in self.attempts.items() if c not in asked}
+                found = expect(body, ASK)
+                self._ask({self._candidate(choices): found["provenance"] for choices in found["candidates"]})
             case "attempt":
-                number = body["number"]
-                if type(number) is not int or number < 0:
-                    raise ValueError(f"an attempt has a number, not {number!r}")
-                self.attempts[self.candidate(_tuples(body["candidate"]))] = number
-            case "record":
-                choices = {**body, "candidate": _tuples(body["candidate"])}
-                record = Record.from_json(choices, self._objectives, self.candidate)
-                if record.candidate in self.found:  # measured again: it counts in its new place
-                    del self.found[record.candidate], self._judged[record.candidate]
-                self.found[record.candidate] = record
-                self._judged[record.candidate] = self.last = record.judged(self.limits)
-                self.asked.pop(record.candidate, None)
-                self.attempts.pop(record.candidate, None)
-                self.again.discard(record.candidate)
+                found = expect(body, ATTEMPT)
+                self.attempts[self._candidate(found["candidate"])] = found["number"]
             case "retry":
-                self.again.update(self.candidate(_tuples(c)) for c in body["candidates"])
+                self.again.update(map(self._candidate, expect(body, RETRY)["candidates"]))
             case _:
-                raise KeyError(kind)
+                raise ValueError(f"there is no such kind; known are: {', '.join(KINDS)}")
+
+    def _candidate(self, choices: Any) -> Candidate:
+        return self.candidate(choices_of(choices))
+
+    def _ask(self, asked: Mapping[Candidate, dict[str, Any]]) -> None:
+        self.asked.update(asked)
+        if self.attempts:
+            self.attempts = {c: n for c, n in self.attempts.items() if c not in asked}
+
+    # -- texts: read no further than is asked for --------------------------------------------------------------
+
+    def _take_text(self, kind: str, text: str) -> None:
+        """Take in an entry of which only the text is known."""
+        if kind == "record":
+            self._take_record(text)
+        elif kind == "ask" and (found := self._reader.asked(text)) is not None:
+            choices, provenance = found  # most are measured in what follows, and never looked at
+            self._pending.update(dict.fromkeys(choices, (provenance, self.entries)))
+        else:
+            self._resolve()
+            self.take(kind, body_of(text))
+
+    def _take_record(self, text: str) -> None:
+        written, at = self._reader.candidate(text)
+        candidate = self._candidate_from(written) if at else None
+        record = self._reader.record(text, at, candidate, self._objectives) if candidate is not None else None
+        if written not in self._pending:
+            self._resolve()
+        if record is None:
+            self.take("record", body_of(text))
+        else:
+            self._add(record)
+        self._pending.pop(written, None)
+
+    def _candidate_from(self, text: str) -> Candidate | None:
+        """The candidate whose choices are written so, if all of them are scalars."""
+        choices = self._reader.choices(text)
+        if choices is None:
+            return None
+        return Candidate.of_options(choices) if self.candidate is Candidate else self.candidate(choices)
+
+    def _resolve(self) -> None:
+        """Know the candidates that were asked for and are still as they were written."""
+        pending, self._pending = self._pending, {}
+        for written, (provenance, number) in pending.items():
+            try:
+                body = body_of(f'{{"choices":{{{written}}},"provenance":{provenance}}}')
+                self._ask({self._candidate(body["choices"]): body["provenance"]})
+            except UNREADABLE as error:
+                self._wrong.append(BadEntry(number, f"'ask': {format_error(error)}"))
+
+    def _add(self, record: Record) -> None:
+        candidate = record.candidate
+        if candidate in self.found:  # measured again: it counts in its new place
+            del self.found[candidate], self._judged[candidate]
+        self.found[candidate] = record
+        self._judged[candidate] = self.last = record.judged(self.limits)
+        self.asked.pop(candidate, None)
+        self.attempts.pop(candidate, None)
+        self.again.discard(candidate)
 
 
 @contextmanager
@@ -127,19 +195,14 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def read_journal(store: Store, candidate: Callable[[Mapping[str, Any]], Candidate] = Candidate) -> Journal:
+def read_journal(
+    store: Store, candidate: Callable[[Mapping[str, Any]], Candidate] = Candidate, bad: Bad | None = None
+) -> Journal:
     """A store's journal, replayed.
 
-    Raises :class:`StoreError` for an entry that cannot be understood.
+    Raises :class:`StoreError` for an entry that cannot be read; with ``bad`` this is told of each, and the others are
+    read.
     """
     journal = Journal(candidate)
-    journal.follow(store)
+    journal.follow(store, bad)
     return journal
-
-
-def _tuples(choices: Mapping[str, Any]) -> dict[str, Any]:
-    return {intern(name): _plain(value) if isinstance(value, list) else value for name, value in choices.items()}
-
-
-def _plain(value: Any) -> Any:
-    return tuple(map(_plain, value)) if isinstance(value, list) else value

@@ -75,8 +75,8 @@ def _prediction(
 
 def is_predicted(record: Record, limits: Sequence[Limit], needed: Collection[str]) -> bool:
     """Whether all that is not measured was predicted, and that is all that is asked for, or breaks a limit."""
-    open_ = [m for m in record.measurements.values() if m.best_case is not None]
-    if record.status == "failed" or not open_ or any(m.kind != "predicted" for m in open_):
+    open_ = record.best_cases
+    if record.status == "failed" or not open_ or any(record.measurements[m].kind != "predicted" for m in open_):
         return False
     return bool(broken(limits, record.values)) or set(needed) <= record.values.keys()
 

@@ -60,12 +60,7 @@ def is_dominated(values: Mapping[str, float], objectives: Sequence[Metric], poin
     return bool(np.any(np.all(points <= own, axis=1) & np.any(points < own, axis=1)))
 
 
-def partial_bounds(record: Record) -> dict[str, float]:
-    """What is not known whole: metric name to the best value that it may have."""
-    return {name: m.best_case for name, m in record.measurements.items() if m.best_case is not None}
-
-
 def is_dominated_partial(record: Record, objectives: Sequence[Metric], points: np.ndarray) -> bool:
     """Whether a record is not known whole, and is dominated even with the best values that it may have."""
-    best = partial_bounds(record)
+    best = record.best_cases
     return bool(best) and is_dominated({**record.values, **best}, objectives, points)

@@ -14,7 +14,7 @@ from ..strategies.base import History
 from .evaluate import EvaluationPlan
 from .failures import BY
 from .prediction import is_predicted, needs_measurement
-from .racing import is_dominated_partial, partial_bounds
+from .racing import is_dominated_partial
 
 
 class Standing:
@@ -68,7 +68,7 @@ class Standing:
     def again(self) -> list[Candidate]:
         """Who is measured before anybody new: who was stopped and is no longer dominated may be on the front; who was
         on its way when the device was lost, and who failed and is to be measured again, waits for its figures."""
-        return [r.candidate for r in self._unknown.values() if partial_bounds(r) or r.status == "failed"]
+        return [r.candidate for r in self._unknown.values() if r.best_cases or r.status == "failed"]
 
     @property
     def unmeasured(self) -> list[Record]:
@@ -80,7 +80,7 @@ class Standing:
         if record.status == "failed":
             changed = record.provenance.get(BY, self.plan.code) != self.plan.code
             return not (changed or is_device_lost(record) or record.candidate in self._again)
-        open_ = partial_bounds(record)
+        open_ = record.best_cases
         measured = {k: v for k, v in record.values.items() if k not in open_} if open_ else record.values
         return self.plan.needed <= measured.keys() or bool(broken(self.plan.limits, measured))
 

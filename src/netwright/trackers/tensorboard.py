@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import MissingExtra
-from ..core.text import printable
 from .base import Tracker
 
 
@@ -22,8 +21,7 @@ class TensorBoard(Tracker):
         except ImportError:
             raise MissingExtra("tensorboard", "tensorboard", "track: tensorboard") from None
         self._writer = SummaryWriter(str(folder / "tensorboard"))
-        lines = (printable(f"{key}: {value}") for key, value in settings.items())
-        self._writer.add_text("recipe", "\n".join(f"    {line}" for line in lines))
+        self._writer.add_text("recipe", "\n".join(f"    {key}: {value}" for key, value in settings.items()))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         for key, value in values.items():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 
 from ..data import ReportData, why_not
-from ..html import escape, table
+from ..html import table
 from .base import Section
 
 

@@ -4,14 +4,52 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
-from ...core.errors import StoreError, format_error
+from ...core.errors import MachineFault, StoreError, format_error
+from ...core.files import MOST_DEPTH, parse_json
 
 Entry = tuple[str, dict[str, Any]]
 """Kind (``study``, ``limits``, ``ask``, ``attempt``, ``record`` or ``retry``) and body, a JSON object."""
+
+
+Body = Mapping[str, Any] | str
+"""A body, or the JSON text of it."""
+
+LOST = 100
+"""Entries in a row that cannot be read: then it is the store that cannot."""
+
+
+@dataclass(frozen=True)
+class BadEntry:
+    """An entry that cannot be read, or several that are missing.
+
+    Args:
+        number: which one: 1 is the first.
+        why: what is wrong with it.
+        last: the last of several.
+    """
+
+    number: int
+    why: str
+    last: int = 0
+
+    @property
+    def end(self) -> int:
+        """The number of the last of them."""
+        return self.last or self.number
+
+    def __str__(self) -> str:
+        if self.last > self.number:
+            return f"entries {self.number} to {self.last} cannot be read ({self.why})"
+        return f"entry {self.number} cannot be read ({self.why})"
+
+
+Bad = Callable[[BadEntry], None]
+"""Is told of each entry that cannot be read."""
 
 
 class Store(ABC):
@@ -30,6 +68,43 @@ class Store(ABC):
         """The entries in the order in which they were added, but for the first ``since``: who follows a journal gives
         the number of entries that it has read, and reads only what is new."""
 
+    def scan(self, since: int = 0) -> Iterator[Entry | BadEntry]:
+        """As :meth:`read`, for who reads what can be read: each entry that cannot is named, and the others follow.
+
+        Raises what :meth:`read` raises where nothing can be read.
+        """
+        failed = 0
+        while True:
+            try:
+                for entry in self.read(since):
+                    yield entry
+                    since, failed = since + 1, 0
+                return
+            except Exception as error:  # whatever a store of one's own makes of what it cannot read
+                if isinstance(error, MachineFault) or (failed := failed + 1) > LOST:
+                    raise
+                since += 1
+                yield BadEntry(since, format_error(error))
+
+    def numbered(self, since: int = 0, bad: Bad | None = None) -> Iterator[tuple[int, str, Body]]:
+        """The entries with their numbers, for who follows the journal: those of :meth:`read`, or with ``bad``, which
+        is told of the others, of :meth:`scan`. A store that keeps bodies as texts may give these."""
+        if bad is None:
+            for number, (kind, body) in enumerate(self.read(since), since + 1):
+                yield number, kind, body
+            return
+        for each in self.scan(since):
+            if isinstance(each, BadEntry):
+                since = each.end
+                bad(each)
+            else:
+                since += 1
+                yield since, *each
+
+    def refuse(self, bad: BadEntry) -> NoReturn:
+        """Raise the :class:`StoreError` of who goes on with a study, and needs all entries for that."""
+        raise StoreError(f"{bad} in the study, and a search needs all of them")
+
     def begin(self, kind: str, body: Mapping[str, Any]) -> None:
         """Add the first entry, unless there is one already. Stores that several processes open do so in one step."""
         if next(iter(self.read()), None) is None:
@@ -47,9 +122,24 @@ class Store(ABC):
 def body_text(body: Mapping[str, Any]) -> str:
     """The body of an entry as compact JSON.
 
-    Raises :class:`StoreError` for what JSON cannot hold, such as a number that is not finite.
+    Raises :class:`StoreError` for what JSON cannot hold, such as a number that is not finite, and for what is nested
+    more than a hundred times.
     """
     try:
-        return json.dumps(body, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+        if text.count("[") + text.count("{") > MOST_DEPTH:
+            parse_json(text)
+        return text
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"a journal holds JSON: numbers, texts, lists and mappings ({format_error(error)})") from None
+
+
+def body_of(text: str) -> dict[str, Any]:
+    """The body of an entry from its text.
+
+    Raises ValueError, which says what is wrong, for what :func:`body_text` does not write.
+    """
+    body = parse_json(text)
+    if not isinstance(body, dict):
+        raise ValueError("it is no JSON object")
+    return body

@@ -32,9 +32,9 @@ FAULTS = {
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def database_error(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
+def database_error(path: Path, error: sqlite3.Error) -> StoreError:
     """What is said of an error of SQLite's: what happened to which file, and what to do."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the rest says which kind of it
+    code = _code(error)
     name = getattr(error, "sqlite_errorname", "")
     why = f"{str(error)[:100]}{f', {name}' if name else ''}"
     if code in FAULTS:
@@ -42,9 +42,27 @@ def database_error(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> Sto
     return damaged(path, str(error)) if code in DAMAGE else no_study(path, str(error))
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error is of the file's bytes, and of nothing else."""
+    return _code(error) in DAMAGE
+
+
+def _code(error: sqlite3.Error) -> int:
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF  # the rest says which kind of it
+
+
 def damaged(path: Path, why: str) -> StoreError:
     """The error of a file whose bytes are not those that were written."""
-    return StoreError(f"{path} is damaged or no study ({why[:100]}); it is left as it is: move it away to start anew")
+    return StoreError(f"{path} is damaged or no study ({why[:100]}); {mend(path)}")
+
+
+def mend(path: Path) -> str:
+    """What to do about a study that cannot be read whole."""
+    return (
+        f"it is left as it is: 'netwright repair {path}' writes a copy of all that can be read, or move it away to "
+        "start anew"
+    )
 
 
 def no_study(path: Path, why: str) -> StoreError:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ...core.errors import CallError, StoreError
 from ...core.temporary import TemporaryFolder
-from .base import Entry, Store, body_text
-from .faults import damaged, database_error, file_error
+from .base import Bad, BadEntry, Entry, Store, body_of, body_text
+from .faults import damaged, database_error, file_error, is_damage, mend
 from .lock import held
+from .salvage import Row, salvage
 
 APPLICATION_ID = 0x6E777267  # "nwrg"
 FORMAT = 2
@@ -25,9 +26,19 @@ PART = 2000
 """Entries that are read at a time."""
 
 
-def checksum(kind: Any, text: Any) -> int:
+def checksum(kind: str, text: str) -> int:
     """The CRC-32 of an entry: no flipped bit leaves it as it is."""
-    return zlib.crc32(f"{kind} {text}".encode("utf-8", "surrogatepass"))
+    return zlib.crc32(text.encode(), _BEGINS[kind.encode()])
+
+
+class _Begins(dict[bytes, int]):
+    """The checksums of entries' kinds, of which there are few."""
+
+    def __missing__(self, kind: bytes) -> int:
+        return zlib.crc32(kind + b" ")
+
+
+_BEGINS = _Begins({kind: zlib.crc32(kind + b" ") for kind in (b"ask", b"record")})
 
 
 def insert(connection: sqlite3.Connection, kind: str, text: str) -> None:
@@ -36,12 +47,19 @@ def insert(connection: sqlite3.Connection, kind: str, text: str) -> None:
     connection.execute("INSERT INTO journal (kind, body, sum) VALUES (?, ?, ?)", row)
 
 
+def write_entries(store: SqliteStore, entries: Iterable[tuple[str, str]]) -> None:
+    """Add entries, of which the bodies are texts, in one step."""
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        for kind, text in entries:
+            insert(connection, kind, text)
+
+
 class SqliteStore(Store):
     """A journal in a table ``journal(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, sum INTEGER)``; bodies are JSON
     objects, sums are :func:`checksum`.
 
-    Each entry is a transaction of its own, on disk before :meth:`append` returns. A file that cannot be read as a
-    journal is refused and never written to.
+    Each entry is a transaction of its own, on disk before :meth:`append` returns. A damaged file is read as far as
+    SQLite reads it, and never written to.
 
     Args:
         path: of the file; it is made on first use, with its directory, unless ``must_exist``.
@@ -66,11 +84,13 @@ class SqliteStore(Store):
 
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
         text = body_text(body)
+        self._require_whole()
         with closing(self._open()) as connection, self._told(), connection:
             self._insert(connection, kind, text)
 
     def begin(self, kind: str, body: Mapping[str, Any]) -> None:
         text = body_text(body)
+        self._require_whole()
         with closing(self._open()) as connection, self._told(), connection:
             connection.execute("BEGIN IMMEDIATE")
             if connection.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is None:
@@ -80,30 +100,85 @@ class SqliteStore(Store):
         return held(self.path)
 
     def read(self, since: int = 0) -> Iterator[Entry]:
+        for number, kind, text in self.numbered(since):
+            try:
+                entry = kind, body_of(text)
+            except ValueError as error:
+                self.refuse(BadEntry(number, str(error)))
+            yield entry
+
+    def scan(self, since: int = 0) -> Iterator[Entry | BadEntry]:
+        bad: list[BadEntry] = []
+        for number, kind, text in self.numbered(since, bad.append):
+            yield from bad
+            bad.clear()
+            try:
+                yield kind, body_of(text)
+            except ValueError as error:
+                yield BadEntry(number, str(error))
+        yield from bad
+
+    def numbered(self, since: int = 0, bad: Bad | None = None) -> Iterator[tuple[int, str, str]]:
+        """The entries as texts whose checksums are right."""
+        told = bad or self.refuse
+        if bad is None:
+            self._require_whole()
+        for number, kind, body, found in self._rows(since):
+            if number > since + 1:
+                told(BadEntry(since + 1, "nothing is there", number - 1))
+            since = number
+            try:
+                if self._has_sums and found != zlib.crc32(body, _BEGINS[kind]):
+                    raise ValueError("its checksum is not that of what was written")
+                entry = number, kind.decode(), body.decode()
+            except (TypeError, ValueError) as error:
+                told(BadEntry(number, "it is no text" if isinstance(error, TypeError | UnicodeError) else str(error)))
+                continue
+            yield entry
+        if damage := self._damage:
+            told(BadEntry(since + 1, f"the file is damaged, so that more may have followed: {damage[:100]}"))
+
+    def refuse(self, bad: BadEntry) -> NoReturn:
+        raise StoreError(f"{self.path}: {bad}; {mend(self.path)}")
+
+    def _rows(self, since: int) -> Iterator[Row]:
+        """The rows after the first so many, as bytes, whatever became of them."""
+        if self._damage:
+            with closing(self._open(strict=False)) as connection, self._told():
+                yield from salvage(connection, self._sql, since)
+            return
         # Nothing is ever deleted, so that the entries are numbered 1, 2, 3, ... They are read in parts: while one is
         # looked at, nothing is open that would be in a writer's way.
         while True:
             with closing(self._open()) as connection, self._told():
-                if self._has_sums:  # text that is none differs from what was written, and is named by its entry
-                    connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
-                rows = connection.execute(
-                    f"SELECT seq, kind, body, {'sum' if self._has_sums else 'NULL'} FROM journal WHERE seq > ? "
-                    "ORDER BY seq LIMIT ?",
-                    (since, PART),
-                ).fetchall()
-            for seq, kind, body, found in rows:
-                if self._has_sums and found != checksum(kind, body):
-                    raise damaged(
-                        self.path, f"entry {seq} cannot be read: its checksum is not that of what was written"
-                    )
-                try:
-                    entry = kind, json.loads(body)
-                except ValueError as error:
-                    raise damaged(self.path, str(error)) from None
-                since = seq
-                yield entry
+                connection.text_factory = bytes
+                rows = connection.execute(self._sql, (since, PART)).fetchall()
+            yield from rows
             if len(rows) < PART:
                 return
+            since = rows[-1][0]
+
+    @property
+    def _sql(self) -> str:
+        found = "sum" if self._has_sums else "NULL"
+        return f"SELECT seq, kind, body, {found} FROM journal WHERE seq > ? ORDER BY seq LIMIT ?"
+
+    @cached_property
+    def _damage(self) -> str:
+        """What is wrong with the file; empty where it is whole."""
+        try:
+            with closing(self._open()) as connection:
+                (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                return str(error)
+            raise database_error(self.path, error) from None
+        return "" if verdict == "ok" else str(verdict)
+
+    def _require_whole(self) -> None:
+        """Raise where the file is damaged: whoever adds to it would damage more."""
+        if self._damage:
+            raise damaged(self.path, self._damage)
 
     def _insert(self, connection: sqlite3.Connection, kind: str, text: str) -> None:
         if self._has_sums:
@@ -111,10 +186,13 @@ class SqliteStore(Store):
         else:
             connection.execute("INSERT INTO journal (kind, body) VALUES (?, ?)", (kind, text))
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, strict: bool = True) -> sqlite3.Connection:
+        """A connection; one that is not strict reads what there is of a file that lacks its end, and writes nothing."""
         with self._told():
             connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=30)
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA synchronous = FULL" if strict else "PRAGMA query_only = ON")
+            if not strict:
+                connection.execute("PRAGMA writable_schema = ON")
             return connection
 
     def _create(self) -> None:
@@ -143,22 +221,19 @@ class SqliteStore(Store):
             raise database_error(self.path, error) from None
 
     def _check(self) -> None:
-        with closing(self._open()) as connection, self._told():
+        with closing(self._open(strict=False)) as connection, self._told():
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if application != APPLICATION_ID:
-                raise StoreError(f"{self.path} is not a netwright study; it is left as it is: move it away")
-            if not 1 <= version <= FORMAT:
-                raise StoreError(f"the study {self.path} has format {version}, this netwright reads up to {FORMAT}")
-            self._has_sums = version > 1
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise damaged(self.path, verdict)
+        if application != APPLICATION_ID:
+            raise StoreError(f"{self.path} is not a netwright study; it is left as it is: move it away")
+        if not 1 <= version <= FORMAT:
+            raise StoreError(f"the study {self.path} has format {version}, this netwright reads up to {FORMAT}")
+        self._has_sums = version > 1
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         """Turns SQLite's errors into ours."""
         try:
             yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:
+        except sqlite3.Error as error:
             raise database_error(self.path, error) from None

@@ -1,0 +1,202 @@
+"""Records from the text of their journal entries, of which only what everybody asks for is read at once.
+
+What a study of a hundred thousand networks takes to open is the reading of JSON, most of which nobody looks at: the
+details of measurements, and where a record comes from. The text of an entry that is written as netwright writes them is
+checked to its end by a regular expression, which finds the candidate, the values and the status; the rest is read when
+it is asked for. Every other entry is read whole, by :meth:`netwright.Record.from_json`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from sys import intern
+from typing import Any
+
+from ..core.candidate import Candidate
+from ..core.metric import Measurement, Metric
+from ..core.record import STATUSES, Record
+
+# JSON in ASCII without blanks. Numbers are so short that they are finite.
+NUMBER = r"-?+(?:0|[1-9]\d{0,17}+)(?:\.\d{1,25}+)?+(?:e[-+]?+\d\d?+)?+(?=[,}\]])"
+WHOLE = r"(?:0|[1-9]\d{0,17}+)(?=,)"
+PLAIN = r'"[ !#-\[\]-~]*+"'
+STRING = r'"[ !#-\[\]-~]*+(?:\\(?:["\\/bfnrt]|u[0-9a-f]{4})[ !#-\[\]-~]*+)*+"'
+SCALAR = rf"(?>{NUMBER}|{STRING}|true|false|null)"
+
+
+def _object(value: str, key: str = STRING) -> str:
+    return rf"\{{(?:{key}:{value}(?:,(?!\}})|(?=\}})))*+\}}"
+
+
+VALUE = SCALAR
+for _ in range(2):
+    VALUE = rf"(?>{SCALAR}|\[(?:{VALUE}(?:,(?!\])|(?=\])))*+\]|{_object(VALUE)})"
+
+DETAILS = rf'(?:,(?!"(?:value|unit|spread|n|kind|best_case|uncorrected)"){STRING}:{VALUE})*+'
+"""What stands in a measurement beside its own keys."""
+
+PROVENANCE = _object(VALUE, r'(?!"(?:time|seconds|device_seconds|seed)":[^-0-9]|"target":[^{])' + STRING)
+"""Its numbers are some, and its target is a mapping."""
+
+CANDIDATE = re.compile(r'\{"id":"[0-9a-f]{10}+","candidate":\{([^{}\[\]\\]*+)\},"status":"')
+ASK = re.compile(
+    rf'\{{"candidates":\[((?:\{{[^{{}}\[\]\\]++\}}(?:,(?!\])|(?=\])))++)\],"provenance":({_object(VALUE)})\}}'
+)
+NAMES = re.compile(rf'({PLAIN}):\{{"value":')
+PIECE = re.compile(rf"{PLAIN}:{SCALAR}\}}")
+
+NEVER = re.compile("(?!)")
+
+MOST_PIECES, MOST_LAYOUTS, MOST_NAMES = 50_000, 50, 30
+"""Beyond these nothing is gained: options are many then, or no two records are alike."""
+
+
+def _layout(names: Sequence[str]) -> re.Pattern[str]:
+    """What a record is written like that has measurements of these metrics, after its candidate; its groups are the
+    status, the measurements, their values, the reason and the provenance."""
+    measurements = ",".join(
+        rf'{re.escape(name)}:\{{"value":({NUMBER}),"unit":{PLAIN},"spread":(?!-){NUMBER},"n":{WHOLE},'
+        rf'"kind":(?>"exact"|"measured"|"corrected","uncorrected":{NUMBER}){DETAILS}\}}'
+        for name in names
+    )
+    return re.compile(
+        rf'(ok|infeasible|failed)","measurements":(\{{{measurements}\}})(?:,"reason":({STRING}))?+'
+        rf'(?:,"provenance":({PROVENANCE}))?+\}}'
+    )
+
+
+class RecordReader:
+    """Reads records; those of one study are written alike, and have their choices in common."""
+
+    def __init__(self) -> None:
+        self._pieces = _Pieces()
+        self._layouts: dict[tuple[str, ...], re.Pattern[str]] = {}
+        self._last: tuple[tuple[str, ...], re.Pattern[str]] = ((), _layout(()))
+
+    def candidate(self, text: str) -> tuple[str, int]:
+        """The choices of a record's candidate as they are written, without braces, and where what follows begins;
+        nothing and 0 where the record is to be read whole."""
+        head = CANDIDATE.match(text)
+        return (head[1], head.end()) if head else ("", 0)
+
+    def asked(self, text: str) -> tuple[list[str], str] | None:
+        """The choices of the candidates that an entry asks for, and its provenance, as they are written; None where it
+        is to be read whole."""
+        found = ASK.fullmatch(text)
+        return (found[1][1:-1].split("},{"), found[2]) if found else None
+
+    def choices(self, text: str) -> dict[str, Any] | None:
+        """The choices of a candidate from their text, or None where it is to be read whole."""
+        pieces = text.split(",")
+        try:
+            found = dict(map(self._pieces.__getitem__, pieces))
+        except ValueError:
+            return None
+        return found if len(found) == len(pieces) else None
+
+    def record(self, text: str, at: int, candidate: Candidate, objectives: tuple[Metric, ...]) -> Record | None:
+        """The record of a candidate from its text, which says so much from ``at``; None where it is to be read
+        whole."""
+        names, layout = self._last
+        if (found := layout.fullmatch(text, at)) is None:
+            names = tuple(NAMES.findall(text, at))
+            if (found := self._layout(names).fullmatch(text, at)) is None:
+                return None
+            self._last = names, self._layouts[names]
+        status, measurements, *numbers, reason, about = found.groups()
+        values = dict(zip(map(_NAMES.__getitem__, names), map(_number, numbers), strict=True))
+        if len(values) < len(names):
+            return None
+        return Record.written(
+            candidate,
+            _Measurements(measurements) if names else {},
+            STATUSES[status],
+            json.loads(reason) if reason else "",
+            objectives,
+            _Written(about) if about else {},
+            values,
+        )
+
+    def _layout(self, names: tuple[str, ...]) -> re.Pattern[str]:
+        if names not in self._layouts:
+            if len(self._layouts) >= MOST_LAYOUTS or len(names) > MOST_NAMES:
+                return NEVER
+            self._layouts[names] = _layout(names)
+        return self._layouts[names]
+
+
+def _number(text: str) -> float:
+    return float(text) if "." in text or "e" in text else int(text)
+
+
+class _Pieces(dict[str, tuple[str, Any]]):
+    """The choices of candidates as texts such as ``"depth":3``, each of them read once.
+
+    Raises ValueError for what is no scalar.
+    """
+
+    def __missing__(self, text: str) -> tuple[str, Any]:
+        if PIECE.fullmatch(text + "}") is None:
+            raise ValueError(text)
+        if len(self) >= MOST_PIECES:
+            self.clear()
+        self[text] = json.loads(f"{{{text}}}").popitem()
+        return self[text]
+
+
+class _Names(dict[str, str]):
+    """What quoted names say."""
+
+    def __missing__(self, text: str) -> str:
+        if len(self) >= MOST_PIECES:
+            self.clear()
+        self[text] = intern(text[1:-1])
+        return self[text]
+
+
+_NAMES = _Names()
+
+
+class _Written(Mapping[str, Any]):
+    """A mapping that is read from its text when it is asked for."""
+
+    __slots__ = ("_found", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._found: dict[str, Any] | None = None
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What the text says."""
+        if self._found is None:
+            self._found, self._text = self.read(self._text), ""
+        return self._found
+
+    def read(self, text: str) -> dict[str, Any]:
+        """What a text says."""
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def __getitem__(self, name: str) -> Any:
+        return self.found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __repr__(self) -> str:
+        return repr(self.found)
+
+
+class _Measurements(_Written):
+    """Measurements by metric name."""
+
+    __slots__ = ()
+
+    def read(self, text: str) -> dict[str, Any]:
+        return {name: Measurement.from_json(found) for name, found in json.loads(text).items()}
