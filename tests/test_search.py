@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -431,3 +434,32 @@ def test_exact_metrics_that_are_no_numbers_end_the_search_in_words() -> None:
             search(Counted(), exact=lambda c, odd=odd: {"cost": odd}, limits=["cost <= 9"])
         with pytest.raises(nw.NetwrightError, match="number"):
             search(Counted(), exact=lambda c, odd=odd: {"cost": odd}, strategy=STRATEGIES[-1])
+
+
+def test_sigterm_ends_a_search_in_python_as_ctrl_c_does(tmp_path):
+    """What was measured is kept, one line says so, and the exit code is that of SIGTERM."""
+    code = """
+        import os, signal, sys
+        import netwright as nw
+
+        def measure(candidate):
+            if candidate["a"] == 3 and sys.argv[1] == "end":
+                os.kill(os.getpid(), signal.SIGTERM)
+            return {"loss": candidate["a"]}
+
+        space = nw.Space([nw.Choice("a", tuple(range(6)))])
+        store = sys.argv[2] if len(sys.argv) > 2 else None
+        print(len(nw.search(space, measure, {"loss": "min"}, strategy="random", evaluations=6, store=store)))
+    """
+    run = [sys.executable, "-c", textwrap.dedent(code)]
+    for rest, words in (
+        (["s.db"], "kept in s.db; the same call continues from here"),
+        ([], "nothing that was measured"),
+    ):
+        ended = subprocess.run([*run, "end", *rest], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+        assert ended.returncode == 143 and ended.stdout == "", ended.stderr
+        assert ended.stderr.startswith("netwright: ended by SIGTERM; ") and words in ended.stderr
+        assert ended.stderr.count("\n") == 1
+    ended = subprocess.run([*run, "go", "s.db"], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert ended.stdout == "6\n", ended.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["s.db"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
@@ -9,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netwright.core.errors import NetwrightError
-from netwright.core.metric import Measurement
+from netwright.core.limits import Limit
+from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
+from netwright.core.text import printable
 from netwright.report.data import ReportData
 from netwright.report.page import render, write_page
 from netwright.report.sections import SECTIONS, Section
+from netwright.report.sections.front import front_figure
 
 from .stories import ACCURACY, BYTES, LATENCY, LIMITS, network, records, story
 
@@ -95,14 +99,66 @@ def test_what_others_wrote_is_text():
         assert text in words
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.text(min_size=1), st.text(min_size=1))
-def test_any_text_leaves_the_page_well_formed(name, option):
+PIECES = (
+    *("[red]", "</script>", "<b>", "<a href='x'>", "<br>", "&lt;", "%{x}", "$", '"'),
+    *("\x1b[2J", "\x00", "\u202e", "\udcff"),
+)
+
+LETTERS = st.text(st.characters(exclude_categories=(), exclude_characters="."))  # a dot parts names
+
+ANY = st.lists(st.one_of(st.sampled_from(PIECES), LETTERS)).map(lambda parts: "n" + "".join(parts))
+"""Texts of others, at their worst."""
+
+
+def told_with(name: str, option: str) -> ReportData:
+    """A story in which everything that others name is named so."""
+    metric = Metric(name, f"{option}/s", "max")
     space = Space([Choice(name, (option, option + "x")), Choice(f"{name}.{name}", (0, 1))])
-    record = Record(space.largest, records(1)[0].measurements)
-    failed = Record(space.smallest, status="failed", reason=option)
-    told = story([record, failed], roles=[option], facts={name: option})
-    Page(render(replace(told, space=space, title=name)))
+    found = {metric.name: Measurement(3.0, metric.unit, 0.1), "latency": Measurement(1.0, "ms")}
+    record = Record(space.largest, found, objectives=(metric, LATENCY))
+    failed = Record(space.smallest, status="failed", reason=f"-{option}", objectives=(metric, LATENCY))
+    told = story(
+        [record, failed], (metric, LATENCY), [f"-{name}"], [Limit(name, ">=", 1.0, metric.unit)], {name: option}
+    )
+    networks = [replace(each, run=option, files={name: 3}) for each in told.networks]
+    given = {name: Measurement(1.0, metric.unit)}
+    return replace(
+        told, space=space, title=f"-{name}", networks=tuple(networks), given=given, target={name: {name: option}}
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(ANY, ANY)
+def test_any_text_is_text_on_the_page(name, option):
+    plain, page = Page(render(told_with("name", "option"))), Page(html := render(told_with(name, option)))
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
+    assert printable(f"-{name}") in page.text and printable(f"-{option}") in page.text
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e\ud800-\udfff]", html)
+
+
+@settings(max_examples=25, deadline=None)
+@given(ANY, ANY)
+def test_any_text_is_text_in_the_charts(name, option):
+    """Plotly takes tags in labels for markup."""
+    data = told_with(name, option)
+    labels = list(texts(front_figure(data).to_dict()))
+    assert sum(len(Page(f"<p>{label}</p>").text) for label in labels)
+    for label in labels:
+        parts = re.split("<br>|</?b>", label)
+        assert not any("<" in part or re.search("[\x00-\x1f\u202e\ud800-\udfff]", part) for part in parts), label
+
+
+def texts(tree: object) -> Iterator[str]:
+    """The texts in a figure, templates of what is under the pointer aside."""
+    if isinstance(tree, dict):
+        for key, each in tree.items():
+            if key != "hovertemplate":
+                yield from texts(each)
+    elif isinstance(tree, list | tuple):
+        for each in tree:
+            yield from texts(each)
+    elif isinstance(tree, str):
+        yield tree
 
 
 def test_the_figures_of_an_exported_network_stand_side_by_side():
@@ -163,7 +219,7 @@ def test_limits_are_told():
 def test_text_that_is_no_unicode_does_not_stop_the_page(tmp_path):
     failed = Record(records(1)[0].candidate, status="failed", reason="killed: \udcff")
     write_page(story([failed]), tmp_path / "report.html")
-    assert "killed: ?" in (tmp_path / "report.html").read_text("utf-8")
+    assert "killed: \\udcff" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @dataclass(frozen=True)

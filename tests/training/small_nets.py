@@ -38,8 +38,8 @@ def jitter(images: Tensor) -> Tensor:
     return images + 0.05 * torch.randn_like(images)
 
 
-def loader() -> nw.TensorLoader:
-    return nw.TensorLoader(blobs(), 8, shuffle=True, augment=jitter)
+def loader(batch_size: int = 8) -> nw.TensorLoader:
+    return nw.TensorLoader(blobs(), batch_size, shuffle=True, augment=jitter)
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:

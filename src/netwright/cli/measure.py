@@ -59,7 +59,8 @@ def run(arguments: Sequence[str]) -> None:
                 if given.get("json"):
                     print(json.dumps(_as_json(what, target, found)), flush=True)
             if len(wanted) == 2:
-                pair = compare(target, [n.path for n in ready], [n.feeds for n in ready], plan)
+                files, feeds = [n.path for n in ready], [n.feeds for n in ready]
+                pair = compare(target, files, feeds, plan, trust=all(n.trust for n in ready))
                 if given.get("json"):
                     print(json.dumps({"comparison": vars(pair), "of": wanted, "target": target.described}), flush=True)
                 else:
@@ -95,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--energy", action="store_true", help="energy of an inference too, where the machine has a meter"
     )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="open a file even if it is a program, such as a .pt2 with pickles or machine code, which can do whatever "
+        "you can; agents open none",
+    )
     parser.add_argument("--table", help="a JSON file: measure the blocks of a super-network (module:function) into it")
     parser.add_argument("--json", action="store_true", help="a JSON object for each network and target, one a line")
     return parser
@@ -102,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _measured(measurer: Latency | Energy, named: NamedNetwork) -> Mapping[str, Measurement]:
     try:
-        return measurer.run(named.path, named.feeds, named.expected)
+        return measurer.run(named.path, named.feeds, named.expected, trust=named.trust)
     except MeasureError as error:
         if not named.noise:
             raise
@@ -161,7 +168,8 @@ def _named(
         folder.mkdir(exist_ok=True)
         return from_network(*network, target, folder)
     feeds = read_feeds(Path(given["inputs"])) if "inputs" in given else None
-    return from_file(Path(what), target, feeds, dict(parse_shape(text) for text in given.get("shape") or []))
+    shapes = dict(parse_shape(text) for text in given.get("shape") or [])
+    return from_file(Path(what), target, feeds, shapes, trust=given.get("trust", False))
 
 
 def _as_json(what: str, target: Target, found: Mapping[str, Measurement]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Candidate(Mapping[str, Option]):
         try:
             return self._id
         except AttributeError:
-            self._id: str = hashlib.sha256(self.key.encode()).hexdigest()[:10]
+            self._id: str = hashlib.sha256(self.key.encode("utf-8", "surrogatepass")).hexdigest()[:10]
             return self._id
 
     def __hash__(self) -> int:

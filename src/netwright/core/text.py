@@ -29,6 +29,14 @@ def markdown(text: str) -> str:
     return _MARKDOWN.sub(lambda found: f"\\{found[0]}", printable(text))
 
 
+def markdown_code(text: str) -> str:
+    """A text as code within a line of Markdown."""
+    shown = printable(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    pad = " " if "`" in shown else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
 def _is_hidden(character: str) -> bool:
     return unicodedata.category(character) in HIDDEN and character not in JOINERS
 

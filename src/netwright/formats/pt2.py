@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..nets.isolation import isolated
 from .base import Format
 from .compare import arrays_of, difference
 from .plain import Plain
+from .pt2_archive import refuse_programs, weights_only
 from .sizes import BATCH, Sizes, find_sizes
 
 
@@ -68,10 +70,22 @@ def write_pt2(network: nn.Module, example_inputs: Inputs, path: Path, *, sizes: 
     return {"free": list(free)}
 
 
-def load_pt2(path: Path) -> Any:
-    """The network as a callable."""
-    with quiet():
-        return torch.export.load(path).module()
+def load_pt2(path: Path, *, trust: bool = False) -> Any:
+    """The network as a callable.
+
+    Args:
+        path: the archive.
+        trust: open it even if it is a program, which runs what its maker wrote.
+
+    Raises :class:`BundleError` for an archive that is a program, or cannot be read.
+    """
+    if not trust:
+        refuse_programs(path)
+    try:
+        with quiet(), nullcontext() if trust else weights_only():
+            return torch.export.load(path).module()
+    except Exception as error:  # zip, JSON and torch's own types
+        raise BundleError(f"torch.export cannot load {path}: {format_error(error)[:500]}") from error
 
 
 def _program(plain: Plain, sizes: Sizes) -> tuple[Any, Collection[str]]:

@@ -57,8 +57,13 @@ class Comparison:
         return f"{fast} is faster: {slow} takes {times:.3f} times as long ({interval}; {signs})"
 
 
-def compare(target: Target, files: Sequence[Path], feeds: Sequence[Feeds], plan: SamplingPlan) -> Comparison:
-    """Run two files in turn on a target. Several processes do so, since each has a luck of its own."""
+def compare(
+    target: Target, files: Sequence[Path], feeds: Sequence[Feeds], plan: SamplingPlan, *, trust: bool = False
+) -> Comparison:
+    """Run two files in turn on a target. Several processes do so, since each has a luck of its own.
+
+    With ``trust`` they are opened even if they are programs; see :meth:`Runtime.guard`.
+    """
     found: list[list[float]] = []
     with TemporaryFolder() as folder:
         inputs = [write_feeds(folder / f"feeds{i}.npz", each) for i, each in enumerate(feeds)]
@@ -69,6 +74,7 @@ def compare(target: Target, files: Sequence[Path], feeds: Sequence[Feeds], plan:
                 "job": "compare",
                 "seconds": target.runtime.slowest_s + 10 * plan.max_seconds,
                 "files": [str(files[i].resolve()) for i in order],
+                "trust": trust,
                 "feeds": [inputs[i] for i in order],
                 "plan": each,
             }

@@ -68,7 +68,7 @@ class OnTarget(Measurer):
         context.know_batch()
 
         path = self.file(context, how)
-        found = self.of(path, context.example_inputs, context.module, context.calibration)
+        found = self.of(path, context.example_inputs, context.module, context.calibration, trust=True)
         if how:
             found["latency"] = _with(found["latency"], conversion=how)
         return found
@@ -114,7 +114,13 @@ class OnTarget(Measurer):
         return converted(self.suited, network, given, path, self._real(network, inputs, calibration)[0])
 
     def of(
-        self, path: Path, inputs: Any, network: Any = None, calibration: Iterable[Any] | None = None
+        self,
+        path: Path,
+        inputs: Any,
+        network: Any = None,
+        calibration: Iterable[Any] | None = None,
+        *,
+        trust: bool = False,
     ) -> dict[str, Measurement]:
         """The figures of any file that the runtime reads.
 
@@ -123,16 +129,18 @@ class OnTarget(Measurer):
             inputs: one example; as the file is run with them where there is no network.
             network: a module whose outputs the file's must be; None: they are not compared.
             calibration: as in :meth:`write`; a file of low precision is compared on some of them.
+            trust: open the file even if it is a program; see :meth:`Runtime.guard`.
         """
         _, real = self._real(network, inputs, calibration)
         if network is None or not real:
             inputs = inputs if network is None else example(inputs, self.runtime.batch, network)
-            return self.run(path, feeds_of(inputs), None if network is None else outputs_of(network, inputs))
-        got = self.outputs(path, real)
+            expected = None if network is None else outputs_of(network, inputs)
+            return self.run(path, feeds_of(inputs), expected, trust=trust)
+        got = self.outputs(path, real, trust=trust)
         wanted = [np.stack(each) for each in zip(*(outputs_of(network, one) for one in real), strict=True)]
         worst = differences(got, wanted, self.runtime.name)
         check(worst, self.runtime.precision, self.runtime.name, real=True)
-        found = self.run(path, feeds_of(real[0]))
+        found = self.run(path, feeds_of(real[0]), trust=trust)
         number = len(real) * self.runtime.batch
         found["latency"] = _with(found["latency"], difference=worst, compared_on=f"{number} real inputs")
         return found
@@ -148,31 +156,35 @@ class OnTarget(Measurer):
         some = real_inputs(network, batches, batch_dims_of(network, inputs), batch, CALIBRATION + CHECKED)
         return some[: ceil(CALIBRATION / batch)], some[-ceil(CHECKED / batch) :]
 
-    def outputs(self, path: Path, inputs: Sequence[Any]) -> list[np.ndarray]:
+    def outputs(self, path: Path, inputs: Sequence[Any], *, trust: bool = False) -> list[np.ndarray]:
         """What a file computes on the target, each output of all inputs along a new first dimension.
 
         Args:
             path: the path of the file.
             inputs: each of the target's batch size.
+            trust: as in :meth:`of`.
         """
         feeds, count, parts = stacked(inputs), 0, []
         while count < len(inputs):
             with TemporaryFolder() as folder:
                 rest = write_feeds(folder / "feeds.npz", {name: value[count:] for name, value in feeds.items()})
-                job = {"job": "outputs", "seconds": OUTPUTS_S, "files": [str(path.resolve())], "feeds": rest}
-                answer = base64.b64decode(self._target.ask(job)["outputs"])
+                job = {"job": "outputs", "seconds": OUTPUTS_S, "files": [str(path.resolve())], "trust": trust}
+                answer = base64.b64decode(self._target.ask({**job, "feeds": rest})["outputs"])
                 (folder / "outputs.npz").write_bytes(answer)
                 parts.append(list(read_feeds(folder / "outputs.npz").values()))
             count += len(parts[-1][0])
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
-    def run(self, path: Path, feeds: Feeds, expected: list[np.ndarray] | None = None) -> dict[str, Measurement]:
+    def run(
+        self, path: Path, feeds: Feeds, expected: list[np.ndarray] | None = None, *, trust: bool = False
+    ) -> dict[str, Measurement]:
         """The figures of any file that the runtime reads.
 
         Args:
             path: the path of the file.
             feeds: its inputs, of the target's batch size.
             expected: its outputs; others are an error. None: not compared.
+            trust: as in :meth:`of`.
 
         Raises :class:`netwright.core.errors.MeasureError` with the reason where it does not run or computes
         something else.
@@ -182,6 +194,7 @@ class OnTarget(Measurer):
                 "job": "measure",
                 "seconds": self._seconds,
                 "files": [str(path.resolve())],
+                "trust": trust,
                 "feeds": write_feeds(folder / "feeds.npz", feeds),
                 "plan": asdict(self.plan),
                 "wanted": list(self.wanted),

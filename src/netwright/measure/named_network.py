@@ -29,6 +29,7 @@ class NamedNetwork:
         expected: what PyTorch computes of them, where that is known.
         notes: what the user should know of the inputs, in words.
         noise: whether the inputs were made up, so that they may be what the network cannot take.
+        trust: whether it is opened even if it is a program.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class NamedNetwork:
     expected: list[np.ndarray] | None = None
     notes: tuple[str, ...] = ()
     noise: bool = False
+    trust: bool = False
 
 
 def readers_of(path: Path) -> list[str]:
@@ -43,7 +45,9 @@ def readers_of(path: Path) -> list[str]:
     return [name for name in RUNTIMES.names() if path.suffix in runtime_class(name).reads]
 
 
-def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[str, Sequence[int]]) -> NamedNetwork:
+def from_file(
+    path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[str, Sequence[int]], *, trust: bool = False
+) -> NamedNetwork:
     """A file as it is.
 
     Args:
@@ -51,6 +55,7 @@ def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[s
         target: the target that reads such files.
         feeds: its inputs, which are run as they are; None: noise in the shapes that the file names.
         shapes: the shapes of the inputs that the file leaves open, whole or without the batch, by their names.
+        trust: open it even if it is a program; see :meth:`Runtime.guard`.
 
     Raises :class:`MeasureError` where the file or its inputs cannot be used.
     """
@@ -61,13 +66,13 @@ def from_file(path: Path, target: Target, feeds: Feeds | None, shapes: Mapping[s
         those = f"it is read by {' and '.join(readers)}" if readers else "no runtime here reads it"
         raise MeasureError(f"{target.runtime.name} reads {' and '.join(target.runtime.reads)}, not {path}; {those}")
     if feeds is None:
-        return _with_noise(_signature(path, target), path, target, shapes)
+        return _with_noise(_signature(path, target, trust), path, target, shapes, trust)
     try:
-        signature = _signature(path, target)
+        signature = _signature(path, target, trust)
     except MeasureError:  # a file that does not say what it takes
-        return NamedNetwork(path, feeds)
+        return NamedNetwork(path, feeds, trust=trust)
     signature.check(feeds, target.runtime.batch)
-    return NamedNetwork(path, feeds)
+    return NamedNetwork(path, feeds, trust=trust)
 
 
 def from_network(network: Any, inputs: Any, target: Target, folder: Path) -> NamedNetwork:
@@ -76,7 +81,7 @@ def from_network(network: Any, inputs: Any, target: Target, folder: Path) -> Nam
     inputs = example(inputs, target.runtime.batch, network)
     path = folder / f"network{target.runtime.suffix}"
     converted(target.suited[0], network, inputs, path)
-    return NamedNetwork(path, feeds_of(inputs), outputs_of(network, inputs))
+    return NamedNetwork(path, feeds_of(inputs), outputs_of(network, inputs), trust=True)
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
@@ -187,13 +192,16 @@ class _Signature:
         return []
 
 
-def _signature(path: Path, target: Target) -> _Signature:
-    answer = target.ask({"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]})
+def _signature(path: Path, target: Target, trust: bool) -> _Signature:
+    job = {"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())], "trust": trust}
+    answer = target.ask(job)
     free = {name: {int(dim): str(label) for dim, label in dims} for name, dims in answer["free"].items()}
     return _Signature(answer["inputs"], free)
 
 
-def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mapping[str, Sequence[int]]) -> NamedNetwork:
+def _with_noise(
+    signature: _Signature, path: Path, target: Target, shapes: Mapping[str, Sequence[int]], trust: bool
+) -> NamedNetwork:
     """A file with noise for inputs, and where it wants whole numbers, ones or zeros, whichever it takes."""
     unknown = [name for name in shapes if name and name not in signature.inputs]
     if unknown:
@@ -207,27 +215,26 @@ def _with_noise(signature: _Signature, path: Path, target: Target, shapes: Mappi
     for zeros in ([], whole, *([name] for name in whole if len(whole) > 1)) if whole else ():
         feeds |= {name: np.full(sizes[name], int(name not in zeros), kinds[name]) for name in whole}
         try:
-            _try(path, target, feeds)
+            _try(path, target, feeds, trust)
         except MeasureError as error:
             reasons.append(str(error))
             continue
         values = ", ".join(f"{name}: {'zeros' if name in zeros else 'ones'}" for name in whole)
-        return NamedNetwork(
-            path, feeds, notes=(*notes, f"whole numbers are fed as {values}; --inputs gives others"), noise=True
-        )
+        notes.append(f"whole numbers are fed as {values}; --inputs gives others")
+        return NamedNetwork(path, feeds, notes=tuple(notes), noise=True, trust=trust)
     if whole:
         those = ", ".join(f"{name} ({_by(sizes[name]) or 'a number'}, {kinds[name]})" for name in sizes)
         raise MeasureError(
             f"{path} runs neither with ones nor with zeros for {', '.join(whole)}: {reasons[1]}; give its inputs with "
             f"--inputs, an .npz file of the arrays {those}"
         )
-    return NamedNetwork(path, feeds, notes=tuple(notes), noise=True)
+    return NamedNetwork(path, feeds, notes=tuple(notes), noise=True, trust=trust)
 
 
-def _try(path: Path, target: Target, feeds: Feeds) -> None:
+def _try(path: Path, target: Target, feeds: Feeds, trust: bool) -> None:
     """Run a file once. Raises :class:`MeasureError` where it does not."""
     with TemporaryFolder() as folder:
-        job = {"job": "runs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())]}
+        job = {"job": "runs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())], "trust": trust}
         target.ask({**job, "feeds": write_feeds(folder / "feeds.npz", feeds)})
 
 

@@ -102,7 +102,7 @@ class Worker:
         if answer is None:
             raise self._reason(child, name)
         if "errno" in answer:
-            raise MachineFault(answer["failed"])
+            raise MachineFault(answer["failed"]) from OSError(answer["errno"], answer["failed"])
         if was_killed(answer.get("code", 0)):
             raise _Killed(answer["code"])
         if "failed" in answer:

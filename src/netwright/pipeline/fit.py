@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.front import Front
+from ..core.interruption import ending
 from ..core.metric import Measurement
 from ..core.record import Record
 from ..recipe.load import folder_of, load, name_of
@@ -58,7 +59,8 @@ def fit(
         callback: is told how the job goes on.
         retry: ``"failed"`` measures again what could not be measured.
     """
-    with open_run(load(recipe, overrides), out, name_of(recipe), folder_of(recipe), callback) as context:
+    opened = open_run(load(recipe, overrides), out, name_of(recipe), folder_of(recipe), callback)
+    with ending("the same call continues from here"), opened as context:
         study = open_study(context)
         check(context, study)
         train(context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..core.text import markdown, markdown_code
 from ..formats.base import Format
 from ..measure.latency import Latency
 
@@ -38,7 +39,7 @@ With ONNX Runtime, from this directory:
 
 def _files(formats: Sequence[Format]) -> str:
     """What a README says of a bundle's files."""
-    lines = [f"- `{each.file}`{': ' * bool(each.purpose)}{each.purpose}" for each in formats]
+    lines = [f"- {markdown_code(each.file)}{': ' * bool(each.purpose)}{each.purpose}" for each in formats]
     return (
         "The files; which of their sizes (batch, length, height, width) are free is told under `written` in "
         "`manifest.json`:\n\n" + "\n".join(lines) + "\n" + "".join(each.usage for each in formats)
@@ -46,11 +47,11 @@ def _files(formats: Sequence[Format]) -> str:
 
 
 OWN_FILE = """
-`{file}` is what the target `{target}` runs, and what latency and size under `test` in `manifest.json` are of.
+{file} is what the target {target} runs, and what latency and size under `test` in `manifest.json` are of.
 """
 
 OWN_QUALITY = """\
-So is the {metric} there: `{metric}_float32` is that of `model.onnx`, which computes more precisely.
+So is the {metric} there: {single} is that of `model.onnx`, which computes more precisely.
 """
 
 
@@ -79,14 +80,14 @@ def readme(id_: str, role: str, formats: Sequence[Format], latency: Latency, tar
         run: see :func:`run_snippet`.
     """
     own = "" if latency.file_name == "model.onnx" else _own_file(latency, target, metric)
-    return README.format(role=role, id=id_, run=run, own=own, files=_files(formats))
+    return README.format(role=markdown(role), id=id_, run=run, own=own, files=_files(formats))
 
 
 def _own_file(latency: Latency, target: str, metric: str) -> str:
     """What is said of the target's own file: how it is run, where it is another than ``model.onnx``."""
     file, runtime = latency.file_name, latency.runtime
-    said = OWN_FILE.format(file=file, target=target)
+    said = OWN_FILE.format(file=markdown_code(file), target=markdown_code(target))
     if metric and latency.lossy:
-        said += OWN_QUALITY.format(metric=metric)
+        said += OWN_QUALITY.format(metric=markdown(metric), single=markdown_code(f"{metric}_float32"))
     usage = runtime.usage(file)
     return f"{said}\nWith {runtime.packages[0]}:\n\n```python\n{usage}```\n" if usage else said

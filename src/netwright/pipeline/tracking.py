@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import NetwrightError, format_error
 from ..core.metric import Measurement
 from ..recipe.schema import Recipe
 from ..trackers import TRACKERS
@@ -47,7 +48,8 @@ class Tracking:
 
     def _log(self, values: Mapping[str, float], step: int) -> None:
         for tracker in self.trackers:
-            tracker.log(values, step)
+            with _told(tracker):
+                tracker.log(values, step)
 
 
 @contextmanager
@@ -59,9 +61,24 @@ def tracked(recipe: Recipe, out: Path, name: str, callback: Callback) -> Iterato
     with ExitStack() as stack:
         trackers = [TRACKERS.make(text) for text in recipe.track]
         for tracker in trackers:
-            tracker.start(out, name, dict(_flat(recipe.to_json(), "")))
+            with _told(tracker):
+                tracker.start(out, name, dict(_flat(recipe.to_json(), "")))
             stack.callback(tracker.finish)
         yield Tracking(callback, trackers)
+
+
+@contextmanager
+def _told(tracker: Tracker) -> Iterator[None]:
+    """Say that it is a tracker that failed."""
+    try:
+        yield
+    except NetwrightError:
+        raise
+    except Exception as error:  # a person's own code, or a server that is not there
+        raise NetwrightError(
+            f"the tracker {TRACKERS.text(tracker)} raised {format_error(error)}; mend it or leave the key 'track' out: "
+            "what was measured is kept"
+        ) from error
 
 
 def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

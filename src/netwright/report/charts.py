@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..core.metric import Metric, label
 from ..core.record import Record
 from .data import ReportData, format_measurement
+from .html import escape
 from .shapes import shape_lines
 
 if TYPE_CHECKING:

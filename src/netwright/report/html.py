@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable
-from html import escape
 
 from ..core.metric import Measurement
+from ..core.text import printable
 from .data import format_measurement
+
+
+def escape(words: str) -> str:
+    """A text that others wrote as a part of a page, or of a chart's label: nothing in it is a tag or steers a page."""
+    return html.escape(printable(words))
+
+
+def code(lines: str) -> str:
+    """Lines of code as a part of a page."""
+    return "\n".join(map(escape, lines.split("\n")))
 
 
 def text(words: str) -> str:

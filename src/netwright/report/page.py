@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 from ..core.errors import NetwrightError, format_error
 from ..core.files import write_atomically
 from .data import ReportData
+from .html import escape
 from .sections import SECTIONS, STANDARD, Section
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; img-src data: blob:"
@@ -29,7 +29,7 @@ def write_page(data: ReportData, path: str | Path, sections: Iterable[Section | 
         OSError: the directory is missing or cannot be written.
     """
     path = Path(path)
-    write_atomically(path, render(data, sections).encode("utf-8", errors="replace"))
+    write_atomically(path, render(data, sections).encode("utf-8", errors="backslashreplace"))
 
 
 def render(data: ReportData, sections: Iterable[Section | str] = STANDARD) -> str:

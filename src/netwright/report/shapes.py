@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 
 from ..core.candidate import Candidate
 from ..core.space import Space
 from .data import Block, Cell, blocks
+from .html import escape
 
 LEGEND = '<p class="quiet">In a shape, a box is filled as far as its choice stands among its options.</p>'
 

@@ -14,6 +14,7 @@ from typing import Any
 from ..core.candidate import Candidate
 from ..core.errors import DeviceLost, MachineFault, MeasureError, did_you_mean, format_error
 from ..core.faults import fix_of, machine_fault
+from ..core.interruption import interruption
 from ..core.limits import Limit, broken, explain
 from ..core.metric import Measurement, Metric
 from ..core.record import Record, Status
@@ -129,6 +130,8 @@ def evaluate(
         else:
             _check_complete(plan, found, about)
     except Exception as error:  # whatever a person's network raises: the search goes on
+        if stop := interruption(error):  # such as a loader's workers, which were ended too
+            raise stop from error
         _raise_fault(error)
         about |= {"device_lost": True} if isinstance(error, DeviceLost) else {}
         about[BY] = plan.code

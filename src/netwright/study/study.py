@@ -14,6 +14,7 @@ import numpy as np
 from ..core.candidate import Candidate
 from ..core.errors import CallError, DeviceLost, InfeasibleConstraints, MeasureError, NetwrightError, StoreError
 from ..core.front import Front
+from ..core.interruption import ending
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
 from ..core.metric import Metric
 from ..core.record import Record
@@ -31,6 +32,7 @@ from .racing import rivals_of
 from .standing import Standing, is_device_lost
 from .stores import open_store
 from .stores.base import Store
+from .stores.memory import MemoryStore
 
 FAR = 0.25
 """How far, relative to the bound, the smallest network is beyond a limit that larger ones will not keep either."""
@@ -162,7 +164,7 @@ class Study:
         strategy = STRATEGIES.make(strategy)
         if isinstance(evaluations, bool) or not isinstance(evaluations, int | np.integer):
             raise CallError(f"evaluations is a whole number of networks, not {evaluations!r}")
-        with self.store.held():
+        with ending(self._kept), self.store.held():
             self.journal.follow(self.store)  # another process may have gone on with it since it was opened
             self._standing = None
             self._note_limits()
@@ -181,6 +183,14 @@ class Study:
         if self.limits and not any(r.status == "ok" for r in records):
             raise infeasible(self.problem, records)
         return records
+
+    @property
+    def _kept(self) -> str:
+        """What is so once a run was ended by a signal."""
+        if isinstance(self.store, MemoryStore):
+            return "nothing that was measured is kept: give the study a file for that"
+        where = getattr(self.store, "path", "the store")
+        return f"what was measured is kept in {where}; the same call continues from here"
 
     def _run(self, strategy: Strategy, evaluations: int, watch: Watch | None) -> None:
         self._check_measured()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import MissingExtra
+from ..core.text import printable
 from .base import Tracker
+
+_UNKNOWN = re.compile(r"[^\w\-. :/]", re.ASCII)
+"""What MLflow takes in no name."""
 
 
 @dataclass
@@ -37,11 +42,11 @@ class MLflow(Tracker):
         id_ = found.experiment_id if found else self._client.create_experiment(self.experiment)
         self._run: str = self._client.create_run(id_, run_name=name).info.run_id
         for key, value in settings.items():
-            self._client.log_param(self._run, key, value[:500])
+            self._client.log_param(self._run, key, printable(value)[:500])
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         for key, value in values.items():
-            self._client.log_metric(self._run, key, value, step=step)
+            self._client.log_metric(self._run, _UNKNOWN.sub("_", key), value, step=step)
 
     def finish(self) -> None:
         self._client.set_terminated(self._run)

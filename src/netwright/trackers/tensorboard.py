@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import MissingExtra
+from ..core.text import printable
 from .base import Tracker
 
 
@@ -21,7 +22,8 @@ class TensorBoard(Tracker):
         except ImportError:
             raise MissingExtra("tensorboard", "tensorboard", "track: tensorboard") from None
         self._writer = SummaryWriter(str(folder / "tensorboard"))
-        self._writer.add_text("recipe", "\n".join(f"    {key}: {value}" for key, value in settings.items()))
+        lines = (printable(f"{key}: {value}") for key, value in settings.items())
+        self._writer.add_text("recipe", "\n".join(f"    {line}" for line in lines))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         for key, value in values.items():

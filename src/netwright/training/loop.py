@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..core.errors import CallError
+from ..core.interruption import ending
 from ..nets.devices import device_of, device_under
 from ..nets.inputs import describe
 from ..nets.supernet import SuperNet
@@ -163,7 +164,7 @@ def _train(run: Run, evaluate: Callable[[], Figures] | None, callback: Callable[
     epochs = run.settings.epochs
     every = max(1, epochs // 8)
     figures: Figures = {}
-    with run.prepared():
+    with ending(_kept(run.settings.checkpoint)), run.prepared():
         for epoch in run.remaining():
             for progress in run.epoch(epoch, figures):
                 if callback:
@@ -173,6 +174,13 @@ def _train(run: Run, evaluate: Callable[[], Figures] | None, callback: Callable[
                     figures = evaluate()
                 if callback:
                     callback(run.progress(figures))
+
+
+def _kept(checkpoint: Checkpoint | None) -> str:
+    """What is so once a training was ended by a signal."""
+    if checkpoint is None:
+        return "nothing of the training is kept: give it checkpoint=, a path, for that"
+    return f"the same call continues from the last checkpoint in {checkpoint.path}"
 
 
 def _require_functions(**given: Any) -> None:

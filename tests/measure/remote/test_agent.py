@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import netwright.measure.remote.agent as agent_module
-from netwright.core.errors import MeasureError
-from netwright.measure.remote.agent import Agent, Limits, checked
+import netwright.measure.remote.jobs as jobs_module
+from netwright.core.errors import MachineFault, MeasureError
+from netwright.measure.remote.agent import Agent
 from netwright.measure.remote.files import Files, Refused
+from netwright.measure.remote.jobs import Limits, checked
 
 TOKEN = "a-token-for-tests-0123456789"
 LIMITS = Limits(file_bytes=1000, total_bytes=2500, json_bytes=20_000, waiting=2, seconds=50)
@@ -40,13 +41,15 @@ class Pretended:
         assert self.let.wait(20)
         if job["job"] == "inputs":
             raise MeasureError("the runtime has its reasons")
+        if job["job"] == "probe":
+            raise MachineFault("the disk is full: free some space") from OSError(28, "")
         return {"target": {"n": len(self.asked)}}
 
 
 @pytest.fixture
 def pretended(monkeypatch):
     worker = Pretended()
-    monkeypatch.setattr(agent_module, "worker", lambda runtime: worker)
+    monkeypatch.setattr(jobs_module, "worker", lambda runtime: worker)
     yield worker
     worker.let.set()
 
@@ -124,24 +127,6 @@ def test_one_agent_at_a_time(agent, tmp_path):
         Agent("127.0.0.1", agent.server_port, TOKEN, tmp_path / "other")
 
 
-def test_idle_connections_keep_nobody_out(agent):
-    idle = [socket.create_connection(("127.0.0.1", agent.server_port)) for _ in range(agent_module.CONNECTIONS // 2)]
-    assert ask(agent, "GET", "/v1/files/" + "0" * 64)[0] == 200
-    for each in idle:
-        each.close()
-
-
-def test_no_more_connections_than_there_may_be(agent):
-    idle = [socket.create_connection(("127.0.0.1", agent.server_port)) for _ in range(agent_module.CONNECTIONS)]
-    until(lambda: agent._slots._value == 0)
-    with pytest.raises((ConnectionError, http.client.HTTPException)):
-        ask(agent, "GET", "/v1/files/" + "0" * 64)
-    for each in idle:
-        each.close()
-    until(lambda: agent._slots._value == agent_module.CONNECTIONS)
-    assert ask(agent, "GET", "/v1/files/" + "0" * 64)[0] == 200
-
-
 # -- files --------------------------------------------------------------------------------------------------------
 
 
@@ -192,7 +177,7 @@ def test_a_connection_that_breaks_leaves_nothing(agent, part):
     with socket.create_connection(("127.0.0.1", agent.server_port)) as line:
         head = f"PUT /v1/files/{sha(content)} HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 1000\r\n\r\n"
         line.sendall(head.encode() + content[:part])
-    until(lambda: agent._slots._value == agent_module.CONNECTIONS)
+    until(lambda: not agent._callers)
     assert not held(agent) and agent.files._promised == 0
     assert put(agent, content)[0] == 200
 
@@ -289,6 +274,12 @@ def test_a_reason_arrives(agent):
     ask(agent, "POST", "/v1/jobs", describing(job="inputs"))
     done = {"state": "done", "answer": {"failed": "the runtime has its reasons"}}
     assert ask(agent, "GET", f"/v1/jobs/{KEY}?wait=9")[1] == done
+
+
+def test_a_fault_of_the_device_arrives_as_one(agent):
+    ask(agent, "POST", "/v1/jobs", describing(job="probe"))
+    told = {"failed": "the disk is full: free some space", "errno": 28}
+    assert ask(agent, "GET", f"/v1/jobs/{KEY}?wait=9")[1] == {"state": "done", "answer": told}
 
 
 def test_time_is_limited(agent, pretended):

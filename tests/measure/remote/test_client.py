@@ -1,12 +1,14 @@
 """Measuring on an agent in another process: figures that arrive, and reasons where none do."""
 
 import hashlib
+import io
 import os
 import pickle
 import socket
 import subprocess
 import sys
 import threading
+import zipfile
 
 import numpy as np
 import onnx
@@ -20,7 +22,7 @@ from netwright.measure.base import EvaluationContext
 from netwright.measure.latency import Latency
 from netwright.measure.remote.client import Remote
 from netwright.measure.sampling import SamplingPlan
-from netwright.measure.targets import OnnxRuntime, Target, parse_target
+from netwright.measure.targets import OnnxRuntime, Target, Torch, parse_target
 
 
 def remote(at, patience_s=20.0):
@@ -71,6 +73,23 @@ def test_the_form_is_found_and_the_files_outputs_are_computed_there(shared, tmp_
     with torch.no_grad():
         wanted = np.stack([network(each).numpy() for each in inputs])
     assert np.linalg.norm(got - wanted) < 0.1 * np.linalg.norm(wanted)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize("ask", [lambda latency, *what: latency.run(*what, trust=True), Latency.run])
+def test_an_agent_opens_no_program(shared, tmp_path, ask):
+    content = io.BytesIO()
+    torch.save(Evil(), content)
+    with zipfile.ZipFile(tmp_path / "evil.pt2", "w") as archive:
+        for name, each in {"version": b"3", "data/sample_inputs/model.pt": content.getvalue()}.items():
+            archive.writestr(f"model/{name}", each)
+    latency = Latency(Target(Torch(), shared.at, TOKEN))
+    with pytest.raises(MeasureError, match=r"is a program, .*model\.pt is a pickle that calls posix\.system"):
+        ask(latency, tmp_path / "evil.pt2", {"x": np.zeros(1)})
 
 
 def test_what_lies_beside_a_file_is_sent_along(shared, files):

@@ -13,6 +13,7 @@ from cases import NETWORKS, difference, network
 from torch import nn
 
 from netwright.core.errors import BundleError, MeasureError
+from netwright.formats.pt2_archive import refuse_programs
 from netwright.measure.agreement import TOLERANCE
 from netwright.measure.convert import feeds_of
 from netwright.measure.latency import Latency
@@ -67,6 +68,7 @@ def test_linear_layers_are_quantised(tmp_path: Path) -> None:
     found = difference(runtime, module, inputs, tmp_path / "n.pt2")
     assert 1e-4 < found < TOLERANCE["int8"]
     assert not any("Int8" in type(p).__name__ for p in module.parameters()), "the network itself was quantised"
+    refuse_programs(tmp_path / "n.pt2")  # torchao's tensors are pickled in it, and torch allows them
 
 
 @pytest.mark.parametrize("saturates", [True, False])

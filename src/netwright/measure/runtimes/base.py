@@ -137,6 +137,13 @@ class Runtime(ABC):
         Raises :class:`netwright.core.errors.NetwrightError` with the reason.
         """
 
+    def guard(self, path: Path) -> None:  # noqa: B027  # most formats are data
+        """Refuse a file of somebody else that is a program, or that leads to files elsewhere, without executing any of
+        it; and have what this process opens afterwards execute none. Asked before anything else is.
+
+        Raises :class:`netwright.core.errors.NetwrightError` with the reason.
+        """
+
     @abstractmethod
     def open(self, path: Path, feeds: Feeds) -> Session:
         """The file, ready to run on these inputs. Raises :class:`MeasureError` with the reason.

@@ -134,6 +134,15 @@ class Torch(Runtime):
                 raise BundleError(f"this network cannot be {verb}: {format_error(error)[:500]}") from error
         return how
 
+    def guard(self, path: Path) -> None:
+        from ...formats.pt2_archive import FORCED, refuse_programs
+
+        if self.precision == "int8":
+            require_torchao()
+            import torchao  # noqa: F401  # torch allows its tensors then
+        refuse_programs(path)
+        os.environ[FORCED] = "1"
+
     def open(self, path: Path, feeds: Feeds) -> Session:
         import torch
 

@@ -21,5 +21,6 @@ class Section(ABC):
     def html(self, data: ReportData) -> str:
         """The section as HTML; empty where there is nothing to show.
 
-        It may load nothing. What others wrote, such as names and reasons, must be escaped (:func:`html.escape`).
+        It may load nothing. What others wrote, such as names and reasons, must be escaped
+        (:func:`netwright.report.html.escape`).
         """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from ...core.metric import label
 from ..data import ReportData
+from ..html import escape
 from .base import Section
 
 

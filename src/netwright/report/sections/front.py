@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,10 @@ import numpy as np
 from ...core.limits import Limit
 from ...core.metric import Metric
 from ...core.record import Record
+from ...core.text import printable
 from ..charts import ACCENT, FAINT_ACCENT, GREY, ORDER, STAR, axis_title, chart, hover, layout
 from ..data import ReportData, limit_text
+from ..html import escape
 from .base import Section
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def front_figure(data: ReportData) -> go.Figure:
 
     networks = [n for n in data.networks if {right.name, up.name} <= n.record.values.keys()]
     networks.sort(key=lambda n: n.record.values[right.name])
-    labels = [wrap(network.role, LINE) for network in networks]
+    labels = [wrap(printable(network.role), LINE) for network in networks]
     draw(
         "exported",
         [network.record for network in networks],

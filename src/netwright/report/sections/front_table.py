@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from ...core.metric import Metric, label
 from ...core.record import Record
 from ..data import GIVEN, ReportData, fewer_macs, nearest_miss
-from ..html import percent, table, text, value
+from ..html import escape, percent, table, text, value
 from .base import Section
 
 

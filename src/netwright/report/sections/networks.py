@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 from ...core.metric import label
 from ...core.units import format_value
 from ..data import GIVEN, ExportedNetwork, ReportData
-from ..html import table, value
+from ..html import code, escape, table, value
 from ..shapes import LEGEND, shape_html
 from .base import Section
 
@@ -39,7 +38,9 @@ def _card(network: ExportedNetwork, data: ReportData) -> str:
             rows.append(f"<tr><td>{escape(label(name))}</td>{values}</tr>")
     sizes = []
     for name, size in network.files.items():
-        sizes.append(f'<tr><td class="wide"><code>{escape(name)}</code></td><td>{format_value(size, "B")}</td></tr>')
+        sizes.append(
+            f'<tr><td class="wide"><code>{escape(name)}</code></td><td>{escape(format_value(size, "B"))}</td></tr>'
+        )
     figures = table(["<th></th>", *(f"<th>{name}</th>" for name in columns)], rows)
     return f"""<article class="card" id="n-{escape(network.id)}">
 <header><h3>{escape(network.role)}</h3><code class="quiet">{escape(network.id)}</code></header>
@@ -47,5 +48,5 @@ def _card(network: ExportedNetwork, data: ReportData) -> str:
 <div><h4>Files</h4>{table(["<th>file</th>", "<th>size</th>"], sizes)}</div></div>
 <h4>Shape</h4>{shape_html(network.record.candidate, data.space)}
 <h4>Run it</h4>
-<div class="snippet"><button class="copy" type="button">Copy</button><pre><code>{escape(network.run)}</code></pre></div>
+<div class="snippet"><button class="copy" type="button">Copy</button><pre><code>{code(network.run)}</code></pre></div>
 </article>"""

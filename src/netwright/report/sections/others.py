@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 from ...core.units import format_value
 from ..data import ReportData
+from ..html import escape
 from ..shapes import LEGEND, shape_html
 from .base import Section
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 from ...core.metric import label
 from ...core.units import format_value
 from ..data import ReportData
-from ..html import percent, table
+from ..html import escape, percent, table
 from .base import Section
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 from ..data import ReportData, why_not
-from ..html import table
+from ..html import escape, table
 from .base import Section
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 
 from ...core.metric import label
 from ...core.units import format_value
 from ..data import ReportData, big, fewer_macs, headline, limit_text
-from ..html import text
+from ..html import escape, text
 from .base import Section
 
 
