@@ -25,8 +25,8 @@ ATTEMPTS = 3
 """Processes that may end while a candidate is measured, before it is taken to be what ends them."""
 
 BY, MISSING, ENDED = "measured_by", "missing", "ended"
-"""Entries of a failed record's provenance: what failed to measure it, the metric that was not among its figures, and how
-many processes ended while it was measured."""
+"""Entries of a failed record's provenance: what failed to measure it, the metric that was not among its figures, and
+how many processes ended while it was measured."""
 
 MEASURERS = {
     "accuracy": "nw.Accuracy(batches)",
