@@ -27,6 +27,7 @@ KINDS = (
     "strategies:STRATEGIES",
     "strategies.predict:PREDICTORS",
     "study.stores:STORES",
+    "study.executors:EXECUTORS",
     "measure.runtimes:RUNTIMES",
     "measure.meters:METERS",
     "formats:FORMATS",

@@ -17,6 +17,7 @@ from .measure.base import EvaluationContext, Measurer, Searchable
 from .strategies.base import Strategy
 from .strategies.guided import Guided
 from .study.asked import listed
+from .study.executors.local import Local
 from .study.stores.base import Store
 from .study.stores.memory import MemoryStore
 from .study.study import Study
@@ -40,6 +41,8 @@ def search(
     store: Store | str | Path | None = None,
     warm_start: Iterable[Record] = (),
     retry: str = "",
+    timeout: float | None = None,
+    memory: str = "",
 ) -> list[Record]:
     """Search a space with a function that measures a candidate.
 
@@ -59,6 +62,9 @@ def search(
             from what they say of the same metrics.
         retry: ``"failed"`` measures again what failed before in this store; without it that is done only where all
             failed, or ``evaluate`` or the metrics that are asked for have changed since.
+        timeout: seconds that ``evaluate`` may take for a candidate. With this or ``memory`` it is called in a process
+            of its own: a candidate that crashes, hangs or needs too much is ``failed``, and the search goes on.
+        memory: how much memory ``evaluate`` may need for a candidate, such as ``"2 GB"``.
 
     Returns:
         The records in the order of measuring; :func:`netwright.front` finds the best of them.
@@ -91,7 +97,8 @@ def search(
         seed=seed,
         warm_start=warm_start,
     )
-    return study.run(Guided() if strategy is None else strategy, evaluations, retry=retry)
+    executor = Local(timeout, memory)
+    return study.run(Guided() if strategy is None else strategy, evaluations, retry=retry, executor=executor)
 
 
 def _space_of(what: Any) -> Space:

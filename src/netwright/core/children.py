@@ -117,7 +117,7 @@ class Child:
         if program is None:
             raise FileNotFoundError(errno.ENOENT, "there is no such program", command[0])
         begin = [sys.executable, "-I", "-S", "-c", BEGIN, str(os.getpid()), os.path.abspath(program), *command[1:]]
-        self.process: subprocess.Popen[bytes] = _by_lasting_thread(
+        self.process: subprocess.Popen[bytes] = by_lasting_thread(
             lambda: subprocess.Popen(
                 begin, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
             )
@@ -268,6 +268,11 @@ class Fork:
         with os.fdopen(pipe, "wb") as answers:
             answers.write(len(answer).to_bytes(SIZE) + answer)
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended yet."""
+        return _runs(self.pid)
+
     def read(self, seconds: float, until: int | None = None) -> bytes | None:
         """The answer; empty where it ended without, None where there is none after so many seconds.
 
@@ -349,7 +354,7 @@ _orders: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]]] | None = None
 _lock = Lock()
 
 
-def _by_lasting_thread(make: Callable[[], Made]) -> Made:
+def by_lasting_thread(make: Callable[[], Made]) -> Made:
     """What ``make`` returns, called by a thread that lasts as long as this process: by Linux, children of a thread die
     when that thread ends."""
     global _orders

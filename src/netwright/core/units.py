@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 UNITS: dict[str, dict[str, float]] = {
     "ms": {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ns": 1e-6},
     "B": {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
@@ -15,6 +17,20 @@ UNITS: dict[str, dict[str, float]] = {
 BARE = ("", "B", "/s")
 """Metrics in these units take a limit without a unit; a bare number of milliseconds or percent is too easy to get
 wrong (is 0.97 a share or a percentage?)."""
+
+
+_SIZE = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]+)\s*")
+
+
+def parse_bytes(text: str) -> float:
+    """The bytes of a text such as ``2 GB``.
+
+    Raises ValueError for what is none.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None or match[2] not in UNITS["B"] or not float(match[1]):
+        raise ValueError(f"a size such as '2 GB', in one of {', '.join(UNITS['B'])}")
+    return float(match[1]) * UNITS["B"][match[2]]
 
 
 def format_value(value: float, unit: str, digits: int = 3) -> str:

@@ -129,9 +129,14 @@ def open_run(
 def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, callback: Callback) -> Context:
     """Find and check what a recipe names. Raises :class:`RecipeError` with the fix for what does not fit together."""
     try:
-        device_of(recipe.train.device)
+        device = device_of(recipe.train.device)
     except CallError as error:
         raise RecipeError(f"train.{error}") from None
+    if device.type != "cpu" and (recipe.search.timeout or recipe.search.memory):
+        raise RecipeError(
+            f"search.timeout and search.memory need a process of its own, and one that uses {device.type} cannot be "
+            "copied: train with train.device: cpu, or leave both out"
+        )
     torch.set_num_threads(recipe.threads)
     task = extended(TASKS.make(recipe.task), recipe.metric)
     data = load_data(recipe.data, task, folder) if recipe.data else None

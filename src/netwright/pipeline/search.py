@@ -16,6 +16,8 @@ from ..core.provenance import git_commit, versions
 from ..measure.counts import METRICS
 from ..strategies import STRATEGIES
 from ..strategies.surrogate import cross_validate
+from ..study.executors.base import Executor
+from ..study.executors.local import Local
 from ..study.failures import commonest
 from ..study.journal import read_journal
 from ..study.stores.base import Store
@@ -53,7 +55,7 @@ def check(context: Context, study: Study) -> None:
         measurer.require()
     check_device(context, study)
     if not context.untrained:
-        study.probe()
+        study.probe(_executor(context))
     context.source.check()
     context.run.write_info(_describe(context, study))
 
@@ -76,7 +78,8 @@ def search(context: Context, study: Study, retry: str = "") -> Front:
     check_device(context, study)
     context.run.write_info(_describe(context, study))  # with what training has found
     strategy = STRATEGIES.make(recipe.search.strategy)
-    study.run(strategy, recipe.evaluations, lambda step: callback.measured(step, study), retry=retry)
+    executor = _executor(context)
+    study.run(strategy, recipe.evaluations, lambda step: callback.measured(step, study), retry=retry, executor=executor)
     if failed := [r for r in study.records if r.status == "failed"]:
         which = f"{len(failed)} of {len(study.records)} networks could not be measured"
         callback.stage(f"{which}: {commonest(failed)}; --retry failed measures them again")
@@ -98,6 +101,11 @@ def require_searched(context: Context, study: Study) -> None:
     """Say how to get a front where there is none."""
     if not study.records:
         raise NetwrightError(f"no network was measured in {context.run} yet: run 'netwright search' with it first")
+
+
+def _executor(context: Context) -> Executor:
+    """Where networks are evaluated."""
+    return Local(context.recipe.search.timeout, context.recipe.search.memory)
 
 
 def _describe(context: Context, study: Study) -> RunInfo:

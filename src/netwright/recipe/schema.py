@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ..core.candidate import digest
 from ..core.errors import NetwrightError, RecipeError
 from ..core.registry import Registry
+from ..core.units import parse_bytes
 from ..formats import STANDARD
 from ..report.sections import STANDARD as SECTIONS
 
@@ -84,6 +85,13 @@ class Search:
     racing: float = 0.0
     """A confidence below 1, such as 0.95: a network is judged on growing parts of the validation data, and no further
     once another dominates it with this confidence. 0 judges every network on all of them."""
+    timeout: float = 0.0
+    """Seconds that evaluating one network may take. With this or search.memory networks are evaluated in a process of
+    their own, so that one that crashes, hangs or needs too much is no more than a failed network; on the CPU only. 0
+    sets no limit."""
+    memory: str = ""
+    """How much memory evaluating one network may need beyond what the search holds, such as "2 GB"; what measures on
+    the target has processes of its own, which do not count. Empty sets no limit. On Linux only."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,13 @@ class Recipe:
             raise RecipeError(
                 f"search.racing is a confidence below 1, such as 0.95, or 0 for none, not {self.search.racing}"
             )
+        if not (math.isfinite(self.search.timeout) and self.search.timeout >= 0):
+            raise RecipeError(f"search.timeout is a number of seconds, or 0 for any time, not {self.search.timeout}")
+        if self.search.memory:
+            try:
+                parse_bytes(self.search.memory)
+            except ValueError as error:
+                raise RecipeError(f"search.memory is {error}, not {self.search.memory!r}") from None
         _check_kinds(self, "")
         if not self.objectives:
             object.__setattr__(self, "objectives", [_first_metric(self.task), "latency"])

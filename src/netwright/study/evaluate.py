@@ -132,7 +132,7 @@ def evaluate(
     except Exception as error:  # whatever a person's network raises: the search goes on
         if stop := interruption(error):  # such as a loader's workers, which were ended too
             raise stop from error
-        _raise_fault(error)
+        raise_fault(error)
         about |= {"device_lost": True} if isinstance(error, DeviceLost) else {}
         about[BY] = plan.code
         reason = format_error(error) or type(error).__name__
@@ -142,7 +142,7 @@ def evaluate(
     return Record(candidate, found, status, reason or explain(plan.limits, found), plan.objectives, about)
 
 
-def ask(measurer: Measurer, context: EvaluationContext) -> Mapping[str, Measurement]:
+def _ask(measurer: Measurer, context: EvaluationContext) -> Mapping[str, Measurement]:
     """What a measurer says of a network. Code that would end the process raises :class:`MeasureError`."""
     try:
         return measurer.measure(context)
@@ -158,7 +158,25 @@ def _is_asked_to_end(error: BaseException) -> bool:
     return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def _raise_fault(error: Exception) -> None:
+def failure(
+    plan: EvaluationPlan, candidate: Candidate, provenance: Mapping[str, Any], reason: str, begin: float | None = None
+) -> Record:
+    """The record of a candidate of which nothing is known but why.
+
+    Args:
+        plan: of the study.
+        candidate: which one.
+        provenance: see :func:`evaluate`.
+        reason: why it was not measured.
+        begin: when that began (``time.time()``); None: it was not tried.
+    """
+    now = time.time()
+    begin = now if begin is None else begin
+    about = {**provenance, BY: plan.code, "time": round(begin, 3), "seconds": round(now - begin, 3)}
+    return Record(candidate, {}, "failed", reason, plan.objectives, about)
+
+
+def raise_fault(error: Exception) -> None:
     """Raise :class:`MachineFault` where an error is one, or came of a fault of the machine."""
     if isinstance(error, MachineFault):
         raise error
@@ -169,7 +187,7 @@ def _raise_fault(error: Exception) -> None:
 def _measured(measurer: Measurer, context: EvaluationContext, about: dict[str, Any]) -> Mapping[str, Measurement]:
     """What a measurer finds; what else is known of that is added to ``about``."""
     since = measurer.clock()
-    values = ask(measurer, context)
+    values = _ask(measurer, context)
     name = type(measurer).__name__
     if not isinstance(values, Mapping) or not all(isinstance(m, Measurement) for m in values.values()):
         raise MeasureError(f"{name}.measure() gives a mapping of metric names to nw.Measurement, not {values!r:.80}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..core.candidate import Candidate, digest
+from ..core.candidate import digest
 from ..core.code import code_digest
 from ..core.errors import MeasureError, NetwrightError, did_you_mean
 from ..core.limits import Limit
@@ -23,6 +22,9 @@ TRIED = 3
 
 ATTEMPTS = 3
 """Processes that may end while a candidate is measured, before it is taken to be what ends them."""
+
+ENDS = f"the process ended {ATTEMPTS} times while this was measured: it crashed, or was killed"
+"""The reason of a candidate that is not measured any more."""
 
 BY, MISSING, ENDED = "measured_by", "missing", "ended"
 """Entries of a failed record's provenance: what failed to measure it, the metric that was not among its figures, and
@@ -59,13 +61,6 @@ def failed_by(code: Iterable[Any], needed: Iterable[str]) -> str:
     """A digest of what decides whether a measurement fails, as far as it can be seen: the code that measures, and the
     metrics that are asked for. Who failed is measured again where it has changed since."""
     return digest([[code_digest(each) for each in code], sorted(needed)])
-
-
-def fatal(candidate: Candidate, objectives: tuple[Metric, ...], provenance: Mapping[str, Any], code: str) -> Record:
-    """The record of a candidate that is not measured any more, since each time the process ended."""
-    about = {**provenance, "time": round(time.time(), 3), "seconds": 0.0, BY: code, ENDED: ATTEMPTS}
-    reason = f"the process ended {ATTEMPTS} times while this was measured: it crashed, or was killed"
-    return Record(candidate, {}, "failed", reason, objectives, about)
 
 
 def commonest(records: Sequence[Record]) -> str:

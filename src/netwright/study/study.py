@@ -16,14 +16,16 @@ from ..core.errors import CallError, DeviceLost, InfeasibleConstraints, MeasureE
 from ..core.front import Front
 from ..core.interruption import ending
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
-from ..core.metric import Metric
+from ..core.metric import Measurement, Metric
 from ..core.record import Record
-from ..measure.base import EvaluationContext, Measurer, Searchable
+from ..measure.base import Measurer, Searchable
 from ..strategies import STRATEGIES
 from ..strategies.base import Problem, Strategy
 from .asked import asked_for, check_settings, check_warm_start, listed
-from .evaluate import EvaluationPlan, ask, evaluate
-from .failures import ATTEMPTS, ENDED, check_measured_by, check_retry, commonest, fatal, never_measured
+from .evaluate import EvaluationPlan, failure
+from .executors import EXECUTORS
+from .executors.base import Executor
+from .failures import ATTEMPTS, ENDED, ENDS, check_measured_by, check_retry, commonest, never_measured
 from .feasibility import check_exact_limits, infeasible, nearest_record
 from .header import header_of, other_study
 from .journal import Journal
@@ -148,12 +150,22 @@ class Study:
     # -- running -----------------------------------------------------------------------------------------------
 
     def run(
-        self, strategy: Strategy | str, evaluations: int, watch: Watch | None = None, *, retry: str = ""
+        self,
+        strategy: Strategy | str,
+        evaluations: int,
+        watch: Watch | None = None,
+        *,
+        retry: str = "",
+        executor: Executor | str = "local",
     ) -> list[Record]:
         """Ask, measure and journal until the study holds ``evaluations`` records, or the space is exhausted.
 
         What could not be measured is measured again first where the code that measures it or the metrics that are
         asked for have changed since, and where everything failed; with ``retry="failed"`` all that failed is.
+
+        The executor says where candidates are evaluated: in this process by default; with
+        ``"local,timeout=60,memory=2 GB"`` in one of their own, so that a candidate that crashes, hangs or takes all
+        memory is no more than a failed one.
 
         Raises :class:`InfeasibleConstraints` when limits were given and no record keeps them, and :class:`MeasureError`
         when nothing could be measured, or nothing measures what is asked for; the study keeps its records. A measurer
@@ -161,7 +173,7 @@ class Study:
         running.
         """
         check_retry(retry)
-        strategy = STRATEGIES.make(strategy)
+        strategy, executor = STRATEGIES.make(strategy), EXECUTORS.make(executor)
         if isinstance(evaluations, bool) or not isinstance(evaluations, int | np.integer):
             raise CallError(f"evaluations is a whole number of networks, not {evaluations!r}")
         with ending(self._kept), self.store.held():
@@ -173,10 +185,12 @@ class Study:
             if self._left(evaluations):
                 check_measured_by(self.measurers, self.objectives, self.limits)
             try:
-                self._run(strategy, evaluations, watch)
+                self._run(strategy, evaluations, watch, executor)
             except BaseException:
                 self._end(self._begun or self._next)
                 raise
+            finally:
+                executor.close()
         records = self.records
         if records and all(r.status == "failed" for r in records):
             self._nothing_measured(f"none of {len(records)} networks could be measured: {commonest(records)}")
@@ -192,7 +206,7 @@ class Study:
         where = getattr(self.store, "path", "the store")
         return f"what was measured is kept in {where}; the same call continues from here"
 
-    def _run(self, strategy: Strategy, evaluations: int, watch: Watch | None) -> None:
+    def _run(self, strategy: Strategy, evaluations: int, watch: Watch | None, executor: Executor) -> None:
         self._check_measured()
         self._resumed = self._next
         lost = False
@@ -202,14 +216,14 @@ class Study:
             if not self.journal.asked:
                 break
             for candidate, provenance in list(self.journal.asked.items())[:left]:
-                self._evaluate(candidate, provenance, strategy)
+                self._evaluate(candidate, provenance, executor, strategy)
                 if watch:
                     watch(Step(self._last, len(self.standing.known), evaluations))
                 lost = self._lost_again(lost)
                 self._check_measured()
         # What was predicted and would be on the front is measured in the end: nothing on the front is predicted.
         while unmeasured := self.standing.unmeasured:
-            self._evaluate(unmeasured[0].candidate, unmeasured[0].provenance)
+            self._evaluate(unmeasured[0].candidate, unmeasured[0].provenance, executor)
             if watch:
                 watch(Step(self._last, evaluations - len(unmeasured) + 1, evaluations))
             lost = self._lost_again(lost)
@@ -226,7 +240,13 @@ class Study:
             provenance = {"strategy": STRATEGIES.text(strategy), "seed": self.seed}
             self._append("ask", {"candidates": [dict(c) for c in candidates], "provenance": provenance})
 
-    def _evaluate(self, candidate: Candidate, provenance: Mapping[str, Any], strategy: Strategy | None = None) -> None:
+    def _evaluate(
+        self,
+        candidate: Candidate,
+        provenance: Mapping[str, Any],
+        executor: Executor,
+        strategy: Strategy | None = None,
+    ) -> None:
         """Measure a candidate. With a strategy, what takes long and is predicted narrowly is not measured."""
         told, rivals = {}, None
         if strategy:
@@ -235,9 +255,9 @@ class Study:
         if self.racing:
             rivals = rivals_of(self.front(), self.objectives, self.limits, self.racing)
         if self._begin(candidate):
-            record = evaluate(self.plan, candidate, provenance, rivals, told)
+            record = executor.evaluate(self.plan, candidate, provenance, rivals, told)
         else:
-            record = fatal(candidate, self.objectives, provenance, self.plan.code)
+            record = failure(self.plan, candidate, {**provenance, ENDED: ATTEMPTS}, ENDS)
         self._append("record", record.to_json())
         self._begun = None
 
@@ -303,24 +323,26 @@ class Study:
 
     # -- before training ---------------------------------------------------------------------------------------
 
-    def probe(self) -> None:
+    def probe(self, executor: Executor | str = "local") -> None:
         """Measure the smallest network on the device, and against limits that do not depend on training, before
         training is paid for.
 
         A network that breaks one is journalled; one that breaks it by more than a quarter raises
-        :class:`InfeasibleConstraints`, since larger networks will not keep it either.
+        :class:`InfeasibleConstraints`, since larger networks will not keep it either; one that cannot be measured
+        raises :class:`MeasureError`. The executor says where it is evaluated, see :meth:`run`.
         """
         smallest = self.net.space.smallest
         known = self.journal.found.get(smallest)
         if known and ENDED in known.provenance:
             return
-        before, self._resumed = self._attempts(smallest), smallest
+        before, self._resumed, executor = self._attempts(smallest), smallest, EXECUTORS.make(executor)
         try:
-            self._probe(smallest, known)
+            self._probe(smallest, known, executor)
         finally:
             self._end(self._begun, before)
+            executor.close()
 
-    def _probe(self, smallest: Candidate, known: Record | None) -> None:
+    def _probe(self, smallest: Candidate, known: Record | None, executor: Executor) -> None:
         """Measure the smallest network, of which this is known."""
         found = dict(known.measurements) if known else {}
         for measurer in self.measurers:
@@ -331,9 +353,10 @@ class Study:
             about = {"strategy": "probe", "seed": self.seed}
             if new:
                 if self._begun is None and not self._begin(smallest):
-                    self._append("record", fatal(smallest, self.objectives, about, self.plan.code).to_json())
+                    record = failure(self.plan, smallest, {**about, ENDED: ATTEMPTS}, ENDS)
+                    self._append("record", record.to_json())
                     return
-                found.update(ask(measurer, EvaluationContext(self.net, smallest, self.plan.calibration)))
+                found.update(self._probed(smallest, measurer, executor))
             if missing := sorted(own - found.keys()):
                 raise MeasureError(f"{missing[0]!r} cannot be measured here")
             values = {name: found[name].value for name in own}
@@ -345,6 +368,14 @@ class Study:
                 if self.problem.violation(values) > FAR and not any(r.status == "ok" for r in self.records):
                     raise infeasible(self.problem, self.records)
                 return
+
+    def _probed(self, smallest: Candidate, measurer: Measurer, executor: Executor) -> Mapping[str, Measurement]:
+        """What one measurer finds of the smallest network."""
+        alone = EvaluationPlan(self.net, (measurer,), (), calibration=self.plan.calibration)
+        record = executor.evaluate(alone, smallest)
+        if record.status == "failed":
+            raise (DeviceLost if is_device_lost(record) else MeasureError)(record.reason)
+        return record.measurements
 
     # -- the journal -------------------------------------------------------------------------------------------
 
