@@ -15,12 +15,13 @@ from netwright.core.errors import CheckpointError, NetwrightError, StoreError
 from netwright.core.metric import Measurement, Metric
 from netwright.pipeline.context import open_run
 from netwright.pipeline.run_directory import RunDirectory, RunInfo, Training
+from netwright.recipe.schema import Recipe
 from netwright.strategies.predict.scores import Scores
 
 INFO = RunInfo(
     name="mine",
     folder=None,
-    recipe={"model": "m:f", "seed": 3},
+    recipe=Recipe(model="m:f", objectives=["macs"], seed=3).to_json(),
     metrics=(Metric("mae", "kWh"), Metric("latency", "ms", superlative="fastest")),
     space_size=10**30,
     largest={"macs": 5e6},
@@ -34,7 +35,15 @@ INFO = RunInfo(
 )
 GIVEN = {"mae": Measurement(9.5, "kWh", 0.25, 80), "loss": Measurement(3.0, details={"chance": 3.5})}
 TRAINING = Training(
-    "k", {"model": "m:f"}, "f", "mae", {"given": 9.5, "largest": 2.25}, GIVEN, "", {}, {"w": {"sha256": "0"}}
+    "k",
+    {"model": "m:f"},
+    "f",
+    "mae",
+    {"given": 9.5, "largest": 2.25},
+    GIVEN,
+    "",
+    {},
+    {"w": {"sha256": "0", "bytes": 3}},
 )
 
 
@@ -75,7 +84,7 @@ def test_the_store_of_the_recipe_is_opened(tmp_path: Path) -> None:
         run.known_store()
     run.open_store().append("study", {"n": 1})
     assert list(run.known_store().read()) == [("study", {"n": 1})] and run.study.exists()
-    run.write_info(replace(INFO, recipe={"store": f"sqlite,path={elsewhere}"}))
+    run.write_info(replace(INFO, recipe={**INFO.recipe, "store": f"sqlite,path={elsewhere}"}))
     with pytest.raises(StoreError, match=r"no study at .*elsewhere\.db"):
         run.known_store()
     run.open_store(f"sqlite,path={elsewhere}").append("study", {"n": 2})

@@ -271,7 +271,7 @@ recipes = st.builds(
     limits=st.lists(st.sampled_from(["latency <= 5 ms", "macs <= 3e6", "1e3", "", "no: [", "null", "ü ≤ 3"])),
     evaluations=counts,
     seed=st.integers(0, 2**40),
-    threads=counts,
+    threads=st.integers(1, 4096),
     train=st.builds(Train, epochs=st.integers(0, 99), batch_size=counts, clip_norm=numbers,
                     optimizer=st.sampled_from(["", "adamw,lr=0.5"]), accumulate=counts),
     search=st.builds(Search, strategy=st.sampled_from(["guided", "nsga2", "random"]), calibration=counts),

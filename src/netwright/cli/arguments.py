@@ -63,16 +63,30 @@ def mistake(message: str, parser: argparse.ArgumentParser) -> str:
     return f"there is no {flag!r}; {known if 'did you' in known else 'its --help lists what there is'}"
 
 
-def store_of(path: str | Path) -> Store:
-    """The store of a study: the path of a ``study.db`` or of the directory that holds it."""
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Let a verb that only reads run what the directory names, where its reader wants that."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the code that the directory's recipe names: a store or report sections of a person's own",
+    )
+
+
+def store_of(path: str | Path, trust: bool = False) -> Store:
+    """The store of a study: the path of a ``study.db`` or of the directory that holds it.
+
+    Args:
+        path: of either.
+        trust: let the directory name code that is run: a store of a person's own.
+    """
     path = Path(path)
-    return RunDirectory(path).known_store() if path.is_dir() else SqliteStore(path, must_exist=True)
+    return RunDirectory(path).known_store(trust) if path.is_dir() else SqliteStore(path, must_exist=True)
 
 
-def journal_of(path: str | Path) -> Journal:
-    """The journal of a study, of which each entry that cannot be read is told."""
+def journal_of(path: str | Path, trust: bool = False) -> Journal:
+    """The journal of a study, of which each entry that cannot be read is told; see :func:`store_of`."""
     with told_bad(path) as bad:
-        return read_journal(store_of(path), bad=bad)
+        return read_journal(store_of(path, trust), bad=bad)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..pipeline.run_directory import RunDirectory
-from .arguments import journal_of, read, verb_parser
+from .arguments import add_trust, journal_of, read, verb_parser
 from .display import Display
 
 TEXT = "Print the networks of a study that no other beats in every objective, under the limits last given."
@@ -18,8 +18,9 @@ def run(arguments: Sequence[str]) -> None:
     parser = verb_parser("front", TEXT)
     parser.add_argument("study", help="a study.db, or the output directory that holds it")
     parser.add_argument("--json", action="store_true", help="a JSON list, in the form of front.json")
+    add_trust(parser)
     given = read(parser, arguments)
-    front = journal_of(given["study"]).front
+    front = journal_of(given["study"], given.get("trust", False)).front
     if given.get("json"):
         print(json.dumps([record.to_json() for record in front], indent=2))
     else:

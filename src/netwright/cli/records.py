@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from .arguments import journal_of, read, verb_parser
+from .arguments import add_trust, journal_of, read, verb_parser
 from .display import Display
 
 TEXT = "Print every record of a study, in the order of measuring."
@@ -16,8 +16,9 @@ def run(arguments: Sequence[str]) -> None:
     parser = verb_parser("records", TEXT)
     parser.add_argument("study", help="a study.db, or the output directory that holds it")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, in the form of front.json")
+    add_trust(parser)
     given = read(parser, arguments)
-    journal = journal_of(given["study"])
+    journal = journal_of(given["study"], given.get("trust", False))
     if given.get("json"):
         for record in journal.records:
             print(json.dumps(record.to_json()))

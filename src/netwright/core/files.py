@@ -11,8 +11,9 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from .temporary import TemporaryFolder
 
@@ -52,7 +53,7 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A file that somebody else may have made, to be read.
 
     Raises OSError where it cannot be, or is no regular file: a pipe would be waited for, a device has no end.
@@ -60,11 +61,25 @@ def open_regular(path: Path) -> BinaryIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError:
-        raise OSError(errno.EINVAL, "a path holds no NUL character", str(path)) from None
+        raise OSError(errno.EINVAL, "it is no path that a file can have", str(path)) from None
+    return os.fdopen(_regular(descriptor, path), "rb")
+
+
+def open_lock(path: Path) -> IO[str]:
+    """A file to lock, which is made where it is not there.
+
+    Nobody's link is followed, and nothing emptied: where it leads to may be anybody's. Raises OSError.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.fdopen(_regular(os.open(path, flags, 0o666), path), "r+")
+
+
+def _regular(descriptor: int, path: Path) -> int:
+    """What was opened, if it is a regular file."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return os.fdopen(descriptor, "rb")
+    return descriptor
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
@@ -122,9 +137,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
+    """The SHA-256 of a file, in hexadecimal digits. Raises OSError where it cannot be read, or is no regular file."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_as_written(path: Path, digest: str, size: int) -> bool:
+    """Whether a file is there with this SHA-256 and so many bytes, and is no link to another."""
+    try:
+        status = path.lstat()
+        return stat.S_ISREG(status.st_mode) and status.st_size == size and sha256(path) == digest
+    except OSError:
+        return False
 
 
 def cache_folder() -> Path:

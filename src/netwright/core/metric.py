@@ -128,7 +128,7 @@ class Measurement:
         ):  # at a study's many measurements, to look at each part in words would cost more than all else
             self._check_types()
         if self.kind not in _KINDS:
-            raise MeasureError(f"a measurement cannot be {self.kind!r}; {did_you_mean(str(self.kind), get_args(Kind))}")
+            raise MeasureError(f"a measurement cannot be {told(self.kind)}; {did_you_mean(self.kind, get_args(Kind))}")
         if self.kind == "partial" and self.best_case is None:
             raise MeasureError(
                 "a partial measurement needs best_case=, the best value that it may have when it is whole"

@@ -159,6 +159,13 @@ class Registry(Generic[T]):
         if text not in self.ours:
             self.make(text) if make else self.parse(text)
 
+    def is_ours(self, text: str) -> bool:
+        """Whether a text names one of netwright's own: no code of others is imported for it."""
+        try:
+            return self._split(text)[0] in self.ours
+        except self.error:
+            return False
+
     def settings(self, name: str) -> Settings:
         """What can be set of the one of this name, in order: name to type and default."""
         return settings_of(self.cls(name))

@@ -8,6 +8,8 @@ A kind is written as a field of a dataclass is annotated::
 * ``list[K]``, ``tuple[K, ...]``, ``tuple[K, L]`` and ``Sequence[K]``: a list of JSON, and of the type that is said;
 * ``dict[str, K]`` and ``Mapping[str, K]``: an object with any keys;
 * ``{"key": K, ...}``: an object with at least these keys; one whose kind takes ``None`` may be left out;
+* ``{str: K}`` and ``[K]``: as ``dict[str, K]`` and ``list[K]``, where K is one of these objects; the keys may have
+  rules too, as in ``{FileName: K}``;
 * a dataclass: an object with its fields, which becomes one; by its ``from_json`` where it has one;
 * ``Literal``, a union; ``Annotated[K, Rule(...)]`` for what a type does not say.
 """
@@ -15,6 +17,7 @@ A kind is written as a field of a dataclass is annotated::
 from __future__ import annotations
 
 import math
+import os
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,6 +48,18 @@ Count = Annotated[int, Rule("0 or more, and less than 2^63", lambda value: 0 <= 
 """How many of something there are."""
 NotNegative = Annotated[float, Rule("0 or more", lambda value: value >= 0)]
 Positive = Annotated[float, Rule("more than 0", lambda value: value > 0)]
+
+
+def _is_file_name(name: str) -> bool:
+    try:
+        length = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        return False
+    return name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name) and length <= 255
+
+
+FileName = Annotated[str, Rule("the name of a file in its directory", _is_file_name)]
+"""Leads nowhere else: neither a path nor a name that no file can have."""
 
 
 def expect(value: Any, kind: Any, where: str = "") -> Any:
@@ -94,7 +109,10 @@ def _at(place: str) -> Iterator[None]:
 
 def _expect(value: Any, kind: Any) -> Any:
     if isinstance(kind, dict):
-        return _keys(value, kind)
+        ((key, inside),) = kind.items() if len(kind) == 1 else [("", None)]
+        return _keys(value, kind) if isinstance(key, str) else _mapping(value, inside, key)
+    if isinstance(kind, list):
+        return _items(value, list, kind)
     plain = _PLAIN.get(kind) if isinstance(kind, type) else None
     if plain is not None:
         if not plain.holds(value):
@@ -201,13 +219,15 @@ def _items(value: Any, origin: Any, parts: Sequence[Any]) -> Any:
     return found if origin is list else tuple(found)
 
 
-def _mapping(value: Any, kind: Any) -> dict[str, Any]:
+def _mapping(value: Any, kind: Any, name: Any = str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _wrong("an object {...}", value)
     found = {}
     for key, each in value.items():
-        if not isinstance(key, str):
-            raise ShapeError(f"must have texts as keys, not {told(key)}")
+        try:
+            _expect(key, name)
+        except ShapeError as error:
+            raise ShapeError(f"has a wrong key, which {error.problem}") from None
         with _at(f".{key if len(key) <= MOST_TOLD else key[:MOST_TOLD] + '...'}"):
             found[key] = _expect(each, kind)
     return found

@@ -49,7 +49,7 @@ class Choice:
         if not options:
             raise SpaceError(f"choice {self.name!r} has no options; give at least one")
         if len({canonical_json(o) for o in options}) < len(options) or _has_equal(options):
-            raise SpaceError(f"choice {self.name!r}: options must be distinct, not {list(options)!r}")
+            raise SpaceError(f"choice {self.name!r}: options must be distinct, not {_listed(options)}")
 
 
 class Space:
@@ -63,12 +63,14 @@ class Space:
         self.choices: tuple[Choice, ...] = tuple(choices)
         self._by_name: dict[str, Choice] = {}
         self._clauses: dict[str, tuple[Clause, ...]] = {}
+        self._allowed: dict[str, list[dict[str, frozenset[Option]]]] = {}  # the same, to look options up in
         self._position: dict[str, dict[Any, int]] = {}
         for choice in self.choices:
             if choice.name in self._by_name:
                 raise SpaceError(f"two choices are called {choice.name!r}; names must be unique")
             self._position[choice.name] = {_lookup_key(o): i for i, o in enumerate(choice.options)}
-            self._clauses[choice.name] = self._conditions(choice)
+            self._clauses[choice.name] = clauses = self._conditions(choice)
+            self._allowed[choice.name] = [{k: frozenset(allowed) for k, allowed in each.items()} for each in clauses]
             self._by_name[choice.name] = choice
 
     # -- reading -----------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ class Space:
 
     def active(self, name: str, chosen: Mapping[str, Option]) -> bool:
         """Whether the choice exists, given the active choices before it."""
-        for clause in self._clauses[name]:
+        for clause in self._allowed[name]:
             for parent, allowed in clause.items():
                 if parent not in chosen or chosen[parent] not in allowed:
                     break
@@ -127,7 +129,7 @@ class Space:
             elif name in self._unconditional or self.active(name, chosen):
                 for other in choices:  # what is misspelt explains what is missing
                     self[other]
-                raise SpaceError(f"the choice {name!r} is missing; give one of {list(choice.options)!r}")
+                raise SpaceError(f"the choice {name!r} is missing; give one of {_listed(choice.options)}")
         if given < len(choices):
             for name in choices:
                 self[name]
@@ -255,7 +257,7 @@ class Space:
 
     def _kinds(self, choice: Choice, choices: list[Choice]) -> list[tuple[Option, int]]:
         """Options that no condition tells apart, as one of them and their number."""
-        asked = [cl[choice.name] for c in choices for cl in self._clauses[c.name] if choice.name in cl]
+        asked = [cl[choice.name] for c in choices for cl in self._allowed[c.name] if choice.name in cl]
         kinds: dict[tuple[bool, ...], list[Option]] = {}
         for option in choice.options:
             kinds.setdefault(tuple(option in allowed for allowed in asked), []).append(option)
@@ -268,7 +270,7 @@ class Space:
             return choice.options[self._position[choice.name][_lookup_key(_python(value))]]
         except (KeyError, TypeError):  # also what cannot be looked up
             pass
-        raise SpaceError(f"{choice.name!r} cannot be {value!r}; its options are {list(choice.options)!r}")
+        raise SpaceError(f"{choice.name!r} cannot be {value!r}; its options are {_listed(choice.options)}")
 
     def _conditions(self, choice: Choice) -> tuple[Clause, ...]:
         if choice.when is None:
@@ -291,9 +293,8 @@ class Space:
             several = allowed if isinstance(allowed, list | tuple | set | frozenset | range) else (allowed,)
             if allowed in parent.options if isinstance(allowed, tuple) else False:
                 several = (allowed,)
-            clause[name] = tuple(o for o in parent.options if any(_same(o, a) for a in several))
-            for value in several:
-                self._option(parent, value)
+            options = {self._position[name][_lookup_key(self._option(parent, value))] for value in several}
+            clause[name] = tuple(parent.options[i] for i in sorted(options))
         return clause
 
     def _parent(self, choice: Choice, name: str) -> Choice:
@@ -371,8 +372,10 @@ def _python(value: Any) -> Any:
     return tuple(map(_python, value)) if isinstance(value, list | tuple) else value
 
 
-def _same(option: Option, value: Any) -> bool:
-    return bool(_lookup_key(option) == _lookup_key(_python(value)))
+def _listed(options: Sequence[Option], most: int = 20) -> str:
+    """Options as a message lists them: the first, where there are many."""
+    more = f", ... ({len(options):,} in all)" if len(options) > most else ""
+    return f"[{', '.join(map(repr, options[:most]))}{more}]"
 
 
 def about(size: int) -> str:

@@ -9,10 +9,10 @@ the person), and what remains is the error that every prediction comes with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from torch import nn
@@ -20,6 +20,7 @@ from torch import nn
 from ..core.errors import MeasureError, NetwrightError, format_error
 from ..core.files import read_json, write_json
 from ..core.metric import Measurement
+from ..core.shape import Count, Rule, expect, told
 from ..core.temporary import TemporaryFolder
 from ..nets.inputs import Inputs
 from .base import EvaluationContext
@@ -33,6 +34,11 @@ LEAST = 8
 """Whole networks that the overhead is fitted on at least."""
 
 
+Milliseconds = Annotated[float, Rule("from 0 to 1e12 ms", lambda value: 0 <= value <= 1e12)]
+Measured = Annotated[float, Rule("from 1e-9 to 1e12 ms", lambda value: 1e-9 <= value <= 1e12)]
+Megabytes = Annotated[float, Rule("from 0 to 1e12 MB", lambda value: 0 <= value <= 1e12)]
+
+
 @dataclass(frozen=True)
 class BlockSums:
     """What the table says of a network.
@@ -44,10 +50,40 @@ class BlockSums:
         spread: the spread of the sum, in ms: half its 95 % interval, for independent errors of the rows.
     """
 
-    ms: float
-    blocks: int
-    moved: float
-    spread: float
+    ms: Milliseconds
+    blocks: Count
+    moved: Megabytes
+    spread: Milliseconds
+
+
+@dataclass(frozen=True)
+class Row:
+    """A block of the table.
+
+    Args:
+        name: of the first that was met.
+        inputs: the shapes of what it is called with.
+        ms: its latency.
+        spread: half the 95 % interval of that, in ms.
+    """
+
+    name: str
+    inputs: tuple[tuple[int, ...], ...]
+    ms: Milliseconds
+    spread: Milliseconds
+
+
+@dataclass(frozen=True)
+class Whole(BlockSums):
+    """A network that was measured whole, and what the table says of it.
+
+    Args:
+        measured: its latency, in ms.
+        key: tells networks apart.
+    """
+
+    measured: Measured
+    key: str
 
 
 class LookupTable:
@@ -60,8 +96,8 @@ class LookupTable:
 
     def __init__(self, latency: Latency, path: Path | None = None) -> None:
         self.latency, self.path = latency, path
-        self.rows: dict[str, dict[str, Any]] = {}
-        self.whole: list[dict[str, Any]] = []
+        self.rows: dict[str, Row] = {}
+        self.whole: list[Whole] = []
         if path is not None and path.exists():
             self._read(path)
 
@@ -78,10 +114,10 @@ class LookupTable:
                 self.rows[block.key] = self._row(block)
                 self._keep()
         rows = [self.rows[block.key] for block in parts]
-        spread = float(np.sqrt(sum(row["spread"] ** 2 for row in rows)))
-        return BlockSums(sum(row["ms"] for row in rows), len(rows), sum(b.moved for b in parts) / 1e6, spread)
+        spread = float(np.sqrt(sum(row.spread**2 for row in rows)))
+        return BlockSums(sum(row.ms for row in rows), len(rows), sum(b.moved for b in parts) / 1e6, spread)
 
-    def _row(self, block: NetworkBlock) -> dict[str, Any]:
+    def _row(self, block: NetworkBlock) -> Row:
         try:
             with TemporaryFolder() as folder:
                 path = folder / f"block{self.latency.runtime.suffix}"
@@ -89,14 +125,13 @@ class LookupTable:
                 found = self.latency.run(path, feeds_of(block.inputs), trust=True)["latency"]
         except NetwrightError as error:
             raise MeasureError(f"the block {block.name} cannot be measured by itself: {format_error(error)}") from error
-        shapes = [list(t.shape) for t in block.inputs]
-        return {"name": block.name, "inputs": shapes, "ms": found.value, "spread": found.ci95}
+        return Row(block.name, tuple(tuple(t.shape) for t in block.inputs), found.value, found.ci95)
 
     # -- overhead ----------------------------------------------------------------------------------------------
 
     def learn(self, network: nn.Module, inputs: Inputs, ms: float, key: str = "") -> None:
         """Remember what a whole network took; ``key`` tells networks apart."""
-        self.whole.append({**vars(self.sums(network, inputs)), "measured": ms, "key": key})
+        self.whole.append(Whole(**vars(self.sums(network, inputs)), measured=ms, key=key))
         self._keep()
 
     def predict(self, network: nn.Module, inputs: Inputs) -> Measurement:
@@ -118,8 +153,8 @@ class LookupTable:
             raise MeasureError(
                 f"a lookup table needs {LEAST} networks measured whole to know its overhead, it has {len(self.whole)}"
             )
-        y = np.array([row["measured"] for row in self.whole])
-        x = np.stack([_features(BlockSums(r["ms"], int(r["blocks"]), r["moved"], r["spread"])) for r in self.whole])
+        y = np.array([each.measured for each in self.whole])
+        x = np.stack([_features(each) for each in self.whole])
         left_out = []
         for i in range(len(y)):
             others = np.arange(len(y)) != i
@@ -130,23 +165,26 @@ class LookupTable:
 
     def _keep(self) -> None:
         if self.path is not None:
-            kept = {"format": 1, "target": self.latency.target, "rows": self.rows, "whole": self.whole}
-            write_json(self.path, kept)
+            rows = {key: asdict(row) for key, row in self.rows.items()}
+            whole = [asdict(each) for each in self.whole]
+            write_json(self.path, {"format": 1, "target": self.latency.target, "rows": rows, "whole": whole})
 
     def _read(self, path: Path) -> None:
+        kinds = {
+            "format": Literal[1], "target": {"fingerprint": str}, "rows": dict[str, Row], "whole": list[Whole],
+        }  # fmt: skip
         try:
-            kept: Mapping[str, Any] = read_json(path)
-            rows, whole, target = dict(kept["rows"]), list(kept["whole"]), kept["target"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            kept = expect(read_json(path), kinds)
+        except (OSError, ValueError) as error:
             raise MeasureError(f"{path} is not a lookup table: {format_error(error)}") from None
-        now = self.latency.target
-        if target.get("fingerprint") != now["fingerprint"]:
+        target, now = kept["target"], self.latency.target
+        if target["fingerprint"] != now["fingerprint"]:
             differs = next((k for k in now if target.get(k) != now[k]), "fingerprint")
             raise MeasureError(
-                f"{path} is of another target: its {differs} is {target.get(differs)}, here it is {now[differs]}; "
-                "use another file"
+                f"{path} is of another target: its {differs} is {told(target.get(differs))}, here it is "
+                f"{now[differs]}; use another file"
             )
-        self.rows, self.whole = rows, whole
+        self.rows, self.whole = kept["rows"], kept["whole"]
 
 
 def _features(sums: BlockSums) -> np.ndarray:
@@ -177,7 +215,7 @@ def build(
         rng: draws the candidates.
         most: candidates to draw at most.
     """
-    known, seen = 0, {row.get("key") for row in table.whole}
+    known, seen = 0, {each.key for each in table.whole}
     for _ in range(most):
         context = EvaluationContext(net, net.space.sample(rng), ())
         before = len(table.rows)

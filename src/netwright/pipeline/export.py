@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..core.files import sha256, write_atomically, write_json
+from ..core.files import is_as_written, write_atomically, write_json
 from ..core.limits import explain
 from ..core.metric import Measurement
 from ..core.provenance import git_commit
@@ -29,7 +29,7 @@ from .context import Context
 from .finetune import Finetuned, finetune
 from .held_out import run_script, write_test_part
 from .readme import readme, run_snippet
-from .run_directory import read_object
+from .run_directory import MANIFEST, read_manifest
 from .search import check_device
 from .selection import assign_roles
 
@@ -116,23 +116,21 @@ def _finetuning(tuned: Finetuned) -> dict[str, Any]:
 
 def is_complete(folder: Path, key: str) -> bool:
     """Whether a network was exported with this key, and its files are all there as they were written."""
-    manifest = folder / "manifest.json"
-    about = read_object(manifest) if manifest.exists() else {}
-    if about.get("key") != key or not (folder / "README.md").exists():
+    about = read_manifest(folder)
+    if about is None or about["key"] != key or not (folder / "README.md").exists():
         return False
-    files = {folder / name: entry["sha256"] for name, entry in about["files"].items()}
-    return all(path.exists() and sha256(path) == found for path, found in files.items())
+    return all(is_as_written(folder / name, told["sha256"], told["bytes"]) for name, told in about["files"].items())
 
 
 def _give_roles(context: Context, study: Study) -> list[ExportedNetwork]:
     """Say of every network that is handed back what it is among them, by the figures of its file."""
     given = assign_roles(context.run.read_networks(study.records), study.objectives)
     for id_, role in given.items():
-        manifest = context.run.network(id_) / "manifest.json"
-        about = read_object(manifest)
-        if about["role"] != role:
-            write_json(manifest, {**about, "role": role})
-            _write_readme(context, id_, role, about["run"])
+        folder = context.run.network(id_)
+        about = read_manifest(folder)
+        if about is not None and about["role"] != role:
+            write_json(folder / MANIFEST, {**about, "role": role})
+            _write_readme(context, id_, role, about.get("run") or "")
     return context.run.read_networks(study.records)
 
 

@@ -67,4 +67,4 @@ def fit(
         front = search(context, study, retry)
         networks = export(context, study, select_networks(front))
         context.callback.stage("writing the report")
-        return Fitted(study.records, front, networks, context.run.read_given(), write_report(context.run))
+        return Fitted(study.records, front, networks, context.run.read_given(), write_report(context.run, trust=True))

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..core.errors import CheckpointError, NetwrightError, RecipeError, StoreError, format_error
-from ..core.files import read_json, write_json
+from ..core.files import open_lock, read_json, write_json
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
 from ..core.registry import make_importable
+from ..core.shape import expect, told
 from ..core.temporary import sweep
-from ..report.data import ExportedNetwork
+from ..report.data import EXPORTED, FILES, ExportedNetwork
 from ..strategies.predict.scores import Scores
 from ..study.journal import Journal, read_journal
 from ..study.stores import STORES
@@ -24,6 +25,7 @@ from ..study.stores.memory import MemoryStore
 
 SQLITE = "sqlite"
 LOCK = ".lock"
+MANIFEST = "manifest.json"
 LEFT = "it is left as it is: move"
 
 
@@ -60,14 +62,6 @@ class RunInfo:
     versions: Mapping[str, str]
     predictability: Mapping[str, Scores] = field(default_factory=dict)
     judged: int = 0
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RunInfo:
-        """The inverse of :meth:`to_json`. Raises what a mapping raises for what is missing."""
-        metrics = tuple(Metric(**m) for m in data["metrics"])
-        scores = {name: Scores(**found) for name, found in data["predictability"].items()}
-        given = {name: Measurement.from_json(found) for name, found in data["given"].items()}
-        return cls(**{**data, "metrics": metrics, "given": given, "predictability": scores})
 
     def to_json(self) -> dict[str, Any]:
         """As the file holds it."""
@@ -117,16 +111,25 @@ class Training:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Training:
-        """The inverse of :meth:`to_json`. Raises LookupError where something is missing."""
-        given = {name: Measurement.from_json(found) for name, found in data["given"].items()}
+        """The inverse of :meth:`to_json`. Raises :class:`ShapeError` for what is none."""
         judged = next((name for name in data if name.startswith(_VALIDATION)), _VALIDATION)
+        found = expect(data, {
+            "key": str, "recipe": Mapping[str, Any], "space": str, judged: Mapping[str, float],
+            "given": Mapping[str, Measurement], "warning": str | None, "versions": Mapping[str, str], "files": FILES,
+        })  # fmt: skip
         return cls(
-            data["key"], data["recipe"], data["space"], judged.removeprefix(_VALIDATION), data[judged],
-            given, data.get("warning", ""), data["versions"], data["files"],
+            found["key"], found["recipe"], found["space"], judged.removeprefix(_VALIDATION), found[judged],
+            found["given"], found["warning"] or "", found["versions"], found["files"],
         )  # fmt: skip
 
 
 _VALIDATION = "validation_"
+
+_RECIPE: dict[str, Any] = {
+    "seed": int, "store": str | None, "search": {"strategy": str}, "train": {"epochs": int},
+    "report": {"sections": list[str] | None, "more": list[str] | None},
+}  # fmt: skip
+"""What is said of a job from its recipe."""
 
 
 class RunDirectory:
@@ -141,7 +144,7 @@ class RunDirectory:
         self.study, self.front = self.path / "study.db", self.path / "front.json"
         self.recipe, self.report = self.path / "recipe.json", self.path / "report.html"
         self.test_data, self.supernet = self.path / "test.npz", self.path / "supernet"
-        self.weights, self.training = self.supernet / "weights.safetensors", self.supernet / "manifest.json"
+        self.weights, self.training = self.supernet / "weights.safetensors", self.supernet / MANIFEST
         self.checkpoint = self.supernet / "checkpoint.safetensors"
 
     def __str__(self) -> str:
@@ -155,15 +158,18 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Make the directory and keep it for this process; the lock goes when the process does, however it ends.
 
-        Raises :class:`StoreError` where another process has it, or nothing can be written.
+        Raises :class:`StoreError` where another process has it, nothing can be written, or what is written would go
+        elsewhere.
         """
         made = [path for path in (self.path, *self.path.absolute().parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / LOCK).open("w")
-        except OSError as error:
+            self._require_no_links()
+            lock = open_lock(self.path / LOCK)
+        except (OSError, ValueError) as error:
             raise StoreError(
-                f"cannot write to the output directory {self}: {error.strerror}; choose another with --out"
+                f"cannot write to the output directory {self}: {getattr(error, 'strerror', None) or error}; choose "
+                "another with --out"
             ) from None
         with lock:
             try:
@@ -181,14 +187,27 @@ class RunDirectory:
                         for path in made:
                             path.rmdir()
 
+    def _require_no_links(self) -> None:
+        """Raise :class:`StoreError` where a part of the directory that is written into lies elsewhere: whoever made the
+        directory would choose what is overwritten."""
+        inside = (self.supernet, self.path / "networks", *self.path.glob("networks/*"), *self.path.glob("study.db*"))
+        for path in (self.path / LOCK, *inside):
+            if path.is_symlink():
+                raise StoreError(
+                    f"{path} is a link, and nothing is written through one: put what it leads to in its place, or "
+                    "choose another output directory (which may be a link itself)"
+                )
+
     def read_info(self) -> RunInfo:
         """What the directory is of. Raises :class:`NetwrightError` where it is no job's, or ``recipe.json`` is
         damaged."""
-        if not self.recipe.is_file():
-            raise NetwrightError(f"{self} holds no recipe.json: it is not the output directory of a netwright job")
         try:
-            return RunInfo.from_json(read_json(self.recipe))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, NetwrightError) as error:
+            if not self.recipe.exists():
+                raise NetwrightError(f"{self} holds no recipe.json: it is not the output directory of a netwright job")
+            value = read_json(self.recipe)
+            expect(value, {"recipe": _RECIPE})
+            return cast(RunInfo, expect(value, RunInfo))
+        except (OSError, ValueError) as error:
             raise NetwrightError(
                 f"{self.recipe} is damaged ({format_error(error)}); 'netwright search' with the recipe mends it"
             ) from None
@@ -205,14 +224,8 @@ class RunDirectory:
 
     def read_training(self) -> Training | None:
         """How the super-network was trained; None where it is not yet."""
-        if not self.training.exists():
-            return None
-        try:
-            return Training.from_json(read_object(self.training))
-        except LookupError as error:
-            raise CheckpointError(
-                f"{self.training} is not what a training writes ({format_error(error)}); {LEFT} {self.supernet} away"
-            ) from None
+        found = _read(self.training, Training)
+        return cast(Training, found[1]) if found else None
 
     def write_training(self, about: Training) -> None:
         """Note how the super-network was trained, when its weights are there."""
@@ -220,14 +233,13 @@ class RunDirectory:
 
     def read_networks(self, records: Sequence[Record]) -> list[ExportedNetwork]:
         """The exported networks, in the order of their records."""
-        manifests = [(record, self.network(record.id) / "manifest.json") for record in records]
-        return [read_network(record, path) for record, path in manifests if path.exists()]
+        found = [(record, read_manifest(self.network(record.id))) for record in records]
+        return [ExportedNetwork.from_json(record, manifest) for record, manifest in found if manifest]
 
     def read_roles(self) -> dict[str, str]:
         """What the exported networks are, as their manifests say: id to role."""
-        return {
-            path.parent.name: str(read_object(path).get("role")) for path in self.path.glob("networks/*/manifest.json")
-        }
+        found = {path.parent.name: _read(path, {"role": str}) for path in self.path.glob(f"networks/*/{MANIFEST}")}
+        return {name: manifest["role"] for name, (manifest, _) in ((k, v) for k, v in found.items() if v)}
 
     def open_store(self, name: str = SQLITE, *, must_exist: bool = False) -> Store:
         """The store that keeps the records: in this directory, unless the name says where.
@@ -247,19 +259,31 @@ class RunDirectory:
             )
         return store
 
-    def known_store(self) -> Store:
-        """The store of the recipe that the directory is of. Raises :class:`StoreError` where there is none."""
+    def known_store(self, trust: bool = False) -> Store:
+        """The store of the recipe that the directory is of.
+
+        Args:
+            trust: let the recipe name code that is run: a store of a person's own.
+
+        Raises :class:`StoreError` where there is none.
+        """
         name, folder = SQLITE, None
         with suppress(NetwrightError):  # a study does without what is said of its job
             info = self.read_info()
-            name, folder = info.recipe.get("store", SQLITE), info.folder
-        make_importable(folder)
+            name, folder = info.recipe.get("store") or SQLITE, info.folder
+        if trust:
+            make_importable(folder)
+        elif not STORES.is_ours(name):
+            raise StoreError(
+                f"{self.recipe} names the store {told(name)}, which is code: 'netwright front', 'records' and "
+                "'report' run it with --trust, if you trust whoever made the directory"
+            )
         return self.open_store(name, must_exist=True)
 
-    def journal(self, bad: Bad | None = None) -> Journal:
+    def journal(self, bad: Bad | None = None, trust: bool = False) -> Journal:
         """What the study says. Raises :class:`NetwrightError` where there is none, or it holds no record, or an entry
-        cannot be read; with ``bad`` this is told of each of these."""
-        found = read_journal(self.known_store(), bad=bad)
+        cannot be read; with ``bad`` this is told of each of these. For ``trust`` see :meth:`known_store`."""
+        found = read_journal(self.known_store(trust), bad=bad)
         if not found.records:
             raise NetwrightError(f"no network was measured in {self} yet: run 'netwright search' with it first")
         return found
@@ -280,24 +304,24 @@ def trained_in(path: str) -> tuple[RunDirectory, Training]:
     return run, about
 
 
-def read_network(record: Record, manifest: Path) -> ExportedNetwork:
-    """An exported network, as its manifest says."""
-    try:
-        return ExportedNetwork.from_json(record, read_object(manifest))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{manifest} is not what an export writes ({format_error(error)}); {LEFT} {manifest.parent} away"
-        ) from None
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What the manifest in the folder of an exported network holds; None where there is none.
+
+    Raises :class:`CheckpointError` for what no export wrote.
+    """
+    found = _read(folder / MANIFEST, EXPORTED)
+    return found[0] if found else None
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of an output directory."""
+def _read(path: Path, kind: Any) -> tuple[Any, Any] | None:
+    """What a JSON file of an output directory holds: as it is, and as a kind of :mod:`netwright.core.shape`. None where
+    there is no such file."""
     try:
         value = read_json(path)
+        return value, expect(value, kind)
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({format_error(error)}); {LEFT} {path.parent} away to make it anew"
+            f"{path} is not what netwright writes ({format_error(error)}); {LEFT} {path.parent} away to make it anew"
         ) from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} must hold a JSON object; {LEFT} {path.parent} away to make it anew")
-    return value

@@ -9,30 +9,43 @@ from ..core.registry import make_importable
 from ..core.space import Choice, Space
 from ..core.units import format_value
 from ..report.data import ReportData
-from ..report.sections import STANDARD
+from ..report.sections import SECTIONS, STANDARD
 from ..study.journal import Journal
 from ..study.stores.base import Bad
 from .run_directory import RunDirectory, RunInfo, Training
 
 
-def write_report(run: RunDirectory, bad: Bad | None = None) -> Path:
+def write_report(run: RunDirectory, bad: Bad | None = None, trust: bool = False) -> Path:
     """Write ``report.html`` from what the directory holds; returns its path.
 
-    Raises :class:`StoreError` for an entry of the study that cannot be read; with ``bad`` this is told of each.
+    Args:
+        run: the directory.
+        bad: is told of each entry of the study that cannot be read; without it such a one raises.
+        trust: let its recipe name code that is run: a store, and sections, which are left out otherwise.
     """
     from ..report.page import write_page
 
     info = run.read_info()
-    make_importable(info.folder)  # a section of one's own may lie beside the recipe
-    report = info.recipe.get("report", {})
-    sections = [*report.get("sections", STANDARD), *report.get("more", [])]
-    write_page(summarise(run, bad), run.report, sections)
+    left_out = [] if trust else own_sections(info)
+    if trust:
+        make_importable(info.folder)  # a section of one's own may lie beside the recipe
+    write_page(summarise(run, bad, trust), run.report, [each for each in _sections(info) if each not in left_out])
     return run.report
 
 
-def summarise(run: RunDirectory, bad: Bad | None = None) -> ReportData:
-    """What the report shows."""
-    info, journal = run.read_info(), run.journal(bad)
+def own_sections(info: RunInfo) -> list[str]:
+    """The sections of a job's report that are not netwright's own, but code."""
+    return [each for each in _sections(info) if not SECTIONS.is_ours(each)]
+
+
+def _sections(info: RunInfo) -> list[str]:
+    wanted = info.recipe["report"]
+    return [*(STANDARD if wanted.get("sections") is None else wanted["sections"]), *(wanted.get("more") or [])]
+
+
+def summarise(run: RunDirectory, bad: Bad | None = None, trust: bool = False) -> ReportData:
+    """What the report shows; see :func:`write_report`."""
+    info, journal = run.read_info(), run.journal(bad, trust)
     front, records = journal.front, journal.records
     best = {record.id for record in front}
     found = {name for record in records for name in record.values}

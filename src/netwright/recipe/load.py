@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast, get_origin, get_type_hints
@@ -31,13 +32,7 @@ def load(what: Recipe | str | Path, overrides: Mapping[str, Any] | None = None) 
     """
     if isinstance(what, Recipe):
         return parse(_replaced(what.to_json(), overrides), "the recipe") if overrides else what
-    text = _text(str(what))
-    import yaml
-
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{what} is not YAML: {format_error(error)}") from None
+    values = _values(str(what))
     if not isinstance(values, dict):
         raise RecipeError(f"{what} must hold keys such as model: and data:")
     return parse(_replaced(values, overrides), str(what), folder_of(what))
@@ -61,18 +56,15 @@ def _is_file(what: str | Path) -> bool:
     return Path(what).suffix in (".yaml", ".yml")
 
 
-def _text(name: str) -> str:
-    """The YAML of a recipe. Raises :class:`RecipeError` where there is none of this name."""
+def _values(name: str) -> Any:
+    """What the YAML of a recipe holds. Raises :class:`RecipeError` where there is none of this name."""
+    from .text import parse_yaml, read_yaml
+
     path = Path(name)
     if _is_file(path):
-        if not path.is_file():
-            raise RecipeError(f"there is no recipe file {name}")
-        try:
-            return path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{name} is not YAML: {format_error(error)}") from None
+        return read_yaml(path)
     if name in builtin():
-        return (resources.files("netwright.recipes") / f"{name}.yaml").read_text()
+        return parse_yaml((resources.files("netwright.recipes") / f"{name}.yaml").read_text(), name)
     close = did_you_mean(name.lower(), builtin())
     own = f"that names functions, such as model: {path.stem}:supernet" if path.suffix == ".py" else "of your own"
     raise RecipeError(f"there is no recipe {name!r}; {close.rstrip('?')}, or the path of a .yaml file {own}?")
@@ -110,7 +102,7 @@ def parse(values: Mapping[str, Any], source: str, folder: str | None = None) -> 
         )
     if "data" not in values and "objectives" not in values:
         raise RecipeError(f"{source}: the key 'data' is missing; {NO_DATA}")
-    parser = parser_of(Recipe)
+    parser = _recipe_parser()
     try:
         parsed = parser.instantiate(parser.parse_object(dict(values)))
     except NetwrightError:
@@ -118,6 +110,12 @@ def parse(values: Mapping[str, Any], source: str, folder: str | None = None) -> 
     except Exception as error:  # jsonargparse raises several types
         raise RecipeError(f"{source}: {parser_message(error)}") from None
     return Recipe(**{f.name: parsed[f.name] for f in fields(Recipe)})
+
+
+@cache
+def _recipe_parser() -> Any:
+    """What recipes are read with; to make it takes longer than to read with it."""
+    return parser_of(Recipe)
 
 
 def parser_of(kind: type, skip: set[str] | None = None, **settings: Any) -> Any:

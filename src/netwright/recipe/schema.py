@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ..core.candidate import digest
 from ..core.errors import NetwrightError, RecipeError
 from ..core.registry import Registry
+from ..core.shape import told
 from ..core.units import parse_bytes
 from ..formats import STANDARD
 from ..report.sections import STANDARD as SECTIONS
@@ -37,6 +38,12 @@ def registry_of(key: Field[Any]) -> Registry[Any] | None:
     """The registry of what a key names; None for other keys."""
     module, _, name = key.metadata.get("registry", "").partition(":")
     return getattr(import_module(f"..{module}", __package__), name) if module else None
+
+
+BOUND = 2**31 - 1
+"""The most that a number of a recipe may be: what C calls an int."""
+MOST = {"seed": 2**63 - 1, "threads": 4096}
+"""Numbers with another bound: the largest seed of torch, and more threads than any machine has."""
 
 
 @dataclass(frozen=True)
@@ -190,11 +197,17 @@ class Recipe:
         }  # fmt: skip
         for name, value in positive.items():
             if not value > 0:
-                raise RecipeError(f"{name} must be more than 0, not {value}")
-        for name, value in {"train.epochs": train.epochs, "export.epochs": self.export.epochs,
-                            "train.checkpoint_steps": train.checkpoint_steps, "seed": self.seed}.items():  # fmt: skip
+                raise RecipeError(f"{name} must be more than 0, not {told(value)}")
+        counts = {
+            "train.epochs": train.epochs, "export.epochs": self.export.epochs, "seed": self.seed,
+            "train.checkpoint_steps": train.checkpoint_steps,
+        }  # fmt: skip
+        for name, value in counts.items():
             if value < 0:
-                raise RecipeError(f"{name} must be 0 or more, not {value}")
+                raise RecipeError(f"{name} must be 0 or more, not {told(value)}")
+        for name, value in {**positive, **counts}.items():
+            if value > (most := MOST.get(name, BOUND)):
+                raise RecipeError(f"{name} must be at most {most:,}, not {told(value)}")
         if train.ema is not None and not 0 < train.ema < 1:
             raise RecipeError(f"train.ema is a decay between 0 and 1, such as 0.999, not {train.ema}")
         if not 0 <= self.search.racing < 1:

@@ -15,6 +15,7 @@ from ..core.front import Front, losses
 from ..core.limits import Limit, broken
 from ..core.metric import PRECISION, Measurement, Metric, label
 from ..core.record import Record
+from ..core.shape import Count, FileName, expect
 from ..core.space import Space
 from ..core.units import format_value
 from ..strategies.predict.scores import Scores
@@ -44,12 +45,20 @@ class ExportedNetwork:
 
     @classmethod
     def from_json(cls, record: Record, manifest: Mapping[str, Any]) -> ExportedNetwork:
-        """As its manifest says. Raises KeyError, TypeError or AttributeError for one that no export wrote."""
-        validation, test = (
-            {k: Measurement.from_json(m) for k, m in manifest[x].items()} for x in ("validation", "test")
-        )
-        files = {name: entry["bytes"] for name, entry in manifest["files"].items()}
-        return cls(record.id, str(manifest["role"]), record, validation, test, files, str(manifest.get("run", "")))
+        """As its manifest says. Raises :class:`ShapeError` for one that no export wrote."""
+        found = expect(manifest, EXPORTED)
+        files = {name: entry["bytes"] for name, entry in found["files"].items()}
+        return cls(record.id, found["role"], record, found["validation"], found["test"], files, found["run"] or "")
+
+
+FILES: dict[Any, Any] = {FileName: {"sha256": str, "bytes": Count}}
+"""What a manifest says of the files beside it, as a kind of :mod:`netwright.core.shape`."""
+
+EXPORTED: dict[str, Any] = {
+    "role": str, "key": str, "validation": Mapping[str, Measurement], "test": Mapping[str, Measurement], "files": FILES,
+    "run": str | None,
+}  # fmt: skip
+"""What the manifest of an exported network holds, as far as it is read."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import IO
 
 from ...core.errors import StoreError
+from ...core.files import open_lock
 from .faults import file_error
 
 _holders: dict[Path, int] = {}
@@ -47,8 +48,7 @@ def _locked(path: Path, place: Path) -> IO[str]:
     """The file at a place, locked."""
     while True:
         try:
-            # Nobody's link is followed: what it leads to would be emptied.
-            lock = os.fdopen(os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "r+")
+            lock = open_lock(place)
         except OSError as error:
             raise file_error(place, error) from None
         try:
