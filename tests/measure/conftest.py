@@ -28,8 +28,6 @@ class Moody(Runtime):
     def convert(self, network, inputs, path):
         if getattr(network, "mood", "well") == "unconvertible":
             raise MeasureError("moody has no operator aten::sulk")
-        if network.mood == "full disk":
-            raise OSError(28, "No space left on device")
         path.write_text(network.mood)
         return {"by": "hand"}
 

@@ -38,7 +38,6 @@ MOODS = {
     "wrong": "computes something else than PyTorch: its outputs differ by 0.5",
     "hang": "gave no answer within 2 s",
     "unconvertible": "moody has no operator aten::sulk",
-    "full disk": "No space left on device",
 }
 
 
@@ -82,7 +81,7 @@ def test_a_runtime_of_somebody_else_is_a_target_like_others(latency: nw.Latency,
     assert latency.target["runtime"] == "moody" and "numpy" in latency.target["versions"]
 
 
-@pytest.mark.parametrize("how", [m for m in MOODS if m not in ("unconvertible", "full disk")])
+@pytest.mark.parametrize("how", [m for m in MOODS if m != "unconvertible"])
 def test_each_fault_is_told_and_the_next_is_measured(
     latency: nw.Latency, mood: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +132,17 @@ def test_a_full_disk_there_is_not_the_networks_fault(latency: nw.Latency, mood: 
     mood.write_text("full there")
     with pytest.raises(MachineFault, match=r"the disk is full: free some space \(/tmp/cache\)"):
         latency.run(mood, FEEDS)
+
+
+class Full(Moods):
+    space = nw.Space([nw.Choice("mood", ("full there",))])
+
+
+def test_a_full_disk_there_stops_a_search_and_fails_nothing(latency: nw.Latency, tmp_path: Path) -> None:
+    study = nw.Study(tmp_path / "s.db", Full(), objectives=[latency], calibration=())
+    with pytest.raises(MachineFault, match=r"the disk is full: free some space \(/tmp/cache\)"):
+        study.run(nw.Random(), 5)
+    assert not study.records
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's death signal")

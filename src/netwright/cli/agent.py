@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,10 @@ from ..core.text import printable
 TEXT = """Measure networks on this device for others: 'http://127.0.0.1:7653/onnxruntime' is a target then, and from
 another machine 'ssh://this-device/onnxruntime'. Needs the runtime and NumPy, not torch. Whoever has the token can run
 programs here."""
+
+
+MOST_BYTES = 1 << 12
+"""Of a token's file."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,11 +73,10 @@ def _serve(given: argparse.Namespace) -> None:
     if given.token_file is None:
         print(f"NETWRIGHT_TOKEN={token}")
     sys.stdout.flush()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         agent.serve_forever()
-    except KeyboardInterrupt:
-        raise SystemExit(0) from None
+    except KeyboardInterrupt:  # Ctrl-C or SIGTERM: there is no other way to end it
+        print("the agent has ended; a job that it had is sent anew to the next one, for ten minutes", flush=True)
     finally:
         agent.server_close()
 
@@ -83,6 +85,7 @@ def _token(path: Path | None) -> str:
     if path is None:
         return secrets.token_urlsafe(32)
     try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES).decode("ascii").strip()
+    except (OSError, ValueError) as error:
         raise NetwrightError(f"the token cannot be read from {path}: {error}") from None

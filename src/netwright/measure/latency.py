@@ -164,14 +164,14 @@ class OnTarget(Measurer):
             inputs: each of the target's batch size.
             trust: as in :meth:`of`.
         """
-        feeds, count, parts = stacked(inputs), 0, []
+        feeds, count = stacked(inputs), 0
+        parts: list[list[np.ndarray]] = []
         while count < len(inputs):
             with TemporaryFolder() as folder:
                 rest = write_feeds(folder / "feeds.npz", {name: value[count:] for name, value in feeds.items()})
                 job = {"job": "outputs", "seconds": OUTPUTS_S, "files": [str(path.resolve())], "trust": trust}
-                answer = base64.b64decode(self._target.ask({**job, "feeds": rest})["outputs"])
-                (folder / "outputs.npz").write_bytes(answer)
-                parts.append(list(read_feeds(folder / "outputs.npz").values()))
+                answer = self._target.ask({**job, "feeds": rest})["outputs"]
+                parts.append(_outputs(answer, folder / "outputs.npz", len(inputs) - count, parts))
             count += len(parts[-1][0])
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
@@ -227,6 +227,20 @@ class OnTarget(Measurer):
 
     def provenance(self) -> Mapping[str, Any]:
         return {"target": self.target}
+
+
+def _outputs(answer: str, path: Path, most: int, before: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """The outputs in an answer, of so many inputs at most; the target may be anybody's."""
+    try:
+        path.write_bytes(base64.b64decode(answer, validate=True))
+    except ValueError as error:
+        raise MeasureError(f"what the target answers is no base64: {error}") from None
+    found = list(read_feeds(path).values())
+    if not found or any(not each.ndim or not 1 <= len(each) <= most or len(each) != len(found[0]) for each in found):
+        raise MeasureError(f"the target answers with outputs of {[a.shape[:1] for a in found]} inputs, not of {most}")
+    if before and [each.shape[1:] for each in before[0]] != [each.shape[1:] for each in found]:
+        raise MeasureError("the target answers with outputs of one shape for some inputs, and of another for others")
+    return found
 
 
 def _with(found: Measurement, **more: Any) -> Measurement:

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -198,10 +199,7 @@ def probe(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     feeds = read_feeds(Path(job["feeds"]))
     expected = list(read_feeds(Path(job["expected"])).values())
     sessions = [runtime.open(Path(file), feeds) for file in job["files"]]
-    errors = [
-        [float(np.abs(got.astype(np.float64) - want).max()) for got, want in zip(s.outputs(), expected, strict=False)]
-        for s in sessions
-    ]
+    errors = [[_error(got, want) for got, want in zip(s.outputs(), expected, strict=False)] for s in sessions]
     return {"ms": sampling.least_ms([s.run for s in sessions], _clock(runtime)), "errors": errors}
 
 
@@ -214,6 +212,12 @@ JOBS: Mapping[str, Callable[[Runtime, Mapping[str, Any]], dict[str, Any]]] = {
     "outputs": outputs,
     "probe": probe,
 }
+
+
+def _error(got: np.ndarray, want: np.ndarray) -> float:
+    """How far an output is from the expected one; a number of JSON also where it is none."""
+    error = float(np.abs(got.astype(np.float64) - want).max())
+    return error if isfinite(error) else sys.float_info.max
 
 
 def _clock(runtime: Runtime) -> Clock:

@@ -117,12 +117,15 @@ def test_the_driver_is_killed_and_the_device_is_free_again(shared, files, path):
     assert len(shared.runs) == before + 2
 
 
-def test_the_agent_ends_with_all_that_it_started(served, files):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_agent_ends_with_all_that_it_started(served, files, number):
     remote(served.at).ask(job("fine", *files))
     started = children(served.process.pid)
     assert len(started) == 1
-    served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(10) == 0
+    served.process.send_signal(number)
+    assert served.process.wait(30) == 0
+    said = served.process.stdout.read().splitlines()
+    assert said[1:] == ["the agent has ended; a job that it had is sent anew to the next one, for ten minutes"]
     until_gone(started)
 
 

@@ -5,28 +5,43 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import ssl
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from threading import Timer
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from ...core.errors import DeviceLost, MeasureError, format_error
+from ...core.errors import DeviceLost, MachineFault, MeasureError, ShapeError, format_error
 from ...core.files import sha256
+from ...core.shape import expect
+from ...core.version import __version__
 from ..parts import parts_of
 from ..process import START_S
 from ..runtimes import runtime_class
 from . import FILES, PORT, is_loopback
+from .answers import Failure, answer_to, job_state, missing_files, parse_answer, words
 from .tunnel import NoTunnel, Tunnel, tunnel
+
+Found = TypeVar("Found")
 
 PATIENCE_S = 600.0
 """Seconds for which an agent that was there may be out of reach: a device that starts anew, a network that is gone."""
 
 FIRST_S = 10.0
 """The same before it has answered once: most likely it is not there."""
+
+BUSY = 503
+"""The HTTP status of an agent that has too many connections."""
+
+BROKEN = (
+    OSError, http.client.RemoteDisconnected, http.client.IncompleteRead, http.client.ImproperConnectionState
+)  # fmt: skip
+"""What a connection raises that breaks: it is tried again. Anything else is no HTTP."""
 
 QUEUE_S = 3600.0
 """Seconds that a job may wait for the jobs of others."""
@@ -38,8 +53,22 @@ UPLOADS = 3
 """How often missing files are sent for one job."""
 
 SOCKET_S = 60.0
+"""Seconds in which something must come of an answer, or go of a request."""
+
 POLL_S = 20.0
+"""Seconds that a question for a job is kept waiting there."""
+
+PAUSE_S = 0.5
+"""Seconds between two questions, where an agent does not keep them waiting."""
+
+ANSWER_S = 300.0
+"""Seconds that a request and its whole answer may take, beside those for what is sent."""
+
+LEAST_BYTES_S = 10_000
+"""Of what is sent, in a second."""
+
 ANSWER_BYTES = 1 << 26
+"""The most bytes of an answer."""
 
 
 class Remote:
@@ -92,69 +121,83 @@ class Remote:
         body = json.dumps({"key": key, "job": sent}).encode()
         with closing(_Line(self)) as line:
             for _ in range(SENDS):
-                self._send(line, body, files)
-                answer = self._awaited(line, key, float(job["seconds"]))
-                if answer is None:
-                    continue
-                if "failed" in answer:
-                    raise MeasureError(str(answer["failed"]))
-                return answer
+                self._send(line, key, body, files)
+                answer = self._awaited(line, key, job)
+                if isinstance(answer, Failure) and answer.errno is not None:
+                    raise MachineFault(f"on the device at {self._at}: {answer.failed}")
+                if isinstance(answer, Failure):
+                    raise MeasureError(answer.failed)
+                if answer is not None:
+                    return answer
         raise MeasureError(
             f"the agent at {self._at} was started anew {SENDS} times while it measured: "
             "most likely the device runs out of memory"
         )
 
-    def _send(self, line: _Line, body: bytes, files: Mapping[str, Path]) -> None:
+    def _send(self, line: _Line, key: str, body: bytes, files: Mapping[str, Path]) -> None:
         """Bring the job, and the files that are missing there."""
         uploads, deadline = 0, time.monotonic() + QUEUE_S
         while True:
             status, answer = line.request("POST", "/v1/jobs", body)
             if status == 409 and uploads < UPLOADS:
                 uploads += 1
-                for name in answer.get("missing", []):
-                    if name in files:
-                        self._upload(line, name, files[name])
+                for name in set(self._checked(missing_files, answer)) & set(files):  # it may ask for anything
+                    self._upload(line, name, files[name])
             elif status == 429 and time.monotonic() < deadline:
                 time.sleep(5)
             else:
-                self._accept(status, answer)
+                self._accept(status, answer, {"id": Literal[key]})
                 return
 
     def _upload(self, line: _Line, name: str, path: Path) -> None:
         place = f"/v1/files/{name}"
         status, answer = line.request("GET", f"{place}?bytes={path.stat().st_size}")
-        self._accept(status, answer)
-        if not answer.get("here"):
-            self._accept(*line.request("PUT", place, path))
+        self._accept(status, answer, {"here": bool})
+        if not answer["here"]:
+            self._accept(*line.request("PUT", place, path), {"here": Literal[True]})
 
-    def _awaited(self, line: _Line, key: str, seconds: float) -> dict[str, Any] | None:
+    def _awaited(self, line: _Line, key: str, job: Mapping[str, Any]) -> dict[str, Any] | Failure | None:
         """The answer to a job; None where the agent does not know the job."""
         deadline, runs = time.monotonic() + QUEUE_S, False
         while True:
+            asked = time.monotonic()
             status, answer = line.request("GET", f"/v1/jobs/{key}?wait={POLL_S:g}")
             if status == 404:
                 return None
-            self._accept(status, answer)
-            if answer.get("state") == "done":
-                found: dict[str, Any] = answer["answer"]
-                return found
-            if answer.get("state") == "running" and not runs:
-                runs, deadline = True, time.monotonic() + seconds + START_S + SOCKET_S
+            self._accept(status, answer, {})
+            state, found = self._checked(job_state, answer)
+            if state == "done":
+                return self._checked(answer_to, job, found)
+            if state == "running" and not runs:
+                runs, deadline = True, time.monotonic() + float(job["seconds"]) + START_S + SOCKET_S
             if time.monotonic() > deadline:
-                raise MeasureError(f"the agent at {self._at} {'hangs' if runs else 'is busy with the jobs of others'}")
+                raise DeviceLost(f"the agent at {self._at} {'hangs' if runs else 'is busy with the jobs of others'}")
+            if time.monotonic() < asked + PAUSE_S:
+                time.sleep(PAUSE_S)
 
-    def _accept(self, status: int, answer: Mapping[str, Any]) -> None:
-        """Raise the reason for which the agent did not do what it was asked."""
+    def _accept(self, status: int, answer: Mapping[str, Any], form: Mapping[str, Any]) -> None:
+        """Raise the reason for which the agent did not do what it was asked, or its answer has another form."""
         if status != 200:
-            reason = answer.get("error") or f"it answers with HTTP status {status}: no netwright agent?"
-            raise MeasureError(f"the agent at {self._at} refuses: {reason}")
+            reason = words(answer.get("error")) or f"it answers with HTTP status {status}: no netwright agent?"
+            kind = MachineFault if status == 507 else MeasureError
+            raise kind(f"the agent at {self._at} refuses: {reason}")
+        self._checked(expect, answer, form)
 
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._tunnel is not None:
-            return http.client.HTTPConnection("127.0.0.1", self._tunnel.port(), timeout=SOCKET_S)
-        if self._context is not None:
-            return http.client.HTTPSConnection(self._host, self._port, timeout=SOCKET_S, context=self._context)
-        return http.client.HTTPConnection(self._host, self._port, timeout=SOCKET_S)
+    def _checked(self, check: Callable[..., Found], *given: Any) -> Found:
+        """What a check of an answer gives."""
+        try:
+            return check(*given)
+        except ShapeError as error:
+            raise DeviceLost(
+                f"the agent at {self._at} answers what no agent of netwright {__version__} does: {words(str(error))}"
+            ) from None
+
+    def _connect(self) -> tuple[http.client.HTTPConnection, socket.socket]:
+        """A connection, and a second handle of its socket: by that it is hung up on whatever it waits for."""
+        at = (self._host, self._port) if self._tunnel is None else ("127.0.0.1", self._tunnel.port())
+        line = http.client.HTTPConnection(*at, timeout=SOCKET_S)
+        line.sock = socket.create_connection(at, SOCKET_S)
+        return line, line.sock.dup()
 
 
 class _Line:
@@ -163,6 +206,8 @@ class _Line:
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._connection: http.client.HTTPConnection | None = None
+        self._handle: socket.socket | None = None
+        self._late = False
 
     def request(self, method: str, place: str, body: bytes | Path = b"") -> tuple[int, dict[str, Any]]:
         """Status and answer. Raises :class:`MeasureError` when the patience with the agent is at its end."""
@@ -175,7 +220,7 @@ class _Line:
                     f"the certificate of the agent at {self._remote._at} is not trusted ({error.verify_message}); "
                     "if it is your own, let NETWRIGHT_CA name its file"
                 ) from error
-            except (OSError, http.client.HTTPException) as error:
+            except BROKEN as error:
                 self.close()
                 now = time.monotonic()
                 lost = now if lost is None else lost
@@ -185,8 +230,11 @@ class _Line:
                 if now + delay > lost + patience:
                     raise DeviceLost(
                         f"the agent at {self._remote._at} cannot be reached, tried for {now - lost:.0f} s: "
-                        f"{format_error(error)}"
+                        f"{words(format_error(error))}"
                     ) from error
+            except (http.client.HTTPException, ValueError) as error:
+                self.close()
+                raise self._no_agent(format_error(error)) from None
             else:
                 self._remote._met = True
                 return answer
@@ -195,31 +243,63 @@ class _Line:
 
     def close(self) -> None:
         """Hang up."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        for each in (self._connection, self._handle):
+            if each is not None:
+                each.close()
+        self._connection = self._handle = None
+
+    def _no_agent(self, why: str) -> DeviceLost:
+        return DeviceLost(f"at {self._remote._at} something answers that is no netwright agent: {words(why)}")
 
     def _once(self, method: str, place: str, body: bytes | Path) -> tuple[int, dict[str, Any]]:
-        if self._connection is None:
-            self._connection = self._remote._connection()
+        limit = ANSWER_S + (body.stat().st_size / LEAST_BYTES_S if isinstance(body, Path) else 0.0)
+        if self._connection is None or self._handle is None:
+            self._connection, self._handle = self._remote._connect()
+        self._late = False
+        timer = Timer(limit, self._hang_up, (self._handle,))
+        timer.daemon = True
+        timer.start()
+        try:
+            status, text = self._exchange(self._connection, method, place, body)
+        except (OSError, http.client.HTTPException):
+            if not self._late:
+                raise
+        finally:
+            timer.cancel()
+        if self._late:
+            self.close()
+            raise DeviceLost(f"the agent at {self._remote._at} did not answer in full within {limit:.0f} s")
+        if len(text) > ANSWER_BYTES:
+            raise ValueError(f"its answer has more than {ANSWER_BYTES:,} bytes")
+        answer = parse_answer(text)
+        if status == BUSY:
+            raise ConnectionRefusedError(words(answer.get("error")))
+        return status, answer
+
+    def _hang_up(self, handle: socket.socket) -> None:
+        self._late = True
+        with suppress(OSError):
+            handle.shutdown(socket.SHUT_RDWR)
+
+    def _exchange(
+        self, line: http.client.HTTPConnection, method: str, place: str, body: bytes | Path
+    ) -> tuple[int, bytes]:
+        if self._remote._context is not None and not isinstance(line.sock, ssl.SSLSocket):
+            line.sock = self._remote._context.wrap_socket(line.sock, server_hostname=self._remote._host)
         headers = {"Authorization": f"Bearer {self._remote._token}", "Content-Type": "application/octet-stream"}
         if isinstance(body, Path):
             with body.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                self._connection.request(method, place, file, {**headers, "Content-Length": str(size)})
+                line.request(method, place, file, {**headers, "Content-Length": str(size)})
         else:
-            self._connection.request(method, place, body, headers)
-        response = self._connection.getresponse()
+            line.request(method, place, body, headers)
+        response = line.getresponse()
         text = response.read(ANSWER_BYTES + 1)
+        if response.length and len(text) <= ANSWER_BYTES:
+            raise http.client.IncompleteRead(text, response.length)
         if response.will_close:
             self.close()
-        try:
-            answer = json.loads(text)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise MeasureError(f"at {self._remote._at} something answers that is no netwright agent")
-        return response.status, answer
+        return response.status, text
 
 
 def _by_hash(value: Any, beside: Any, files: dict[str, Path]) -> Any:

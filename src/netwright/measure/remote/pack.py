@@ -7,6 +7,7 @@ import zipapp
 from pathlib import Path
 
 from ...core.errors import MeasureError, format_error
+from ...core.files import replacing
 from ...core.temporary import TemporaryFolder
 
 COMMAND = ("__init__", "main", "outcome", "streams", "agent")
@@ -40,7 +41,8 @@ def pack(path: Path) -> int:
                 shutil.copyfile(package / part, to)
         (folder / "__main__.py").write_text(START)
         try:
-            zipapp.create_archive(folder, path, interpreter="/usr/bin/env python3", compressed=True)
+            with replacing(path) as scratch:
+                zipapp.create_archive(folder, scratch, interpreter="/usr/bin/env python3", compressed=True)
         except OSError as error:
             raise MeasureError(f"{path} cannot be written: {format_error(error)}") from error
     return path.stat().st_size
