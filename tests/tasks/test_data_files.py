@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from fuzz import mutations
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from netwright.core.errors import RecipeError
 from netwright.tasks import TASKS
@@ -164,6 +170,72 @@ def test_parts_may_have_folders(folder: Path) -> None:
     drawn(folder / "parts" / "test" / "dogg", "0.png", 1)
     with pytest.raises(RecipeError, match="did you mean 'dog'"):
         read_files("parts", KINDS, folder)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_values_of_16_bits_are_kept(tmp_path: Path, channels: int) -> None:
+    pytest.importorskip("PIL")
+    from PIL import Image
+
+    values = np.array([[0, 256, 32768, 65535]], np.uint16)
+    for part in ("train", "val", "test"):
+        for kind in ("cat", "dog"):
+            (tmp_path / "images" / part / kind).mkdir(parents=True)
+            Image.fromarray(values).save(tmp_path / "images" / part / kind / "1.png")
+    zeros, ones = ("(" + ",".join([each] * channels) + ")" for each in "01")
+    data = read_files(f"images,channels={channels},mean={zeros},std={ones}", KINDS, tmp_path)
+    wanted = torch.tensor([0, 256 / 65535, 32768 / 65535, 1.0]).expand(2, channels, 1, 4)
+    torch.testing.assert_close(data.train.inputs, wanted)
+
+
+def check_damaged(path: Path, data: st.DataObject) -> None:
+    """A damaged image is read, or told in one line."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    kind = data.draw(st.sampled_from(("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")))
+    Image.new("RGB", (6, 8), (9, 200, 3)).save(content, kind)
+    path.write_bytes(data.draw(mutations(content.getvalue())))
+    try:
+        image, label = images._Images([(path, 1)], 4, 3)[0]
+    except RecipeError as error:
+        assert path.name in str(error) and "\n" not in str(error)
+    else:
+        assert image.shape == (3, 4, 4) and 0 <= float(image.min()) <= float(image.max()) <= 1 and label == 1
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_images(tmp_path: Path, data: st.DataObject) -> None:
+    check_damaged(tmp_path / "strange.png", data)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_images_often(tmp_path: Path, data: st.DataObject) -> None:
+    check_damaged(tmp_path / "strange.png", data)
+
+
+def test_images_that_are_none_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    path = folder / "images" / "cat" / "strange.tif"
+    for mode in ("I", "F"):
+        Image.new(mode, (6, 8)).save(path)
+        with pytest.raises(RecipeError, match=r"strange.tif cannot be read: .*its values have 32 bits"):
+            read_files("images", KINDS, folder)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RecipeError, match=r"strange.tif cannot be read: .*no regular file"):
+        read_files("images", KINDS, folder)
+    path.unlink()
+    drawn(path.parent, path.name, 1)
+    monkeypatch.setattr(images, "MOST_PIXELS", 10)
+    with pytest.raises(RecipeError, match="it has 6 by 8 pixels, 10 at most are read"):
+        read_files("images", KINDS, folder)
 
 
 def test_images_that_do_not_fit_are_told(folder: Path) -> None:

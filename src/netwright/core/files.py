@@ -8,6 +8,7 @@ import json
 import math
 import os
 import stat
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,11 +40,20 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(folder / path.name, path)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that a reader sees the old content or the new, never a part of it, whatever happens to the
     machine."""
     with replacing(path) as scratch, scratch.open("wb") as file:
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def require_room(folder: Path) -> None:
+    """Raise OSError where a folder takes no more. Asked after other libraries and programs have written to it: not all
+    of them say that what they wrote was cut short, or why."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(1 << 20))
         file.flush()
         os.fsync(file.fileno())
 

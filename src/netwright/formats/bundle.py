@@ -102,7 +102,7 @@ def export(
         out.mkdir(parents=True, exist_ok=True)
         (out / "manifest.json").unlink(missing_ok=True)
     except OSError as error:
-        raise BundleError(f"cannot write to {out}: {format_error(error)}; choose another directory") from None
+        raise BundleError(f"cannot write to {out}: {format_error(error)}; choose another directory") from error
     for form in writers.values():
         form.check(network, example)
     sizes = find_sizes(network, example)

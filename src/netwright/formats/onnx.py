@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from ..core.errors import BundleError, format_error
+from ..core.files import replacing, require_room
 from ..core.quiet import quiet
 from ..core.temporary import TemporaryFolder
 from ..nets.inputs import Inputs, call, fresh, tensors_in
@@ -101,6 +103,7 @@ def write_onnx(
                     model = _stripped(onnx.load(file))
                     _check(plain, sizes, free, file)
                 except Exception as error:  # the exporters and ONNX Runtime raise many types
+                    require_room(folder)
                     first = first or error
                     continue
             _save(model, path, external_data)
@@ -237,11 +240,13 @@ def _save(model: Any, path: Path, external_data: bool) -> None:
     import onnx
 
     beside = _data_of(path)
-    beside.unlink(missing_ok=True)
-    if external_data or sum(len(each.raw_data) for each in model.graph.initializer) > LARGEST:
-        onnx.save_model(model, path, save_as_external_data=True, location=beside.name, size_threshold=0)
-    else:
-        onnx.save_model(model, path)
+    with replacing(path) as scratch:
+        if external_data or sum(len(each.raw_data) for each in model.graph.initializer) > LARGEST:
+            onnx.save_model(model, scratch, save_as_external_data=True, location=beside.name, size_threshold=0)
+            os.replace(_data_of(scratch), beside)
+        else:
+            onnx.save_model(model, scratch)
+            beside.unlink(missing_ok=True)
 
 
 def _data_of(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import BundleError, format_error
+from ..core.files import write_atomically
 from ..core.quiet import quiet
 from ..nets.inputs import Inputs, tensors_in
 from ..nets.isolation import isolated
@@ -64,10 +66,19 @@ def write_pt2(network: nn.Module, example_inputs: Inputs, path: Path, *, sizes: 
     with isolated(network), quiet(), torch.no_grad():
         try:
             program, free = _program(plain, sizes)
-            torch.export.save(program, path)
+            archive = packed(program)
         except Exception as error:  # torch.export raises many types
             raise BundleError(f"torch.export cannot take this network: {format_error(error)[:500]}") from error
+    write_atomically(path, archive)
     return {"free": list(free)}
+
+
+def packed(program: Any, texts: Mapping[str, str] | None = None) -> memoryview:
+    """The archive of an exported program, with texts in it by name. It is made in memory: where a disk is full torch
+    ends the process."""
+    archive = io.BytesIO()
+    torch.export.save(program, archive, extra_files=dict(texts or {}))
+    return archive.getbuffer()
 
 
 def load_pt2(path: Path, *, trust: bool = False) -> Any:

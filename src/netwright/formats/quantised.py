@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import BundleError, MeasureError, format_error
+from ..core.files import require_room, write_atomically
 from ..core.precision import FORMS, SATURATES
 from ..core.quiet import quiet
 from ..core.temporary import TemporaryFolder
@@ -93,9 +94,10 @@ def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str) -> str:
             onnx.helper.set_model_props(model, {METADATA: json.dumps({"form": form, "note": note(form)})})
             onnx.save(model, done)
         except Exception as error:  # ONNX, protobuf and ONNX Runtime raise many types
+            require_room(folder)
             raise BundleError(f"onnxruntime cannot quantise this network: {format_error(error)[:500]}") from error
         found = Counter(node.op_type for node in model.graph.node)
-        path.write_bytes(done.read_bytes())
+        write_atomically(path, done.read_bytes())
     count = found["QuantizeLinear"] if static else found["MatMulInteger"]
     if not count:
         raise MeasureError("onnxruntime found nothing in this network that it can quantise")
@@ -118,9 +120,14 @@ def may_saturate(path: Path) -> bool:
     import onnx
 
     try:
-        graph = onnx.load(path, load_external_data=False).graph
+        return _saturates(onnx.load(path, load_external_data=False).graph)
     except Exception:  # whoever opens it says what is wrong with it
         return False
+
+
+def _saturates(graph: Any) -> bool:
+    import onnx
+
     signed = {
         each.name
         for each in graph.initializer

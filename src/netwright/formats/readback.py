@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,7 +51,10 @@ def read_back(
         ]  # fmt: skip
         for (path, _), failed in zip(files.values(), _answer(job, folder), strict=True):
             if failed:
-                raise BundleError(f"{path} does not run in a process that has imported nothing else: {failed}")
+                words, number = failed
+                raise BundleError(f"{path} does not run in a process that has imported nothing else: {words}") from (
+                    OSError(number, os.strerror(number)) if number else None
+                )
         return {name: [_outputs(Path(made)) for _, made in calls[name]] for name in files}
 
 
@@ -66,13 +70,14 @@ def _calls(folder: Path, plain: Plain, several: Sequence[Inputs]) -> list[tuple[
     return calls
 
 
-def _answer(job: list[dict[str, Any]], place: Path) -> list[str | None]:
+def _answer(job: list[dict[str, Any]], place: Path) -> list[tuple[str, int] | None]:
+    """What went wrong with each file, in words and as the number of the operating system's error (0: of none)."""
     (place / "job.json").write_text(json.dumps(job))
     command = [sys.executable, "-P", str(Path(__file__).with_name("reader.py")), str(place / "job.json")]
     done = run_program(command, TIMEOUT_S, cwd=place)
     if not done.failure:
         with contextlib.suppress(ValueError, IndexError):
-            answers: list[str | None] = json.loads(done.out.splitlines()[-1])
+            answers: list[tuple[str, int] | None] = json.loads(done.out.splitlines()[-1])
             return answers
     raise BundleError(f"the process that reads exported files back {done.failure or 'gave no answer'}")
 

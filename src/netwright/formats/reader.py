@@ -7,7 +7,8 @@ The job lists files: ``path``, ``reader`` (the Python file that opens it, see
 with the outputs), ``names`` (of the inputs, in order), ``types`` (of the inputs, where NumPy has none) and ``by_name``.
 The script and the readers stand alone, without netwright and whatever a person's model needs, and import what a
 bundle's README names: onnxruntime for ``.onnx``, torch for ``.pt2``. The answer is one line of JSON, the last that it
-writes: a list of what went wrong with each file, null where nothing did.
+writes: a list of what went wrong with each file, in words and as the number of the operating system's error (0 where it
+is none of its), null where nothing did.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 def main() -> None:
     """Do the job."""
     job = json.loads(Path(sys.argv[1]).read_text())
-    answers: list[str | None] = []
+    answers: list[tuple[str, int] | None] = []
     for file in job:
         try:
             for inputs, outputs in file["calls"]:
@@ -34,7 +35,8 @@ def main() -> None:
                 np.savez(outputs, **{f"output{i}": each for i, each in enumerate(run(arrays))})
             answers.append(None)
         except Exception as error:  # torch and ONNX Runtime raise many types
-            answers.append(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+            words = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+            answers.append((words, (isinstance(error, OSError) and error.errno) or 0))
     print("\n" + json.dumps(answers))
 
 

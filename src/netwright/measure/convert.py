@@ -163,8 +163,8 @@ def _kept_as(name: str, path: Path) -> str:
 
 
 def _copy(file: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, place)
+    with replacing(place) as scratch:
+        shutil.copyfile(file, scratch)
 
 
 def _prune(place: Path) -> None:

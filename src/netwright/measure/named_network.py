@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from .feeds import write_feeds
 from .runtimes import RUNTIMES, runtime_class
 from .runtimes.base import Feeds
 from .targets import Target
+
+MOST_BYTES = 4 << 30
+"""Of an input that is made up."""
+MOST_DIMS = 32
 
 
 @dataclass(frozen=True)
@@ -209,6 +214,12 @@ def _with_noise(
     rng = np.random.default_rng(0)
     sizes, notes = signature.sized(target.runtime.batch, shapes)
     kinds = {name: np.dtype(kind) for name, (_, kind) in signature.inputs.items()}
+    for name, size in sizes.items():
+        if len(size) > MOST_DIMS or prod(size) * kinds[name].itemsize > MOST_BYTES:
+            raise MeasureError(
+                f"{path} takes {name} of {_by(size)[:200]}: more than {MOST_BYTES >> 30} GiB or {MOST_DIMS} "
+                "dimensions; give a smaller --shape, or the arrays themselves with --inputs"
+            )
     whole = [name for name, kind in kinds.items() if not np.issubdtype(kind, np.floating)]
     feeds = {name: rng.standard_normal(size).astype(kinds[name]) for name, size in sizes.items()}
     reasons = []

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import MeasureError, format_error
+from ..core.files import read_bytes
+
+MOST_BYTES = 2 << 30
+"""Of an ONNX file; the format has no more."""
 
 
 def parts_of(path: Path, beside: Sequence[str] = ()) -> dict[str, Path]:
@@ -24,13 +28,16 @@ def parts_of(path: Path, beside: Sequence[str] = ()) -> dict[str, Path]:
     Raises :class:`MeasureError` where one is missing or lies outside the folder.
     """
     found = {path.suffix: path}
-    found |= {s: mate for s in beside if s != path.suffix and (mate := path.with_suffix(s)).is_file()}
+    found |= {s: mate for s in beside if s != path.suffix and (mate := path.with_suffix(s)).exists()}
     for name in dict.fromkeys(_external(path)) if path.suffix == ".onnx" else ():
         place = posixpath.normpath(name)
         if posixpath.isabs(place) or place.split("/")[0] in ("..", ".") or "\\" in place:
             raise MeasureError(f"{path} keeps weights in {name!r}, which is not in its own folder; save it anew")
         if not (path.parent / place).is_file():
             raise MeasureError(f"{path} keeps weights in {name!r}, which is not there: it belongs beside it")
+        folders = path.parent.resolve(), path.resolve().parent
+        if not any((path.parent / place).resolve().is_relative_to(folder) for folder in folders):
+            raise MeasureError(f"{path} keeps weights in {name!r}, a link to a file elsewhere; copy it beside it")
         found[place] = path.parent / place
     return found
 
@@ -43,7 +50,7 @@ def bytes_of(parts: dict[str, Path]) -> int:
 def _external(path: Path) -> Iterator[str]:
     """The names of the files in which an ONNX file keeps tensors."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MOST_BYTES)
     except OSError as error:
         raise MeasureError(f"{path} cannot be read: {format_error(error)}") from error
     if b"location" not in content:  # the key that every such entry has: most files are not read any further

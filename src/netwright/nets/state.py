@@ -14,7 +14,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..core.errors import CheckpointError, format_error
-from ..core.files import write_atomically
+from ..core.faults import machine_fault
+from ..core.files import open_regular, write_atomically
 from .inputs import is_dense, parts_of, put, sparse_of
 
 
@@ -56,13 +57,18 @@ def _digest(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> str:
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What :func:`write_tensors` wrote. Raises :class:`CheckpointError` for a file that is damaged or another's."""
     try:
+        open_regular(path).close()  # safetensors would wait for a pipe
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             meta = json.loads((file.metadata() or {}).get("netwright", "{}"))
+        if not isinstance(meta, dict):
+            raise ValueError("its entry 'netwright' is no JSON object")
         if meta.pop("sha256", None) not in (None, _digest(tensors, meta)):
             raise ValueError("its tensors are not those that were written")
         return tensors, meta
-    except (OSError, safetensors.SafetensorError, ValueError) as error:
+    except Exception as error:  # safetensors, torch and JSON raise many types
+        if machine_fault(error):
+            raise
         raise CheckpointError(
             f"{path} cannot be read ({format_error(error)}); it is left as it is: move it away to start anew"
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ...core.errors import MeasureError, MissingExtra, did_you_mean
+from ...core.errors import MeasureError, MissingExtra, did_you_mean, format_error
+from ...core.files import open_regular
 from ...core.provenance import version_of
+from ..parts import parts_of
 
 Feeds = Mapping[str, np.ndarray]
 """What a network is fed with, by the names of its inputs, in their order."""
@@ -137,12 +140,19 @@ class Runtime(ABC):
         Raises :class:`netwright.core.errors.NetwrightError` with the reason.
         """
 
-    def guard(self, path: Path) -> None:  # noqa: B027  # most formats are data
-        """Refuse a file of somebody else that is a program, or that leads to files elsewhere, without executing any of
-        it; and have what this process opens afterwards execute none. Asked before anything else is.
+    def guard(self, path: Path) -> None:
+        """Refuse a file of somebody else that is a program, leads to files outside its folder, or is none that can be
+        read whole, without executing any of it; and have what this process opens afterwards execute none. Asked before
+        anything else is. Most formats are data.
 
         Raises :class:`netwright.core.errors.NetwrightError` with the reason.
         """
+        with suppress(ModuleNotFoundError):  # onnx, which devices need not have: ONNX Runtime keeps to the folder too
+            for part in parts_of(path, self.beside).values():
+                try:
+                    open_regular(part).close()
+                except OSError as error:
+                    raise MeasureError(f"{part} cannot be read: {format_error(error)}") from error
 
     @abstractmethod
     def open(self, path: Path, feeds: Feeds) -> Session:

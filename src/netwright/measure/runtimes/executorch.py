@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MeasureError, format_error
+from ...core.files import write_atomically
 from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session
 from .exported import export, positional, said_by_library
@@ -64,7 +65,7 @@ class ExecuTorch(Runtime):
                 raise MeasureError(f"executorch cannot convert this network: {format_error(error)[:500]}") from error
         if not taken:
             raise MeasureError(f"executorch: XNNPACK takes no operator of this network ({_listed(left)})")
-        path.write_bytes(data)
+        write_atomically(path, data)
         return {**how, "operators": {"xnnpack": taken, "portable": sum(left.values())}, "not_taken": dict(left)}
 
     def open(self, path: Path, feeds: Feeds) -> Session:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...core.children import run_program
 from ...core.errors import MeasureError, format_error
+from ...core.files import replacing, require_room, write_atomically
 from ...core.quiet import quiet
 from ...core.temporary import TemporaryFolder
 from .base import Feeds, Runtime, Session, in_order
@@ -61,24 +62,28 @@ class LiteRt(Runtime):
     ) -> Mapping[str, Any]:
         import torch
 
+        from ...formats.pt2 import packed
+
         python = _python(torch.__version__)
         module, tensors = positional(network, inputs)
-        with TemporaryFolder() as place:
+        with TemporaryFolder() as place, replacing(path.resolve()) as scratch:
             job = {
                 "program": f"{place}/program.pt2",
                 "inputs": f"{place}/inputs.npz",
-                "path": str(path.resolve()),
+                "path": str(scratch),
                 "precision": self.precision,
                 "torch": torch.__version__,
             }
             with quiet():
-                torch.export.save(export(module, tensors), job["program"])
+                write_atomically(Path(job["program"]), packed(export(module, tensors)))
             samples = [positional(network, each)[1] for each in calibration or [inputs]]
             stacked = [np.stack([tensor.numpy(force=True) for tensor in each]) for each in zip(*samples, strict=True)]
             np.savez(job["inputs"], **{str(i): array for i, array in enumerate(stacked)})  # type: ignore[arg-type]
             answer = _asked(python, job, place)
-        if "failed" in answer:
-            raise MeasureError(f"litert-torch ({python}) cannot convert this network: {answer['failed']}")
+            if "failed" in answer:
+                for folder in (place, scratch.parent):
+                    require_room(folder)
+                raise MeasureError(f"litert-torch ({python}) cannot convert this network: {answer['failed']}")
         return answer
 
     def open(self, path: Path, feeds: Feeds) -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ...core.archives import opened_archive
 from ...core.children import run_program
 from ...core.errors import MeasureError, MissingExtra, format_error
+from ...core.files import parse_json, replacing, require_room, write_atomically
 from ...core.provenance import version_of
 from ...core.quiet import quiet
 from ...core.temporary import TemporaryFolder
@@ -22,6 +25,9 @@ from .exported import positional
 
 CONVERT_S = 600.0
 """Seconds that pnnx may take."""
+
+MOST = 1 << 31
+"""Of one size of an input or an output."""
 
 PARTS = ("net.param", "net.bin")
 """Of ncnn's format; they and what follows are packed into one file."""
@@ -67,7 +73,7 @@ class Ncnn(Runtime):
                 for name, tensor in zip(input_names(inputs), tensors, strict=True)
             }
             Path(place, ABOUT).write_text(json.dumps({"inputs": shapes, "outputs": outputs}))
-            with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
+            with replacing(path) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as packed:
                 for part in (*PARTS, ABOUT):
                     packed.write(Path(place, part), part)
         return {"exporter": f"torch.jit.trace, pnnx {version_of('pnnx')}", **({"ignored": ignored} if ignored else {})}
@@ -173,19 +179,32 @@ def _traced(module: Any, tensors: tuple[Any, ...], place: Path) -> list[list[int
     torch.backends.mha.set_fastpath_enabled(False)  # it is one operator of PyTorch's own
     try:
         with quiet(), torch.no_grad():
-            torch.jit.trace(module, tensors, check_trace=False).save(str(place / "net.pt"))
-            return [list(output.shape) for output in module(*tensors)]
+            program = io.BytesIO()  # where a disk is full torch ends the process
+            torch.jit.save(torch.jit.trace(module, tensors, check_trace=False), program)
+            shapes = [list(output.shape) for output in module(*tensors)]
     except Exception as error:  # the tracer raises many types
         raise MeasureError(f"torch.jit.trace cannot take this network: {format_error(error)[:500]}") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+    write_atomically(place / "net.pt", program.getbuffer())
+    return shapes
 
 
 def _about(path: Path) -> dict[str, Any]:
-    """What was packed beside ncnn's own files."""
-    with zipfile.ZipFile(path) as packed:
-        about: dict[str, Any] = json.loads(packed.read(ABOUT))
-    return about
+    """What was packed beside ncnn's own files. Raises :class:`MeasureError` where it is not what was written."""
+    try:
+        with opened_archive(path) as packed:
+            about = parse_json(packed.read(ABOUT))
+        inputs = {name: (_sizes(shape), np.dtype(str(kind)).name) for name, (shape, kind) in about["inputs"].items()}
+        return {"inputs": inputs, "outputs": [_sizes(shape) for shape in about["outputs"]]}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise MeasureError(f"{path} is no file that netwright packed for ncnn: {format_error(error)}") from error
+
+
+def _sizes(shape: Any) -> list[int]:
+    if not isinstance(shape, list) or not all(isinstance(size, int) and 0 <= size <= MOST for size in shape):
+        raise ValueError(f"{str(shape)[:80]} is no shape")
+    return shape
 
 
 def _pnnx(place: Path, tensors: tuple[Any, ...]) -> list[str]:
@@ -210,6 +229,7 @@ def _pnnx(place: Path, tensors: tuple[Any, ...]) -> list[str]:
     files = [f"{option}={name}" for option, name in zip(("ncnnparam", "ncnnbin"), PARTS, strict=True)]
     command = [pnnx.EXEC_PATH, "net.pt", f"inputshape={','.join(shapes)}", "fp16=0", *files]
     ended = run_program(command, CONVERT_S, cwd=place)
+    require_room(place)
     said = [line.strip() for line in (ended.out + ended.err).splitlines() if line.strip()]
     if ended.failure or not all((place / part).exists() for part in PARTS):
         why = ended.failure or f"it said: {said[-1][:500] if said else 'nothing'}"
@@ -222,7 +242,7 @@ def _known(param: Path) -> None:
     """Raise :class:`MeasureError` where ncnn does not have an operator of the network."""
     import ncnn
 
-    lines = param.read_text().splitlines()
+    lines = param.read_text(errors="replace").splitlines()
     if not lines or lines[0].strip() != "7767517":
         raise MeasureError(f"{param.name} is not of ncnn's format")
     kinds = {line.split()[0] for line in lines[2:] if line.strip()}
@@ -238,9 +258,9 @@ def _parts(path: Path, place: Path) -> tuple[Path, Path]:
             raise MeasureError(f"{path} needs its weights beside it, in {weights.name}")
         return path, weights
     try:
-        with zipfile.ZipFile(path) as packed:
+        with opened_archive(path) as packed:
             for part in PARTS:
                 packed.extract(part, place)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise MeasureError(f"{path} is no file that netwright packed for ncnn: {format_error(error)}") from error
     return place / PARTS[0], place / PARTS[1]

@@ -14,7 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...core.archives import opened_archive
 from ...core.errors import BundleError, MeasureError, MissingExtra, did_you_mean, format_error
+from ...core.files import replacing, require_room
 from ...core.quiet import quiet
 from ...core.temporary import TemporaryFolder
 from .base import Feeds, Runtime, Session, Trial, in_order
@@ -227,8 +229,11 @@ def _pack(model: Any, folder: Path, path: Path, form: str) -> None:
     """Write a model as one file; the form of its 8-bit products, if it has any, is the archive's comment."""
     import openvino as ov
 
-    ov.save_model(model, folder / MODEL, compress_to_fp16=False)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    try:
+        ov.save_model(model, folder / MODEL, compress_to_fp16=False)
+    finally:
+        require_room(folder)
+    with replacing(path) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = form.encode()
         for name in (MODEL, WEIGHTS):
             archive.write(folder / name, name)
@@ -241,9 +246,9 @@ def _form_of(path: Path) -> str:
     if path.suffix == ".onnx":
         return "u8s8" if may_saturate(path) else ""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened_archive(path) as archive:
             return archive.comment.decode(errors="replace")
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError):
         return ""
 
 
@@ -316,9 +321,9 @@ def _unpacked(path: Path) -> Iterator[Path]:
         return
     with TemporaryFolder() as folder:
         try:
-            with zipfile.ZipFile(path) as archive:
+            with opened_archive(path) as archive:
                 for name in (MODEL, WEIGHTS):
                     archive.extract(name, folder)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, ValueError) as error:
             raise MeasureError(f"openvino cannot read {path}: {format_error(error)}") from error
         yield folder / MODEL

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +19,7 @@ import numpy as np
 
 from ...core.children import run_program
 from ...core.errors import BundleError, MeasureError, did_you_mean, format_error
-from ...core.files import cache_folder
+from ...core.files import cache_folder, require_room, write_atomically
 from ...core.quiet import quiet
 from ...core.temporary import TemporaryFolder
 from .base import Feeds, Runtime, Session, Trial, in_order
@@ -101,6 +103,7 @@ class Torch(Runtime):
     ) -> Mapping[str, Any]:
         import torch
 
+        from ...formats.pt2 import packed
         from ...nets.extract import copy_of
 
         how: dict[str, Any] = {"exporter": "torch.export"}
@@ -124,19 +127,24 @@ class Torch(Runtime):
                 if self.compile == "aot":
                     about = json.dumps([[list(t.shape), str(t.dtype).removeprefix("torch.")] for t in tensors])
                     settings = {**FROZEN, "aot_inductor.metadata": {"inputs": about}}
-                    torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
+                    package = io.BytesIO()  # where a disk is full torch ends the process
+                    torch._inductor.aoti_compile_and_package(program, package_path=package, inductor_configs=settings)
+                    archive = package.getbuffer()
                     how["compiler"] = "AOTInductor"
                 else:
                     marks = {MARK: self.form or "s8s8"} if self.precision == "int8" else {}
-                    torch.export.save(program, path, extra_files=marks)
+                    archive = packed(program, marks)
             except Exception as error:
+                require_room(Path(tempfile.gettempdir()))
                 verb = "compiled by AOTInductor" if self.compile == "aot" else "saved by torch.export"
                 raise BundleError(f"this network cannot be {verb}: {format_error(error)[:500]}") from error
+        write_atomically(path, archive)
         return how
 
     def guard(self, path: Path) -> None:
         from ...formats.pt2_archive import FORCED, refuse_programs
 
+        super().guard(path)
         if self.precision == "int8":
             require_torchao()
             import torchao  # noqa: F401  # torch allows its tensors then

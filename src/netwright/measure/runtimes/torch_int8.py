@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...core.archives import opened_archive
 from ...core.errors import BundleError, MeasureError, MissingExtra, format_error
+from ...core.files import write_atomically
 from ...core.quiet import quiet
 from .base import Feeds
 
@@ -55,6 +56,8 @@ def write_extremes(path: Path) -> tuple[Feeds, np.ndarray]:
     import torch
     from torch import Tensor, nn
 
+    from ...formats.pt2 import packed
+
     rows = np.full((32, DEPTH), 127, np.int8)
     columns = np.full((DEPTH, 32), 127, np.int8)
     columns[:, ::2] = -127
@@ -70,17 +73,17 @@ def write_extremes(path: Path) -> tuple[Feeds, np.ndarray]:
             return torch._int_mm(x, self.columns)
 
     with quiet():
-        torch.export.save(torch.export.export(Product(), (torch.from_numpy(rows),)), path)
+        write_atomically(path, packed(torch.export.export(Product(), (torch.from_numpy(rows),))))
     return {"x": rows}, rows.astype(np.int64) @ columns.astype(np.int64)
 
 
 def form_of(path: Path) -> str:
     """The form of an archive's products; empty where it does not say."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened_archive(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(f"/{MARK}")]
             return archive.read(names[0]).decode() if names else ""
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError):
+    except (OSError, ValueError):
         return ""
 
 

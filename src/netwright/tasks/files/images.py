@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...core.errors import MissingExtra, RecipeError, did_you_mean, format_error
+from ...core.files import open_regular
 from ..base import Task
 from ..data import PARTS, Data, Split
 from .parts import check_parts, check_shares, part_of
@@ -21,6 +22,12 @@ NAMES = {"train": ("train",), "validation": ("validation", "val", "valid"), "tes
 """What the folders of parts are called."""
 MEMORY = 2 << 30
 """Bytes of images that are kept in memory; more are read batch by batch."""
+MOST_PIXELS = 1 << 27
+"""Of one image; Pillow itself refuses those that have some more, which may unpack to gigabytes."""
+WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
+"""Modes of grey values of 16 bits, of which Pillow makes 8 by cutting all above 255 off."""
+NO_RANGE = ("I", "F")
+"""Modes of values of 32 bits: whatever their range is, they do not say it."""
 SAMPLED = 512
 """Training images that the mean and the deviation are found from."""
 
@@ -58,7 +65,7 @@ def image_folder(
     parts = _parts(path, validation_share, test_share, seed)
     check_parts({part: len(found) for part, found in parts.items()}, str(path))
     first = _opened(parts["train"][0][0])
-    channels = channels or (1 if first.mode in ("1", "L", "I;16") else 3)
+    channels = channels or (1 if first.mode in ("1", "L", *WIDE) else 3)
     if channels not in (1, 3):
         raise RecipeError(f"data: channels must be 1 for grey or 3 for colours, not {channels}")
     plain = _Images(parts["train"], size, channels)
@@ -93,13 +100,16 @@ class _Images(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         path, label = self._found[i]
-        image = _opened(path).convert("L" if self._channels == 1 else "RGB")
+        image = _opened(path)
+        wide = image.mode in WIDE
+        image = image.convert("F" if wide else "L" if self._channels == 1 else "RGB")
         if self._size:
             scale = self._size / min(image.size)
             image = image.resize([max(self._size, round(side * scale)) for side in image.size])
             left, top = ((side - self._size) // 2 for side in image.size)
             image = image.crop((left, top, left + self._size, top + self._size))
-        values = torch.from_numpy(np.array(image, dtype=np.float32) / 255).view(*image.size[::-1], -1).permute(2, 0, 1)
+        values = torch.from_numpy(np.array(image, dtype=np.float32) / (65535 if wide else 255))
+        values = values.view(*image.size[::-1], -1).permute(2, 0, 1).expand(self._channels, -1, -1)
         self._shape = self._shape or values.shape
         if values.shape != self._shape:
             raise RecipeError(
@@ -120,10 +130,14 @@ def _opened(path: Path) -> Any:
     except ImportError:
         raise MissingExtra("pillow", "images", f"reading {path.name}") from None
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as file, Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"it has {image.width} by {image.height} pixels, {MOST_PIXELS:,} at most are read")
+            if image.mode in NO_RANGE:
+                raise ValueError("its values have 32 bits, whose range is not known; save it with 8 or 16 bits")
             image.load()
             return image
-    except OSError as error:
+    except Exception as error:  # the readers of Pillow's formats raise many types
         raise RecipeError(f"data: the image {path} cannot be read: {format_error(error)}") from error
 
 
