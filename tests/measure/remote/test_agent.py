@@ -310,6 +310,16 @@ def test_answers_are_forgotten_after_a_while(tmp_path, pretended):
             agent.jobs.wait("0" * 32, 0)
 
 
+def test_long_answers_are_forgotten_for_newer_ones(tmp_path, pretended):
+    pretended.ask = lambda job: {"outputs": "x" * 600}
+    with Agent("127.0.0.1", 0, TOKEN, tmp_path, limits=Limits(kept_bytes=1000)) as agent:
+        for key in ("0" * 32, "1" * 32):
+            agent.submit({**describing(), "key": key})
+            assert agent.jobs.wait(key, 9)["state"] == "done"
+        with pytest.raises(Refused, match="is not known"):
+            agent.jobs.wait("0" * 32, 0)
+
+
 REF = {".onnx": "0" * 64}
 
 

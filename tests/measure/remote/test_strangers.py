@@ -10,6 +10,9 @@ import threading
 import time
 
 import pytest
+from fuzz import mutations, swaps
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from serving import TOKEN
 
 from netwright.core.errors import MeasureError
@@ -323,3 +326,71 @@ def test_folders_that_lead_elsewhere_are_not_emptied(tmp_path, name):
     (tmp_path / "store" / name).unlink()
     with Agent("127.0.0.1", 0, TOKEN, tmp_path / "store"):
         pass
+
+
+# -- whatever is sent ----------------------------------------------------------------------------------------------
+
+
+def head(method, place, more=""):
+    return f"{method} {place} HTTP/1.1\r\nHost: agent\r\n{AUTHORISED}{more}\r\n".encode()
+
+
+JOB = json.dumps(
+    {
+        "key": "0" * 32,
+        "job": {
+            "job": "measure", "runtime": {"runtime": "onnxruntime", "threads": 1}, "seconds": 5, "wanted": ["energy"],
+            "files": [{".onnx": "0" * 64, "weights/all.bin": "1" * 64}], "feeds": {".npz": "2" * 64}, "plan": {"n": 1},
+        },
+    }
+).encode()  # fmt: skip
+REQUESTS = (
+    head("GET", f"{PLACE}?bytes=5"),
+    head("PUT", PLACE, "Content-Length: 5\r\n") + b"hello",
+    head("POST", "/v1/jobs", f"Content-Length: {len(JOB)}\r\n") + JOB,
+    head("GET", f"/v1/jobs/{'0' * 32}?wait=0"),
+)
+
+
+def check_whatever_is_sent(agent, content):
+    """It is answered in words, or not at all; and the agent is as well as before."""
+    with socket.create_connection(("127.0.0.1", agent.server_port), 20) as line:
+        with contextlib.suppress(OSError):
+            line.sendall(content)
+            line.shutdown(socket.SHUT_WR)
+        found = received(line)
+    assert b" 500 " not in found and b"Traceback" not in found, found
+    assert not found or found.startswith((b"HTTP/1.", b"{", b"<!DOCTYPE")), found
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("busy") / "store", Patience(1.0, 1.0, 1.0)) as found:
+        yield found
+        assert ask(line_to(found))[0] == 200 and found.files._promised == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(REQUESTS).flatmap(mutations))
+def test_whatever_is_sent(busy, content):
+    check_whatever_is_sent(busy, content)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, deadline=None)
+@given(st.sampled_from(REQUESTS).flatmap(mutations))
+def test_whatever_is_sent_often(busy, content):
+    check_whatever_is_sent(busy, content)
+
+
+@settings(max_examples=200, deadline=None)
+@given(swaps(json.loads(JOB)))
+def test_whatever_job_is_sent(busy, job):
+    check_whatever_is_sent(busy, head("POST", "/v1/jobs", f"Content-Length: {len(job)}\r\n") + job)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, deadline=None)
+@given(swaps(json.loads(JOB)))
+def test_whatever_job_is_sent_often(busy, job):
+    check_whatever_is_sent(busy, head("POST", "/v1/jobs", f"Content-Length: {len(job)}\r\n") + job)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hmac
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from ...core.candidate import digest
 from ...core.errors import MeasureError, format_error
 from ...core.faults import machine_fault
+from ...core.files import open_lock
 from ...core.version import __version__
 from ..runtimes.base import Runtime
 from . import FILES, is_loopback
@@ -292,8 +292,7 @@ def _only_one(folder: Path) -> Any:
     """The lock of a folder, held until it is closed or this process ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        lock = os.fdopen(os.open(folder / "lock", flags, 0o666), "r+")
+        lock = open_lock(folder / "lock")
     except OSError as error:
         raise _no_files(folder, error) from error
     try:

@@ -38,6 +38,7 @@ class Limits:
         waiting: jobs that wait while another runs.
         seconds: the most seconds of a job, whatever it asks for.
         kept_s: seconds that an answer is kept for a client that has lost its connection.
+        kept_bytes: the most letters of all answers that are kept, but for the last.
     """
 
     file_bytes: int = 2 * 10**9
@@ -46,6 +47,7 @@ class Limits:
     waiting: int = 8
     seconds: float = 900.0
     kept_s: float = 3600.0
+    kept_bytes: int = 1 << 28
 
 
 @dataclass
@@ -109,9 +111,12 @@ class Jobs:
             self._changed.notify_all()
 
     def _forget(self) -> None:
-        done = [key for key, job in self._jobs.items() if job.state == "done"]
-        for at, key in enumerate(done):
-            if len(done) - at > KEPT or time.monotonic() > self._jobs[key].ended + self._limits.kept_s:
+        size, now = 0, time.monotonic()
+        done = [(key, job) for key, job in self._jobs.items() if job.answer is not None]
+        for at, (key, job) in enumerate(sorted(done, key=lambda each: each[1].ended, reverse=True)):
+            assert job.answer is not None
+            size += sum(len(each) for each in job.answer.values() if isinstance(each, str))
+            if at >= KEPT or now > job.ended + self._limits.kept_s or (at and size > self._limits.kept_bytes):
                 del self._jobs[key]
 
     def _run_all(self) -> None:
@@ -127,6 +132,7 @@ class Jobs:
                 return
             with self._changed:
                 job.state, job.answer, job.ended = "done", answer, time.monotonic()
+                self._forget()
                 self._changed.notify_all()
 
     def _run(self, job: Job) -> Mapping[str, Any]:
