@@ -150,6 +150,29 @@ def test_children_end_with_their_parent() -> None:
         until_gone(int(pid))
 
 
+def test_where_the_system_does_not_let_one_peek(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS, with Pythons before 3.13."""
+    monkeypatch.setattr(children, "PEEKS", False)
+    assert run_program(python("print(1)"), 60).out == "1\n"
+    assert run_program(python("import os; os.abort()"), 60).failure == "crashed (SIGABRT); it said: nothing"
+    fork = Fork(lambda: os._exit(3))
+    assert fork.read(60) == b"" and fork.stop() == 3
+    fork = Fork(lambda: b"an answer")
+    assert fork.read(60) == b"an answer"
+    fork.stop()
+    assert not fork.runs
+
+
+def test_a_terminals_signals_do_not_reach_children() -> None:
+    """They have a session, and a group, of their own."""
+    child = Child(python(f"import time; time.sleep({AGES_S})"))
+    fork = Fork(hang)
+    assert os.getsid(child.pid) == child.pid != os.getsid(0)
+    assert os.getpgid(fork.pid) == fork.pid != os.getpgid(0)
+    child.stop()
+    fork.stop()
+
+
 def test_a_fork_answers() -> None:
     fork = Fork(lambda: b"x" * 3_000_000)
     assert fork.read(60) == b"x" * 3_000_000

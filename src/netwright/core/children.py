@@ -35,6 +35,9 @@ OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.
 
 PR_SET_PDEATHSIG = 1
 
+PEEKS = hasattr(os, "waitid")
+"""Whether the system tells of a child that has ended without giving its number free (macOS: from Python 3.13 on)."""
+
 SIZE = 8
 """Bytes before an answer that say how many there are of it: who is killed while it writes has not answered."""
 
@@ -117,6 +120,7 @@ class Child:
         if program is None:
             raise FileNotFoundError(errno.ENOENT, "there is no such program", command[0])
         begin = [sys.executable, "-I", "-S", "-c", BEGIN, str(os.getpid()), os.path.abspath(program), *command[1:]]
+        self._stopped = False
         self.process: subprocess.Popen[bytes] = by_lasting_thread(
             lambda: subprocess.Popen(
                 begin, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
@@ -131,7 +135,7 @@ class Child:
     @property
     def runs(self) -> bool:
         """Whether it has not ended yet."""
-        return self.process.returncode is None and _runs(self.pid)
+        return self.process.returncode is None and (_runs(self.pid) if PEEKS else self.process.poll() is None)
 
     def wait(self, seconds: float) -> bool:
         """Whether it ends within so many seconds."""
@@ -146,10 +150,12 @@ class Child:
     def stop(self) -> int:
         """Kill it, where it runs, with all that it has started; its exit code, negative for the signal that ended
         it."""
-        if self.process.returncode is None:
-            _kill(self.pid)
+        if not self._stopped:
+            if self.process.returncode is None:
+                _kill(self.pid)
             end_session(self.pid)
             self.process.wait()
+        self._stopped = True  # its number may be that of others from here on
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):  # what was not written yet has no reader
@@ -233,6 +239,7 @@ class Fork:
     """
 
     def __init__(self, work: Callable[[], bytes], close: Iterable[int] = ()) -> None:
+        self._code: int | None = None
         self._pipe, theirs = os.pipe()
         parent = os.getpid()
         try:
@@ -271,7 +278,10 @@ class Fork:
     @property
     def runs(self) -> bool:
         """Whether it has not ended yet."""
-        return _runs(self.pid)
+        if self._code is None and not PEEKS:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if ended else None
+        return self._code is None and (not PEEKS or _runs(self.pid))
 
     def read(self, seconds: float, until: int | None = None) -> bytes | None:
         """The answer; empty where it ended without, None where there is none after so many seconds.
@@ -283,7 +293,7 @@ class Fork:
         watched = [self._pipe] if until is None else [self._pipe, until]
         deadline, found = time.monotonic() + seconds, bytearray()
         while (left := deadline - time.monotonic()) > 0:
-            runs = _runs(self.pid)
+            runs = self.runs
             those = ready(watched, min(left, 1.0) if runs else 0)
             if self._pipe in those:
                 part = os.read(self._pipe, 1 << 20)
@@ -301,10 +311,13 @@ class Fork:
     def stop(self) -> int:
         """Kill it, where it runs, with what it has started; its exit code, negative for the signal that ended it."""
         os.close(self._pipe)
-        _kill(self.pid)
+        if self._code is None:
+            _kill(self.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        if self._code is None:
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._code
 
 
 def ready(descriptors: Iterable[int], seconds: float, event: int = select.POLLIN) -> list[int]:
