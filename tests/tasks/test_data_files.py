@@ -99,10 +99,10 @@ def test_parquet_is_a_table_too(tmp_path: Path) -> None:
         ("t.csv,test_share=0.001", "no test examples"),
         ("t.csv,validation=none.csv", "there is no file"),
         ("headless.csv", "a name of its own"),
-        ("ragged.csv", "row 2 of ragged.csv has 1 values for 2 columns"),
+        ("ragged.csv", "ragged.csv, line 3: 1 cells, but the header has 2"),
         ("empty.csv", "no rows"),
         ("texts.csv", "features="),
-        ("binary.csv", "cannot be read"),
+        ("binary.csv", "binary.csv, line 1: .*can't decode byte"),
         ("nothing/", "there is no file or folder"),
     ],
 )

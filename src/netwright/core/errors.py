@@ -108,6 +108,10 @@ NEAR = 0.7
 """How alike two names must be (difflib's ratio) for one to be taken for the other, misspelt."""
 
 
+MOST_LISTED = 60
+"""Names that a message lists."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that helps with a misspelt ``name``: the nearest of ``known``, or all of them when none is near.
 
@@ -119,7 +123,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(letters, plain, n=1, cutoff=NEAR)
     if close:
         return f"did you mean {plain[close[0]]!r}?"
-    return f"known are: {', '.join(known)}" if known else "none are known"
+    more = f", ... ({len(known):,} in all)" if len(known) > MOST_LISTED else ""
+    return f"known are: {', '.join(each[:60] for each in known[:MOST_LISTED])}{more}" if known else "none are known"
 
 
 def format_error(error: BaseException) -> str:

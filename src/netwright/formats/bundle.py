@@ -216,11 +216,10 @@ def load(folder: str | Path, net: Any) -> nn.Module:
         manifest = read_json(folder / "manifest.json")
     except (OSError, ValueError) as error:
         raise BundleError(f"{folder} is not a bundle: {format_error(error)}") from None
-    told = manifest.get("candidate") if isinstance(manifest, dict) else None
-    if not isinstance(told, dict):
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("candidate"), dict):
         raise BundleError(f"{folder}/manifest.json names no candidate; was it extracted from a super-network?")
     try:
-        candidate = net.space.candidate(told)
+        candidate = net.space.candidate(manifest["candidate"])
     except SpaceError as error:
         raise BundleError(f"{folder} is of another super-network: {format_error(error)}") from None
     if not weights.exists():

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..core.candidate import digest
 from ..core.files import cache_folder, read_json, replacing, write_json
+from ..core.shape import FileName, expect
 from .machine import machine
 from .parts import parts_of
 from .runtimes import to_json
@@ -126,7 +127,7 @@ def converted(
     network = _on_cpu(network)
     kept = cache_folder() / "converted" / _key(runtime, network, inputs, calibration)
     with contextlib.suppress(OSError, ValueError, KeyError):
-        about = read_json(kept / ABOUT)
+        about = expect(read_json(kept / ABOUT), {"parts": [FileName], "how": dict[str, Any]})
         for name in about["parts"]:
             _copy(kept / _kept_as(name, path), path if name == path.suffix else path.parent / name)
         os.utime(kept)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..core.candidate import digest
-from ..core.errors import MeasureError
+from ..core.errors import MeasureError, NetwrightError
 from ..core.files import cache_folder, read_json, write_json
+from ..core.shape import expect
 from ..core.temporary import TemporaryFolder
 from .feeds import write_feeds
 from .process import worker
@@ -80,8 +81,8 @@ class Target:
         """The runtime with what it leaves to the device, found out once for each device and kept, and what was found
         (see :meth:`netwright.measure.runtimes.base.Runtime.suited`)."""
         kept = cache_folder() / "suited" / f"{digest(self._told)}.json"
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            known = read_json(kept)
+        with contextlib.suppress(OSError, ValueError, TypeError, NetwrightError):  # what cannot be read is found anew
+            known = expect(read_json(kept), {"runtime": dict[str, Any], "found": dict[str, Any]})
             return from_json(known["runtime"]), known["found"]
         runtime, found = self.runtime.suited(self._trial)
         if found:

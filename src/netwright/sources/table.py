@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -15,6 +14,8 @@ from ..core.enumerated import EnumeratedSpace
 from ..core.errors import NetwrightError, did_you_mean, format_error
 from ..core.front import objectives_of
 from ..core.metric import Direction, Measurement, Metric
+from ..core.rows import read_rows
+from ..core.shape import told
 from ..core.space import Choice
 from ..measure.base import EvaluationContext, Measurer
 from .base import Source
@@ -188,7 +189,9 @@ class _Sheet:
                 if text:
                     value = _number(text)
                     if value is None:
-                        self._wrong(line, column, f"{text!r} is not a number; leave the cell empty where none is known")
+                        self._wrong(
+                            line, column, f"{told(text)} is not a number; leave the cell empty where none is known"
+                        )
                     values[column] = value
                 elif metric.exact:
                     self._wrong(line, column, "the cell is empty, but an exact metric has a value for every network")
@@ -200,7 +203,7 @@ class _Sheet:
         for line, row in self._rows:
             text = row[column]
             if not text.isdecimal() or len(text) != count:
-                self._wrong(line, column, f"{text!r} is not {count or 'some'} digits, one for each choice")
+                self._wrong(line, column, f"{told(text)} is not {count or 'some'} digits, one for each choice")
         for i in range(count):
             yield [row[column][i] for _, row in self._rows]
 
@@ -234,19 +237,19 @@ class _Sheet:
     def _lines(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Line number and cells by column, of every row."""
         try:
-            with Path(self.path).open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.reader(file, strict=True)
-                self.header = header = [name.strip() for name in next(reader, [])]
-                self._check_header(header)
-                for row in reader:
-                    if len(row) == len(header):
-                        yield reader.line_num, {name: cell.strip() for name, cell in zip(header, row, strict=True)}
-                    elif row:
-                        raise NetwrightError(
-                            f"{self.path}, line {reader.line_num}: {len(row)} cells, but the header has {len(header)}"
-                        )
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            for line, cells in read_rows(Path(self.path)):
+                if not self.header:
+                    self.header = header = [name.strip() for name in cells]
+                    self._check_header(header)
+                else:
+                    yield line, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+        except NetwrightError:
+            raise
+        except OSError as error:
             raise NetwrightError(f"cannot read the table {self.path}: {format_error(error)}") from None
+        except ValueError as error:
+            raise NetwrightError(f"{self.path}, {error}") from None
+        self._check_header(self.header)
 
     def _check_header(self, header: Collection[str]) -> None:
         seen: set[str] = set()

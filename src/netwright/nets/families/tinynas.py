@@ -6,7 +6,6 @@ Images are expected as ``(x / 255 - 0.5) / 0.5``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import NetError, format_error
+from ...core.files import read_json
+from ...core.shape import told
 from ..axes import Axis, Depth, Kernel, fractions
 from ..supernet import SuperNet
 from .parts import tie, unit
+
+MOST_WEIGHTS = 10**9
+"""Of all blocks, besides their windows: a few letters of a file may stand for any number."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ def read(path: str | Path) -> Description:
     (null for the ratio times the input), ``shortcut``, ``act`` and ``use_se``; null stands for a skipped block.
     """
     try:
-        whole = _Part(str(path), "the file", json.loads(Path(path).read_text()))
+        whole = _Part(str(path), "the file", read_json(Path(path)))
     except (OSError, ValueError) as error:
         raise NetError(f"{path} cannot be read: {format_error(error)}") from None
     stem = whole.part("first_conv")
@@ -186,12 +190,14 @@ def read(path: str | Path) -> Description:
         block = None if entry is None else _block(_Part(str(path), f"blocks[{i}]", entry), channels)
         blocks.append(block)
         channels = block.out if block else channels
+    if (weights := sum(block.hidden * (block.into + block.out) for block in blocks if block)) > MOST_WEIGHTS:
+        raise whole.error("blocks", f"describe {weights:,} weights, of which {MOST_WEIGHTS:,} are built at most")
     mix = None if whole.get("feature_mix") is None else whole.part("feature_mix")
     if mix is not None:
         mix.check_layer()
     eps = whole.get("bn_eps")
     if not isinstance(eps, float) or not 0 < eps < 1:
-        raise whole.error("bn_eps", f"must be a number between 0 and 1, not {eps!r}")
+        raise whole.error("bn_eps", f"must be a number between 0 and 1, not {told(eps)}")
     return Description(
         image=whole.number("resolution", 4096),
         eps=eps,
@@ -230,7 +236,7 @@ class _Part:
     def number(self, key: str, most: int = 1 << 14) -> int:
         value = self.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-            raise self.error(f"{self.at}.{key}", f"must be a whole number from 1 to {most}, not {value!r}")
+            raise self.error(f"{self.at}.{key}", f"must be a whole number from 1 to {most}, not {told(value)}")
         return value
 
     def window(self) -> int:
@@ -254,7 +260,7 @@ def _block(entry: _Part, channels: int) -> BlockSpec:
     into, out = entry.number("in_channels"), entry.number("out_channels")
     ratio, stride = entry.get("expand_ratio"), entry.number("stride", 4)
     if not isinstance(ratio, int | float) or not 0 < ratio <= 64:
-        raise entry.error(f"{at}.expand_ratio", f"must be a number up to 64, not {ratio!r}")
+        raise entry.error(f"{at}.expand_ratio", f"must be a number up to 64, not {told(ratio)}")
     given = entry.held.get("mid_channels")
     hidden = max(1, round(into * ratio)) if given is None else entry.number("mid_channels")
     if into != channels:

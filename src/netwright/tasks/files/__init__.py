@@ -61,7 +61,7 @@ def _fingerprint(path: Path, settings: Mapping[str, Any]) -> str:
     """A digest of tables' bytes, and of images' names and sizes."""
     if path.is_dir():
         told = [f"{each.relative_to(path)} {each.stat().st_size}" for each in sorted(path.rglob("*")) if each.is_file()]
-        return sha256("\n".join(told).encode()).hexdigest()
+        return sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()
     others = [path.parent / settings[part] for part in ("validation", "test") if settings.get(part)]
     return sha256(b"".join(each.read_bytes() for each in (path, *others))).hexdigest()
 

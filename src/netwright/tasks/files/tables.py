@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.errors import MissingExtra, RecipeError, did_you_mean, format_error
+from ...core.errors import MissingExtra, NetwrightError, RecipeError, did_you_mean, format_error
+from ...core.files import open_regular
+from ...core.rows import read_rows
+from ...core.shape import told
 from ..base import Task
 from ..data import Data, Split
 from ..regression import Regression
@@ -20,6 +22,12 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 
 MOST = 100
 """Different texts of a column, each of which becomes an input."""
+MOST_CELLS = 200_000_000
+"""Of a Parquet file, a few kilobytes of which may stand for any number."""
+MOST_NUMBER = 3.4028234e38
+"""What float32 can hold."""
+MOST_CLASSES = 1 << 24
+"""More than any network tells apart."""
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -91,40 +99,54 @@ def read_columns(path: Path) -> Columns:
         raise RecipeError(f"data: there is no file {path}")
     try:
         return _parquet(path) if path.suffix == ".parquet" else _text(path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except NetwrightError:
+        raise
+    except OSError as error:
         raise RecipeError(f"data: {path.name} cannot be read: {format_error(error)}") from error
+    except ValueError as error:
+        raise RecipeError(f"data: {path.name}, {error}") from error
 
 
 def _parquet(path: Path) -> Columns:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
     except ImportError:
         raise MissingExtra("pyarrow", "tables", f"reading {path.name}") from None
-    try:
-        columns: dict[str, list[Any]] = parquet.read_table(path).to_pydict()
-    except ArrowException as error:
-        raise RecipeError(f"data: {path.name} cannot be read: {format_error(error)}") from error
-    return {name: ["" if value is None else value for value in column] for name, column in columns.items()}
+    with open_regular(path) as raw:
+        try:
+            file = parquet.ParquetFile(raw)
+            names, cells = file.schema_arrow.names, file.metadata.num_rows * max(file.metadata.num_columns, 1)
+            columns = file.read().to_pydict() if cells <= MOST_CELLS else {}
+        except Exception as error:  # of Arrow's own types, and of those that its parts raise
+            raise RecipeError(f"data: {path.name} cannot be read: {format_error(error)[:300]}") from error
+    if cells > MOST_CELLS:
+        raise RecipeError(f"data: {path.name} has {cells:,} cells, of which {MOST_CELLS:,} can be read")
+    if not cells or len(set(names)) < len(names):
+        raise RecipeError(f"data: {path.name} holds no rows, or two columns of one name")
+    return {name: [_plain(value, name, path) for value in column] for name, column in columns.items()}
+
+
+def _plain(value: Any, name: str, path: Path) -> Any:
+    """A cell as a number, a truth value or a text."""
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple | dict | bytes):
+        raise RecipeError(f"data: the column {told(name)} of {path.name} holds {told(value)}, not numbers or texts")
+    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def _text(path: Path) -> Columns:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
-        file.seek(0)
-        between = "\t" if path.suffix == ".tsv" else max(",;\t", key=first.count)
-        lines = [line for line in csv.reader(file, delimiter=between) if line]
-    if len(lines) < 2:
+    rows = list(read_rows(path, "\t" if path.suffix == ".tsv" else ",;\t"))
+    if len(rows) < 2:
         raise RecipeError(f"data: {path.name} holds no rows below a line of names")
-    names = [name.strip() for name in lines[0]]
+    names = [name.strip() for name in rows[0][1]]
     if all(_is_number(name) for name in names) or len(set(names)) < len(names):
         raise RecipeError(
             f"data: the first line of {path.name} must give each column a name of its own, but it is "
-            f"{between.join(lines[0])[:80]}"
+            f"{', '.join(names)[:80]}"
         )
-    for i, line in enumerate(lines):
-        if len(line) != len(names):
-            raise RecipeError(f"data: row {i} of {path.name} has {len(line)} values for {len(names)} columns")
-    return dict(zip(names, zip(*((value.strip() for value in line) for line in lines[1:]), strict=True), strict=True))
+    columns = zip(*((cell.strip() for cell in cells) for _, cells in rows[1:]), strict=True)
+    return dict(zip(names, columns, strict=True))
 
 
 def _is_number(value: Any) -> bool:
@@ -132,6 +154,8 @@ def _is_number(value: Any) -> bool:
         return float(value) is not None
     except (TypeError, ValueError):
         return False
+    except OverflowError:  # a whole number beyond all floats
+        return True
 
 
 class _Encoder:
@@ -162,7 +186,7 @@ class _Encoder:
 def _encoder(name: str, values: Sequence[Any], path: Path) -> _Encoder:
     made, there = _Encoder(name), [value for value in values if value != ""]
     if there and all(not isinstance(value, bool) and _is_number(value) for value in there):
-        numbers = torch.tensor([float(value) for value in there], dtype=torch.float64)
+        numbers = torch.tensor([_number(value, name) for value in there], dtype=torch.float64)
         made.mean = float(numbers.mean())
         made.deviation = float(numbers.std(correction=0)) or 1.0
         return made
@@ -177,9 +201,15 @@ def _encoder(name: str, values: Sequence[Any], path: Path) -> _Encoder:
 
 
 def _number(value: Any, name: str) -> float:
+    """A cell of a column of numbers, which networks can compute with."""
     if not _is_number(value):
-        raise RecipeError(f"data: the column {name!r} holds numbers, but one is {str(value)!r}")
-    return float(value)
+        raise RecipeError(f"data: the column {told(name)} holds numbers, but one is {told(str(value))}")
+    if (isinstance(value, int) and abs(value) > MOST_NUMBER) or not abs(number := float(value)) <= MOST_NUMBER:
+        raise RecipeError(
+            f"data: the column {told(name)} holds {told(value)}, which is no finite number of 32 bits: leave the cell "
+            "empty where nothing is known"
+        )
+    return number
 
 
 def _inputs(encoders: Sequence[_Encoder], columns: Columns) -> Tensor:
@@ -198,13 +228,19 @@ def _target(name: str, parts: Mapping[str, Columns], numbers: bool, path: Path) 
             for part, column in every.items()
         }
     values = {value for column in every.values() for value in column}
-    if all(_is_number(value) and float(value).is_integer() and not isinstance(value, bool) for value in values):
-        return {part: torch.tensor([int(float(value)) for value in column]) for part, column in every.items()}
-    if any(_is_number(value) and not float(value).is_integer() for value in values):
+    numeric = [value for value in values if _is_number(value) and not isinstance(value, bool)]
+    if wrong := [value for value in numeric if not _number(value, name).is_integer()]:
         raise RecipeError(
-            f"data: the target {name!r} of {path.name} holds numbers such as {min(values)}, which are no classes: give "
-            "task: regression, or name another column with target="
+            f"data: the target {told(name)} of {path.name} holds numbers such as {told(min(wrong))}, which are no "
+            "classes: give task: regression, or name another column with target="
         )
+    if len(numeric) == len(values):
+        if wrong := [value for value in numeric if not 0 <= _number(value, name) < MOST_CLASSES]:
+            raise RecipeError(
+                f"data: the target {told(name)} of {path.name} holds {told(wrong[0])}, which is no index of a class: "
+                "these count from 0"
+            )
+        return {part: torch.tensor([int(float(value)) for value in column]) for part, column in every.items()}
     classes = {text: i for i, text in enumerate(sorted(map(str, values)))}
     return {part: torch.tensor([classes[str(value)] for value in column]) for part, column in every.items()}
 
