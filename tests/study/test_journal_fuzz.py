@@ -65,11 +65,20 @@ def make(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return list(store.read())
 
 
+class Whole:
+    """A study as bytes, and its entries."""
+
+    def __init__(self, path: Path) -> None:
+        self.entries = make(path)
+        self.content = path.read_bytes()
+
+    def __repr__(self) -> str:
+        return "Whole()"
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[tuple[str, dict[str, Any]]]]:
-    path = tmp_path_factory.mktemp("whole") / "study.db"
-    entries = make(path)
-    return path.read_bytes(), entries
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return Whole(tmp_path_factory.mktemp("whole") / "study.db")
 
 
 @contextlib.contextmanager
@@ -136,8 +145,8 @@ def rewritten(path: Path, number: int, kind: str, text: str) -> None:
         connection.execute(sql, (kind, text, checksum(kind, text), number))
 
 
-def bodies(data: st.DataObject, whole: tuple[bytes, list[tuple[str, dict[str, Any]]]]) -> None:
-    content, entries = whole
+def bodies(data: st.DataObject, whole: Whole) -> None:
+    content, entries = whole.content, whole.entries
     number = data.draw(st.integers(1, len(entries)))
     kind, body = entries[number - 1]
     text = data.draw(st.one_of(swaps(body).map(compact), swaps(body), st.sampled_from(HOSTILE).map(str.encode)))
@@ -153,22 +162,22 @@ def compact(text: bytes) -> bytes:
 
 @FEW
 @given(st.data())
-def test_bodies_of_other_shapes(whole: Any, data: st.DataObject) -> None:
+def test_bodies_of_other_shapes(whole: Whole, data: st.DataObject) -> None:
     bodies(data, whole)
 
 
 @pytest.mark.slow
 @MANY
 @given(st.data())
-def test_many_bodies_of_other_shapes(whole: Any, data: st.DataObject) -> None:
+def test_many_bodies_of_other_shapes(whole: Whole, data: st.DataObject) -> None:
     bodies(data, whole)
 
 
 # -- bytes that changed ----------------------------------------------------------------------------------------
 
 
-def files(data: st.DataObject, whole: tuple[bytes, list[tuple[str, dict[str, Any]]]]) -> None:
-    content, entries = whole
+def files(data: st.DataObject, whole: Whole) -> None:
+    content, entries = whole.content, whole.entries
     with study_of(data.draw(mutations(content))) as path:
         before = path.read_bytes()
         try:
@@ -186,14 +195,14 @@ def files(data: st.DataObject, whole: tuple[bytes, list[tuple[str, dict[str, Any
 
 @FEW
 @given(st.data())
-def test_bytes_that_changed(whole: Any, data: st.DataObject) -> None:
+def test_bytes_that_changed(whole: Whole, data: st.DataObject) -> None:
     files(data, whole)
 
 
 @pytest.mark.slow
 @MANY
 @given(st.data())
-def test_many_bytes_that_changed(whole: Any, data: st.DataObject) -> None:
+def test_many_bytes_that_changed(whole: Whole, data: st.DataObject) -> None:
     files(data, whole)
 
 
@@ -257,8 +266,8 @@ def test_many_records_are_the_same_by_their_texts_and_read_whole(record: Record,
     alike(compact(data.draw(swaps(body))).decode())
 
 
-def test_what_is_written_as_usual_is_not_read_whole(whole: Any) -> None:
-    records = [body for kind, body in whole[1] if kind == "record"]
+def test_what_is_written_as_usual_is_not_read_whole(whole: Whole) -> None:
+    records = [body for kind, body in whole.entries if kind == "record"]
     flat = [{**body, "candidate": {"a": 1, "b": "x"}, "id": "0" * 10} for body in records]
     usual = [alike(json.dumps(body, separators=(",", ":"))) for body in flat]
     assert usual == ["part" not in body["measurements"] for body in flat] and usual.count(True) == len(flat) - 1

@@ -86,14 +86,14 @@ class Journal:
         told = bad or store.refuse
         with _no_collection():
             for number, kind, body in store.numbered(self.entries, bad):
-                self.entries = number
                 try:
                     if isinstance(body, str):
-                        self._take_text(kind, body)
+                        self._take_text(number, kind, body)
                     else:
                         self.take(kind, body)
                 except UNREADABLE as error:
                     told(BadEntry(number, f"{kind!r}: {format_error(error)}"))
+                self.entries = number
             self._resolve()
         for wrong in self._wrong:
             told(wrong)
@@ -132,13 +132,13 @@ class Journal:
 
     # -- texts: read no further than is asked for --------------------------------------------------------------
 
-    def _take_text(self, kind: str, text: str) -> None:
+    def _take_text(self, number: int, kind: str, text: str) -> None:
         """Take in an entry of which only the text is known."""
         if kind == "record":
             self._take_record(text)
         elif kind == "ask" and (found := self._reader.asked(text)) is not None:
             choices, provenance = found  # most are measured in what follows, and never looked at
-            self._pending.update(dict.fromkeys(choices, (provenance, self.entries)))
+            self._pending.update(dict.fromkeys(choices, (provenance, number)))
         else:
             self._resolve()
             self.take(kind, body_of(text))
@@ -165,10 +165,13 @@ class Journal:
     def _resolve(self) -> None:
         """Know the candidates that were asked for and are still as they were written."""
         pending, self._pending = self._pending, {}
-        for written, (provenance, number) in pending.items():
+        entries: dict[int, list[str]] = {}
+        for written, (_, number) in pending.items():
+            entries.setdefault(number, []).append(written)
+        for number, several in entries.items():
+            provenance, _ = pending[several[0]]
             try:
-                body = body_of(f'{{"choices":{{{written}}},"provenance":{provenance}}}')
-                self._ask({self._candidate(body["choices"]): body["provenance"]})
+                self.take("ask", body_of(f'{{"candidates":[{{{"},{".join(several)}}}],"provenance":{provenance}}}'))
             except UNREADABLE as error:
                 self._wrong.append(BadEntry(number, f"'ask': {format_error(error)}"))
 

@@ -32,22 +32,24 @@ FAULTS = {
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def database_error(path: Path, error: sqlite3.Error) -> StoreError:
+def database_error(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
     """What is said of an error of SQLite's: what happened to which file, and what to do."""
     code = _code(error)
     name = getattr(error, "sqlite_errorname", "")
     why = f"{str(error)[:100]}{f', {name}' if name else ''}"
     if code in FAULTS:
         return StoreError(FAULTS[code].format(path=path, why=why))
-    return damaged(path, str(error)) if code in DAMAGE else no_study(path, str(error))
+    return damaged(path, str(error)) if is_damage(error) else no_study(path, str(error))
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether an error is of the file's bytes, and of nothing else."""
-    return _code(error) in DAMAGE
+    return (
+        isinstance(error, UnicodeDecodeError) or _code(error) in DAMAGE
+    )  # SQLite says what is wrong with what it read
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: Exception) -> int:
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF  # the rest says which kind of it
 

@@ -33,7 +33,7 @@ def salvage(connection: sqlite3.Connection, sql: str, since: int) -> Iterator[Ro
                 yield row
             if since == last:
                 return
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if not is_damage(error):
                 raise
             # A row that is there is tried once; what it says may lie on another page, and be damaged itself.
@@ -65,7 +65,7 @@ def _next(connection: sqlite3.Connection, since: int) -> int | None:
     def found(above: int) -> int | None:
         try:
             row = connection.execute("SELECT seq FROM journal WHERE seq > ? ORDER BY seq LIMIT 1", (above,)).fetchone()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if not is_damage(error):
                 raise
             return None

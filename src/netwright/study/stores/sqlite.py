@@ -169,7 +169,7 @@ class SqliteStore(Store):
         try:
             with closing(self._open()) as connection:
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if is_damage(error):
                 return str(error)
             raise database_error(self.path, error) from None
@@ -235,5 +235,5 @@ class SqliteStore(Store):
         """Turns SQLite's errors into ours."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise database_error(self.path, error) from None
