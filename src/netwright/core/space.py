@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import log10, prod
@@ -65,10 +66,12 @@ class Space:
         self._clauses: dict[str, tuple[Clause, ...]] = {}
         self._allowed: dict[str, list[dict[str, frozenset[Option]]]] = {}  # the same, to look options up in
         self._position: dict[str, dict[Any, int]] = {}
+        self._scalars: dict[str, dict[Any, Option]] = {}
         for choice in self.choices:
             if choice.name in self._by_name:
                 raise SpaceError(f"two choices are called {choice.name!r}; names must be unique")
             self._position[choice.name] = {_lookup_key(o): i for i, o in enumerate(choice.options)}
+            self._scalars[choice.name] = {(type(o), o): o for o in choice.options if not isinstance(o, tuple)}
             self._clauses[choice.name] = clauses = self._conditions(choice)
             self._allowed[choice.name] = [{k: frozenset(allowed) for k, allowed in each.items()} for each in clauses]
             self._by_name[choice.name] = choice
@@ -123,7 +126,10 @@ class Space:
             name = choice.name
             if name in choices:
                 given += 1
-                option = self._option(choice, choices[name])
+                try:  # as nearly all are given
+                    option = self._scalars[name][type(choices[name]), choices[name]]
+                except (KeyError, TypeError):
+                    option = self._option(choice, choices[name])
                 if name in self._unconditional or self.active(name, chosen):
                     chosen[name] = option
             elif name in self._unconditional or self.active(name, chosen):
@@ -266,10 +272,8 @@ class Space:
     # -- conditions --------------------------------------------------------------------------------------------
 
     def _option(self, choice: Choice, value: Any) -> Option:
-        try:
+        with suppress(KeyError, TypeError):  # also what cannot be looked up
             return choice.options[self._position[choice.name][_lookup_key(_python(value))]]
-        except (KeyError, TypeError):  # also what cannot be looked up
-            pass
         raise SpaceError(f"{choice.name!r} cannot be {value!r}; its options are {_listed(choice.options)}")
 
     def _conditions(self, choice: Choice) -> tuple[Clause, ...]:

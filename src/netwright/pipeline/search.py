@@ -19,7 +19,7 @@ from ..strategies.surrogate import cross_validate
 from ..study.executors.base import Executor
 from ..study.executors.local import Local
 from ..study.failures import commonest
-from ..study.journal import read_journal
+from ..study.journal import read_header
 from ..study.stores.base import Store
 from ..study.study import Study
 from .context import Context
@@ -156,7 +156,7 @@ def _study_key(context: Context, store: Store) -> dict[str, Any]:
     key = {name: recipe[name] for name in ("model", "data", "task", "metric", "train", "seed", "threads")}
     key["calibration"] = f"{context.recipe.search.calibration} examples as trained on"
     limited = " ".join(context.recipe.limits)
-    header = read_journal(store).header
+    header = read_header(store)
     # Limits come and go: once a study is of a target it stays so, and one that is not never becomes it.
     ours = [x.name for m in context.on_target for x in m.metrics]
     measured = any(x in context.recipe.objectives or x in limited for x in ours)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -64,11 +65,10 @@ class Problem:
         """What was measured and what is being measured."""
         return [*(r.candidate for r in history), *self.pending]
 
-    def known(self, history: Sequence[Record]) -> set[Candidate]:
-        """The same as a set, at once for a :class:`History`."""
-        known = set(history.candidates) if isinstance(history, History) else {r.candidate for r in history}
-        known.update(self.pending)
-        return known
+    def known(self, history: Sequence[Record], more: Iterable[Candidate] = ()) -> Known:
+        """The same, and more, as a set, at once for a :class:`History`."""
+        measured = history.candidates if isinstance(history, History) else {r.candidate for r in history}
+        return Known(measured, (*self.pending, *more))
 
     def allows(self, candidate: Candidate) -> bool:
         """Whether the candidate keeps every limit on an exact metric."""
@@ -85,11 +85,30 @@ class Problem:
         return [m.loss(record.values[m.name]) for m in self.objectives]
 
 
-class History(list[Record]):
-    """Records that only grow in number, whose candidates are known without going through all of them.
+class Known(AbstractSet[Candidate]):
+    """A set of candidates and some more, which leaves that set as it is: it may be large, and is not copied."""
 
-    :meth:`Problem.known` copies the candidates, which takes no hash of any.
-    """
+    def __init__(self, those: AbstractSet[Candidate], more: Iterable[Candidate] = ()) -> None:
+        self._those, self._more = those, {c for c in more if c not in those}
+
+    def __contains__(self, candidate: object) -> bool:
+        return candidate in self._those or candidate in self._more
+
+    def __iter__(self) -> Iterator[Candidate]:
+        yield from self._those
+        yield from self._more
+
+    def __len__(self) -> int:
+        return len(self._those) + len(self._more)
+
+    def add(self, candidate: Candidate) -> None:
+        """Know one more."""
+        if candidate not in self._those:
+            self._more.add(candidate)
+
+
+class History(list[Record]):
+    """Records that only grow in number, whose candidates are known without going through all of them."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         super().__init__(records)
@@ -153,8 +172,7 @@ def draw_new(
     candidate that is.
     """
     listed = problem.space if isinstance(problem.space, EnumeratedSpace) else None
-    seen = set(known)  # of a set without a hash of any
-    seen.update(problem.pending)
+    seen = Known(known if isinstance(known, AbstractSet) else set(known), problem.pending)
     found: list[Candidate] = []
     ends = [0 if limit.op in ("<", "<=") else -1 for limit in problem.limits]
     for attempt in range(tries * n):

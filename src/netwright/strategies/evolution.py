@@ -111,7 +111,7 @@ class Evolution(Strategy):
         first = initial_candidates(problem, history, n)
         if len(first) == n:
             return first
-        known = [*problem.proposed(history), *first]
+        known = problem.known(history, first)
         found = Measured.of(problem, history)
         few = len(history) < self.population or len(found) < 2
         draw = partial(problem.space.sample, rng) if few else self.breeder(problem, found, rng)

@@ -19,5 +19,5 @@ class Random(Strategy):
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
         first = initial_candidates(problem, history, n)
-        known = problem.known(history) | {*first}
+        known = problem.known(history, first)
         return first + draw_new(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))

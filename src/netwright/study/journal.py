@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Reversible
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,7 +65,12 @@ class Journal:
     @property
     def records(self) -> list[Record]:
         """Everything known, in the order of measuring, judged by the last limits."""
-        return list(self._judged.values())
+        return list(self.judged)
+
+    @property
+    def judged(self) -> Reversible[Record]:
+        """The same as a view, which takes no time."""
+        return self._judged.values()
 
     @property
     def front(self) -> Front:
@@ -196,6 +201,14 @@ def _no_collection() -> Iterator[None]:
     finally:
         if on:
             gc.enable()
+
+
+def read_header(store: Store) -> dict[str, Any] | None:
+    """What a store's study is of, without the rest of the journal; None where nothing says so.
+
+    Raises :class:`StoreError` for an entry before it that cannot be read.
+    """
+    return next((body for kind, body in store.read() if kind == "study"), None)
 
 
 def read_journal(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Reversible, Sequence
 from itertools import islice
 
 import numpy as np
@@ -31,7 +31,7 @@ def predict_measurements(
     needed: Collection[str],
     strategy: Strategy,
     problem: Problem,
-    records: Sequence[Record],
+    records: Reversible[Record],
     candidate: Candidate,
 ) -> dict[str, Measurement]:
     """What the strategy predicts of the needed metrics that are measured on a slow device, by name.
@@ -50,7 +50,7 @@ def predict_measurements(
         own = [m for m in measurer.metrics if m.name in needed]
         if not measurer.on_device or not own:
             continue
-        told = strategy.predict_metrics(problem, records, candidate, [m.name for m in own])
+        told = strategy.predict_metrics(problem, list(records), candidate, [m.name for m in own])
         by = {"predictor": STRATEGIES.text(strategy)}
         each = {m.name: _prediction(m, told.get(m.name), problem.limits, took, by) for m in own}
         if all(each.values()):

@@ -28,7 +28,7 @@ from .executors.base import Executor
 from .failures import ATTEMPTS, ENDED, ENDS, check_measured_by, check_retry, commonest, never_measured
 from .feasibility import check_exact_limits, infeasible, nearest_record
 from .header import header_of, other_study
-from .journal import Journal
+from .journal import Journal, read_header
 from .prediction import predict_measurements
 from .racing import rivals_of
 from .standing import Standing, is_device_lost
@@ -251,7 +251,7 @@ class Study:
         told, rivals = {}, None
         if strategy:
             needed, problem = self.plan.needed, self.problem
-            told = predict_measurements(self.measurers, needed, strategy, problem, self.records, candidate)
+            told = predict_measurements(self.measurers, needed, strategy, problem, self.journal.judged, candidate)
         if self.racing:
             rivals = rivals_of(self.front(), self.objectives, self.limits, self.racing)
         if self._begin(candidate):
@@ -398,7 +398,7 @@ class Study:
     def _replay(self) -> None:
         """Read the journal, or begin it. Raises :class:`StoreError` where it is of another study."""
         self.store.begin("study", self._header)
-        header = next((body for kind, body in self.store.read() if kind == "study"), {})
+        header = read_header(self.store) or {}
         try:  # before its candidates are read, which another space has not
             differs = other_study(header, self._header)
         except (AttributeError, LookupError, TypeError):
