@@ -20,7 +20,7 @@ from ..core.units import format_value
 from ..measure.comparison import compare
 from ..measure.feeds import read_feeds
 from ..measure.latency import Energy, Latency
-from ..measure.named_network import NamedNetwork, from_file, from_network, parse_shape, readers_of
+from ..measure.named_network import NamedNetwork, from_file, from_network, naming, parse_shape, readers_of
 from ..measure.sampling import SamplingPlan
 from ..measure.targets import Target, parse_target
 from .arguments import read, verb_parser
@@ -109,7 +109,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _measured(measurer: Latency | Energy, named: NamedNetwork) -> Mapping[str, Measurement]:
     try:
-        return measurer.run(named.path, named.feeds, named.expected, trust=named.trust)
+        with naming(named.path):
+            return measurer.run(named.path, named.feeds, named.expected, trust=named.trust)
     except MeasureError as error:
         if not named.noise:
             raise

@@ -12,7 +12,7 @@
   + TrainingError                training that cannot go on (a loss that is not a number)
   + MeasureError                 a measurement that could not be taken
     + DeviceLost                 a device elsewhere that cannot be reached any more
-  + BundleError                  an exported file that cannot be written or does not compute what it should
+  + BundleError                  an exported file that cannot be written or opened, or does not compute what it should
   + ShapeError                   a value of a file that is not what it must be
   + MachineFault                 a full disk, too many open files: not the fault of what was asked for
   + MissingExtra                 an optional package is needed; the message names the extra
@@ -73,7 +73,7 @@ class DeviceLost(MeasureError):
 
 
 class BundleError(NetwrightError, RuntimeError):
-    """An exported file that cannot be written or does not compute what it should."""
+    """An exported file that cannot be written or opened, or does not compute what it should."""
 
 
 class ShapeError(NetwrightError, ValueError):

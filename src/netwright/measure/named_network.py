@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -197,9 +198,21 @@ class _Signature:
         return []
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of measuring say which file they are of."""
+    try:
+        yield
+    except MeasureError as error:
+        if type(error) is not MeasureError or path.name in str(error):
+            raise
+        raise MeasureError(f"{path}: {error}") from error
+
+
 def _signature(path: Path, target: Target, trust: bool) -> _Signature:
     job = {"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())], "trust": trust}
-    answer = target.ask(job)
+    with naming(path):
+        answer = target.ask(job)
     free = {name: {int(dim): str(label) for dim, label in dims} for name, dims in answer["free"].items()}
     return _Signature(answer["inputs"], free)
 

@@ -52,6 +52,8 @@ class Target:
     def __post_init__(self) -> None:
         if self.at and not self.at.startswith(REMOTE):
             raise MeasureError(f"a target is at {', '.join(REMOTE)}..., or here; not at {self.at!r}")
+        if self.at and self.runtime.programs:
+            raise MeasureError(f"{RUNTIMES.text(self.runtime)} writes machine code, which agents do not open")
 
     def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of the measuring process to a job (see :mod:`netwright.measure.worker`).

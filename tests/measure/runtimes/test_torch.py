@@ -241,3 +241,17 @@ def test_clocks_are_read_where_there_is_a_tool(tmp_path: Path, monkeypatch: pyte
     assert gpu_state()["clocks.sm"] == "1980"
     tool.write_text("#!/bin/sh\nexit 9\n")
     assert gpu_state() == {}
+
+
+def test_numbers_are_not_cut_in_silence(plain: Any, tmp_path: Path) -> None:
+    runtime, (module, inputs) = Torch(batch=2), plain
+    runtime.convert(module, inputs, tmp_path / "n.pt2")
+    whole = {name: np.ones((2, 8), np.int8) for name in inputs}
+    assert len(runtime.open(tmp_path / "n.pt2", whole).outputs()) == 1
+    with pytest.raises(MeasureError, match="inputs of complex64 cannot stand for float32"):
+        runtime.open(tmp_path / "n.pt2", {name: np.ones((2, 8), np.complex64) for name in inputs})
+
+
+def test_agents_are_sent_no_machine_code() -> None:
+    with pytest.raises(MeasureError, match=r"torch,compile=aot writes machine code, which agents do not open"):
+        Target(Torch(compile="aot"), "http://127.0.0.1:7653")

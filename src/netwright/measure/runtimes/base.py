@@ -191,6 +191,11 @@ class Runtime(ABC):
         return {**self.settings, "device": "cpu", "versions": {p: version_of(p) or "unknown" for p in self.packages}}
 
     @property
+    def programs(self) -> bool:
+        """Whether its own files are programs (see :meth:`guard`), which agents do not open."""
+        return False
+
+    @property
     def slowest_s(self) -> float:
         """Seconds that opening a file, one inference and all beside the sampling may take before it counts as hung."""
         return 60.0

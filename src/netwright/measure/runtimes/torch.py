@@ -47,7 +47,8 @@ class Torch(Runtime):
             a scale for each channel, and activations of 8 bits, a scale for each input (torchao). Only compiled
             does it run faster than float32.
         compile: empty to run operator by operator, ``inductor`` to run ``torch.compile`` where the file is opened,
-            ``aot`` to compile with AOTInductor where it is written. Both need a C++ compiler there.
+            ``aot`` to compile with AOTInductor where it is written. Both need a C++ compiler there. Agents do not open
+            what is compiled, which is machine code.
         device: ``cpu`` or ``cuda``.
         graphs: record an inference as a CUDA graph once, and play it.
         form: the form of the 8-bit products: ``s8s8``, which saturates on x86 CPUs without VNNI, or ``s7s7``: the
@@ -207,6 +208,10 @@ class Torch(Runtime):
         return found
 
     @property
+    def programs(self) -> bool:
+        return self.compile == "aot"
+
+    @property
     def slowest_s(self) -> float:
         return 600.0 if self.compile == "inductor" else super().slowest_s
 
@@ -262,7 +267,10 @@ class Torch(Runtime):
     def _tensor(self, value: np.ndarray, kind: Any) -> Any:
         import torch
 
-        return torch.from_numpy(np.ascontiguousarray(value)).to(self.device, kind, copy=True)
+        tensor = torch.from_numpy(np.ascontiguousarray(value))
+        if kind is not None and not torch.can_cast(tensor.dtype, kind):
+            raise MeasureError(f"inputs of {value.dtype} cannot stand for {str(kind).removeprefix('torch.')}")
+        return tensor.to(self.device, kind, copy=True)
 
     def _program(self, path: Path) -> Any:
         import torch
