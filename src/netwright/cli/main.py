@@ -81,6 +81,7 @@ def _run(verb: str, rest: list[str]) -> None:
     elif verb == "--version":
         print(f"netwright {__version__}")
     elif verb in VERBS:
+        os.getcwd()  # MKL ends the process where there is none
         import_module(f"{__package__}.{verb}").run(rest)
     else:
         raise NetwrightError(f"there is no command {verb!r}; {did_you_mean(verb, VERBS)}")

@@ -36,8 +36,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryFolder(path.parent) as folder:
-        yield folder / path.name
-        os.replace(folder / path.name, path)
+        try:
+            yield folder / path.name
+            os.replace(folder / path.name, path)
+        except OSError as error:
+            error.filename = error.filename or str(path)  # of a disk that is full, it says which
+            raise
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:

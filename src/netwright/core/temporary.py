@@ -34,7 +34,11 @@ class TemporaryFolder:
         hidden = "" if where is None else "."
         name = f"{hidden}netwright-{os.getpid()}-{_started(os.getpid())}-{secrets.token_hex(4)}"
         self.path = place / name
-        self.path.mkdir(mode=0o700)
+        try:
+            self.path.mkdir(mode=0o700)
+        except OSError as error:
+            error.filename = str(place)  # which is what can be mended
+            raise
         try:
             lock = _lock(self.path, fcntl.LOCK_SH)
         except OSError:  # too many open files

@@ -24,6 +24,12 @@ def printable(text: str) -> str:
     return "".join(_escaped(each) if _is_hidden(each) else each for each in text)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: a path of other bytes, which Python reads as halves of surrogate pairs,
+    cannot, and libraries in C++ do not take it."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def markdown(text: str) -> str:
     """A text as a part of a line of Markdown that shows it as it is."""
     return _MARKDOWN.sub(lambda found: f"\\{found[0]}", printable(text))

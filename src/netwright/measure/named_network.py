@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.errors import MeasureError
 from ..core.temporary import TemporaryFolder
+from ..core.text import is_unicode
 from .convert import converted, example, feeds_of, outputs_of
 from .feeds import write_feeds
 from .runtimes import RUNTIMES, runtime_class
@@ -67,6 +68,8 @@ def from_file(
     """
     if not path.is_file():
         raise MeasureError(f"there is no file {path}; a network of your own code is named as module:function")
+    if not is_unicode(str(path.resolve())):
+        raise MeasureError(f"the path {path} is not UTF-8, and runtimes read no files there; move the file")
     if path.suffix not in target.runtime.reads:
         readers = readers_of(path)
         those = f"it is read by {' and '.join(readers)}" if readers else "no runtime here reads it"

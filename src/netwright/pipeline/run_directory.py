@@ -16,6 +16,7 @@ from ..core.record import Record
 from ..core.registry import make_importable
 from ..core.shape import expect, told
 from ..core.temporary import sweep
+from ..core.text import is_unicode
 from ..report.data import EXPORTED, FILES, ExportedNetwork
 from ..strategies.predict.scores import Scores
 from ..study.journal import Journal, read_journal
@@ -161,6 +162,11 @@ class RunDirectory:
         Raises :class:`StoreError` where another process has it, nothing can be written, or what is written would go
         elsewhere.
         """
+        if not is_unicode(str(self.path.absolute())):
+            raise StoreError(
+                f"the path of the output directory {self} is not UTF-8, and runtimes read no files there; choose "
+                "another with --out"
+            )
         made = [path for path in (self.path, *self.path.absolute().parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
