@@ -31,6 +31,8 @@ from .running import TINY, command, contents, done, finished, process, records
         (["fit", TINY, "--evaluations"], ["--evaluations"]),
         (["fit", TINY, "--evaluations", "many"], ["evaluations", "many"]),
         (["fit", TINY, "--evaluations", "-3"], ["evaluations must be more than 0"]),
+        (["measure", "x.onnx", "--max-seconds", "1e30"], ["--max-seconds", "86,400"]),
+        (["measure", "x.onnx", "--precision", "nan"], ["--precision", "more than 0"]),
         (["fit", TINY, "--train.optimizer", "adamw,lr=fast"], ["train.optimizer", "fast"]),
         (["fit", TINY, "--search.strategy", "guidet"], ["search.strategy", "did you mean 'guided'"]),
         (["fit", TINY, "--objectives", "accuracy,mac"], ["objectives", "'macs'"]),

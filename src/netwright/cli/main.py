@@ -35,6 +35,7 @@ AGAIN = {
     "search": "the same command continues from here",
     "export": "networks that were exported stay, and the same command makes the others",
     "report": "the page is as it was; the same command writes it anew",
+    "repair": "the study is as it was; the same command repairs it anew",
     "measure": "what was printed is all that is kept; with --table the blocks that were measured are too",
 }
 """What a command has kept that did not end, and how to go on; the others have nothing to keep."""

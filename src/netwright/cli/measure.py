@@ -33,12 +33,15 @@ measured once each, and its networks' latencies predicted from them.
 """
 
 
+DAY_S = 86_400
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     given = read(_parser(), arguments)
     plan = SamplingPlan(precision=given["precision"], max_seconds=given["max_seconds"])
-    if plan.precision <= 0 or plan.max_seconds <= 0:
-        raise NetwrightError("--precision and --max-seconds must be more than 0")
+    if not (plan.precision > 0 and 0 < plan.max_seconds <= DAY_S):
+        raise NetwrightError(f"--precision and --max-seconds must be more than 0, and the latter at most {DAY_S:,}")
     wanted, measurer = given["what"], Energy if given.get("energy") else Latency
     targets = [parse_target(text) for text in given.get("target") or [_default(wanted[0])]]
     if "table" in given:

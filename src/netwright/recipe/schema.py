@@ -42,8 +42,8 @@ def registry_of(key: Field[Any]) -> Registry[Any] | None:
 
 BOUND = 2**31 - 1
 """The most that a number of a recipe may be: what C calls an int."""
-MOST = {"seed": 2**63 - 1, "threads": 4096}
-"""Numbers with another bound: the largest seed of torch, and more threads than any machine has."""
+MOST = {"seed": 2**63 - 1, "threads": 4096, "latency.max_seconds": 86_400}
+"""Numbers with another bound: the largest seed of torch, more threads than any machine has, and a day."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class Recipe:
             raise RecipeError(
                 f"search.racing is a confidence below 1, such as 0.95, or 0 for none, not {self.search.racing}"
             )
-        if not (math.isfinite(self.search.timeout) and self.search.timeout >= 0):
+        if not 0 <= self.search.timeout <= BOUND:
             raise RecipeError(f"search.timeout is a number of seconds, or 0 for any time, not {self.search.timeout}")
         if self.search.memory:
             try:

@@ -25,6 +25,10 @@ Trial = Callable[[Sequence[Path], Feeds, Sequence[np.ndarray]], Mapping[str, Any
 and ``errors``, the largest difference from each of the outputs that are expected (none: empty), of each."""
 
 
+MOST = {"threads": 4096, "batch": 2**31 - 1}
+"""More threads than any machine has, and what C calls an int."""
+
+
 class Session(ABC):
     """A file that is loaded, its inputs bound: what is timed.
 
@@ -88,10 +92,10 @@ class Runtime(ABC):
         cls.name = vars(cls).get("name", cls.__name__.lower())
 
     def __post_init__(self) -> None:
-        for name in ("threads", "batch"):
+        for name, most in MOST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise MeasureError(f"{self.name}: {name} must be a whole number of 1 or more, not {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+                raise MeasureError(f"{self.name}: {name} must be a whole number from 1 to {most:,}, not {value!r:.40}")
         if self.precision not in self.precisions:
             raise MeasureError(
                 f"{self.name} has no precision {self.precision!r} on this device; "
