@@ -234,7 +234,7 @@ def test_malformed_limits_and_objectives() -> None:
             search(Counted(), limits=limits)
     with pytest.raises(nw.NetwrightError, match="objective"):
         search(Counted(), objectives={})
-    with pytest.raises(nw.NetwrightError, match="direction"):
+    with pytest.raises(nw.NetwrightError, match="'max' or 'min'"):
         search(Counted(), objectives={"q": "most"})
     with pytest.raises(nw.NetwrightError, match="seed"):
         search(Counted(), seed=-1)

@@ -51,26 +51,29 @@ TASKS = nw.tasks
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: train(task=TASKS.Regression), "not the class Regression; call it"),
-        (lambda: train(task=3), "a task is .* not 3"),
+        (lambda: train(task=TASKS.Several), "needs 'tasks' as well"),
+        (lambda: train(task=3), "task is a task .* a text or None, not 3"),
         (lambda: train(task="regresion"), "did you mean 'regression'"),
-        (lambda: nw.train(nn.Linear(4, 2), batches(), epochs=1), "takes a super-network, not a Linear"),  # type: ignore[arg-type]
-        (lambda: nw.finetune(net(), batches(), epochs=1), "takes a network.* not a SuperNet"),  # type: ignore[arg-type]
-        (lambda: train(epochs="3"), "epochs is 0 or more, not '3'"),
-        (lambda: train(epochs=1.5), "epochs is 0 or more, not 1.5"),
-        (lambda: train(accumulate=1.5), "accumulate is a number of batches, 1 or more, not 1.5"),
+        (lambda: nw.train(nn.Linear(4, 2), batches(), epochs=1), "net is a super-network, not a Linear; nw.wrap"),  # type: ignore[arg-type]
+        (lambda: nw.finetune(net(), batches(), epochs=1), "network is a network.* not a SuperNet; .*extract one first"),  # type: ignore[arg-type]
+        (lambda: train(epochs="3"), "epochs is a whole number, not '3'"),
+        (lambda: train(epochs=1.5), "epochs is a whole number, not 1.5"),
+        (lambda: train(accumulate=1.5), "accumulate is a whole number, not 1.5"),
         (lambda: train(seed=-1), "seed is a whole number, 0 or more, not -1"),
-        (lambda: train(clip_norm="1"), "clip_norm is more than 0, or None, not '1'"),
-        (lambda: train(ema="x"), "ema is a decay"),
-        (lambda: train(checkpoint_steps="2"), "checkpoint_steps is a number"),
-        (lambda: train(checkpoint=3), "checkpoint is the path of a file"),
-        (lambda: train(callback=3), "callback is a function, or None, not 3"),
-        (lambda: train(evaluate=3), "evaluate is a function, or None, not 3"),
+        (lambda: train(clip_norm="1"), "clip_norm is a number or None, not '1'"),
+        (lambda: train(ema="x"), "ema is a number or None, not 'x'"),
+        (lambda: train(checkpoint_steps="2"), "checkpoint_steps is a whole number"),
+        (lambda: train(checkpoint=3), "checkpoint is a text, a path or None"),
+        (lambda: train(callback=3), "callback is a function of .* or None, not 3"),
+        (lambda: train(evaluate=3), "evaluate is a function without arguments or None, not 3"),
         (lambda: train(optimizer=lambda module: Rateless(module.parameters())), "has no learning rate"),
-        (lambda: nw.finetune(nn.Linear(4, 2), batches(), epochs=1, trainable=3), "give patterns of names"),  # type: ignore[arg-type]
-        (lambda: judge(batches()), r"a task is .* not \["),
+        (
+            lambda: nw.finetune(nn.Linear(4, 2), batches(), epochs=1, trainable=3),
+            "trainable is a text, a list .* or None, not 3",
+        ),  # type: ignore[arg-type]
+        (lambda: judge(batches()), "a task is .* or a text .* not a list"),
         (lambda: judge(inputs=5), r"accuracy cannot be judged: .*6x5"),
-        (lambda: judge(network=net()), "accuracy is that of a network.* not of a SuperNet"),
+        (lambda: judge(network=net()), "network is a network.* not a SuperNet"),
         (lambda: judge("token-classification", torch.zeros(6, 7).long()), r"scores of shape \(6, 2\) for labels"),
         (lambda: judge("segmentation", torch.zeros(6, 7, 7).long()), r"scores of shape \(6, 2\) for labels"),
         (lambda: judge(targets=torch.arange(6)), "labels go from 0 to 5"),
@@ -90,12 +93,15 @@ TASKS = nw.tasks
         (lambda: TASKS.Detection(3), "criterion must be a function"),  # type: ignore[arg-type]
         (lambda: nw.train(net(), None, epochs=1), "a loader gives .* a NoneType is none"),  # type: ignore[arg-type]
         (lambda: nw.train(net(), iter(()), epochs=1), "is used up after the first"),  # type: ignore[arg-type]
-        (lambda: net().count(3), "3 is no candidate"),  # type: ignore[arg-type]
+        (lambda: net().count(3), "candidate is a candidate .* not 3"),  # type: ignore[arg-type]
         (lambda: net().extract({"a": 1}), "is no candidate"),  # type: ignore[arg-type]
-        (lambda: nw.front("records"), "takes records"),  # type: ignore[arg-type]
+        (lambda: nw.front("records"), "records is a list .a record, .* not 'records'"),  # type: ignore[arg-type]
         (lambda: nw.recalibrate(net(), []), "extract one first"),  # type: ignore[arg-type]
         (lambda: nw.wrap(nn.Linear(4, 16), torch.randn(2, 4), batch_dims=7), "no input has that dimension"),
-        (lambda: nw.export(net(), "out"), "not a super-network"),  # type: ignore[arg-type]
+        (
+            lambda: nw.export(net(), "out"),
+            "network is a network .* not a SuperNet; of a super-network extract one first",
+        ),  # type: ignore[arg-type]
     ],
 )
 def test_a_wrong_kind_is_said(call: Callable[[], object], words: str) -> None:

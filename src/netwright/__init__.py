@@ -101,14 +101,17 @@ __all__ = sorted([*_HOME, *_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    from .core.calls import tell_all
+    from .core.errors import did_you_mean
+
     if name in _MODULES:
         value: Any = import_module(f"{__name__}.{_MODULES[name]}")
-        for each in getattr(value, "__all__", ()):
-            _told(value, each)
+        tell_all(value.__name__)
     elif name in _HOME:
         value = _told(import_module(f"{__name__}.{_HOME[name]}"), name)
     else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        near = did_you_mean(name, __all__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{f'; {near}' * near.endswith('?')}")
     globals()[name] = value
     return value
 

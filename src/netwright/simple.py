@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from .core.candidate import Candidate
-from .core.errors import CallError, MeasureError, NetwrightError
-from .core.limits import metric_named
+from .core.arguments import shown
+from .core.candidate import Candidate, Option
+from .core.errors import CallError, MeasureError, NetwrightError, format_error
+from .core.limits import Limit, metric_named
 from .core.metric import Direction, Measurement, Metric
 from .core.record import Record
-from .core.space import Space
+from .core.space import Choice, Space
 from .measure.base import EvaluationContext, Measurer, Searchable
 from .strategies.base import Strategy
 from .strategies.guided import Guided
@@ -29,12 +30,12 @@ LARGEST = 1e150
 
 
 def search(
-    space: Space | Searchable,
+    space: Space | Searchable | Mapping[str, Iterable[Option]] | Sequence[Choice],
     evaluate: Callable[[Candidate], Values],
-    objectives: Mapping[str, Direction],
+    objectives: Mapping[str, Direction] | Sequence[Metric],
     *,
     exact: Callable[[Candidate], Values] | None = None,
-    limits: Iterable[str] = (),
+    limits: str | Iterable[str | Limit] = (),
     strategy: Strategy | str | None = None,
     evaluations: int = 100,
     seed: int = 0,
@@ -47,10 +48,11 @@ def search(
     """Search a space with a function that measures a candidate.
 
     Args:
-        space: of the candidates; or what has one, such as a :class:`netwright.SuperNet`.
+        space: of the candidates, or what makes one: choices, or a dict of names to options; or what has one, such as a
+            :class:`netwright.SuperNet`.
         evaluate: measures a candidate; returns a number for every objective that ``exact`` does not give, and any
             others to be stored. What it raises makes the candidate ``failed``, and the search goes on.
-        objectives: name to ``"max"`` or ``"min"``, in order.
+        objectives: name to ``"max"`` or ``"min"``, in order; or metrics, which say it too.
         exact: cheap metrics of a candidate; computed for every proposal and never predicted.
         limits: such as ``"macs <= 300e6"``, on any metric.
         strategy: who is measured next, also by its name in recipes; :class:`Guided` by default.
@@ -73,17 +75,12 @@ def search(
     for what, function in (("evaluate", evaluate), ("exact", exact)):
         if not callable(function) and (function is not None or what == "evaluate"):
             raise CallError(f"search: {what} is a function of a candidate, not {function!r}")
-    if not isinstance(objectives, Mapping):
-        raise CallError(
-            f'search takes its objectives with what is better of each, such as {{"top1": "max"}}, not {objectives!r}'
-        )
-    if not objectives:
-        raise NetwrightError('search needs an objective, for example objectives={"top1": "max"}')
+    wanted = _wanted(objectives)
     limits = listed(limits)
-    computed = [Metric(n, "", objectives.get(n, "min"), exact=True) for n in (exact(space.smallest) if exact else ())]
+    better = {metric.name: metric.direction for metric in wanted}
+    computed = [Metric(n, "", better.get(n, "min"), exact=True) for n in (_tried(exact, space) if exact else ())]
     given = {m.name for m in computed}
-    wanted = [Metric(name, direction=direction) for name, direction in objectives.items()]
-    named = [name for text in limits if (name := metric_named(text)) is not None and name not in objectives]
+    named = [name for limit in limits if (name := _limited(limit)) is not None and name not in better]
     measured = [*(m for m in wanted if m.name not in given), *(Metric(n) for n in named if n not in given)]
     study = Study(
         MemoryStore() if store is None else store,
@@ -101,11 +98,43 @@ def search(
     return study.run(Guided() if strategy is None else strategy, evaluations, retry=retry, executor=executor)
 
 
+def _wanted(objectives: Any) -> list[Metric]:
+    if isinstance(objectives, Mapping):
+        objectives = [Metric(name, direction=direction) for name, direction in objectives.items()]
+    if not isinstance(objectives, list | tuple) or not all(isinstance(each, Metric) for each in objectives):
+        raise CallError(
+            'search takes its objectives with what is better of each, such as {"top1": "max"}, not '
+            f"{shown(objectives)}"
+        )
+    if not objectives:
+        raise NetwrightError('search needs an objective, for example objectives={"top1": "max"}')
+    return list(objectives)
+
+
+def _tried(exact: Callable[[Candidate], Values], space: Space) -> Values:
+    """The exact metrics of one candidate, which tells their names."""
+    try:
+        values = exact(space.smallest)
+    except Exception as error:  # a person's own function
+        raise CallError(f"search: exact raised {format_error(error)} for {dict(space.smallest)}") from error
+    if not isinstance(values, Mapping):
+        raise CallError(f"search: exact must return a mapping such as {{'macs': 300e6}}, not {shown(values)}")
+    for name, value in values.items():
+        _number(name, value)
+    return values
+
+
+def _limited(limit: str | Limit) -> str | None:
+    return limit.metric if isinstance(limit, Limit) else metric_named(limit)
+
+
 def _space_of(what: Any) -> Space:
+    if isinstance(what, Mapping) or (isinstance(what, list | tuple) and all(isinstance(c, Choice) for c in what)):
+        what = Space(what)
     found = what if isinstance(what, Space) else getattr(what, "space", None)
     if not isinstance(found, Space):
         raise CallError(
-            f"search takes a nw.Space or what has one, not a {type(what).__name__}; of a torch module nw.wrap(module, "
+            f"search takes a nw.Space or what has one, not {shown(what)}; of a torch module nw.wrap(module, "
             "example_inputs) makes a super-network"
         )
     return found
@@ -136,7 +165,7 @@ class _Function(Measurer):
     def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         values = self._function(context.candidate)
         if not isinstance(values, Mapping):
-            raise MeasureError(f"the function must return a mapping such as {{'top1': 75.2}}, not {values!r}")
+            raise MeasureError(f"the function must return a mapping such as {{'top1': 75.2}}, not {shown(values)}")
         exact = {metric.name for metric in self.metrics if metric.exact}
         return {
             name: Measurement(_number(name, value), kind="exact" if name in exact else "measured")
@@ -144,13 +173,15 @@ class _Function(Measurer):
         }
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: Any, value: Any) -> float:
+    if not isinstance(name, str):
+        raise MeasureError(f"a metric's name is a text, not {shown(name)}")
     try:
         if isinstance(value, str | bytes):
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise MeasureError(f"{name!r} must be a number, not {value!r}") from None
+        raise MeasureError(f"{name!r} must be a number, not {shown(value)}") from None
     if isfinite(number) and abs(number) > LARGEST:
         raise MeasureError(f"{name!r} must be a number between {-LARGEST:g} and {LARGEST:g}, not {value!r}")
     return number

@@ -175,13 +175,18 @@ def test_installed_packages(toys: Registry[Toy], package: None) -> None:
         ("toybox:simple,size=13", "'toybox:simple,size=13' cannot be made: KeyError: 'unlucky'"),
         ("toybox:simple,size=14", "14 is not allowed; take 15"),
         (3, "a toy is an object of that kind or a text such as 'ball', not 3"),
-        (Ball, "not the class Ball; call it"),
+        (Toy, "a text such as 'ball', not the class Toy"),
+        (str, "a text such as 'ball', not the class str"),
     ],
 )
 def test_mistakes(toys: Registry[Toy], text: Any, words: str) -> None:
     with pytest.raises(NetwrightError) as caught:
         toys.make(text)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_class_is_one_with_its_default_settings(toys: Registry[Toy]) -> None:
+    assert toys.make(Ball) == toys.make("ball")
 
 
 def test_the_type_of_error_is_the_kinds_own() -> None:

@@ -77,6 +77,10 @@ class Metric:
     superlative: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise SpaceError(f"a metric needs a name (a non-empty string), not {self.name!r}")
+        if self.unit in ("max", "min"):
+            raise SpaceError(f"metric {self.name!r}: {self.unit!r} is no unit; write direction={self.unit!r}")
         if self.direction not in ("max", "min"):
             raise SpaceError(f"metric {self.name!r}: direction is 'max' or 'min', not {self.direction!r}")
 

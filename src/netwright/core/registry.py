@@ -19,7 +19,6 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import import_module
@@ -27,7 +26,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
+from .arguments import article, shown
 from .errors import CallError, NetwrightError, did_you_mean, format_error
+from .hints import hints_of
 
 T = TypeVar("T")
 
@@ -112,39 +113,46 @@ class Registry(Generic[T]):
                 raise self.error(f"{name}: {key} must be {error}, not {value!r}") from None
         return cls, given
 
-    def make(self, what: T | str, **at_hand: Any) -> T:
+    def make(self, what: T | type[T] | str, **at_hand: Any) -> T:
         """The thing that a text names; an object of the kind is given back as it is.
 
         Args:
-            what: the object or the text, which may stand in brackets.
+            what: the object; its class, for one with the settings that are default; or the text, which may stand in
+                brackets.
             at_hand: settings by name that hold where the class has them and the text does not give them.
 
         Raises the registry's error where ``what`` is neither, or names nothing.
         """
         if isinstance(what, self.base):
             return what
-        if not isinstance(what, str):
-            some = (self.names() or ["module:Class"])[0]
-            got = f"the class {what.__name__}; call it" if isinstance(what, type) else repr(what)
-            article = "an" if self.kind[0] in "aeiou" else "a"
-            raise self.error(f"{article} {self.kind} is an object of that kind or a text such as {some!r}, not {got}")
-        cls, given = self.parse(what)
+        cls, given, name = self._chosen(what)
         known = settings_of(cls)
         given = {**{key: value for key, value in at_hand.items() if key in known}, **given}
         if missing := [key for key, (_, default) in known.items() if default is MISSING and key not in given]:
             text = any(_readers(known[missing[0]][0]))
-            how = f"{what},{missing[0]}=..." if text else f"no text can give it; in Python it is {cls.__name__}(...)"
-            raise self.error(f"the {self.kind} {what!r} needs {missing[0]!r} as well: {how}")
+            how = f"{name},{missing[0]}=..." if text else f"no text can give it; in Python it is {cls.__name__}(...)"
+            raise self.error(f"the {self.kind} {name!r} needs {missing[0]!r} as well: {how}")
         try:
             made = cls(**given)
         except NetwrightError:
             raise
         except Exception as error:  # a person's class may raise anything
-            raise self.error(f"the {self.kind} {what!r} cannot be made: {format_error(error)}") from error
+            raise self.error(f"the {self.kind} {name!r} cannot be made: {format_error(error)}") from error
         if not isinstance(made, self.base):
-            raise self.error(f"{what!r} gives a {type(made).__name__}, which is no {self.kind}: derive it from "
+            raise self.error(f"{name!r} gives a {type(made).__name__}, which is no {self.kind}: derive it from "
                              f"{self.base.__module__}.{self.base.__qualname__}")  # fmt: skip
         return made
+
+    def _chosen(self, what: Any) -> tuple[Callable[..., T], dict[str, Any], str]:
+        """The class that is asked for, the settings that are given, and how it was written."""
+        if isinstance(what, str):
+            return *self.parse(what), what
+        if isinstance(what, type) and issubclass(what, self.base) and what is not self.base:
+            return what, {}, what.__name__
+        some = (self.names() or ["module:Class"])[0]
+        raise self.error(
+            f"{article(self.kind)} is an object of that kind or a text such as {some!r}, not {shown(what)}"
+        )
 
     def check(self, text: str, *, make: bool = True) -> None:
         """Raise the registry's error where a text names nothing that can be made.
@@ -262,7 +270,7 @@ def settings_of(target: Callable[..., Any]) -> Settings:
         parameters = inspect.signature(target).parameters
     except (TypeError, ValueError):  # written in C
         return {}
-    hints = _hints(target)
+    hints = hints_of(target)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     factories = {f.name: f.default_factory for f in fields(target)} if is_dataclass(target) else {}
     found: Settings = {}
@@ -272,21 +280,6 @@ def settings_of(target: Callable[..., Any]) -> Settings:
             if (factory := factories.get(name, MISSING)) is not MISSING:
                 default = factory()
             found[name] = (hints.get(name, _type_like(default)), default)
-    return found
-
-
-def _hints(target: Any) -> dict[str, Any]:
-    """The types of parameters, but for those that cannot be resolved, such as those for type checkers alone."""
-    found: dict[str, Any] = {}
-    if is_dataclass(target):
-        owners: list[Any] = [*reversed(inspect.getmro(target))]  # type: ignore[arg-type]
-    else:
-        owners = [target.__init__ if isinstance(target, type) else target]  # type: ignore[misc]
-    for owner in owners:
-        around = getattr(sys.modules.get(getattr(owner, "__module__", "")), "__dict__", {})
-        for name, kind in inspect.get_annotations(owner).items():
-            with suppress(Exception):  # whatever stands in a person's own annotations
-                found[name] = eval(kind, around) if isinstance(kind, str) else kind
     return found
 
 

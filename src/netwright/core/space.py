@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import shown
 from .candidate import Candidate, Option, canonical_json, digest
-from .errors import SpaceError, did_you_mean
+from .errors import SpaceError, did_you_mean, format_error
 
 When = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Callable[[Mapping[str, Option]], bool]
 """A condition as a person writes it: ``{"depth": (3, 4)}``, several of these of which one must hold, or
@@ -58,9 +59,14 @@ class Space:
 
     A choice may depend on choices listed before it. Candidates are canonical: choices that are not active are
     absent, so that every network has exactly one candidate.
+
+    Args:
+        choices: the choices; without conditions they may be a dict of names to options.
     """
 
-    def __init__(self, choices: Iterable[Choice]) -> None:
+    def __init__(self, choices: Iterable[Choice] | Mapping[str, Iterable[Option]]) -> None:
+        if isinstance(choices, Mapping):
+            choices = [Choice(name, options) for name, options in choices.items()]  # type: ignore[arg-type]
         self.choices: tuple[Choice, ...] = tuple(choices)
         self._by_name: dict[str, Choice] = {}
         self._clauses: dict[str, tuple[Clause, ...]] = {}
@@ -120,6 +126,8 @@ class Space:
         Choices that are not active may be given; they are dropped. Raises :class:`SpaceError` for a name or an
         option that is not in the space, and for an active choice that is missing.
         """
+        if not isinstance(choices, Mapping):
+            raise SpaceError(f"a candidate is made of a mapping such as {self._example}, not of {shown(choices)}")
         chosen: dict[str, Option] = {}
         given = 0
         for choice in self.choices:
@@ -147,6 +155,9 @@ class Space:
 
     def parse(self, key: str) -> Candidate:
         """The candidate whose :attr:`Candidate.key` (JSON) is given."""
+        if not isinstance(key, str | bytes):
+            raise SpaceError(f"a candidate's key is a text, a JSON object, not {shown(key)}; of a dict make "
+                             "space.candidate({...})")  # fmt: skip
         try:
             choices = json.loads(key)
         except json.JSONDecodeError as error:
@@ -157,10 +168,14 @@ class Space:
 
     def sample(self, rng: np.random.Generator) -> Candidate:
         """A random candidate: each active choice takes each of its options with the same probability."""
+        if not isinstance(rng, np.random.Generator):
+            raise SpaceError(f"sample() draws by a generator, numpy.random.default_rng(seed), not by {shown(rng)}")
         return self.build(lambda choice: choice.options[int(rng.integers(len(choice.options)))])
 
     def build(self, pick: Callable[[Choice], Option]) -> Candidate:
         """The candidate in which ``pick`` decides every active choice, asked in the order of the space."""
+        if not callable(pick):
+            raise SpaceError(f"build() takes a function of a choice that gives an option, not {shown(pick)}")
         chosen: dict[str, Option] = {}
         for choice in self.choices:
             if self.active(choice.name, chosen):
@@ -196,7 +211,16 @@ class Space:
     # -- vectors -----------------------------------------------------------------------------------------------
 
     def indices(self, candidate: Mapping[str, Option]) -> np.ndarray:
-        """The candidate as option positions, int64 of shape (choices,); -1 where a choice is not active."""
+        """The candidate as option positions, int64 of shape (choices,); -1 where a choice is not active.
+
+        Raises :class:`SpaceError` for what is none of this space.
+        """
+        try:
+            return self._indices(candidate)
+        except (KeyError, TypeError):
+            raise SpaceError(f"no candidate of this space: {shown(candidate)}") from None
+
+    def _indices(self, candidate: Mapping[str, Option]) -> np.ndarray:
         return np.array(
             [
                 self._position[c.name][_lookup_key(_python(candidate[c.name]))] if c.name in candidate else -1
@@ -208,7 +232,13 @@ class Space:
     def from_indices(self, positions: Sequence[int] | np.ndarray) -> Candidate:
         """The canonical candidate for option positions; those of inactive choices are not looked at."""
         where = {c.name: i for i, c in enumerate(self.choices)}
-        return self.build(lambda choice: choice.options[int(positions[where[choice.name]])])
+        try:
+            return self.build(lambda choice: choice.options[int(positions[where[choice.name]])])
+        except (IndexError, TypeError, ValueError):
+            raise SpaceError(
+                f"a candidate's indices are {len(self)} whole numbers, each the place of an option of its choice, not "
+                f"{shown(positions)}"
+            ) from None
 
     # -- size --------------------------------------------------------------------------------------------------
 
@@ -313,8 +343,7 @@ class Space:
         """The clauses for which a predicate is true: it is asked for every combination of what it reads."""
         asked = _Asked({k: v[0] for k, v in given.items()}, self._by_name)
         try:
-            if when(asked):
-                yield given
+            holds = when(asked)
         except _Unknown as unknown:
             parent = self._parent(choice, unknown.name)
             for option in parent.options:
@@ -324,6 +353,18 @@ class Space:
                 f"choice {choice.name!r}: its condition asks for {error}, which is not listed before it; "
                 f"{did_you_mean(str(error.args[0]), self._by_name)}"
             ) from None
+        except Exception as error:  # a person's own function
+            raise SpaceError(
+                f"choice {choice.name!r}: its condition raised {format_error(error)}; it is a function of what is "
+                'chosen, such as lambda c: c["depth"] >= 3'
+            ) from error
+        else:
+            if holds:
+                yield given
+
+    @property
+    def _example(self) -> str:
+        return str({choice.name: choice.options[0] for choice in self.choices[:2]})
 
 
 class _Unknown(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..core.errors import BundleError, SpaceError, format_error
+from ..core.arguments import shown
+from ..core.errors import BundleError, NetError, SpaceError, format_error
 from ..core.files import read_json, sha256, write_json
 from ..core.provenance import versions
 from ..core.space import Space
@@ -62,7 +64,7 @@ class Bundle:
 def export(
     network: nn.Module,
     out: str | Path,
-    formats: Sequence[str | Format] = STANDARD,
+    formats: Sequence[str | Format | type[Format]] = STANDARD,
     *,
     example_inputs: Inputs | None = None,
     check_inputs: Inputs | None = None,
@@ -98,6 +100,9 @@ def export(
     if batch_dims is not None:
         network.batch_dims = find_batch_dims(network, example, batch_dims)  # type: ignore[assignment]
     batch = batch_dims_of(network, example)
+    _check_runs(network, example, "its example inputs")
+    if check_inputs is not None:
+        _check_runs(network, check_inputs, "check_inputs=")
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "manifest.json").unlink(missing_ok=True)
@@ -110,13 +115,12 @@ def export(
     differences = _differences(network, out, writers, sizes, written, check_inputs)
     files = {part.name: part for form in writers.values() for part in form.parts(out / form.file)}
     for name, write in (further or {}).items():
-        write(network, example, out / name)
-        files[name] = out / name
+        files[name] = _beside(out, name, lambda path, write=write: write(network, example, path))  # type: ignore[misc]
     bundle = Bundle(out, files, differences)
     manifest = {
         "format": 1,
         **({"candidate": network.candidate} if hasattr(network, "candidate") else {}),
-        **about(bundle),
+        **_further_entries(about, bundle),
         "differences": differences,
         "example": _told(batch.part(example, 0, 1)),
         "batch": str(batch),
@@ -126,6 +130,39 @@ def export(
     }
     write_json(out / "manifest.json", manifest)
     return bundle
+
+
+def _beside(out: Path, name: str, write: Callable[[Path], object]) -> Path:
+    """The path of a further file, written by a person's own function."""
+    path = out / name
+    if Path(name).name != name:
+        raise BundleError(f"further: {name!r} is no name of a file within {out}")
+    write(path)
+    if not path.exists():
+        raise BundleError(f"further: what writes {name!r} left no file at the path that it is given, {path}")
+    return path
+
+
+def _further_entries(about: Callable[[Bundle], Mapping[str, Any]], bundle: Bundle) -> Mapping[str, Any]:
+    """What a person's own function has the manifest say."""
+    told = about(bundle)
+    try:
+        json.dumps(told, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"about is a function that returns a dict of JSON values: {format_error(error)}") from None
+    if not isinstance(told, Mapping):
+        raise BundleError(f"about is a function that returns a dict of JSON values, not {shown(told)}")
+    return told
+
+
+def _check_runs(network: nn.Module, inputs: Inputs, what: str) -> None:
+    """Raise :class:`NetError` where the network cannot be called with inputs."""
+    try:
+        outputs_of(network, inputs)
+    except NetError:
+        raise
+    except Exception as error:  # a person's network
+        raise NetError(f"the network raises on {what}: {format_error(error)}") from error
 
 
 def _told(inputs: Inputs) -> dict[str, Any]:
@@ -147,13 +184,15 @@ def _checked(network: Any, formats: Any, example_inputs: Inputs | None) -> Input
         raise BundleError(f"export takes a torch.nn.Module, not a {type(network).__name__}")
     if isinstance(formats, str):
         raise BundleError(f"formats is a list, such as [{formats!r}], not {formats!r}")
+    if not formats:
+        raise BundleError(f"formats is empty; give one or more of {', '.join(FORMATS.names())}")
     example = example_inputs if example_inputs is not None else getattr(network, "example_inputs", None)
     if example is None:
         raise BundleError("export needs example_inputs=: what the network is called with")
     return example
 
 
-def _made(formats: Sequence[str | Format]) -> dict[str, Format]:
+def _made(formats: Sequence[str | Format | type[Format]]) -> dict[str, Format]:
     """The formats by name. Raises :class:`BundleError` for what there is not, and for two of one file."""
     made = [FORMATS.make(each) for each in dict.fromkeys(formats)]
     for i, form in enumerate(made):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arguments import shown
 from ..core.errors import CallError, MeasureError
 from ..core.metric import Measurement, Metric
 from ..core.temporary import TemporaryFolder
@@ -48,13 +49,13 @@ class OnTarget(Measurer):
     """What is measured beyond those, at a cost of its own."""
 
     def __init__(self, target: Target | Runtime | str, plan: SamplingPlan | None = None) -> None:
-        if isinstance(target, str):
-            target = parse_target(target)
-        self._target = Target(target) if isinstance(target, Runtime) else target
+        made: Any = target() if isinstance(target, type) and issubclass(target, Runtime) else target
+        made = parse_target(made) if isinstance(made, str) else made
+        self._target = Target(made) if isinstance(made, Runtime) else made
         if not isinstance(self._target, Target):
             raise CallError(
                 f"{type(self).__name__} is measured on a target, such as 'onnxruntime,threads=1' or "
-                f"nw.targets.OnnxRuntime(threads=1), not on a {type(target).__name__}"
+                f"nw.targets.OnnxRuntime(threads=1), not on {shown(target)}"
             )
         self.runtime, self.plan = self._target.runtime, plan or SamplingPlan()
 

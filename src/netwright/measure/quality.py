@@ -44,7 +44,7 @@ class Quality(Measurer):
     depends_on_weights = True
     races = True
 
-    def __init__(self, task: Task | str, loader: Iterable[Any], device: str | None = None) -> None:
+    def __init__(self, task: Task | str, loader: Iterable[Any], device: str | torch.device | None = None) -> None:
         self.task, self.loader = task_of(task), loader
         self.metrics = self.task.metrics
         self.device = None if device is None else device_of(device)

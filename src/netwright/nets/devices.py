@@ -14,11 +14,12 @@ from ..core.errors import CallError, NetError
 from .inputs import each_tensor, tensors_in
 
 
-def device_of(name: str) -> torch.device:
-    """The device of this name: ``cpu``, ``cuda`` (or ``cuda:1``), or ``auto``, CUDA where there is one.
+def device_of(name: str | torch.device) -> torch.device:
+    """The device, or that of this name: ``cpu``, ``cuda`` (or ``cuda:1``), or ``auto``, CUDA where there is one.
 
     Raises :class:`CallError` for another name, and for a device that this machine lacks.
     """
+    name = str(name)
     available = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda" if available else "cpu")

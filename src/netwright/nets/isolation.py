@@ -271,6 +271,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 def seed_all(seed: int) -> None:
     """Set the generators of PyTorch, NumPy and Python."""
+    seed = int(seed)  # Python's own generator takes none of NumPy's
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)

@@ -124,7 +124,9 @@ def _run(network: nn.Module, batch: Any) -> None:
     inputs = to_device(calibration_inputs(network, batch), device_under(network))
     try:
         call(network, fresh(inputs))  # the batches may be used again, and a network may write into them
-    except TypeError as error:  # of another number, or by other names
+    except NetError:
+        raise
+    except Exception as error:  # of another number, by other names, of another shape
         raise NetError(
             f"the network cannot be called with the inputs of a calibration batch: {format_error(error)}; batches are "
             "inputs, pairs (inputs, labels), or dicts of keyword inputs"

@@ -9,8 +9,9 @@ from functools import cached_property, lru_cache
 import torch
 from torch import nn
 
+from ..core.arguments import shown
 from ..core.candidate import Candidate, Option
-from ..core.errors import NetError, did_you_mean, format_error
+from ..core.errors import NetError, SpaceError, did_you_mean, format_error
 from ..core.space import Choice, Space
 from .axes import Attribute, Axis, RelativeWidth
 from .batch import BatchDims, Given, find_batch_dims
@@ -83,7 +84,7 @@ class SuperNet:
         return self.space.smallest
 
     @contextmanager
-    def active(self, candidate: Candidate) -> Iterator[nn.Module]:
+    def active(self, candidate: Candidate | Mapping[str, Option]) -> Iterator[nn.Module]:
         """The original module as the sub-network, on slices of the shared weights, until the block is left.
 
         Gradients reach the shared weights. The module is the caller's own: do not keep it beyond the block, and do
@@ -91,6 +92,7 @@ class SuperNet:
         """
         if self._active:
             raise NetError("this super-network is already active; leave the first 'with net.active(...)' block first")
+        candidate = self._candidate(candidate)
         cut = self.cut(candidate)
         self._active = candidate
         try:
@@ -99,7 +101,7 @@ class SuperNet:
         finally:
             self._active = None
 
-    def extract(self, candidate: Candidate) -> nn.Module:
+    def extract(self, candidate: Candidate | Mapping[str, Option]) -> nn.Module:
         """The sub-network as a plain module of the model's own classes, with weights of its own.
 
         Its normalisation statistics are slices of the shared ones, which are right for the largest alone, if for any:
@@ -107,6 +109,7 @@ class SuperNet:
         The attribute ``example_inputs`` holds the super-network's, ``candidate`` the candidate's choices, and
         ``batch_dims`` the super-network's where they are known.
         """
+        candidate = self._candidate(candidate)
         cut = self.cut(candidate)
         if self._active is None:
             network = extract(self.index, cut)
@@ -125,17 +128,24 @@ class SuperNet:
         guard_saving(network)
         return network
 
-    def count(self, candidate: Candidate) -> Counts:
+    def count(self, candidate: Candidate | Mapping[str, Option]) -> Counts:
         """Parameters, multiply-accumulates, bytes: exact, from the cut and the traced shapes."""
         if self._active:
             raise NetError("count before the 'with net.active(...)' block or after it: inside, its layers are changed")
-        _require_candidate(candidate)
-        return self._counter.counts(candidate)
+        return self._counter.counts(self._candidate(candidate))
 
-    def cut(self, candidate: Candidate) -> Cut:
+    def cut(self, candidate: Candidate | Mapping[str, Option]) -> Cut:
         """What the candidate means to the tensors."""
-        _require_candidate(candidate)
-        return self._cut(candidate)
+        return self._cut(self._candidate(candidate))
+
+    def _candidate(self, given: Candidate | Mapping[str, Option]) -> Candidate:
+        """A candidate, also of a mapping of its choices. Raises :class:`NetError` for what is none."""
+        if isinstance(given, Candidate):
+            return given
+        try:
+            return self.space.candidate(given)
+        except SpaceError as error:
+            raise NetError(f"{shown(given)} is no candidate: {error}") from None
 
     def cut_of(self, options: Mapping[str, Option]) -> Cut:
         """The cut for some of the choices; the axes that are not named stay whole."""
@@ -275,8 +285,3 @@ class SuperNet:
             raise
         except Exception as error:
             raise NetError(f"the network raises on its example inputs: {format_error(error)}") from error
-
-
-def _require_candidate(value: object) -> None:
-    if not isinstance(value, Candidate):
-        raise NetError(f"{value!r} is no candidate; net.space.candidate({{...}}) makes one of its choices")

@@ -11,9 +11,10 @@ from ..core.front import Front
 from ..core.interruption import ending
 from ..core.metric import Measurement
 from ..core.record import Record
-from ..recipe.load import folder_of, load, name_of
+from ..recipe.load import folder_of, load, name_of, parse
 from ..recipe.schema import Recipe
 from ..report.data import ExportedNetwork
+from ..study.failures import check_retry
 from .callback import Callback
 from .context import open_run
 from .export import export
@@ -43,7 +44,7 @@ class Fitted:
 
 
 def fit(
-    recipe: Recipe | str | Path,
+    recipe: Recipe | Mapping[str, Any] | str | Path,
     out: str | Path,
     *,
     overrides: Mapping[str, Any] | None = None,
@@ -53,12 +54,16 @@ def fit(
     """From a recipe to files that run without netwright. The same job again continues where it stopped.
 
     Args:
-        recipe: the path of a YAML file, the name of a built-in one, or a :class:`netwright.Recipe`.
+        recipe: the path of a YAML file, the name of a built-in one, or a :class:`netwright.Recipe`, or a
+            dict of its keys as they stand in a file.
         out: the directory that keeps everything; made if it is missing.
         overrides: keys of the recipe that are to be others, such as ``{"train.epochs": 3}``.
         callback: is told how the job goes on.
         retry: ``"failed"`` measures again what could not be measured.
     """
+    check_retry(retry)
+    if isinstance(recipe, Mapping):
+        recipe = parse(recipe, "the recipe")
     opened = open_run(load(recipe, overrides), out, name_of(recipe), folder_of(recipe), callback)
     with ending("the same call continues from here"), opened as context:
         study = open_study(context)

@@ -76,9 +76,10 @@ class TabularBenchmark:
             raise NetwrightError(f"{path}: {format_error(error)}") from None
         return cls(space, wanted, dict(zip(space.enumerate(), figures, strict=True)))
 
-    def lookup(self, candidate: Candidate) -> Mapping[str, float]:
+    def lookup(self, candidate: Candidate | Mapping[str, Option]) -> Mapping[str, float]:
         """The figures of a candidate: what :func:`netwright.search` asks a function for."""
-        return self._rows[candidate]
+        found = self._rows.get(candidate) if isinstance(candidate, Candidate) else None
+        return self._rows[self.space.candidate(candidate)] if found is None else found
 
     def extract(self, candidate: Candidate) -> NoReturn:
         """A table holds no networks: raises."""

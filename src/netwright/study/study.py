@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
 from ..core.candidate import Candidate
-from ..core.errors import CallError, DeviceLost, InfeasibleConstraints, MeasureError, NetwrightError, StoreError
+from ..core.errors import DeviceLost, InfeasibleConstraints, MeasureError, NetwrightError, StoreError
 from ..core.front import Front
 from ..core.interruption import ending
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
@@ -21,7 +19,7 @@ from ..core.record import Record
 from ..measure.base import Measurer, Searchable
 from ..strategies import STRATEGIES
 from ..strategies.base import Problem, Strategy
-from .asked import asked_for, check_settings, check_warm_start, listed
+from .asked import asked_for, check_evaluations, check_settings, check_warm_start, listed, proposed
 from .evaluate import EvaluationPlan, failure
 from .executors import EXECUTORS
 from .executors.base import Executor
@@ -88,7 +86,7 @@ class Study:
         net: Searchable,
         *,
         objectives: Sequence[Measurer | Metric | str],
-        limits: Iterable[str | Limit] = (),
+        limits: str | Iterable[str | Limit] = (),
         record: Sequence[Measurer] = (),
         calibration: Iterable[Any] | None = None,
         seed: int = 0,
@@ -97,10 +95,10 @@ class Study:
         key: Mapping[str, Any] | None = None,
     ) -> None:
         check_settings(net, objectives, seed, racing)
-        wanted = asked_for(objectives, record)
+        wanted, further = asked_for(objectives, record)
         self.store = open_store(store)
         self.net, self.seed, self.racing = net, int(seed), racing
-        self.measurers = tuple(dict.fromkeys([*(m for m in wanted if isinstance(m, Measurer)), *record]))
+        self.measurers = tuple(dict.fromkeys([*(m for m in wanted if isinstance(m, Measurer)), *further]))
         self.objectives = tuple(m if isinstance(m, Metric) else m.metrics[0] for m in wanted)
         found = {m.name: m for m in (*self.objectives, *(x for each in self.measurers for x in each.metrics))}
         self.metrics = tuple(found.values())
@@ -174,8 +172,7 @@ class Study:
         """
         check_retry(retry)
         strategy, executor = STRATEGIES.make(strategy), EXECUTORS.make(executor)
-        if isinstance(evaluations, bool) or not isinstance(evaluations, int | np.integer):
-            raise CallError(f"evaluations is a whole number of networks, not {evaluations!r}")
+        check_evaluations(evaluations)
         with ending(self._kept), self.store.held():
             self.journal.follow(self.store)  # another process may have gone on with it since it was opened
             self._standing = None
@@ -235,7 +232,10 @@ class Study:
     def _ask(self, strategy: Strategy, n: int) -> None:
         """Have the next candidates pending; none where there are no more."""
         standing = self.standing
-        if candidates := standing.again[:n] or strategy.ask(self.problem, standing.known, n):
+        candidates = standing.again[:n] or proposed(
+            strategy, strategy.ask(self.problem, standing.known, n), self.net.space
+        )
+        if candidates:
             # Journalled before it is measured: what a batch held does not depend on when the study was killed.
             provenance = {"strategy": STRATEGIES.text(strategy), "seed": self.seed}
             self._append("ask", {"candidates": [dict(c) for c in candidates], "provenance": provenance})

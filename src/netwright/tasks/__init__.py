@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.calls import tell_all
 from ..core.errors import RecipeError
 from ..core.registry import Registry
 from .base import Evaluator, Task
@@ -59,3 +60,6 @@ def task_of(task: Task | str | None) -> Task:
     Raises :class:`RecipeError` for anything else.
     """
     return TASKS.make("classification" if task is None else task)
+
+
+tell_all(__name__)  # here, since whoever imports the package makes it nw.tasks

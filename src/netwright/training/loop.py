@@ -39,7 +39,7 @@ def train(
     optimizer: Optimizer | str | Callable[[nn.Module], Any] | None = None,
     schedule: Schedule | str = "cosine",
     teacher: Teachers | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     clip_norm: float | None = None,
     accumulate: int = 1,
     ema: float | None = None,
@@ -117,7 +117,7 @@ def finetune(
     schedule: Schedule | str = "cosine",
     teacher: Teachers | None = None,
     trainable: Trainable | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     clip_norm: float | None = None,
     accumulate: int = 1,
     ema: float | None = None,
@@ -189,7 +189,7 @@ def _require_functions(**given: Any) -> None:
             raise CallError(f"{name} is a function, or None, not {value!r}")
 
 
-def _device(network: nn.Module, name: str | None) -> torch.device:
+def _device(network: nn.Module, name: str | torch.device | None) -> torch.device:
     return device_under(network) if name is None else device_of(name)
 
 

@@ -71,7 +71,7 @@ class Settings:
     epochs: int
     optimizer: Optimizer
     schedule: Schedule
-    device: str | None = None
+    device: str | torch.device | None = None
     clip_norm: float | None = None
     accumulate: int = 1
     ema: float | None = None
@@ -272,6 +272,8 @@ class Run:
             batch = to_device(batch, self.device)
             with epoch.noise.drawing(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
                 value = self.learner.learn(batch, epoch.rng, at, self.state)
+            if not isinstance(value, int | float):
+                raise TrainingError(f"what a rule's step() gives is the loss, a number, not a {type(value).__name__}")
         except NetwrightError as error:
             raise TrainingError(f"{format_error(error)} (in {where})") from error
         except Exception as error:  # a person's network or loss may raise anything

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...core.errors import NetError
 from .attribute import Attribute
 
 
@@ -19,6 +20,8 @@ class Resize(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
+        if size < 1:
+            raise NetError(f"a side of an image is 1 pixel or more, not {size}")
         self.size = size
 
     def forward(self, images: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...core.candidate import Candidate
+from ...core.candidate import Candidate, Option
 from ...core.errors import NetError
 from ..axes import Attribute, Axis, Depth, Heads, TiedAxes, Width, fractions
 from ..cut import ModuleIndex, Skip
@@ -153,7 +153,7 @@ class Pretrained(SuperNet):
         self._left_out = tuple(axis for axis in axes if len(axis.options) == 1)
         super().__init__(stack.model, [axis for axis in axes if len(axis.options) > 1], example_inputs)
 
-    def extract(self, candidate: Candidate) -> nn.Module:
+    def extract(self, candidate: Candidate | Mapping[str, Option]) -> nn.Module:
         network: Any = super().extract(candidate)
         layers = network.get_submodule(self._stack.path(self._stack.family.layers))
         del layers[sum(not isinstance(layer, Skip) for layer in layers) :]

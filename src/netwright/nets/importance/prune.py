@@ -24,6 +24,8 @@ def prune_to_budget(net: SuperNet, worth: Mapping[str, Tensor], macs: float) -> 
 
     Raises :class:`NetError` when the narrowest widths cost more.
     """
+    if not macs > 0:
+        raise NetError(f"macs is a number of multiply-accumulates, more than 0, not {macs!r}")
     options = {axis.name: axis.options for axis in net.axes if axis.name in worth}
     best, now = net.largest, net.count(net.largest).macs
     while now > macs:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...core.errors import NetError, format_error
 from ..axes import Width
 from ..axes.width import ChannelSlice
 from ..cut import ModuleIndex
@@ -101,7 +102,7 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
             for batch in batches:
                 gates.of.clear()
                 output = call(net.module, fresh(calibration_inputs(net, batch)))
-                value = loss(output, batch) if loss else _projected(output, generator)
+                value = _lost(loss, output, batch) if loss else _projected(output, generator)
                 read = {at for at, _ in gates.of}
                 others = [at for at in range(len(widths)) if at not in read]  # judged by their weights
                 named = dict.fromkeys(n for at in others for n in _tensors(index, widths[at]))
@@ -119,6 +120,17 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
         for name, t in wholes.items():
             t.requires_grad_(wanted[name])
     return scores
+
+
+def _lost(loss: BatchLoss, output: Any, batch: Any) -> Tensor:
+    """A person's own loss. Raises :class:`NetError` where it raises."""
+    try:
+        return loss(output, batch)
+    except Exception as error:
+        raise NetError(
+            f"loss= raised {format_error(error)}; it is a function of the outputs and the whole batch, such as "
+            "lambda outputs, batch: cross_entropy(outputs, batch[1])"
+        ) from error
 
 
 def _projected(output: Any, generator: torch.Generator) -> Tensor:

@@ -37,4 +37,5 @@ def open_store(store: Store | str | Path) -> Store:
 def _names_a_store(text: str) -> bool:
     """Whether a text is one of the registry's, and not a path."""
     name = text.partition(",")[0].strip()
-    return name in STORES.names() or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None
+    settings = re.fullmatch(r"[A-Za-z_]\w*(,\s*\w+=[^,]*)+", text) is not None
+    return settings or name in STORES.names() or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None
