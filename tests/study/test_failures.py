@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -252,3 +253,22 @@ def test_a_fault_of_the_machine_is_no_network_s(number: int) -> None:
     assert not any(kind == "record" and body["status"] == "failed" for kind, body in store.read())
     broken = False
     assert [r.status for r in go()] == ["ok"] * 4
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534", "the disk is full"),
+        ("unable to open shared memory object </torch_1> in read/write mode: No space left on device (28)", "the disk"),
+        ("Too many open files. Communication with the workers is no longer possible.", "too many files are open"),
+        ("basic_ios::clear: iostream error", "the disk is full"),
+        ("[enforce fail at inline_container.cc:112] . file not found: a/data.pkl", ""),
+        ("Cannot allocate memory: you tried to allocate 1000000000000 bytes", ""),
+    ],
+)
+def test_a_fault_of_the_machine_is_known_by_what_libraries_say(said: str, fault: str) -> None:
+    def evaluate(candidate: nw.Candidate) -> dict[str, float]:
+        raise RuntimeError(said)
+
+    with pytest.raises(MachineFault if fault else MeasureError, match=fault or re.escape(said[:20])):
+        nw.search(SPACE, evaluate, OBJECTIVES, strategy="random", evaluations=2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import signal
 import time
 import traceback
@@ -12,8 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..core.candidate import Candidate
-from ..core.errors import DeviceLost, MachineFault, MeasureError, did_you_mean, format_error
-from ..core.faults import fix_of, machine_fault
+from ..core.errors import DeviceLost, MachineFault, MeasureError, NetwrightError, did_you_mean, format_error
+from ..core.faults import FIXES, fix_of, machine_fault
 from ..core.interruption import interruption
 from ..core.limits import Limit, broken, explain
 from ..core.metric import Measurement, Metric
@@ -27,6 +30,16 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals by which a process is asked to end, or told that it soon will be."""
+
+
+HIDDEN = {
+    **{re.escape(os.strerror(n)): n for n in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)},
+    r"inline_container\.cc.*unexpected pos": errno.ENOSPC,
+    "PytorchStreamWriter failed writing": errno.ENOSPC,
+    "basic_ios::clear: iostream error": errno.ENOSPC,
+}
+"""Faults of the machine as libraries speak of them that raise other errors (the last three when the disk is full): a
+pattern of words, and the number of the error."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +193,17 @@ def raise_fault(error: Exception) -> None:
     """Raise :class:`MachineFault` where an error is one, or came of a fault of the machine."""
     if isinstance(error, MachineFault):
         raise error
+    if why := _fault(error):
+        raise MachineFault(f"{why}; the study is kept, and the same search goes on from here") from error
+
+
+def _fault(error: Exception) -> str:
+    """What to do about the fault of the machine that an error is, came of or speaks of; empty where there is none."""
     if fault := machine_fault(error):
-        raise MachineFault(f"{fix_of(fault)}; the study is kept, and the same search goes on from here") from error
+        return fix_of(fault)
+    if isinstance(error, NetwrightError):  # which says what it means
+        return ""
+    return next((FIXES[number] for words, number in HIDDEN.items() if re.search(words, str(error))), "")
 
 
 def _measured(measurer: Measurer, context: EvaluationContext, about: dict[str, Any]) -> Mapping[str, Measurement]:
