@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -272,3 +273,20 @@ def test_a_fault_of_the_machine_is_known_by_what_libraries_say(said: str, fault:
 
     with pytest.raises(MachineFault if fault else MeasureError, match=fault or re.escape(said[:20])):
         nw.search(SPACE, evaluate, OBJECTIVES, strategy="random", evaluations=2)
+
+
+def test_how_many_failed_is_said_in_the_end() -> None:
+    def evaluate(candidate: nw.Candidate) -> dict[str, float]:
+        k = int(candidate["k"])  # type: ignore[call-overload]
+        if k % 2:
+            raise ValueError("odd" if k > 1 else "one")
+        return {"q": float(k)}
+
+    space = nw.Space([nw.Choice("k", tuple(range(8)))])
+    said = r"4 of 8 networks could not be measured: ValueError: odd \(the reason of 3; .*retry=\"failed\" measures them"
+    with pytest.warns(UserWarning, match=said) as warned:
+        nw.search(space, evaluate, {"q": "max"}, strategy="random", evaluations=8)
+    assert len(warned) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nw.search(space, lambda c: {"q": 1.0}, {"q": "max"}, strategy="random", evaluations=8)

@@ -18,7 +18,7 @@ from ..strategies import STRATEGIES
 from ..strategies.surrogate import cross_validate
 from ..study.executors.base import Executor
 from ..study.executors.local import Local
-from ..study.failures import commonest
+from ..study.failures import failed_of
 from ..study.journal import read_header
 from ..study.stores.base import Store
 from ..study.study import Study
@@ -80,9 +80,8 @@ def search(context: Context, study: Study, retry: str = "") -> Front:
     strategy = STRATEGIES.make(recipe.search.strategy)
     executor = _executor(context)
     study.run(strategy, recipe.evaluations, lambda step: callback.measured(step, study), retry=retry, executor=executor)
-    if failed := [r for r in study.records if r.status == "failed"]:
-        which = f"{len(failed)} of {len(study.records)} networks could not be measured"
-        callback.stage(f"{which}: {commonest(failed)}; --retry failed measures them again")
+    if failed := failed_of(study.records):
+        callback.stage(f"{failed}; --retry failed measures them again")
     front = study.front()
     if front and all(r.measurements[front.objectives[0].name].at_chance for r in front):
         callback.stage(

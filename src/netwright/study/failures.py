@@ -69,6 +69,12 @@ def commonest(records: Sequence[Record]) -> str:
     return f"{reason} (the reason of {count}; there are {len(others)} others)" if others else reason
 
 
+def failed_of(records: Sequence[Record]) -> str:
+    """How many networks failed, and why most often, in words; empty where none did."""
+    failed = [r for r in records if r.status == "failed"]
+    return f"{len(failed)} of {len(records)} networks could not be measured: {commonest(failed)}" if failed else ""
+
+
 def never_measured(records: Sequence[Record]) -> bool:
     """Whether one metric was among the figures of none of the records, though all were measured, and there are enough
     of them to tell."""

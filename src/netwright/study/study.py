@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from .asked import asked_for, check_evaluations, check_settings, check_warm_star
 from .evaluate import EvaluationPlan, failure
 from .executors import EXECUTORS
 from .executors.base import Executor
-from .failures import ATTEMPTS, ENDED, ENDS, check_measured_by, check_retry, commonest, never_measured
+from .failures import ATTEMPTS, ENDED, ENDS, check_measured_by, check_retry, commonest, failed_of, never_measured
 from .feasibility import check_exact_limits, infeasible, nearest_record
 from .header import header_of, other_study
 from .journal import Journal, read_header
@@ -165,6 +166,8 @@ class Study:
         ``"local,timeout=60,memory=2 GB"`` in one of their own, so that a candidate that crashes, hangs or takes all
         memory is no more than a failed one.
 
+        Without ``watch``, which is told of each record, a warning says in the end how many failed, and why most often.
+
         Raises :class:`InfeasibleConstraints` when limits were given and no record keeps them, and :class:`MeasureError`
         when nothing could be measured, or nothing measures what is asked for; the study keeps its records. A measurer
         that cannot measure anything here raises before the first network, and so does a study that another process is
@@ -193,6 +196,8 @@ class Study:
             self._nothing_measured(f"none of {len(records)} networks could be measured: {commonest(records)}")
         if self.limits and not any(r.status == "ok" for r in records):
             raise infeasible(self.problem, records)
+        if watch is None and (failed := failed_of(records)):
+            warnings.warn(f'{failed}; retry="failed" measures them again', stacklevel=2)
         return records
 
     @property
