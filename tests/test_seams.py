@@ -243,9 +243,9 @@ def test_a_job_of_nothing_but_ones_own(by: str, install: Install, tmp_path: Path
     page = fitted.report.read_text().rpartition("<main>")[2]
     assert "<h2>Credits &lt;&amp;&gt;</h2>\n<p>2 networks for &lt;you&gt;</p>" in page and "The search" not in page
     fitted.report.unlink()
-    main(["report", str(out)])
+    main(["report", str(out), "--trust"])
     assert "2 networks for &lt;you&gt;" in fitted.report.read_text()
-    assert [json.loads(line)["candidate"] for line in printed("records", str(out), "--json")] == [
+    assert [json.loads(line)["candidate"] for line in printed("records", str(out), "--json", "--trust")] == [
         {"width": 8}, {"width": 4}
     ]  # fmt: skip
 
@@ -294,7 +294,7 @@ def search(folder: Path, **keys: Any) -> list[dict[str, Any]]:
     recipe = {"model": "models:model", "objectives": ["quality"], "evaluations": 8, **keys}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     main(["search", str(folder / "recipe.yaml"), "--out", str(folder / "out")])
-    return [json.loads(line) for line in printed("records", str(folder / "out"), "--json")]
+    return [json.loads(line) for line in printed("records", str(folder / "out"), "--json", "--trust")]
 
 
 STRATEGY = """

@@ -86,12 +86,26 @@ def test_nobodys_code_is_run(run: RunDirectory, capsys: pytest.CaptureFixture[st
     assert "evil:Store" in told(capsys, "front", run.path, "--trust") and (run.path / "ran").exists()
 
 
-def test_a_module_beside_is_not_taken_for_another(run: RunDirectory) -> None:
+@pytest.mark.parametrize(
+    "command", [[Path(sys.executable).with_name("netwright")], [sys.executable, "-m", "netwright"]]
+)
+def test_a_module_beside_is_not_taken_for_another(run: RunDirectory, command: list[Any]) -> None:
     for name in ("numpy", "rich", "plotly", "evil"):
         (run.path / f"{name}.py").write_text(CODE)
-    command = [Path(sys.executable).with_name("netwright"), "front", "."]
-    assert subprocess.run(command, cwd=run.path, check=True, capture_output=True, text=True).stdout
+    assert subprocess.run([*command, "front", "."], cwd=run.path, check=True, capture_output=True, text=True).stdout
     assert not (run.path / "ran").exists()
+
+
+def test_sections_of_installed_packages_are_shown(run: RunDirectory, install: Any, capsys: Any) -> None:
+    code = """
+        from netwright.report.sections.base import Section
+        class Greeting(Section):
+            def html(self, data):
+                return "<p>hello</p>"
+    """
+    install("greeting", code, "netwright.report_sections: greeting = greeting:Greeting")
+    run.write_info(replace(INFO, recipe={**INFO.recipe, "report": {"sections": ["greeting"], "more": []}}))
+    assert "left out" not in told(capsys, "report", run.path) and "<p>hello</p>" in run.report.read_text()
 
 
 # -- links, pipes and devices

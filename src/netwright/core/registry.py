@@ -169,10 +169,18 @@ class Registry(Generic[T]):
 
     def is_ours(self, text: str) -> bool:
         """Whether a text names one of netwright's own: no code of others is imported for it."""
+        return self._name(text) in self.ours
+
+    def is_installed(self, text: str) -> bool:
+        """Whether a text names one of netwright's own or of an installed package, and no ``module:Class``, for which
+        any module that can be found would be imported."""
+        return self._name(text) in self.names()
+
+    def _name(self, text: str) -> str:
         try:
-            return self._split(text)[0] in self.ours
+            return self._split(text)[0]
         except self.error:
-            return False
+            return ""
 
     def settings(self, name: str) -> Settings:
         """What can be set of the one of this name, in order: name to type and default."""

@@ -143,8 +143,9 @@ class Worker:
         threads = str(self._threads)
         environment = {**os.environ, **QUIET, **KEEPING, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}
         # A runtime of a person's own lies where this process finds it.
-        environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
-        command = [sys.executable, "-m", "netwright.measure.worker"]
+        found = [str(Path(__file__).parents[2]), *(each or os.getcwd() for each in sys.path)]
+        environment["PYTHONPATH"] = os.pathsep.join(found)
+        command = [sys.executable, "-P", "-m", "netwright.measure.worker"]  # and not where the person happens to be
         try:
             self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by stop()
             self._child = Child(command, None, environment, subprocess.PIPE, subprocess.PIPE, self._said)

@@ -34,8 +34,8 @@ def write_report(run: RunDirectory, bad: Bad | None = None, trust: bool = False)
 
 
 def own_sections(info: RunInfo) -> list[str]:
-    """The sections of a job's report that are not netwright's own, but code."""
-    return [each for each in _sections(info) if not SECTIONS.is_ours(each)]
+    """The sections of a job's report that are code of whoever made its directory, and not of an installed package."""
+    return [each for each in _sections(info) if not SECTIONS.is_installed(each)]
 
 
 def _sections(info: RunInfo) -> list[str]:
