@@ -187,6 +187,7 @@ REFUSED: dict[str, Callable[[], Members]] = {
     "a line in a comment": lambda: edited(
         PROGRAM, lambda p: p["graph_module"]["graph"]["nodes"][0]["metadata"].update(torch_fn="f\nopen('ran', 'w')")
     ),
+    "an attribute of every object": lambda: replaced("conv.weight", "__class__.weight"),
     "an unknown text": lambda: edited(PROGRAM, lambda p: p.update(more="text")),
 }
 
@@ -224,6 +225,19 @@ def test_archives_of_before(name: str) -> None:
         load_pt2(Path("evil.pt2"))
     assert not Path("ran").exists()
     with pytest.raises(BundleError, match="cannot load"):
+        load_pt2(Path("evil.pt2"), trust=True)
+    assert Path("ran").exists()
+
+
+def test_names_that_differ_in_capitals() -> None:
+    """torch finds the one by the other."""
+    members = edited(
+        WEIGHTS, first_payload(use_pickle=True, path_name="WEIGHT_0"), data__weights__weight_0=saved(Pickled())
+    )
+    Path("evil.pt2").write_bytes(packed(members))
+    with pytest.raises(BundleError, match="it has no data/weights/WEIGHT_0"):
+        load_pt2(Path("evil.pt2"))
+    with contextlib.suppress(BundleError):
         load_pt2(Path("evil.pt2"), trust=True)
     assert Path("ran").exists()
 

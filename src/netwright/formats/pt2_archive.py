@@ -108,8 +108,9 @@ def _check(name: str, names: frozenset[str], read: Callable[[str], bytes]) -> No
         _check_program(name, about)
         folder = name.rpartition("/")[0]
         for each in _pickled(about):
-            if f"{folder}/{each}" in names:
-                _check_pickle(f"{folder}/{each}", read)
+            if f"{folder}/{each}" not in names:  # torch would take one whose name differs in capitals
+                raise ValueError(f"it has no {folder}/{each}, which {name} names")
+            _check_pickle(f"{folder}/{each}", read)
     elif PICKLES.fullmatch(name):
         _check_pickle(name, read)
     elif name.startswith("data/aotinductor/"):
@@ -123,7 +124,7 @@ def _json(name: str, read: Callable[[str], bytes]) -> Any:
     if len(content) > MOST_JSON:
         raise ValueError(f"{name} has {len(content):,} bytes, {MOST_JSON:,} at most are read")
     try:
-        return json.loads(content)
+        return json.loads(content.decode())
     except RecursionError:
         raise ValueError(f"{name} is nested too deeply") from None
 

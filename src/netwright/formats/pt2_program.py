@@ -94,8 +94,8 @@ def _name(text: str) -> bool:
 
 
 def _path(text: str) -> bool:
-    """Of a parameter or a module: what may stand between quotes."""
-    return text.isprintable() and not set(text) & {'"', "'", "\\"}
+    """Of a parameter or a module: what may stand between quotes, and leads to nothing that every object has."""
+    return text.isprintable() and not set(text) & {'"', "'", "\\"} and not re.search(r"(^|\.)__", text)
 
 
 def _text(text: str) -> bool:
