@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import MeasureError, format_error
-from ...core.files import write_atomically
+from ...core.files import require_room, write_atomically
 from ...core.quiet import quiet
 from .base import Feeds, Runtime, Session
 from .exported import export, positional, said_by_library
@@ -62,6 +63,7 @@ class ExecuTorch(Runtime):
                 taken, left = _operators(edge.exported_program().graph_module)
                 data = edge.to_executorch().buffer if taken else b""
             except Exception as error:  # ExecuTorch raises many types
+                require_room(Path(tempfile.gettempdir()))  # a program that it runs writes there
                 raise MeasureError(f"executorch cannot convert this network: {format_error(error)[:500]}") from error
         if not taken:
             raise MeasureError(f"executorch: XNNPACK takes no operator of this network ({_listed(left)})")
