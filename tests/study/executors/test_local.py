@@ -352,7 +352,7 @@ def test_what_is_no_limit_is_refused(text: str, said: str) -> None:
 
 @pytest.mark.parametrize("timeout", ["30", True, float("nan"), -1])
 def test_what_is_no_limit_is_refused_in_python_too(timeout: Any) -> None:
-    with pytest.raises(CallError, match="timeout is a number of seconds"):
+    with pytest.raises(CallError, match="timeout is a number"):
         nw.search(SPACE, lambda c: {"q": 1.0}, {"q": "max"}, timeout=timeout)
 
 
@@ -371,3 +371,20 @@ def test_a_probe_has_the_same_limits() -> None:
     study = nw.Study(MemoryStore(), FakeNet(SPACE), objectives=[Device(lambda _: forever())])
     with pytest.raises(MeasureError, match=r"took more than 0.2 s"):
         study.probe("local,timeout=0.2")
+
+
+def test_where_there_is_no_descriptor_left_nothing_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, made = os.pipe, []
+
+    def one() -> tuple[int, int]:
+        if made:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        made.append(pipe())
+        return made[0]
+
+    plan = nw.Study(MemoryStore(), FakeNet(SPACE), objectives=[Own(print)]).plan
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "pipe", one)
+    with pytest.raises(MachineFault, match="too many files are open"):
+        Local(30).evaluate(plan, SPACE.smallest)
+    assert len(os.listdir("/proc/self/fd")) == before

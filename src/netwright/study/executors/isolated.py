@@ -20,6 +20,7 @@ from ...core.candidate import Candidate
 from ...core.children import Fork, by_lasting_thread, ready
 from ...core.errors import MachineFault
 from ...core.metric import Measurement
+from ...core.temporary import TemporaryFolder
 from ...core.units import format_value
 from ..entries import choices_of
 from ..evaluate import EvaluationPlan, evaluate
@@ -63,26 +64,30 @@ class Isolated:
         self.plan = plan
         self.fresh = True
         """Whether it was asked nothing yet."""
-        self._folder = tempfile.TemporaryDirectory(prefix="netwright-")
+        self._folder = TemporaryFolder()
+        self._code: int | None = None
         for stream in (sys.stdout, sys.stderr):  # what is in their buffers would be written twice
-            stream.flush()
-        jobs, self._jobs = os.pipe()
-        self._answers, answers = os.pipe()
-        ours = self._jobs, self._answers
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.flush()
+        ends: list[int] = []
         try:
+            ends += os.pipe()
+            ends += os.pipe()
+            jobs, self._jobs, self._answers, answers = ends
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # of threads, see above
                 self._fork = by_lasting_thread(
-                    lambda: Fork(lambda: _serve(plan, jobs, answers, self._folder.name), close=ours)
+                    lambda: Fork(
+                        lambda: _serve(plan, jobs, answers, str(self._folder.path)), close=(self._jobs, self._answers)
+                    )
                 )
         except BaseException:
-            for end in ours:
+            for end in ends:
                 os.close(end)
-            self._folder.cleanup()
+            self._folder.close()
             raise
-        finally:
-            os.close(jobs)
-            os.close(answers)
+        os.close(jobs)
+        os.close(answers)
 
     def ask(self, job: Mapping[str, Any], seconds: float, memory: float) -> dict[str, Any]:
         """The answer to a job.
@@ -127,10 +132,8 @@ class Isolated:
             self._code = self._fork.stop()
             os.close(self._jobs)
             os.close(self._answers)
-            self._folder.cleanup()
+            self._folder.close()
         return self._code
-
-    _code: int | None = None
 
     def _await_end(self) -> None:
         deadline = time.monotonic() + ENDING_S
