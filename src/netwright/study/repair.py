@@ -54,7 +54,7 @@ def repair(store: SqliteStore) -> Repaired:
                 kept.append((kind, text))
         if left_out and not kept:
             raise StoreError(f"nothing of {store.path} can be read; it is left as it is: take a copy of it, if you can")
-        original = _replace(store.path, kept) if left_out else None
+        original = _replace(store.path.resolve(), kept) if left_out else None
     records = sum(kind == "record" for kind, _ in kept)
     return Repaired(len(kept), records, left_out, original, journal.header is not None)
 

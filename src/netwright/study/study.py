@@ -403,13 +403,17 @@ class Study:
     def _replay(self) -> None:
         """Read the journal, or begin it. Raises :class:`StoreError` where it is of another study."""
         self.store.begin("study", self._header)
-        header = read_header(self.store) or {}
+        where, header = getattr(self.store, "path", "the store"), read_header(self.store)
+        if header is None:
+            raise StoreError(
+                f"of {where} what the study is of cannot be read: its records can be read, but no search can go on "
+                "with it; use another output directory"
+            )
         try:  # before its candidates are read, which another space has not
             differs = other_study(header, self._header)
         except (AttributeError, LookupError, TypeError):
             differs = "its first entry cannot be read"
         if differs:
-            where = getattr(self.store, "path", "the store")
             raise StoreError(f"{where} holds another study: {differs}; use another output directory")
         self.journal = Journal(self.net.space.candidate)
         self.journal.follow(self.store)

@@ -69,6 +69,7 @@ def _reads_what_is_new(store: Store, again: Callable[[Store], Store]) -> None:
         seen += len(new)
     for since in range(len(ENTRIES) + 3):
         assert list(store.read(since)) == ENTRIES[since:], f"read(since={since}) of {len(ENTRIES)} entries"
+        assert list(store.scan(since)) == ENTRIES[since:], f"scan(since={since}) differs from read() of a whole journal"
     reading = store.read()
     first = next(reading)
     store.append("retry", {"late": True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 import netwright as nw
 from netwright.core.errors import StoreError
+from netwright.study.journal import Journal, read_journal
 from netwright.study.stores import STORES, open_store
-from netwright.study.stores.base import Entry, Store
+from netwright.study.stores.base import BadEntry, Entry, Store, body_text
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.stores.sqlite import SqliteStore
 from netwright.testing import check_store
@@ -55,6 +57,11 @@ class Forgetful(MemoryStore):
             return super().read(max(0, since - 1))
         return super().read(since)
 
+    def scan(self, since: int = 0) -> Iterator[Entry | BadEntry]:
+        if self.how == "names what is whole":
+            yield BadEntry(since + 1, "it cannot be read")
+        yield from super().scan(since)
+
     def begin(self, kind: str, body: Mapping[str, Any]) -> None:
         if self.how == "begins again":
             return self.append(kind, body)
@@ -70,6 +77,7 @@ class Forgetful(MemoryStore):
         ("reads all", "since=1"),
         ("is off by one", "since=1"),
         ("begins again", "begin"),
+        ("names what is whole", "scan"),
     ],
 )
 def test_the_contract_finds_what_is_wrong(how: str, complaint: str) -> None:
@@ -153,3 +161,98 @@ def test_a_journal_that_is_followed_reads_each_entry_once(make: Callable[[Path],
     assert seen == ["record"] * 5
     with pytest.raises(StoreError, match="JSON"):
         store.append("record", {"i": float("nan")})
+
+
+class Lines(Store):
+    """A person's own, which raises for what it cannot read, and knows nothing of scan."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def append(self, kind: str, body: Mapping[str, Any]) -> None:
+        self.lines.append(f"{kind} {body_text(body)}")
+
+    def read(self, since: int = 0) -> Iterator[Entry]:
+        for line in self.lines[since:]:
+            kind, _, body = line.partition(" ")
+            yield kind, json.loads(body)
+
+
+def test_of_a_store_of_ones_own_what_can_be_read_is_read() -> None:
+    check_store(Lines)
+    store = Lines()
+    space = nw.Space([nw.Choice("a", (1, 2, 3)), nw.Choice("b", (1, 2))])
+
+    def search(evaluations: int) -> list[nw.Record]:
+        return nw.search(
+            space, lambda c: {"q": c["a"]}, {"q": "max"}, strategy="random", evaluations=evaluations, store=store
+        )
+
+    records = search(4)
+    at = [i for i, line in enumerate(store.lines) if line.startswith("record")]
+    whole = list(store.lines)
+    store.lines[at[0]], store.lines[at[2]] = "record {", 'record {"candidate": 3}'
+    found = list(store.scan())
+    assert [i for i, each in enumerate(found) if isinstance(each, BadEntry)] == [at[0]] and found[at[0]].number == at[
+        0
+    ] + 1
+    bad: list[BadEntry] = []
+    journal = read_journal(store, bad=bad.append)
+    assert [each.number for each in bad] == [at[0] + 1, at[2] + 1]
+    assert [r.candidate for r in journal.records] == [records[1].candidate, records[3].candidate]
+    with pytest.raises(json.JSONDecodeError):
+        read_journal(store)
+    store.lines[at[0]] = whole[at[0]]
+    with pytest.raises(StoreError, match=rf"entry {at[2] + 1} cannot be read .*candidate"):
+        search(5)
+    assert len(store.lines) == len(whole), "nothing is added to a study with a bad entry"
+    store.lines[:] = whole
+    assert len(search(5)) == 5
+
+
+def test_a_store_that_cannot_be_read_at_all_is_no_list_of_bad_entries() -> None:
+    class Gone(Lines):
+        def read(self, since: int = 0) -> Iterator[Entry]:
+            raise ConnectionError("the server is gone")
+
+    with pytest.raises(ConnectionError):
+        list(Gone().scan())
+
+
+def test_who_follows_is_refused_again_at_a_bad_entry() -> None:
+    store, journal = MemoryStore(), Journal()
+    store.append("limits", {"limits": []})
+    store.append("record", {"candidate": {}})
+    store.append("limits", {"limits": [["q", "<=", 1.0, ""]]})
+    for _ in range(2):
+        with pytest.raises(StoreError, match="entry 2 cannot be read"):
+            journal.follow(store)
+    assert journal.entries == 1 and journal.limits == ()
+
+
+@pytest.mark.parametrize(
+    "kind, body, words",
+    [
+        ("study", {"objectives": [["q", "ms", "up", False]]}, "one of 'max', 'min'"),
+        ("study", {"objectives": []}, "one or more"),
+        ("study", {"objectives": [["q", "", "max", False]] * 2}, "different names"),
+        ("study", {"objectives": [["q", "", "max", False]], "choices": {"a": 3}}, "choices"),
+        ("study", {"objectives": [["q", "", "max", False]], "target": "cpu"}, "target"),
+        ("limits", {"limits": [["q", "<>", 1, ""]]}, "one of"),
+        ("limits", {"limits": [["q", "<=", None, ""]]}, "finite number"),
+        ("ask", {"candidates": [{"a": {}}], "provenance": {}}, "options"),
+        ("ask", {"candidates": [{"a": 1}]}, "provenance is missing"),
+        ("attempt", {"candidate": {"a": 1}, "number": -1}, "0 or more"),
+        ("retry", {"candidates": "all"}, "candidates"),
+        ("record", {"candidate": {"a": 1}, "measurements": {}, "status": "fine"}, "status"),
+        ("record", {"candidate": {"a": 1}, "measurements": [], "status": "ok"}, "measurements"),
+        ("record", {"candidate": {"a": 1}, "measurements": {}, "status": "ok", "reason": 3}, "reason"),
+        ("record", {"candidate": {"a": 1}, "measurements": {}, "status": "ok", "provenance": {"time": "now"}}, "time"),
+        ("record", {"candidate": {"a": 1}, "measurements": {}, "status": "ok", "provenance": {"target": []}}, "target"),
+    ],
+)
+def test_bodies_of_other_shapes_are_told(kind: str, body: dict[str, Any], words: str) -> None:
+    store = MemoryStore()
+    store.append(kind, body)
+    with pytest.raises(StoreError, match=f"entry 1 cannot be read .*{kind}.*{words}"):
+        read_journal(store)

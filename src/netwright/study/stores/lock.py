@@ -54,7 +54,7 @@ def _locked(path: Path, place: Path) -> IO[str]:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = lock.read(200).strip() or "just started"
+            holder = os.pread(lock.fileno(), 200, 0).decode("utf-8", "replace").strip() or "just started"
             lock.close()
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise StoreError(
