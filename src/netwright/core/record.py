@@ -63,8 +63,12 @@ class Record:
     ) -> Record:
         """A record whose values are known, and were all measured whole, before its measurements are read."""
         record = cls.__new__(cls)
-        for put, value in zip(_PUT, (candidate, measurements, status, reason, objectives, provenance), strict=True):
-            put(record, value)  # in a third of the time that a frozen dataclass takes
+        _set_candidate(record, candidate)  # one after the other, in a third of the time that a frozen dataclass takes
+        _set_measurements(record, measurements)
+        _set_status(record, status)
+        _set_reason(record, reason)
+        _set_objectives(record, objectives)
+        _set_provenance(record, provenance)
         _set_values(record, values)
         _set_best_cases(record, _ALL)
         return record
@@ -157,8 +161,13 @@ class Record:
         return record
 
 
-_PUT: tuple[Callable[[Record, Any], None], ...] = tuple(
-    getattr(Record, each.name).__set__ for each in fields(Record) if each.init
-)
-_set_values: Callable[[Record, Mapping[str, float]], None] = vars(Record)["_values"].__set__
-_set_best_cases: Callable[[Record, Mapping[str, float]], None] = vars(Record)["_best_cases"].__set__
+(
+    _set_candidate,
+    _set_measurements,
+    _set_status,
+    _set_reason,
+    _set_objectives,
+    _set_provenance,
+    _set_values,
+    _set_best_cases,
+) = (vars(Record)[each.name].__set__ for each in fields(Record))

@@ -186,9 +186,12 @@ class Journal:
             del self.found[candidate], self._judged[candidate]
         self.found[candidate] = record
         self._judged[candidate] = self.last = record.judged(self.limits)
-        self.asked.pop(candidate, None)
-        self.attempts.pop(candidate, None)
-        self.again.discard(candidate)
+        if self.asked:
+            self.asked.pop(candidate, None)
+        if self.attempts:
+            self.attempts.pop(candidate, None)
+        if self.again:
+            self.again.discard(candidate)
 
 
 @contextmanager

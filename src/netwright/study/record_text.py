@@ -47,24 +47,34 @@ ASK = re.compile(
 NAMES = re.compile(rf'({PLAIN}):\{{"value":')
 PIECE = re.compile(rf"{PLAIN}:{SCALAR}\}}")
 
-NEVER = re.compile("(?!)")
-
 MOST_PIECES, MOST_LAYOUTS, MOST_NAMES = 50_000, 50, 30
 """Beyond these nothing is gained: options are many then, or no two records are alike."""
 
 
-def _layout(names: Sequence[str]) -> re.Pattern[str]:
-    """What a record is written like that has measurements of these metrics, after its candidate; its groups are the
-    status, the measurements, their values, the reason and the provenance."""
-    measurements = ",".join(
-        rf'{re.escape(name)}:\{{"value":({NUMBER}),"unit":{PLAIN},"spread":(?!-){NUMBER},"n":{WHOLE},'
-        rf'"kind":(?>"exact"|"measured"|"corrected","uncorrected":{NUMBER}){DETAILS}\}}'
-        for name in names
-    )
-    return re.compile(
-        rf'(ok|infeasible|failed)","measurements":(\{{{measurements}\}})(?:,"reason":({STRING}))?+'
-        rf'(?:,"provenance":({PROVENANCE}))?+\}}'
-    )
+class _Layout:
+    """What a record is written like that has measurements of certain metrics, after its candidate.
+
+    Args:
+        names: of the metrics, in quotes as they are written; all different.
+
+    The groups of the pattern are the status, the measurements, their values, the reason and the provenance.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        measurements = ",".join(
+            rf'{re.escape(name)}:\{{"value":({NUMBER}),"unit":{PLAIN},"spread":(?!-){NUMBER},"n":{WHOLE},'
+            rf'"kind":(?>"exact"|"measured"|"corrected","uncorrected":{NUMBER}){DETAILS}\}}'
+            for name in names
+        )
+        self.names = tuple(intern(name[1:-1]) for name in names)
+        self.pattern = re.compile(
+            rf'(ok|infeasible|failed)","measurements":(\{{{measurements}\}})(?:,"reason":({STRING}))?+'
+            rf'(?:,"provenance":({PROVENANCE}))?+\}}'
+        )
+
+
+NEVER = _Layout(())
+NEVER.pattern = re.compile("(?!)")
 
 
 class RecordReader:
@@ -72,8 +82,8 @@ class RecordReader:
 
     def __init__(self) -> None:
         self._pieces = _Pieces()
-        self._layouts: dict[tuple[str, ...], re.Pattern[str]] = {}
-        self._last: tuple[tuple[str, ...], re.Pattern[str]] = ((), _layout(()))
+        self._layouts: dict[tuple[str, ...], _Layout] = {}
+        self._last = _Layout(())
 
     def candidate(self, text: str) -> tuple[str, int]:
         """The choices of a record's candidate as they are written, without braces, and where what follows begins;
@@ -99,31 +109,28 @@ class RecordReader:
     def record(self, text: str, at: int, candidate: Candidate, objectives: tuple[Metric, ...]) -> Record | None:
         """The record of a candidate from its text, which says so much from ``at``; None where it is to be read
         whole."""
-        names, layout = self._last
-        if (found := layout.fullmatch(text, at)) is None:
-            names = tuple(NAMES.findall(text, at))
-            if (found := self._layout(names).fullmatch(text, at)) is None:
+        layout = self._last
+        if (found := layout.pattern.fullmatch(text, at)) is None:
+            layout = self._layout(tuple(NAMES.findall(text, at)))
+            if (found := layout.pattern.fullmatch(text, at)) is None:
                 return None
-            self._last = names, self._layouts[names]
+            self._last = layout
         status, measurements, *numbers, reason, about = found.groups()
-        values = dict(zip(map(_NAMES.__getitem__, names), map(_number, numbers), strict=True))
-        if len(values) < len(names):
-            return None
         return Record.written(
             candidate,
-            _Measurements(measurements) if names else {},
+            _Measurements(measurements) if numbers else {},
             STATUSES[status],
             json.loads(reason) if reason else "",
             objectives,
             _Written(about) if about else {},
-            values,
+            dict(zip(layout.names, map(_number, numbers), strict=True)),
         )
 
-    def _layout(self, names: tuple[str, ...]) -> re.Pattern[str]:
+    def _layout(self, names: tuple[str, ...]) -> _Layout:
         if names not in self._layouts:
-            if len(self._layouts) >= MOST_LAYOUTS or len(names) > MOST_NAMES:
+            if len(self._layouts) >= MOST_LAYOUTS or len(names) > MOST_NAMES or len({*names}) < len(names):
                 return NEVER
-            self._layouts[names] = _layout(names)
+            self._layouts[names] = _Layout(names)
         return self._layouts[names]
 
 
@@ -146,33 +153,19 @@ class _Pieces(dict[str, tuple[str, Any]]):
         return self[text]
 
 
-class _Names(dict[str, str]):
-    """What quoted names say."""
-
-    def __missing__(self, text: str) -> str:
-        if len(self) >= MOST_PIECES:
-            self.clear()
-        self[text] = intern(text[1:-1])
-        return self[text]
-
-
-_NAMES = _Names()
-
-
 class _Written(Mapping[str, Any]):
     """A mapping that is read from its text when it is asked for."""
 
-    __slots__ = ("_found", "_text")
+    __slots__ = ("_found",)
 
     def __init__(self, text: str) -> None:
-        self._text = text
-        self._found: dict[str, Any] | None = None
+        self._found: str | dict[str, Any] = text
 
     @property
     def found(self) -> dict[str, Any]:
         """What the text says."""
-        if self._found is None:
-            self._found, self._text = self.read(self._text), ""
+        if isinstance(self._found, str):
+            self._found = self.read(self._found)
         return self._found
 
     def read(self, text: str) -> dict[str, Any]:
