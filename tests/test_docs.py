@@ -1,10 +1,12 @@
 """Documentation is run: every command of the tutorials, and every name and flag that any page mentions."""
 
 import ast
+import contextlib
 import importlib.util
 import inspect
 import re
 import shlex
+import sqlite3
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +16,7 @@ import yaml
 
 import netwright as nw
 from netwright.cli.main import VERBS, main
-from netwright.cli.recipes import read, recipe_parser
+from netwright.cli.recipes import read, recipe_parser, search_parser
 from netwright.core import errors
 from netwright.recipe.load import parse
 from netwright.recipe.schema import Recipe
@@ -53,13 +55,27 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "page", ["elastic", "axis", "tasks", "training", "extending", "strategies", "targets", "devices", "energy"]
+    "page",
+    ["elastic", "axis", "tasks", "training", "extending", "strategies", "targets", "devices", "energy", "faults"],
 )
 def test_every_example_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": page}
     for block in blocks(ROOT / "docs" / f"{page}.md", "python"):
         exec(compile(block, f"{page}.md", "exec"), names)
+
+
+def test_the_commands_for_a_damaged_study_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("runs/mine").mkdir(parents=True)
+    nw.search({"a": (1, 2, 3)}, lambda c: {"q": c["a"]}, {"q": "max"}, store="runs/mine/study.db", evaluations=3)
+    with contextlib.closing(sqlite3.connect("runs/mine/study.db")) as journal, journal:
+        journal.execute("UPDATE journal SET body = replace(body, '\"a\":2', '\"a\":9') WHERE kind = 'record'")
+    for command in commands(ROOT / "docs" / "faults.md"):
+        if command[0] != "fit":
+            main(command)
+    said = capsys.readouterr()
+    assert "left out: entry" in said.out and "the file as it was" in said.out and "cannot be read" in said.err
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -69,7 +85,8 @@ def test_every_command_that_is_mentioned_exists(page):
             continue
         assert verb in VERBS
         if verb in ("fit", "train", "search") and "--help" not in rest:
-            assert read(recipe_parser(verb, ""), rest)["recipe"]
+            parser = recipe_parser if verb == "train" else search_parser
+            assert read(parser(verb, ""), rest)["recipe"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -93,7 +93,7 @@ def front(records: Iterable[Record], objectives: Mapping[str, Direction] | Seque
             raise NetwrightError(f"front() takes records, as study.records and nw.search give them, not {each!r:.80}")
     chosen = objectives_of(records, objectives)
     usable = comparable(records, chosen)
-    if objectives is not None and not usable and (ok := [r for r in records if r.status == "ok"]):
+    if isinstance(objectives, Mapping) and not usable and (ok := [r for r in records if r.status == "ok"]):
         known = {name for record in ok for name in record.measurements}
         if unknown := [m.name for m in chosen if m.name not in known]:
             raise NetwrightError(f"none of the records has {unknown[0]!r}; {did_you_mean(unknown[0], sorted(known))}")
