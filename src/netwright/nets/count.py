@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, count
 from math import comb
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ from ..core.space import Space
 from .axes import Axis
 from .cut import Cut, ModuleIndex
 from .trace import RESHAPED_IN_PLACE, Op, Trace, Tracer
+from .transforms import Stored, Transform, says_how_it_is_stored
 
 RANK = 8  # dimensions of a tensor that the table has room for
 
@@ -61,8 +63,9 @@ class Counts:
     Args:
         params: elements of all parameters; tied parameters once.
         macs: multiply-accumulates of convolutions, matrix products and attention on the example inputs.
-            Element-wise operators, normalisation and pooling are not counted, as is usual in the field.
-        weight_bytes: bytes of all parameters in their own precision.
+            Element-wise operators, normalisation and pooling are not counted, as is usual in the field. What a
+            transform says that making a stored tensor takes is added.
+        weight_bytes: bytes of all parameters in their own precision, or as a transform says that they are stored.
         peak_activation_bytes: the most bytes of inputs, intermediate results and outputs that live at once, when
             operators run in their own order, each result has memory of its own (views and in-place operators
             share), and memory is freed after its last use.
@@ -81,12 +84,17 @@ class Counts:
     uncounted: tuple[str, ...] = ()
 
 
+NOTHING_SAID: Mapping[int, Stored] = MappingProxyType({})
+"""All tensors are stored as they are."""
+
+
 class Cuttable(Protocol):
     """What a counter asks of a :class:`netwright.SuperNet`."""
 
     index: ModuleIndex
     axes: tuple[Axis, ...]
     space: Space
+    transforms: Mapping[str, frozenset[Transform]]
 
     @property
     def tracer(self) -> Tracer: ...
@@ -108,31 +116,43 @@ class Counter:
     def __init__(self, net: Cuttable) -> None:
         self._net = net
         self._tracer = net.tracer
+        made = (transform for transforms in net.transforms.values() for transform in transforms)
+        self._says_stored = bool(net.index.stored) or any(map(says_how_it_is_stored, made))
         auxiliary = net.cut(net.largest).auxiliary
         self._parameter_bytes = {name: size for name, size in net.index.parameters.items() if name not in auxiliary}
         self.counts = lru_cache(maxsize=65536)(self._counts)
 
     def _counts(self, candidate: Candidate) -> Counts:
         candidate = self._net.space.candidate(candidate)
+        stored = self._net.cut(candidate).stored(self._net.index) if self._says_stored else {}
         with torch.autocast("cpu", enabled=False):  # the caller's would cast what is traced on inputs with data
             table = self._table
             if table is None:
-                params, weight_bytes = self._parameters(candidate)
+                params, weight_bytes = self._parameters(candidate, stored)
                 trace = self._tracer.run(self._net.cut(candidate))
                 table, candidate = _SizeTable(trace, {}, {}, {}), Candidate({})
             else:
-                params, weight_bytes = table.parameters(candidate, self._net.index, self._parameter_bytes)
-        macs, peak, moved, uncounted = table.counts(candidate)
+                params, weight_bytes = table.parameters(candidate, self._net.index, self._parameter_bytes, stored)
+        macs, peak, moved, uncounted = table.counts(candidate, self._by_position(table, stored))
         return Counts(params, macs, weight_bytes, peak, moved, uncounted)
 
-    def _parameters(self, candidate: Candidate) -> tuple[int, int]:
+    def _by_position(self, table: _SizeTable, stored: Mapping[str, Stored]) -> dict[int, Stored]:
+        """By position in the table's trace, where a tied tensor has the name of its first place that runs."""
+        index, names = self._net.index, table.names
+        found: dict[int, Stored] = {}
+        for name, held in stored.items():
+            paths = (f"{path}.{o}".removeprefix(".") for path in index.owners[name] for o in index.tensors_of[path])
+            found[names[name] if name in names else next(names[p] for p in paths if p in names)] = held
+        return found
+
+    def _parameters(self, candidate: Candidate, stored: Mapping[str, Stored]) -> tuple[int, int]:
         cut, index = self._net.cut(candidate), self._net.index
         params = weight_bytes = 0
         for name, size in self._parameter_bytes.items():
             if not all(cut.skips(owner) for owner in index.owners[name]):
                 elements = int(np.prod(cut.shape(name, index.shapes[name]), dtype=np.int64))
                 params += elements
-                weight_bytes += elements * size
+                weight_bytes += stored[name].bytes if name in stored else elements * size
         return params, weight_bytes
 
     @cached_property
@@ -262,6 +282,7 @@ class _SizeTable:
         skipped_modules: Mapping[str, Mapping[str, tuple[Option, ...]]],
         whole: Mapping[str, Option],
     ) -> None:
+        self.names = trace.names
         self._trace, self._effects, self._skipped_modules, self._whole = trace, effects, skipped_modules, whole
         self._full = _padded(trace.shapes)
         # How many products one with a sparse or nested tensor is, its entries say, not its sizes.
@@ -276,7 +297,9 @@ class _SizeTable:
         unknown = {op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY or "." in op.name}
         self._uncounted = tuple(sorted(unknown | {f"{trace.ops[i].name} of a sparse or nested tensor" for i in sparse}))
 
-    def parameters(self, candidate: Candidate, index: ModuleIndex, sizes: Mapping[str, int]) -> tuple[int, int]:
+    def parameters(
+        self, candidate: Candidate, index: ModuleIndex, sizes: Mapping[str, int], stored: Mapping[str, Stored]
+    ) -> tuple[int, int]:
         """Elements and bytes of the parameters, of which ``sizes`` has the bytes of an element."""
         elements = self._sizes(candidate).prod(axis=1).tolist()
         skipped = self._skipped(candidate)
@@ -286,6 +309,8 @@ class _SizeTable:
                 count = elements[self._trace.names[name]]
                 params += count
                 weight_bytes += count * size
+        for name in sizes.keys() & stored:
+            weight_bytes += stored[name].bytes - elements[self.names[name]] * sizes[name]
         return params, weight_bytes
 
     def _sizes(self, candidate: Candidate) -> np.ndarray:
@@ -304,12 +329,14 @@ class _SizeTable:
             if candidate.get(name, self._whole[name]) not in runs
         )
 
-    def counts(self, candidate: Candidate) -> tuple[int, int, int, tuple[str, ...]]:
+    def counts(
+        self, candidate: Candidate, stored: Mapping[int, Stored] = NOTHING_SAID
+    ) -> tuple[int, int, int, tuple[str, ...]]:
         """Multiply-accumulates, peak activation bytes, moved bytes, and what was not counted."""
         sizes, skipped = self._sizes(candidate), self._skipped(candidate)
         runs = [not _inside(op.module, skipped) for op in self._trace.ops]
         rows = sizes.tolist()
-        macs = 0
+        macs = sum(held.macs for held in stored.values())
         for op, term in self._terms:
             if runs[op]:
                 product = 1
@@ -317,7 +344,7 @@ class _SizeTable:
                     product *= rows[tensor][dim]
                 macs += product
         elements, storage = sizes.prod(axis=1), self._storage(skipped)
-        moved = self._moved_bytes(elements, storage, runs)
+        moved = self._moved_bytes(elements, storage, runs, stored)
         return macs, self._peak(elements.tolist(), storage, runs), moved, self._uncounted
 
     def _storage(self, skipped: tuple[str, ...]) -> list[int]:
@@ -332,9 +359,14 @@ class _SizeTable:
             storage[buffer] = into
         return storage
 
-    def _moved_bytes(self, elements: np.ndarray, storage: list[int], runs: list[bool]) -> int:
+    def _moved_bytes(
+        self, elements: np.ndarray, storage: list[int], runs: list[bool], stored: Mapping[int, Stored]
+    ) -> int:
         most = elements[self._owners[storage][self._buffers]]
         sizes = np.minimum(elements, most) * self._itemsize
+        for position, held in stored.items():  # of a tensor and its views, each its share
+            own = self._buffers == self._trace.buffers[position]
+            sizes[own] = -(-np.minimum(elements, most)[own] * held.bytes // max(int(elements[position]), 1))
         return int(sizes[self._moved][np.array(runs, dtype=bool)[self._movers]].sum())
 
     def _peak(self, elements: list[int], storage: list[int], runs: list[bool]) -> int:

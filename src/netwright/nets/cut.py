@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,30 +16,17 @@ from torch.nn.parameter import is_lazy
 from ..core.errors import NetError
 from .layers import Shape, attributes, echoes
 from .places import PlaceError, number, replaced
+from .transforms import KINDS, Stored, Transform, Transforms, in_order, says_how_it_is_stored, transformed
 
 Ranges = tuple[tuple[int, int], ...]
 """Half-open, ascending, disjoint ranges of indices that stay."""
 
 
+STORED = "stored"
+"""The attribute of an extracted network that says how tensors are stored, by their names, where a transform says so."""
+
 Passthrough = int | str | None | tuple["Passthrough", ...]
 """What a skipped module gives: an argument, by its position or its name; None; or a tuple of these."""
-
-
-class Transform(Protocol):
-    """A small differentiable function that makes a sub-network's tensor of what the cut keeps of the whole one."""
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Other tensors that it needs, whole."""
-        ...
-
-    def shape(self, kept: Shape) -> Shape:
-        """The shape of what it makes of a tensor of shape ``kept``."""
-        ...
-
-    def __call__(self, kept: Tensor, *others: Tensor) -> Tensor:
-        """The sub-network's tensor; ``others`` are those of :attr:`reads`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -49,21 +37,41 @@ class Cut:
         keep: per tensor (its name in the state dict) and dimension, the ranges of indices that stay.
         skip: modules that give their arguments on, and what each gives.
         set: per module, places (an attribute, or what a config in one holds: :mod:`.places`) that take another value.
-        transforms: per tensor, what is made of the indices that stay.
+        transforms: per tensor, what is made of the indices that stay, step by step.
         auxiliary: tensors that serve only to make others: no sub-network holds them.
     """
 
     keep: Mapping[str, Mapping[int, Ranges]] = field(default_factory=dict)
     skip: Mapping[str, Passthrough] = field(default_factory=dict)
     set: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    transforms: Mapping[str, Transform] = field(default_factory=dict)
+    transforms: Transforms = field(default_factory=dict)
     auxiliary: frozenset[str] = frozenset()
 
     def shape(self, tensor: str, whole: Shape) -> Shape:
         """The shape that is left of a tensor of shape ``whole``."""
+        shape = self._kept_shape(tensor, whole)
+        for transform in self.transforms.get(tensor, ()):
+            shape = transform.shape(shape)
+        return shape
+
+    def stored(self, index: ModuleIndex) -> dict[str, Stored]:
+        """How tensors are stored of which something says so: a transform, or the network that they come from."""
+        found: dict[str, Stored] = {}
+        for tensor in (*index.stored, *(t for t in self.transforms if t not in index.stored)):
+            chain = self.transforms.get(tensor, ())
+            if tensor in self.auxiliary or all(self.skips(owner) for owner in index.owners[tensor]):
+                continue
+            if tensor in index.stored or any(map(says_how_it_is_stored, chain)):
+                held = index.stored_whole(tensor)
+                held = held.of_shape(self._kept_shape(tensor, held.shape))
+                for transform in chain:
+                    held = transform.stored(held)
+                found[tensor] = held
+        return found
+
+    def _kept_shape(self, tensor: str, whole: Shape) -> Shape:
         kept = self.keep.get(tensor, {})
-        shape = tuple(sum(b - a for a, b in kept[d]) if d in kept else n for d, n in enumerate(whole))
-        return self.transforms[tensor].shape(shape) if tensor in self.transforms else shape
+        return tuple(sum(b - a for a, b in kept[d]) if d in kept else n for d, n in enumerate(whole))
 
     def skips(self, path: str) -> bool:
         """Whether the module at ``path``, or one around it, is skipped."""
@@ -76,15 +84,24 @@ class Cut:
             tensor: its name.
             whole_of: finds whole tensors by name.
         """
-        whole = whole_of(tensor)
-        for dim, ranges in self.keep.get(tensor, {}).items():
-            if len(ranges) == 1:
-                start, stop = ranges[0]
-                whole = whole.narrow(dim, start, stop - start)
-            else:
-                whole = torch.cat([whole.narrow(dim, a, b - a) for a, b in ranges], dim)
-        transform = self.transforms.get(tensor)
-        return whole if transform is None else transform(whole, *map(whole_of, transform.reads))
+        dims = self.keep.get(tensor, {})
+        kept = _kept(whole_of(tensor), dims)
+        chain = self.transforms.get(tensor)
+        if chain is None:
+            return kept
+        return transformed(
+            chain, kept, lambda name: self.part(name, whole_of), lambda name: _kept(whole_of(name), dims)
+        )
+
+
+def _kept(whole: Tensor, dims: Mapping[int, Ranges]) -> Tensor:
+    for dim, ranges in dims.items():
+        if len(ranges) == 1:
+            start, stop = ranges[0]
+            whole = whole.narrow(dim, start, stop - start)
+        else:
+            whole = torch.cat([whole.narrow(dim, a, b - a) for a, b in ranges], dim)
+    return whole
 
 
 class CutBuilder:
@@ -95,7 +112,7 @@ class CutBuilder:
         self._skip: dict[str, Passthrough] = {}
         self._set: dict[str, dict[str, Any]] = {}
         self._less: dict[tuple[str, str], int] = {}
-        self._transforms: dict[str, Transform] = {}
+        self._transforms: dict[str, dict[str, Transform]] = {}
         self._auxiliary: set[str] = set()
 
     def drop(self, tensor: str, dim: int, start: int, stop: int) -> None:
@@ -122,8 +139,28 @@ class CutBuilder:
         self._less[module, place] = self._less.get((module, place), 0) + by
 
     def transform(self, tensor: str, transform: Transform) -> None:
-        """The tensor is what the transform makes of the indices that stay."""
-        self._transforms[tensor] = transform
+        """The tensor is what the transform makes of the indices that stay, after those of earlier kinds."""
+        if not isinstance(transform, Transform) or getattr(transform, "kind", None) not in KINDS:
+            raise NetError(
+                f"{transform!r} cannot make {tensor}: a transform derives from netwright.nets.transforms.Transform and "
+                f"has a kind of {', '.join(KINDS)}"
+            )
+        unread = next((name for name in transform.alike if name not in transform.reads), None)
+        if unread is not None:
+            raise NetError(f"{transform!r} has {unread!r} in alike= and not in reads=; list it in both")
+        if self._transforms.setdefault(tensor, {}).setdefault(transform.kind, transform) is not transform:
+            raise NetError(f"{tensor} has two transforms of the kind {transform.kind!r}; make one of them")
+
+    def written(self) -> Iterator[tuple[str, str, Transform]]:
+        """Tensor, kind and transform of all that is made."""
+        for tensor, kinds in self._transforms.items():
+            for kind, transform in kinds.items():
+                yield tensor, kind, transform
+
+    def places(self) -> Iterator[tuple[str, str, str]]:
+        """Module, place, and whether it is given a value ("set") or a smaller number ("less")."""
+        yield from ((path, place, "set") for path, values in self._set.items() for place in values)
+        yield from ((path, place, "less") for path, place in self._less)
 
     def auxiliary(self, tensor: str) -> None:
         """The tensor serves only to make others: no sub-network holds it."""
@@ -132,16 +169,18 @@ class CutBuilder:
     def finish(self, index: ModuleIndex) -> Cut:
         """The cut, with the attributes that follow from the shapes that stay."""
         keep: dict[str, dict[int, Ranges]] = {}
-        unknown = next((t for t in (*(t for t, _ in self._gone), *self._transforms) if t not in index.shapes), None)
-        if unknown is not None:
-            raise NetError(f"the network has no tensor {unknown!r} that a cut could change")
+        transforms = {tensor: in_order(kinds.values()) for tensor, kinds in self._transforms.items()}
+        read = (name for chain in transforms.values() for transform in chain for name in transform.reads)
+        for tensor in (*(t for t, _ in self._gone), *transforms, *read):
+            if tensor not in index.shapes:
+                raise NetError(f"the network has no tensor {tensor!r} that a cut could change")
         for (tensor, dim), gone in self._gone.items():
             if not 0 <= dim < len(index.shapes[tensor]):
                 raise NetError(f"{tensor} has no dimension {dim}: its shape is {index.shapes[tensor]}")
             keep.setdefault(tensor, {})[dim] = _rest(gone, index.shapes[tensor][dim])
-        cut = Cut(keep, self._skip, {}, self._transforms, frozenset(self._auxiliary))
+        cut = Cut(keep, self._skip, {}, transforms, frozenset(self._auxiliary))
         changes: dict[str, dict[str, Any]] = {}
-        owners = {owner for tensor in (*keep, *self._transforms) for owner in index.owners[tensor]}
+        owners = {owner for tensor in (*keep, *transforms) for owner in index.owners[tensor]}
         for path in {path.partition(".parametrizations.")[0] for path in owners}:
             tensors = index.tensors_of.get(path, {}) | index.made_of(path)
             shapes = {own: cut.shape(name, index.shapes[name]) for own, name in tensors.items()}
@@ -200,11 +239,22 @@ class ModuleIndex:
                         slots.append((table, own))
                     if table is owner._parameters:
                         self.parameters[name] = tensor.element_size()
+        given = vars(module).get(STORED)
+        self.stored: dict[str, Stored] = {
+            name: stored
+            for name, stored in (given.items() if isinstance(given, dict) else ())
+            if isinstance(stored, Stored) and self.shapes.get(name) == stored.shape
+        }
 
     def tensor(self, name: str) -> Tensor:
         """The whole tensor."""
         table, own = self.slots[name][0]
         return table[own]
+
+    def stored_whole(self, name: str) -> Stored:
+        """How the whole tensor is stored."""
+        shape = self.shapes[name]
+        return self.stored.get(name) or Stored(shape, prod(shape), self.tensor(name).element_size() * 8)
 
     def made_of(self, path: str) -> dict[str, str]:
         """What a layer makes its tensors of before it runs (weight norms, spectral norms, masks of pruning, old and

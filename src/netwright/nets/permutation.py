@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from .axes import Experts, Width
 from .cut import ModuleIndex
+from .transforms import Transform
 
 
 @torch.no_grad()
-def permute(index: ModuleIndex, width: Width, order: Tensor) -> None:
+def permute(
+    index: ModuleIndex, width: Width, order: Tensor, transforms: Mapping[str, Iterable[Transform]] | None = None
+) -> None:
     """Put channel ``order[i]`` in place ``i``, in every tensor of a group.
 
     Args:
         index: the module index of the network; its tensors are changed in place.
         width: the group.
         order: a permutation, shape (channels,).
+        transforms: by tensor, what it may be made by: what is alike changes places with it.
     """
-    for part in width.slices:
+    alike = {tensor: {name for one in several for name in one.alike} for tensor, several in (transforms or {}).items()}
+    slices = (replace(part, tensor=name) for part in width.slices for name in alike.get(part.tensor, ()))
+    for part in dict.fromkeys((*width.slices, *slices)):
         whole = index.tensor(part.tensor)
         rows = torch.arange(whole.shape[part.dim])
         blocks = torch.arange(len(order) * part.block).reshape(len(order), part.block)

@@ -11,18 +11,20 @@ from torch import nn
 
 from ..core.arguments import shown
 from ..core.candidate import Candidate, Option
-from ..core.errors import NetError, SpaceError, did_you_mean, format_error
+from ..core.errors import NetError, SpaceError, format_error
 from ..core.space import Choice, Space
-from .axes import Attribute, Axis, RelativeWidth
+from .axes import Axis
 from .batch import BatchDims, Given, find_batch_dims
+from .contradictions import check_axes
 from .count import Counter, Counts
-from .cut import Cut, CutBuilder, ModuleIndex, applied
+from .cut import STORED, Cut, CutBuilder, ModuleIndex, applied
 from .extract import extract
 from .inputs import Inputs, call, evaluating, fresh
 from .isolation import isolated
 from .report import Dimension, Reasons, Report, rigidity, shapes_of
 from .saving import guard_saving
 from .trace import Tracer, check_tensors
+from .transforms import Transform
 
 
 class SuperNet:
@@ -58,7 +60,7 @@ class SuperNet:
         self.axes: tuple[Axis, ...] = tuple(axes)
         self.example_inputs = example_inputs
         self.index = ModuleIndex(module)
-        self._check_axes()
+        self.transforms: Mapping[str, frozenset[Transform]] = check_axes(self.index, self.axes)
         self.space = Space(self._choices())
         self._active: Candidate | None = None
         self._applied = ExitStack()
@@ -107,7 +109,8 @@ class SuperNet:
         Its normalisation statistics are slices of the shared ones, which are right for the largest alone, if for any:
         :func:`netwright.recalibrate` it before use.
         The attribute ``example_inputs`` holds the super-network's, ``candidate`` the candidate's choices, and
-        ``batch_dims`` the super-network's where they are known.
+        ``batch_dims`` the super-network's where they are known. Where a transform says how a tensor is stored (in fewer
+        bits), ``stored`` holds that, by tensor (:class:`netwright.nets.transforms.Stored`).
         """
         candidate = self._candidate(candidate)
         cut = self.cut(candidate)
@@ -125,6 +128,9 @@ class SuperNet:
         if "batch_dims" in vars(self):
             network.batch_dims = self.batch_dims  # type: ignore[assignment]
         network.candidate = dict(candidate)  # type: ignore[assignment]
+        stored = cut.stored(self.index)
+        if stored or STORED in vars(network):
+            setattr(network, STORED, stored)
         guard_saving(network)
         return network
 
@@ -190,53 +196,6 @@ class SuperNet:
     @cached_property
     def _counter(self) -> Counter:
         return Counter(self)
-
-    def _check_axes(self) -> None:
-        """Refuse axes that reach beyond the network or contradict one another."""
-        claimed: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
-        skipped: dict[str, str] = {}
-        names = [axis.name for axis in self.axes]
-        taken: dict[tuple[str, str], str] = {}
-        for axis in self.axes:
-            for tensor, dim, start, stop in axis.regions(self.index):
-                shape = self.index.shapes.get(tensor)
-                if shape is None or not 0 <= dim < len(shape) or start < 0 or stop > shape[dim]:
-                    raise NetError(f"axis {axis.name!r} cuts {tensor}[{dim}] up to {stop}, but its shape is {shape}")
-                for a, b, other in claimed.get((tensor, dim), []):
-                    if a < stop and start < b:
-                        raise NetError(
-                            f"axes {other!r} and {axis.name!r} contradict one another: both cut {tensor}, "
-                            f"dimension {dim}; merge them into one axis or drop one"
-                        )
-                claimed.setdefault((tensor, dim), []).append((start, stop, axis.name))
-            axis.affected_modules(self.index)
-            for place in (p for part in axis.members() if isinstance(part, Attribute) for p in part.attributes):
-                if place in taken:
-                    raise NetError(
-                        f"axes {taken[place]!r} and {axis.name!r} contradict one another: both set {'.'.join(place)}; "
-                        "merge them into one axis or drop one"
-                    )
-                taken[place] = axis.name
-            unknown = [name for name in axis.depends_on if name not in names]
-            if unknown:
-                raise NetError(
-                    f"axis {axis.name!r} reads {unknown[0]!r}, which is not an axis; {did_you_mean(unknown[0], names)}"
-                )
-            if isinstance(axis, RelativeWidth) and axis.of.options != next(
-                a.options for a in self.axes if a.name == axis.of.name
-            ):
-                raise NetError(f"axis {axis.name!r} is a share of another {axis.of.name!r}, with other options")
-            for path in axis.skipped_modules():
-                module = self.index.modules[path]
-                twins = [p for p, m in self.index.modules.items() if m is module]
-                if len(twins) > 1:
-                    raise NetError(
-                        f"axis {axis.name!r} skips {path}, which is one module at {', '.join(twins)}; "
-                        "give each place a module of its own (their tensors may be tied)"
-                    )
-                if path in skipped:
-                    raise NetError(f"axes {skipped[path]!r} and {axis.name!r} contradict: both skip {path}")
-                skipped[path] = axis.name
 
     def _choices(self) -> list[Choice]:
         hidden = [(path, axis.name, runs) for axis in self.axes for path, runs in axis.skipped_modules().items()]

@@ -215,7 +215,10 @@ def _check_counts(net: SuperNet, candidate: Candidate, network: nn.Module) -> No
     counts, parameters = net.count(candidate), list(network.parameters())
     params = sum(p.numel() for p in parameters)
     assert counts.params == params, f"{candidate}: counts {counts.params} parameters, extracted has {params}"
-    weight_bytes = sum(p.numel() * p.element_size() for p in parameters)
+    stored = getattr(network, "stored", {})
+    weight_bytes = sum(
+        stored[name].bytes if name in stored else p.numel() * p.element_size() for name, p in network.named_parameters()
+    )
     assert counts.weight_bytes == weight_bytes, f"{candidate}: counts {counts.weight_bytes} bytes, has {weight_bytes}"
     if counts.uncounted or any(isinstance(module, nn.RNNBase) for module in network.modules()):
         return  # PyTorch's counter passes over recurrent layers
@@ -226,7 +229,7 @@ def _check_counts(net: SuperNet, candidate: Candidate, network: nn.Module) -> No
             _run(network, net.example_inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    macs = flops.get_total_flops() // 2
+    macs = flops.get_total_flops() // 2 + sum(held.macs for held in stored.values())
     assert counts.macs == macs, f"{candidate}: counts {counts.macs} MACs, PyTorch's counter finds {macs}"
 
 

@@ -15,6 +15,7 @@ from ...core.candidate import Option
 from ...core.errors import NetError
 from ..cut import CutBuilder, ModuleIndex
 from ..layers import CONVOLUTIONS, Shape
+from ..transforms import Transform
 from .base import Axis, Region
 
 
@@ -107,7 +108,7 @@ class Kernel(Axis):
 
 
 @dataclass(frozen=True)
-class Transformed:
+class Transformed(Transform):
     """A window made of a larger one, step by step: crop to the next size, multiply by that step's matrix.
 
     Args:
@@ -115,8 +116,9 @@ class Transformed:
         reads: names of the matrices, one for each step.
     """
 
+    kind = "crop"
     sizes: tuple[int, ...]
-    reads: tuple[str, ...]
+    reads: tuple[str, ...] = ()
 
     def shape(self, kept: Shape) -> Shape:
         return (*kept[:2], *(self.sizes[-1] for _ in kept[2:]))
