@@ -17,6 +17,7 @@ from netwright.core.metric import Measurement
 from netwright.measure.base import EvaluationContext, Measurer
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.stores.sqlite import SqliteStore
+from netwright.testing import FakeMeasurer
 
 SPACE = nw.Space([nw.Choice("k", tuple(range(12)))])
 
@@ -203,6 +204,44 @@ def test_the_one_under_way_is_blamed_and_not_those_behind_it() -> None:
         r.candidate["k"] for r in nw.Study(store, Searched(), objectives=[Fixed()]).records if r.status == "failed"
     ]
     assert failed == [5] and sorted(asked) == list(range(12))
+
+
+class Foretells(nw.Random):
+    """Knows what a device will say."""
+
+    def predict_metrics(self, problem, history, candidate, names):  # type: ignore[no-untyped-def]
+        value = float(candidate["k"] + 1)
+        return dict.fromkeys(names, (value, value / 1000))
+
+
+def test_what_was_predicted_and_ends_the_process_when_it_is_measured_is_given_up_too() -> None:
+    store = Mortal()
+
+    def latency(candidate: Candidate) -> float:
+        if candidate["k"] == 5:
+            store.crash()
+        return float(candidate["k"] + 1)  # type: ignore[operator]
+
+    def run() -> bool:
+        store.dead = False
+        quality = FakeMeasurer(nw.Metric("q", direction="max"), lambda c: float(c["k"]))  # type: ignore[arg-type]
+        device = FakeMeasurer(nw.Metric("latency"), latency, on_device=True, seconds=10.0)
+        try:
+            nw.Study(store, Searched(), objectives=[quality, device]).run(Foretells(batch=2), 12)
+        except Crash:
+            return True
+        return False
+
+    assert [run() for _ in range(5)] == [True, True, True, False, False]
+    records = [body for kind, body in store.read() if kind == "record"]
+    assert {
+        body["measurements"]["latency"]["kind"]
+        for body in records
+        if body["candidate"]["k"] == 5 and body["measurements"]
+    } == {"predicted"}
+    last = {body["candidate"]["k"]: body for body in records}
+    assert [k for k, body in last.items() if body["status"] == "failed"] == [5] and len(last) == 12
+    assert all(body["measurements"]["latency"]["kind"] == "measured" for k, body in last.items() if k != 5)
 
 
 def test_retry_tries_it_three_times_more() -> None:

@@ -23,6 +23,8 @@ import pytest
 import netwright as nw
 from netwright.core.errors import CallError, MachineFault, MeasureError
 from netwright.measure.base import EvaluationContext, Measurer
+from netwright.study.evaluate import NOTHING, evaluate
+from netwright.study.executors.base import Executor
 from netwright.study.executors.local import Local
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.stores.sqlite import SqliteStore
@@ -361,6 +363,28 @@ def test_no_process_that_uses_cuda_is_copied(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     with pytest.raises(MeasureError, match="a process that uses CUDA cannot be copied"):
         Local(30).evaluate(nw.Study(MemoryStore(), FakeNet(SPACE), objectives=[Own(print)]).plan, SPACE.smallest)
+
+
+class Elsewhere(Executor):
+    """One of a person's own."""
+
+    def __init__(self, marks: bool = False) -> None:
+        self.marks, self.closed = marks, 0
+
+    def evaluate(self, plan, candidate, provenance=NOTHING, rivals=None, predictions=NOTHING):  # type: ignore[no-untyped-def]
+        return evaluate(plan, candidate, {**provenance, "marked": self.marks}, rivals, predictions)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_an_executor_may_be_ones_own() -> None:
+    mine = Elsewhere()
+    study = nw.Study(MemoryStore(), FakeNet(SPACE), objectives=[Own(lambda _: None)])
+    study.run("random", 3, executor=mine)
+    assert mine.closed == 1
+    study.run("random", 5, executor=f"{__name__}:Elsewhere,marks=true")
+    assert [r.provenance["marked"] for r in study.records] == [False] * 3 + [True] * 2
 
 
 def test_a_probe_has_the_same_limits() -> None:

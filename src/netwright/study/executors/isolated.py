@@ -99,10 +99,11 @@ class Isolated:
 
         Raises :class:`Unmeasured` where it needs more, and :class:`Ended` where the process ends before it answers.
         """
+        watched = math.isfinite(memory)
+        before = held(self._fork.pid) if watched else 0.0
+        begin = time.monotonic()
         with contextlib.suppress(BrokenPipeError), open(self._jobs, "wb", closefd=False) as pipe:
             pipe.write(json.dumps(job).encode() + b"\n")
-        watched = math.isfinite(memory)
-        begin, before = time.monotonic(), held(self._fork.pid) if watched else 0.0
         found = bytearray()
         while len(found) < SIZE or len(found) - SIZE < int.from_bytes(found[:SIZE]):
             left = begin + seconds - time.monotonic()
