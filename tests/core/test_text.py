@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netwright.core.text import JOINERS, markdown, printable
+from netwright.core.text import JOINERS, is_unicode, markdown, markdown_code, printable
 
 
 @given(st.text(st.characters(exclude_categories=())))
@@ -33,3 +33,8 @@ def test_texts(text: str, shown: str) -> None:
 
 def test_in_markdown() -> None:
     assert markdown("# <b>*x*</b> [a](b) `c`\n|") == "\\# \\<b\\>\\*x\\*\\</b\\> \\[a\\](b) \\`c\\`\\\\n\\|"
+    assert markdown_code("a`b``c\x1b") == "``` a`b``c\\x1b ```" and markdown_code("x*y") == "`x*y`"
+
+
+def test_what_is_no_unicode() -> None:
+    assert is_unicode("größer \U0001f600") and not is_unicode("caf\udce9")

@@ -130,3 +130,18 @@ def test_the_lock_is_taken_before_a_persons_code_runs(tmp_path: Path, install: C
     ):
         pass
     assert not list(tmp_path.rglob("ran"))
+
+
+def test_what_killed_processes_left_is_swept_when_the_directory_is_taken(tmp_path: Path) -> None:
+    left = f".netwright-{2**22 - 1}-17-abcd"
+    for place in ("", "supernet", "networks/3f5a9c0d1e"):
+        (tmp_path / place / left).mkdir(parents=True)
+        (tmp_path / place / left / "half").write_text("x")
+    with RunDirectory(tmp_path).locked():
+        assert not list(tmp_path.rglob(left))
+
+
+def test_a_directory_whose_path_is_not_utf_8(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is not UTF-8"), RunDirectory(tmp_path / "caf\udce9").locked():
+        pass
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from netwright.core.errors import NetwrightError
 from netwright.pipeline.callback import NullCallback
 from netwright.pipeline.tracking import tracked
 from netwright.recipe.load import parse
@@ -43,7 +44,7 @@ def told(track: str, out: Path) -> list[int]:
     heard = Heard()
     with pytest.raises(KeyError), tracked(recipe, out, "r", heard) as callback:
         for step in (1, 2):
-            callback.trained(Progress(1, 1, step, 2, 0.5 / step, 10.0, {"largest": 70.0 + step}))
+            callback.trained(Progress(1, 1, step, 2, 0.5 / step, 10.0, {"largest": 70.0 + step, "a<b>\x1b": 1.0}))
         raise KeyError
     return heard.steps
 
@@ -52,10 +53,32 @@ def test_a_tracker_of_ones_own_is_told_and_finished(tmp_path: Path) -> None:
     assert told(f"{__name__}:Notes", tmp_path) == [1, 2]
     assert Notes.kept == [
         (tmp_path, "r", "30"),
-        ({"train/loss": 0.5, "train/largest": 71.0}, 1),
-        ({"train/loss": 0.25, "train/largest": 72.0}, 2),
+        ({"train/loss": 0.5, "train/largest": 71.0, "train/a<b>\x1b": 1.0}, 1),
+        ({"train/loss": 0.25, "train/largest": 72.0, "train/a<b>\x1b": 1.0}, 2),
         "finished",
     ]
+
+
+class Unreachable(Tracker):
+    """A server that is not there."""
+
+    def start(self, folder: Path, name: str, settings: Mapping[str, str]) -> None:
+        pass
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        raise ConnectionError("nobody answers")
+
+    def finish(self) -> None:
+        pass
+
+
+def test_a_tracker_that_fails_is_named(tmp_path: Path) -> None:
+    recipe = parse({"model": "m:f", "data": "m:g", "track": [f"{__name__}:Unreachable"]}, "r.yaml")
+    with (
+        pytest.raises(NetwrightError, match=r"Unreachable raised ConnectionError: nobody answers; .*'track'"),
+        tracked(recipe, tmp_path, "r", NullCallback()) as callback,
+    ):
+        callback.trained(Progress(1, 1, 1, 2, 0.5, 10.0, {}))
 
 
 @pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")

@@ -182,7 +182,7 @@ class RunDirectory:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise StoreError(f"another netwright is working on {self}; wait for it or use another --out") from None
-            for place in (self.path, self.supernet, *(p for p in self.path.glob("networks/*") if not p.is_symlink())):
+            for place in (self.path, self.supernet, *self.path.glob("networks/*")):
                 sweep(place)
             try:
                 yield
