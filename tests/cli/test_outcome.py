@@ -183,3 +183,26 @@ def test_a_directory_that_is_gone(tmp_path):
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert told.returncode == 2 and told.stderr.count("\n") == 1, told.stderr
     assert Path.cwd() and os.getcwd()
+
+
+PATHS = {
+    "nul": "a\0b",
+    "name": "x" * 300,
+    "long": "y/" * 3000,
+    "bytes": "d\udcff",
+    "half": "\ud800",
+    "escape": "\x1b[31m",
+}
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_paths_that_cannot_be(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for typed in (
+        *(["records", path], ["front", path], ["report", path], ["repair", path], ["export", path]),
+        *(["measure", path], ["measure", "x.onnx", "--target", path], ["fit", path], ["fit", f"{path}.yaml"]),
+        *(["agent", "--token-file", path], [path], ["records", f"--{path}"]),
+    ):
+        said = command(*typed).mistake
+        assert "fault of netwright" not in said and "\x1b" not in said and said.encode(), typed
+    assert not list(tmp_path.iterdir())
