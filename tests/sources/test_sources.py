@@ -123,7 +123,7 @@ def test_the_order_of_rows_and_other_columns_do_not_matter(written):
         ([""], {}, ["empty", "header"]),
         (["d,q", "1,2"], {"metrics": {}}, ["no objectives"]),
         (["d,q", "1,2"], {"metrics": {"q": "up"}}, ["'max' or 'min'"]),
-        (["d,q", "1,2"], {"metrics": ["q"]}, ["netwright.Metric", "'q'"]),
+        (["d,q", "1,2"], {"metrics": ["q"]}, ["nw.Metric", "'q'"]),
     ],
 )  # fmt: skip
 def test_tables_that_cannot_be_used(written, lines, settings, words):

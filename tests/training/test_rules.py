@@ -161,7 +161,7 @@ def test_a_rule_knows_where_it_is_keeps_tensors_and_chooses_data() -> None:
         ("sandwich,randon=3", "did you mean 'random'"),
         ("sandwich,random=-1", "0 or more"),
         ("sandwich,random=few", "random must be a whole number"),
-        (nw.rules.Sandwich, "the class Sandwich; call it"),
+        (nw.rules.Rule, "not the class Rule"),
     ],
 )
 def test_mistakes_name_the_nearest(rule: Any, words: str) -> None:

@@ -88,7 +88,7 @@ def test_bfloat16_computes_otherwise_and_weights_stay_float32() -> None:
         ({"clip_norm": 0.0}, "clip_norm"),
         ({"accumulate": 0}, "accumulate"),
         ({"ema": 1.0}, "ema is a decay between 0 and 1"),
-        ({"precision": "float16"}, "precision is float32 or bfloat16, not 'float16'"),
+        ({"precision": "float16"}, "precision is '?float32'? or '?bfloat16'?, not 'float16'"),
         ({"checkpoint_steps": -2}, "checkpoint_steps"),
     ],
 )

@@ -222,7 +222,7 @@ def _of_container(where: str, value: Any, origin: Any, parts: tuple[Any, ...]) -
     part = parts[0] if parts else Any
     if isinstance(value, str | bytes | type) or not (isinstance(value, Iterable) or hasattr(value, "__getitem__")):
         alone = part is not Any and not misfit(where, value, part)
-        return whole._replace(fix="put it in a list: [...]") if alone else whole
+        return whole._replace(fix=f"put it in a list: [{shown(value)}]") if alone else whole
     if not isinstance(value, Sized) or part is Any:  # it may be gone through only once
         return None
     values: list[Any] = value.tolist() if hasattr(value, "tolist") else list(value)  # type: ignore[call-overload]

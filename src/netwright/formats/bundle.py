@@ -184,8 +184,6 @@ def _checked(network: Any, formats: Any, example_inputs: Inputs | None) -> Input
         raise BundleError(f"export takes a torch.nn.Module, not a {type(network).__name__}")
     if isinstance(formats, str):
         raise BundleError(f"formats is a list, such as [{formats!r}], not {formats!r}")
-    if not formats:
-        raise BundleError(f"formats is empty; give one or more of {', '.join(FORMATS.names())}")
     example = example_inputs if example_inputs is not None else getattr(network, "example_inputs", None)
     if example is None:
         raise BundleError("export needs example_inputs=: what the network is called with")
