@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import netwright as nw
-from netwright.core.errors import NetError
 
 INPUTS = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
 
