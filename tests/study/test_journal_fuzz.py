@@ -232,9 +232,9 @@ OBJECTIVES = (Metric("q"),)
 
 def by_text(text: str) -> Record | None:
     reader = RecordReader()
-    written, at = reader.candidate(text)
-    choices = reader.choices(written) if at else None
-    return None if choices is None else reader.record(text, at, Candidate(choices), OBJECTIVES)
+    parts = reader.parts(text)
+    choices = reader.choices(parts[0][0]) if parts else None
+    return None if parts is None or choices is None else reader.record(parts, Candidate(choices), OBJECTIVES)
 
 
 def alike(text: str) -> bool:
@@ -271,6 +271,13 @@ def test_what_is_written_as_usual_is_not_read_whole(whole: Whole) -> None:
     flat = [{**body, "candidate": {"a": 1, "b": "x"}, "id": "0" * 10} for body in records]
     usual = [alike(json.dumps(body, separators=(",", ":"))) for body in flat]
     assert usual == ["part" not in body["measurements"] for body in flat] and usual.count(True) == len(flat) - 1
+
+
+def test_digits_of_other_scripts_are_no_numbers() -> None:
+    text = json.dumps(Record(Candidate({"a": 1}), {"q": Measurement(12.5)}).to_json(), separators=(",", ":"))
+    assert alike(text)
+    for old, new in (("12.5", "1\u0662.5"), ('"a":1', '"a":\u0661'), ('"n":1', '"n":\u0661')):
+        assert by_text(text.replace(old, new)) is None
 
 
 def test_a_damaged_page_leaves_the_others_readable(tmp_path: Path) -> None:

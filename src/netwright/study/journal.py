@@ -149,16 +149,15 @@ class Journal:
             self.take(kind, body_of(text))
 
     def _take_record(self, text: str) -> None:
-        written, at = self._reader.candidate(text)
-        candidate = self._candidate_from(written) if at else None
-        record = self._reader.record(text, at, candidate, self._objectives) if candidate is not None else None
-        if written not in self._pending:
+        parts = self._reader.parts(text)
+        candidate = self._candidate_from(parts[0][0]) if parts else None
+        if parts is None or candidate is None:
             self._resolve()
-        if record is None:
             self.take("record", body_of(text))
-        else:
-            self._add(record)
-        self._pending.pop(written, None)
+            return
+        if self._pending.pop(parts[0][0], None) is None:
+            self._resolve()  # it may have been asked for in other words
+        self._add(self._reader.record(parts, candidate, self._objectives))
 
     def _candidate_from(self, text: str) -> Candidate | None:
         """The candidate whose choices are written so, if all of them are scalars."""
@@ -182,9 +181,11 @@ class Journal:
 
     def _add(self, record: Record) -> None:
         candidate = record.candidate
-        if candidate in self.found:  # measured again: it counts in its new place
-            del self.found[candidate], self._judged[candidate]
+        before = len(self.found)
         self.found[candidate] = record
+        if len(self.found) == before:  # measured again: it counts in its new place
+            del self.found[candidate], self._judged[candidate]
+            self.found[candidate] = record
         self._judged[candidate] = self.last = record.judged(self.limits)
         if self.asked:
             self.asked.pop(candidate, None)

@@ -19,8 +19,8 @@ from ..core.metric import Measurement, Metric
 from ..core.record import STATUSES, Record
 
 # JSON in ASCII without blanks. Numbers are so short that they are finite.
-NUMBER = r"-?+(?:0|[1-9]\d{0,17}+)(?:\.\d{1,25}+)?+(?:e[-+]?+\d\d?+)?+(?=[,}\]])"
-WHOLE = r"(?:0|[1-9]\d{0,17}+)(?=,)"
+NUMBER = r"-?+(?:0|[1-9][0-9]{0,17}+)(?:\.[0-9]{1,25}+)?+(?:e[-+]?+[0-9][0-9]?+)?+(?=[,}\]])"
+WHOLE = r"(?:0|[1-9][0-9]{0,17}+)(?=,)"
 PLAIN = r'"[ !#-\[\]-~]*+"'
 STRING = r'"[ !#-\[\]-~]*+(?:\\(?:["\\/bfnrt]|u[0-9a-f]{4})[ !#-\[\]-~]*+)*+"'
 SCALAR = rf"(?>{NUMBER}|{STRING}|true|false|null)"
@@ -40,7 +40,6 @@ DETAILS = rf'(?:,(?!"(?:value|unit|spread|n|kind|best_case|uncorrected)"){STRING
 PROVENANCE = _object(VALUE, r'(?!"(?:time|seconds|device_seconds|seed)":[^-0-9]|"target":[^{])' + STRING)
 """Its numbers are some, and its target is a mapping."""
 
-CANDIDATE = re.compile(r'\{"id":"[0-9a-f]{10}+","candidate":\{([^{}\[\]\\]*+)\},"status":"')
 ASK = re.compile(
     rf'\{{"candidates":\[((?:\{{[^{{}}\[\]\\]++\}}(?:,(?!\])|(?=\])))++)\],"provenance":({_object(VALUE)})\}}'
 )
@@ -52,12 +51,13 @@ MOST_PIECES, MOST_LAYOUTS, MOST_NAMES = 50_000, 50, 30
 
 
 class _Layout:
-    """What a record is written like that has measurements of certain metrics, after its candidate.
+    """What a record is written like that has measurements of certain metrics.
 
     Args:
         names: of the metrics, in quotes as they are written; all different.
 
-    The groups of the pattern are the status, the measurements, their values, the reason and the provenance.
+    The groups of the pattern are the choices, without braces, the status, the measurements, their values, the reason
+    and the provenance.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -68,13 +68,17 @@ class _Layout:
         )
         self.names = tuple(intern(name[1:-1]) for name in names)
         self.pattern = re.compile(
-            rf'(ok|infeasible|failed)","measurements":(\{{{measurements}\}})(?:,"reason":({STRING}))?+'
+            r'\{"id":"[0-9a-f]{10}+","candidate":\{([^{}\[\]\\]*+)\},"status":"(ok|infeasible|failed)",'
+            rf'"measurements":(\{{{measurements}\}})(?:,"reason":({STRING}))?+'
             rf'(?:,"provenance":({PROVENANCE}))?+\}}'
         )
 
 
 NEVER = _Layout(())
 NEVER.pattern = re.compile("(?!)")
+
+
+Parts = tuple[tuple[str, ...], _Layout]
 
 
 class RecordReader:
@@ -84,12 +88,6 @@ class RecordReader:
         self._pieces = _Pieces()
         self._layouts: dict[tuple[str, ...], _Layout] = {}
         self._last = _Layout(())
-
-    def candidate(self, text: str) -> tuple[str, int]:
-        """The choices of a record's candidate as they are written, without braces, and where what follows begins;
-        nothing and 0 where the record is to be read whole."""
-        head = CANDIDATE.match(text)
-        return (head[1], head.end()) if head else ("", 0)
 
     def asked(self, text: str) -> tuple[list[str], str] | None:
         """The choices of the candidates that an entry asks for, and its provenance, as they are written; None where it
@@ -106,16 +104,21 @@ class RecordReader:
             return None
         return found if len(found) == len(pieces) else None
 
-    def record(self, text: str, at: int, candidate: Candidate, objectives: tuple[Metric, ...]) -> Record | None:
-        """The record of a candidate from its text, which says so much from ``at``; None where it is to be read
-        whole."""
+    def parts(self, text: str) -> Parts | None:
+        """A record's choices as :meth:`choices` takes them, and what :meth:`record` makes it of; None where it is to be
+        read whole."""
         layout = self._last
-        if (found := layout.pattern.fullmatch(text, at)) is None:
-            layout = self._layout(tuple(NAMES.findall(text, at)))
-            if (found := layout.pattern.fullmatch(text, at)) is None:
+        if (found := layout.pattern.fullmatch(text)) is None:
+            layout = self._layout(tuple(NAMES.findall(text)))
+            if (found := layout.pattern.fullmatch(text)) is None:
                 return None
             self._last = layout
-        status, measurements, *numbers, reason, about = found.groups()
+        return found.groups(), layout
+
+    def record(self, parts: Parts, candidate: Candidate, objectives: tuple[Metric, ...]) -> Record:
+        """The record of a candidate from its parts."""
+        (_, status, measurements, *numbers, reason, about), layout = parts
+        values = [float(each) if "." in each or "e" in each else int(each) for each in numbers]
         return Record.written(
             candidate,
             _Measurements(measurements) if numbers else {},
@@ -123,7 +126,7 @@ class RecordReader:
             json.loads(reason) if reason else "",
             objectives,
             _Written(about) if about else {},
-            dict(zip(layout.names, map(_number, numbers), strict=True)),
+            dict(zip(layout.names, values, strict=True)),
         )
 
     def _layout(self, names: tuple[str, ...]) -> _Layout:
@@ -132,10 +135,6 @@ class RecordReader:
                 return NEVER
             self._layouts[names] = _Layout(names)
         return self._layouts[names]
-
-
-def _number(text: str) -> float:
-    return float(text) if "." in text or "e" in text else int(text)
 
 
 class _Pieces(dict[str, tuple[str, Any]]):
