@@ -49,5 +49,5 @@ def test_only_regular_files_of_a_bounded_size_are_read(tmp_path):
     for place in (tmp_path / "pipe", tmp_path, "/dev/zero", "/dev/null"):
         with pytest.raises(OSError, match=r"no regular file|Is a directory"):
             read_bytes(place)
-    with pytest.raises(OSError, match="NUL"):
+    with pytest.raises(OSError, match="no path that a file can have"):
         read_bytes(tmp_path / "a\0b")

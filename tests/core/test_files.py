@@ -55,6 +55,13 @@ def test_a_writer_that_is_killed_leaves_the_old_content(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        write_atomically(tmp_path / "pipe", b"")
+    assert (tmp_path / "pipe").is_fifo() and os.listdir(tmp_path) == ["pipe"]
+
+
 def test_directories_too(tmp_path: Path) -> None:
     with replacing(tmp_path / "folder") as scratch:
         scratch.mkdir()

@@ -11,7 +11,7 @@ import stat
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
@@ -32,9 +32,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path to write a file or a directory to, which takes the place of ``path`` at the end of the block.
 
     A reader sees the old content or the new, never a part of it. After an exception the old one stays, and nothing of
-    the new. A directory takes the place of none or of an empty one.
+    the new. A directory takes the place of none or of an empty one; nothing takes that of a device or a pipe, which
+    raise OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        if stat.S_IFMT(path.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
     with TemporaryFolder(path.parent) as folder:
         try:
             yield folder / path.name
