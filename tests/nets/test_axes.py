@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from netwright.core.errors import NetError
 from netwright.nets.axes import ChannelSlice, Kernel, Width, fractions
 from netwright.nets.cut import Cut, CutBuilder, ModuleIndex
+from netwright.nets.stand_ins import Around, Instead
 from netwright.nets.supernet import SuperNet
 
 
@@ -145,9 +146,10 @@ def test_what_stays_is_what_did_not_go(gone: list[tuple[int, int]]) -> None:
 
 
 def test_a_cut_skips_what_is_inside_and_not_what_begins_alike() -> None:
-    cut = Cut(skip=frozenset({"blocks.1"}))
+    cut = Cut(replace={"blocks.1": Instead(), "blocks.2": Around(after="blocks.1")})
     assert cut.skips("blocks.1")
     assert cut.skips("blocks.1.conv.weight")
     assert not cut.skips("blocks.10")
+    assert not cut.skips("blocks.2")
     assert not cut.skips("blocks")
     assert not cut.skips("")

@@ -239,3 +239,10 @@ def test_transforms_of_a_tensor_that_is_read_are_seen() -> None:
         )
         assert torch.allclose(found, wanted, atol=1e-5)
     assert all(a != b for a, b in pairwise(net.count(c).macs for c in (net.smallest, net.largest)))
+
+
+def test_an_attribute_of_the_networks_own_stays() -> None:
+    module = network()
+    module.stored_tensors = own = {"0.weight": 1}  # type: ignore[assignment]
+    net = SuperNet(module, [axis("width", module)], IMAGES)
+    assert net.extract(net.smallest).stored_tensors == own

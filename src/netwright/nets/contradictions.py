@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import torch
+from torch import nn
 
 from ..core.candidate import Option
 from ..core.errors import NetError, did_you_mean, format_error
 from .axes import Axis, RelativeWidth
 from .cut import CutBuilder, ModuleIndex
+from .stand_ins import Around, Instead, Passthrough, StandIn, passes_on, unlike
 from .transforms import Transform
 
 Written = tuple[Axis, Option]
 """An axis, and what it writes for: see :meth:`netwright.SuperNet.given`."""
 
 
-def check_axes(index: ModuleIndex, axes: Sequence[Axis]) -> dict[str, frozenset[Transform]]:
+@dataclass(frozen=True)
+class Writes:
+    """What some options of some axes write.
+
+    Args:
+        transforms: by tensor, all that it may be made by.
+        stand_ins: by module, all that may run in its place.
+    """
+
+    transforms: Mapping[str, frozenset[Transform]]
+    stand_ins: Mapping[str, frozenset[StandIn]]
+
+
+def check_axes(index: ModuleIndex, axes: Sequence[Axis]) -> Writes:
     """Refuse axes that reach beyond the network or contradict one another. Raises :class:`NetError` in words.
 
     Returns:
-        By tensor, all transforms that some option of some axis makes it by.
+        What some option of some axis writes.
     """
     claimed: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
     skipped: dict[str, str] = {}
@@ -38,13 +55,7 @@ def check_axes(index: ModuleIndex, axes: Sequence[Axis]) -> dict[str, frozenset[
         axis.affected_modules(index)
         _check_read(axis, axes)
         for path in axis.skipped_modules():
-            module = index.modules[path]
-            twins = [p for p, m in index.modules.items() if m is module]
-            if len(twins) > 1:
-                raise NetError(
-                    f"axis {axis.name!r} skips {path}, which is one module at {', '.join(twins)}; "
-                    "give each place a module of its own (their tensors may be tied)"
-                )
+            _check_alone(index, axis, path, "skips")
             if path in skipped:
                 raise NetError(f"axes {skipped[path]!r} and {axis.name!r} contradict: both skip {path}")
             skipped[path] = axis.name
@@ -54,7 +65,23 @@ def check_axes(index: ModuleIndex, axes: Sequence[Axis]) -> dict[str, frozenset[
     for writing in all_writing:
         for (tensor, _), transforms in writing.transforms.items():
             found.setdefault(tensor, set()).update(transforms)
-    return {tensor: frozenset(transforms) for tensor, transforms in found.items()}
+    stand_ins: dict[str, set[StandIn]] = {}
+    for path, stand_in in (each for writing in all_writing for each in writing.replaced):
+        stand_ins.setdefault(path, set()).add(stand_in)
+    return Writes(
+        {tensor: frozenset(transforms) for tensor, transforms in found.items()},
+        {path: frozenset(others) for path, others in stand_ins.items()},
+    )
+
+
+def _check_alone(index: ModuleIndex, axis: Axis, path: str, does: str) -> None:
+    module = index.module(path)
+    twins = [p for p, m in index.modules.items() if m is module]
+    if len(twins) > 1:
+        raise NetError(
+            f"axis {axis.name!r} {does} {path}, which is one module at {', '.join(twins)}; "
+            "give each place a module of its own (their tensors may be tied)"
+        )
 
 
 def _contradiction(one: str, other: str, what: str) -> NetError:
@@ -85,6 +112,7 @@ class _Writing:
     transforms: dict[tuple[str, str], dict[Transform, Option]] = field(default_factory=dict)
     places: dict[tuple[str, str], str] = field(default_factory=dict)
     drops: set[str] = field(default_factory=set)
+    replaced: set[tuple[str, StandIn]] = field(default_factory=set)
 
     @classmethod
     def of(cls, axis: Axis, axes: Sequence[Axis], index: ModuleIndex) -> _Writing:
@@ -101,11 +129,13 @@ class _Writing:
                 found.transforms.setdefault((tensor, kind), {}).setdefault(transform, option)
             for path, place, how in builder.places():
                 found.places[path, place] = "set" if found.places.get((path, place)) == "set" else how
+            found.replaced.update(builder.replaced())
             found.drops.update(tensor for tensor, *_ in builder.dropped())
         return found
 
 
 def _check_written(index: ModuleIndex, all_writing: Sequence[_Writing]) -> None:
+    _check_replaced(index, all_writing)
     places: dict[tuple[str, str], _Writing] = {}
     kinds: dict[tuple[str, str], str] = {}
     for writing in all_writing:
@@ -126,6 +156,27 @@ def _check_written(index: ModuleIndex, all_writing: Sequence[_Writing]) -> None:
                 for other in all_writing:
                     if other is not maker and _concerns(other, {tensor, *reads[tensor]}):
                         _check_made(index, tensor, [(maker.axis, option), (other.axis, other.smallest)])
+
+
+def _check_replaced(index: ModuleIndex, all_writing: Sequence[_Writing]) -> None:
+    taken: dict[str, str] = {}
+    for writing in all_writing:
+        name, skipped = writing.axis.name, writing.axis.skipped_modules()
+        for path, other in sorted(writing.replaced, key=repr):
+            if not path:
+                raise NetError(f"axis {name!r} replaces the network itself, which nothing holds; name a module of it")
+            if taken.setdefault(path, name) != name:
+                raise _contradiction(taken[path], name, f"replace {path}")
+            if path not in skipped:
+                _check_alone(index, writing.axis, path, "replaces")
+            for helper in (other.before, other.after) if isinstance(other, Around) else ():
+                if helper is not None:
+                    index.module(helper)
+                    if f"{helper}.".startswith(f"{path}.") or f"{path}.".startswith(f"{helper}."):
+                        raise NetError(
+                            f"axis {name!r} runs {helper} beside {path}, but one lies in the other; hold what runs "
+                            "beside it elsewhere in the network"
+                        )
 
 
 def _concerns(writing: _Writing, tensors: set[str]) -> bool:
@@ -187,3 +238,28 @@ def _check_made(index: ModuleIndex, tensor: str, writing: Sequence[Written]) -> 
         f"axes {' and '.join(names)} cannot live together on {tensor}: {reason}; cut what the transform reads as the "
         "tensor is cut (name it in the transform's alike=, or among the slices of a width), or drop one of the axes"
     )
+
+
+@contextmanager
+def checking(index: ModuleIndex, stand_ins: Mapping[str, frozenset[StandIn]]) -> Iterator[None]:
+    """Refuse, while the network runs whole, what is computed in a module's place and has another shape."""
+
+    def checks(path: str, passthrough: Passthrough) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            difference = unlike(passthrough, output, args, kwargs)
+            if difference:
+                raise NetError(f"nothing like {passthrough!r} can stand in for {path}: {difference}")
+
+        return hook
+
+    handles = [
+        index.module(path).register_forward_hook(checks(path, other.passthrough), with_kwargs=True)
+        for path, others in stand_ins.items()
+        for other in others
+        if isinstance(other, Instead) and not passes_on(other.passthrough)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -22,9 +22,11 @@ import torch
 from ..core.candidate import Candidate, Option
 from ..core.space import Space
 from .axes import Axis
+from .contradictions import Writes
 from .cut import Cut, ModuleIndex
+from .stand_ins import Instead, passes_on
 from .trace import RESHAPED_IN_PLACE, Op, Trace, Tracer
-from .transforms import Stored, Transform, says_how_it_is_stored
+from .transforms import Stored, says_how_it_is_stored
 
 RANK = 8  # dimensions of a tensor that the table has room for
 
@@ -94,7 +96,7 @@ class Cuttable(Protocol):
     index: ModuleIndex
     axes: tuple[Axis, ...]
     space: Space
-    transforms: Mapping[str, frozenset[Transform]]
+    writes: Writes
 
     @property
     def tracer(self) -> Tracer: ...
@@ -116,7 +118,7 @@ class Counter:
     def __init__(self, net: Cuttable) -> None:
         self._net = net
         self._tracer = net.tracer
-        made = (transform for transforms in net.transforms.values() for transform in transforms)
+        made = (transform for transforms in net.writes.transforms.values() for transform in transforms)
         self._says_stored = bool(net.index.stored) or any(map(says_how_it_is_stored, made))
         auxiliary = net.cut(net.largest).auxiliary
         self._parameter_bytes = {name: size for name, size in net.index.parameters.items() if name not in auxiliary}
@@ -133,17 +135,10 @@ class Counter:
                 table, candidate = _SizeTable(trace, {}, {}, {}), Candidate({})
             else:
                 params, weight_bytes = table.parameters(candidate, self._net.index, self._parameter_bytes, stored)
-        macs, peak, moved, uncounted = table.counts(candidate, self._by_position(table, stored))
+        macs, peak, moved, uncounted = table.counts(
+            candidate, {table.names[name]: held for name, held in stored.items()}
+        )
         return Counts(params, macs, weight_bytes, peak, moved, uncounted)
-
-    def _by_position(self, table: _SizeTable, stored: Mapping[str, Stored]) -> dict[int, Stored]:
-        """By position in the table's trace, where a tied tensor has the name of its first place that runs."""
-        index, names = self._net.index, table.names
-        found: dict[int, Stored] = {}
-        for name, held in stored.items():
-            paths = (f"{path}.{o}".removeprefix(".") for path in index.owners[name] for o in index.tensors_of[path])
-            found[names[name] if name in names else next(names[p] for p in paths if p in names)] = held
-        return found
 
     def _parameters(self, candidate: Candidate, stored: Mapping[str, Stored]) -> tuple[int, int]:
         cut, index = self._net.cut(candidate), self._net.index
@@ -162,6 +157,9 @@ class Counter:
         whole = self._tracer.run(net.cut(net.largest))
         if any(len(shape) > RANK for shape in whole.shapes):
             return None
+        stand_ins = (other for others in net.writes.stand_ins.values() for other in others)
+        if not all(isinstance(other, Instead) and passes_on(other.passthrough) for other in stand_ins):
+            return None  # what they run is not in the trace of the whole network
         skipped_modules = {axis.name: axis.skipped_modules() for axis in net.axes if axis.skipped_modules()}
         if any(path not in whole.around for paths in skipped_modules.values() for path in paths):
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,17 +15,16 @@ from torch.nn.parameter import is_lazy
 from ..core.errors import NetError
 from .layers import Shape, attributes, echoes
 from .places import PlaceError, number, replaced
+from .stand_ins import Around, Instead, Passthrough, StandIn, checked
+from .stand_ins import made as stand_in_made
 from .transforms import KINDS, Stored, Transform, Transforms, in_order, says_how_it_is_stored, transformed
 
 Ranges = tuple[tuple[int, int], ...]
 """Half-open, ascending, disjoint ranges of indices that stay."""
 
 
-STORED = "stored"
+STORED = "stored_tensors"
 """The attribute of an extracted network that says how tensors are stored, by their names, where a transform says so."""
-
-Passthrough = int | str | None | tuple["Passthrough", ...]
-"""What a skipped module gives: an argument, by its position or its name; None; or a tuple of these."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +33,14 @@ class Cut:
 
     Args:
         keep: per tensor (its name in the state dict) and dimension, the ranges of indices that stay.
-        skip: modules that give their arguments on, and what each gives.
+        replace: modules in whose place something else runs, and what.
         set: per module, places (an attribute, or what a config in one holds: :mod:`.places`) that take another value.
         transforms: per tensor, what is made of the indices that stay, step by step.
         auxiliary: tensors that serve only to make others: no sub-network holds them.
     """
 
     keep: Mapping[str, Mapping[int, Ranges]] = field(default_factory=dict)
-    skip: Mapping[str, Passthrough] = field(default_factory=dict)
+    replace: Mapping[str, StandIn] = field(default_factory=dict)
     set: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     transforms: Transforms = field(default_factory=dict)
     auxiliary: frozenset[str] = frozenset()
@@ -74,8 +72,10 @@ class Cut:
         return tuple(sum(b - a for a, b in kept[d]) if d in kept else n for d, n in enumerate(whole))
 
     def skips(self, path: str) -> bool:
-        """Whether the module at ``path``, or one around it, is skipped."""
-        return any(path == s or path.startswith(s + ".") for s in self.skip)
+        """Whether the module at ``path``, or one around it, does not run."""
+        return any(
+            (path == s or path.startswith(s + ".")) and isinstance(other, Instead) for s, other in self.replace.items()
+        )
 
     def part(self, tensor: str, whole_of: Callable[[str], Tensor]) -> Tensor:
         """What is left of a tensor: a view where every dimension keeps one range, else a differentiable copy.
@@ -109,7 +109,7 @@ class CutBuilder:
 
     def __init__(self) -> None:
         self._gone: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        self._skip: dict[str, Passthrough] = {}
+        self._replace: dict[str, StandIn] = {}
         self._set: dict[str, dict[str, Any]] = {}
         self._less: dict[tuple[str, str], int] = {}
         self._transforms: dict[str, dict[str, Transform]] = {}
@@ -128,7 +128,12 @@ class CutBuilder:
 
     def skip(self, module: str, passthrough: Passthrough = 0) -> None:
         """The module passes its input through: its first argument, or what ``passthrough`` says."""
-        self._skip[module] = passthrough
+        self.replace(module, Instead(passthrough))
+
+    def replace(self, module: str, stand_in: StandIn) -> None:
+        """Something else runs in the place of the module."""
+        if self._replace.setdefault(module, checked(stand_in, module)) != stand_in:
+            raise NetError(f"{module} has two stand-ins, {self._replace[module]} and {stand_in}; make one of them")
 
     def set(self, module: str, place: str, value: Any) -> None:
         """The module's attribute, or another place (:mod:`.places`), takes another value."""
@@ -157,6 +162,10 @@ class CutBuilder:
             for kind, transform in kinds.items():
                 yield tensor, kind, transform
 
+    def replaced(self) -> Iterator[tuple[str, StandIn]]:
+        """Module and stand-in of all that is replaced."""
+        yield from self._replace.items()
+
     def places(self) -> Iterator[tuple[str, str, str]]:
         """Module, place, and whether it is given a value ("set") or a smaller number ("less")."""
         yield from ((path, place, "set") for path, values in self._set.items() for place in values)
@@ -178,7 +187,11 @@ class CutBuilder:
             if not 0 <= dim < len(index.shapes[tensor]):
                 raise NetError(f"{tensor} has no dimension {dim}: its shape is {index.shapes[tensor]}")
             keep.setdefault(tensor, {})[dim] = _rest(gone, index.shapes[tensor][dim])
-        cut = Cut(keep, self._skip, {}, transforms, frozenset(self._auxiliary))
+        cut = Cut(keep, self._replace, {}, transforms, frozenset(self._auxiliary))
+        for path, other in self._replace.items():
+            for each in (path, other.before, other.after) if isinstance(other, Around) else (path,):
+                if each is not None:
+                    index.module(each)
         changes: dict[str, dict[str, Any]] = {}
         owners = {owner for tensor in (*keep, *transforms) for owner in index.owners[tensor]}
         for path in {path.partition(".parametrizations.")[0] for path in owners}:
@@ -292,52 +305,6 @@ class ModuleIndex:
         return self.modules[path]
 
 
-class Skip(nn.Module):
-    """Stands in for a skipped module that takes more than one argument or gives more than one value.
-
-    Args:
-        passthrough: what it gives; see :data:`Passthrough`. A negative position is not used, a missing argument is
-            None.
-    """
-
-    def __init__(self, passthrough: Passthrough = 0) -> None:
-        super().__init__()
-        self.passthrough = passthrough
-
-    def forward(self, *arguments: Any, **named: Any) -> Any:
-        """Arguments of the call, as ``passthrough`` says; argument 0 is the first, however it was passed."""
-
-        def given(what: Passthrough) -> Any:
-            if isinstance(what, tuple):
-                return tuple(map(given, what))
-            if isinstance(what, str):
-                return named.get(what)
-            if what is None:
-                return None
-            return arguments[what] if what < len(arguments) else next(iter(named.values())) if what == 0 else None
-
-        return given(self.passthrough)
-
-
-HOOKS = tuple(
-    f"_forward_{kind}"
-    for kind in ("hooks", "hooks_with_kwargs", "hooks_always_called", "pre_hooks", "pre_hooks_with_kwargs")
-)
-"""The tables of a module's hooks."""
-
-
-def stand_in(module: nn.Module, passthrough: Passthrough) -> nn.Module:
-    """What runs instead of a skipped module: ``nn.Identity`` where it takes one argument and gives it.
-
-    The module's hooks are called for it, so that what watches the module sees what takes its place.
-    """
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    alone = len(parameters) == 1 and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL
-    other = (nn.Identity() if alone and passthrough == 0 else Skip(passthrough)).train(module.training)
-    vars(other).update((name, vars(module)[name]) for name in HOOKS)
-    return other
-
-
 @contextmanager
 def applied(index: ModuleIndex, cut: Cut) -> Iterator[nn.Module]:
     """The live module as the sub-network: slices of the whole tensors in its slots until the block is left.
@@ -361,9 +328,9 @@ def applied(index: ModuleIndex, cut: Cut) -> Iterator[nn.Module]:
                 buffers.append((name, index.tensor(name), part))
             for table, own in index.slots[name]:
                 put(table, own, part)
-        for path, passthrough in cut.skip.items():
+        for path, other in cut.replace.items():
             parent, own = index.parent(path)
-            put(parent._modules, own, stand_in(index.modules[path], passthrough))
+            put(parent._modules, own, stand_in_made(other, index.modules[path], index.module))
         for path, values in cut.set.items():
             for own, value in replaced(index.modules[path], values).items():
                 put(index.modules[path].__dict__, own, value)

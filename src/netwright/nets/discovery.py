@@ -11,11 +11,12 @@ from torch import nn
 
 from ..core.errors import NetError
 from .axes import ChannelSlice, Depth, Kernel, Width, fractions
-from .cut import ModuleIndex, Passthrough
+from .cut import ModuleIndex
 from .dependency_groups import DependencyGroups
 from .layers import CONVOLUTIONS, TRANSPOSED, is_transposed_linear
 from .makers import made_by_constants
 from .report import Dimension
+from .stand_ins import Passthrough
 from .trace import Trace
 from .union_find import RIGID
 

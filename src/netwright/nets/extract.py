@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ..core.errors import NetError, format_error
 from .closures import Copier
-from .cut import HOOKS, Cut, ModuleIndex, stand_in
+from .cut import STORED, Cut, ModuleIndex
 from .inputs import is_dense
 from .places import replaced
+from .stand_ins import HOOKS, Around, Instead, made
 
 
 def copied(name: str, piece: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ def _like(whole: Tensor, piece: Tensor) -> Tensor:
 def extract(index: ModuleIndex, cut: Cut, part: Callable[[str, Tensor], Tensor] = copied) -> nn.Module:
     """A copy of the network that holds only what the cut keeps.
 
-    Skipped modules are ``nn.Identity``, or :class:`~netwright.nets.cut.Skip` where they take several arguments.
+    Skipped modules are ``nn.Identity``, or what :func:`netwright.nets.stand_ins.made` makes.
     ``part`` makes the copy of each kept slice, given its tensor's name; every tensor goes through it.
 
     Raises :class:`NetError` for a network that cannot be copied, or that copies itself in a way of its own.
@@ -64,7 +65,11 @@ def extract(index: ModuleIndex, cut: Cut, part: Callable[[str, Tensor], Tensor] 
     # deepcopy looks up what it was already told: the slices stand in for the whole tensors, which are never copied,
     # and tied tensors and shared modules stay tied and shared.
     modules = index.modules
-    skipped = {path: stand_in(modules[path], passthrough) for path, passthrough in cut.skip.items()}
+    skipped = {
+        path: made(other, modules[path], index.module)
+        for path, other in cut.replace.items()
+        if isinstance(other, Instead)
+    }
     memo: dict[int, Any] = {id(modules[path]): other for path, other in skipped.items()}
     for name in index.shapes:
         whole = index.tensor(name)
@@ -75,9 +80,9 @@ def extract(index: ModuleIndex, cut: Cut, part: Callable[[str, Tensor], Tensor] 
             memo[id(whole)] = _like(whole, piece)
     for path in {owner for name in cut.keep for owner in index.owners[name]}:
         for own, source in index.made_of(path).items():
-            made = vars(modules[path]).get(own)  # before the network has run, the attribute would be the whole one's
-            if isinstance(made, Tensor) and source in cut.keep and source not in cut.transforms:
-                memo[id(made)] = copied(own, cut.part(source, {source: made}.__getitem__))
+            full = vars(modules[path]).get(own)  # before the network has run, the attribute would be the whole one's
+            if isinstance(full, Tensor) and source in cut.keep and source not in cut.transforms:
+                memo[id(full)] = copied(own, cut.part(source, {source: full}.__getitem__))
     network = _copied(Copier(index.root, memo))
     for other in skipped.values():
         vars(other).update((name, copy.deepcopy(vars(other)[name], memo)) for name in HOOKS)
@@ -91,7 +96,21 @@ def extract(index: ModuleIndex, cut: Cut, part: Callable[[str, Tensor], Tensor] 
         if not cut.skips(path):
             module = network.get_submodule(path)
             module.__dict__.update(replaced(module, copy.deepcopy(dict(values))))
+    _wrap(cut, network)
+    stored = cut.stored(index)
+    if stored or index.stored:
+        names = {id(t): name for name, t in (*network.named_buffers(), *network.named_parameters())}
+        setattr(network, STORED, {names[id(memo[id(index.tensor(name))])]: held for name, held in stored.items()})
     return network
+
+
+def _wrap(cut: Cut, network: nn.Module) -> None:
+    """Put modules before or after those that run with them; all that stands in the network stays there, too."""
+    whole = dict(network.named_modules(remove_duplicate=False))
+    for path, other in cut.replace.items():
+        if isinstance(other, Around) and not cut.skips(path):
+            parent, _, own = path.rpartition(".")
+            whole[parent]._modules[own] = made(other, whole[path], whole.__getitem__)
 
 
 def _check_pieces(index: ModuleIndex, cut: Cut, memo: dict[int, Any], network: nn.Module) -> None:

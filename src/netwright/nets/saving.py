@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from ..core.errors import NetError, format_error
-from .cut import Skip
 from .isolation import outputs_of
+from .stand_ins import Skip
 
 ROUNDS = 8
 """Numbers of a config that are changed at most."""

@@ -15,16 +15,15 @@ from ..core.errors import NetError, SpaceError, format_error
 from ..core.space import Choice, Space
 from .axes import Axis
 from .batch import BatchDims, Given, find_batch_dims
-from .contradictions import check_axes
+from .contradictions import check_axes, checking
 from .count import Counter, Counts
-from .cut import STORED, Cut, CutBuilder, ModuleIndex, applied
+from .cut import Cut, CutBuilder, ModuleIndex, applied
 from .extract import extract
 from .inputs import Inputs, call, evaluating, fresh
 from .isolation import isolated
 from .report import Dimension, Reasons, Report, rigidity, shapes_of
 from .saving import guard_saving
 from .trace import Tracer, check_tensors
-from .transforms import Transform
 
 
 class SuperNet:
@@ -60,7 +59,7 @@ class SuperNet:
         self.axes: tuple[Axis, ...] = tuple(axes)
         self.example_inputs = example_inputs
         self.index = ModuleIndex(module)
-        self.transforms: Mapping[str, frozenset[Transform]] = check_axes(self.index, self.axes)
+        self.writes = check_axes(self.index, self.axes)
         self.space = Space(self._choices())
         self._active: Candidate | None = None
         self._applied = ExitStack()
@@ -110,7 +109,7 @@ class SuperNet:
         :func:`netwright.recalibrate` it before use.
         The attribute ``example_inputs`` holds the super-network's, ``candidate`` the candidate's choices, and
         ``batch_dims`` the super-network's where they are known. Where a transform says how a tensor is stored (in fewer
-        bits), ``stored`` holds that, by tensor (:class:`netwright.nets.transforms.Stored`).
+        bits), ``stored_tensors`` holds that, by tensor (:class:`netwright.nets.transforms.Stored`).
         """
         candidate = self._candidate(candidate)
         cut = self.cut(candidate)
@@ -128,9 +127,6 @@ class SuperNet:
         if "batch_dims" in vars(self):
             network.batch_dims = self.batch_dims  # type: ignore[assignment]
         network.candidate = dict(candidate)  # type: ignore[assignment]
-        stored = cut.stored(self.index)
-        if stored or STORED in vars(network):
-            setattr(network, STORED, stored)
         guard_saving(network)
         return network
 
@@ -237,7 +233,8 @@ class SuperNet:
                 if without_data:
                     self.tracer.form(self.cut(self.smallest))
                     return
-                call(self.module, fresh(self.example_inputs))
+                with checking(self.index, self.writes.stand_ins):
+                    call(self.module, fresh(self.example_inputs))
                 with self.active(self.smallest) as module:
                     call(module, fresh(self.example_inputs))
         except NetError:

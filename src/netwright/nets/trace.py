@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.errors import NetError, format_error
-from .cut import Cut, ModuleIndex, Passthrough, applied
+from .cut import Cut, ModuleIndex, applied
 from .extract import copied, extract
 from .fake_tensors import FakeTensors, without_data
 from .inputs import Inputs, call, each_tensor, fresh, is_dense, shape_of, tensors_in
 from .isolation import State
 from .lengths import Lengths, resized
 from .reach import Reach
+from .stand_ins import Passthrough
 
 OWN = frozenset({"aten", "prim", "prims"})
 """Where PyTorch's own operators are. Others have the name of their library before theirs."""
@@ -252,6 +253,10 @@ class Tracer:
             recorder = _Recorder(self._twin, self._mode)
             with recorder:
                 trace = recorder.record(inputs)
+            for name in self._index.shapes.keys() - trace.names.keys():  # what runs elsewhere in the cut: tied, wrapped
+                position = recorder.position(self._index.tensor(name))
+                if position is not None:
+                    trace.names[name] = position
         self._read = recorder.seen
         beyond = next((name for tensor, name in self._originals if id(tensor()) in self._read), None)
         if beyond:
@@ -314,6 +319,10 @@ class _Recorder(Watching):
     def seen(self) -> set[int]:
         """Ids of the tensors seen."""
         return set(self._tensors)
+
+    def position(self, tensor: Tensor | None) -> int | None:
+        """Of a tensor that was seen."""
+        return self._tensors.get(id(tensor))
 
     def record(self, inputs: Inputs) -> Trace:
         trace = self.trace

@@ -240,7 +240,7 @@ class Verifier:
             cut = self._cut(chosen)
             watcher = self._expected.watcher(cut)
             now = self._form(cut, watcher)
-            if cut.skip and self._tracer.is_stale(cut):
+            if cut.replace and self._tracer.is_stale(cut):
                 return Outcome(0, "it would read what an earlier call has left, which the skipped module makes anew")
         except Exception as error:  # the model's own code meets sizes that it did not expect
             deviation = watcher.deviation if watcher else None

@@ -215,7 +215,7 @@ def _check_counts(net: SuperNet, candidate: Candidate, network: nn.Module) -> No
     counts, parameters = net.count(candidate), list(network.parameters())
     params = sum(p.numel() for p in parameters)
     assert counts.params == params, f"{candidate}: counts {counts.params} parameters, extracted has {params}"
-    stored = getattr(network, "stored", {})
+    stored = getattr(network, "stored_tensors", {})
     weight_bytes = sum(
         stored[name].bytes if name in stored else p.numel() * p.element_size() for name, p in network.named_parameters()
     )

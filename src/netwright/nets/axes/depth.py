@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ...core.candidate import Option
 from ...core.errors import NetError
-from ..cut import CutBuilder, ModuleIndex, Passthrough
+from ..cut import CutBuilder, ModuleIndex
+from ..stand_ins import Passthrough
 from .base import Axis, Region, check_options
 
 
@@ -21,7 +22,8 @@ class Depth(Axis):
             (residual blocks).
         options: numbers of blocks; the last is the whole.
         passthrough: what each block gives when it is skipped, for blocks that give more than their first argument; see
-            :data:`netwright.nets.cut.Passthrough`.
+            :data:`netwright.nets.stand_ins.Passthrough`. With ``Zeros()`` (and None for what else it gives)
+            a module leaves that is no residual block itself: its result is added outside of it.
     """
 
     name: str

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ...core.candidate import Candidate, Option
 from ...core.errors import NetError
 from ..axes import Attribute, Axis, Depth, Heads, TiedAxes, Width, fractions
-from ..cut import ModuleIndex, Skip
+from ..cut import ModuleIndex
 from ..inputs import Inputs
+from ..stand_ins import Skip
 from ..supernet import SuperNet
 
 Counts = tuple[tuple[str, str], ...]

@@ -31,6 +31,6 @@ def sort_channels(net: SuperNet, criterion: Criterion | str = "l1") -> dict[str,
     worth = {}
     for width, score in zip(widths, made.scores(net, widths), strict=True):
         order = torch.argsort(score, descending=True)
-        permute(net.index, width, order, net.transforms)
+        permute(net.index, width, order, net.writes.transforms)
         worth[width.name] = made.worth(score[order])
     return worth
