@@ -124,9 +124,7 @@ def _run(network: nn.Module, batch: Any) -> None:
     inputs = to_device(calibration_inputs(network, batch), device_under(network))
     try:
         call(network, fresh(inputs))  # the batches may be used again, and a network may write into them
-    except NetError:
-        raise
-    except Exception as error:  # of another number, by other names, of another shape
+    except (TypeError, ValueError) as error:  # of another number, or by other names
         raise NetError(
             f"the network cannot be called with the inputs of a calibration batch: {format_error(error)}; batches are "
             "inputs, pairs (inputs, labels), or dicts of keyword inputs"
