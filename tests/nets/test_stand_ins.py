@@ -89,6 +89,7 @@ def test_the_contract_with_zeros_and_widths() -> None:
     module = layers()
     hidden = Width.tie(module, "hidden", (4, 16), out_of=["0.ffn.0"], into=["0.ffn.2"])
     net = SuperNet(module, [*parts(), hidden], TOKENS)
+    assert net._counter._table is not None, "zeros are counted from the table"
     assert "hidden" not in net.space.candidate({"0.a": 1, "0.f": 0, "1.a": 1, "1.f": 1})
     check_supernet(net, candidates=2)
     check_supernet(net, candidates=[net.smallest], formats=("pt2", "onnx"))
@@ -105,6 +106,7 @@ def test_a_small_llama_without_attention_or_ffn() -> None:
     module = transformers.LlamaForCausalLM(config).eval()
     inputs = {"input_ids": torch.tensor([[1, 5, 7, 2, 9]])}
     net = SuperNet(module, parts("self_attn", "mlp", "model.layers."), inputs)
+    assert net._counter._table is not None
     ends = [f"model.layers.{i}.{end}" for i in range(2) for end in ("self_attn.o_proj", "mlp.down_proj")]
     for candidate in (net.smallest, *({**dict(net.largest), axis.name: 0} for axis in net.axes)):
         candidate = net.space.candidate(candidate)
@@ -248,3 +250,32 @@ def test_what_is_given_of_arguments(passthrough: Passthrough, wanted: Any) -> No
 def test_stand_ins_that_the_place_cannot_take_are_refused(axes: list[Axis], told: str) -> None:
     with pytest.raises(NetError, match=told):
         SuperNet(layers(), axes, TOKENS)
+
+
+def test_stand_ins_within_one_another_and_within_what_is_left_out() -> None:
+    module = Beside().eval()
+    axes = [
+        Replaced("outer", "first", (Around("gate"),)),
+        Replaced("inner", "first.0", (Around(after="side"),)),
+        Depth("depth", ("first",), (0, 1)),
+    ]
+    with pytest.raises(NetError, match="'outer' and 'depth' contradict one another: both replace first"):
+        SuperNet(module, axes, TOKENS)
+    for kept in (axes[:2], axes[:2][::-1], axes[1:]):
+        check_supernet(SuperNet(module, kept, TOKENS))
+    net = SuperNet(module, axes[:2], TOKENS)
+    wanted = module.last(module.first[1](module.side(module.first[0](module.gate(TOKENS)))))
+    assert torch.equal(net.extract(net.smallest)(TOKENS), wanted)
+    check_supernet(net, candidates=[net.smallest], formats=("pt2", "onnx"))
+
+
+def test_zeros_within_zeros_and_of_what_does_nothing() -> None:
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.ReLU(), nn.Linear(8, 8)), nn.Identity())
+    axes = [Depth(path, (path,), (0, 1), (Zeros(),)) for path in ("0.1", "0", "0.2")]
+    for some in (axes[:2], axes):
+        net = SuperNet(nn.Sequential(block, nn.Linear(8, 2)).eval(), some, TOKENS)
+        assert (net._counter._table is not None) == (len(some) == 2)
+        for candidate in net.space.enumerate():
+            alone = SuperNet(net.extract(candidate), [], TOKENS)
+            assert net.count(candidate) == alone.count(alone.largest)

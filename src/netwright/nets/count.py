@@ -9,7 +9,7 @@ effects is traced anew for each candidate, which is slower and as exact.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import combinations, count
 from math import comb
@@ -24,7 +24,7 @@ from ..core.space import Space
 from .axes import Axis
 from .contradictions import Writes
 from .cut import Cut, ModuleIndex
-from .stand_ins import Instead, passes_on
+from .stand_ins import Instead, Scaled, StandIn, Zeros, passes_on
 from .trace import RESHAPED_IN_PLACE, Op, Trace, Tracer
 from .transforms import Stored, says_how_it_is_stored
 
@@ -157,9 +157,9 @@ class Counter:
         whole = self._tracer.run(net.cut(net.largest))
         if any(len(shape) > RANK for shape in whole.shapes):
             return None
-        stand_ins = (other for others in net.writes.stand_ins.values() for other in others)
-        if not all(isinstance(other, Instead) and passes_on(other.passthrough) for other in stand_ins):
-            return None  # what they run is not in the trace of the whole network
+        zeros = _zeros(net.writes.stand_ins)
+        if zeros is None or any(not whole.runs(path) for path in zeros):
+            return None
         skipped_modules = {axis.name: axis.skipped_modules() for axis in net.axes if axis.skipped_modules()}
         if any(path not in whole.around for paths in skipped_modules.values() for path in paths):
             return None
@@ -168,7 +168,8 @@ class Counter:
         effects = self._effects(whole, [axis for axis in net.axes if axis.name not in skipped_modules])
         if effects is None:
             return None
-        table = _SizeTable(whole, effects, skipped_modules, {c.name: c.options[-1] for c in net.space})
+        largest = {c.name: c.options[-1] for c in net.space}
+        table = _SizeTable(whole, effects, skipped_modules, largest, zeros)
         return table if self._agrees(table, skipped_modules) else None
 
     def _effects(self, whole: Trace, axes: list[Axis]) -> Effects | None:
@@ -265,6 +266,36 @@ class Counter:
         return True
 
 
+def _zeros(stand_ins: Mapping[str, frozenset[StandIn]]) -> frozenset[str] | None:
+    """The modules that give zeros like their first argument when they are left out; None where something else runs that
+    the trace of the whole network does not tell of."""
+    zeros = set()
+    for path, others in stand_ins.items():
+        given = {other.passthrough if isinstance(other, Instead) else Scaled(1) for other in others}
+        first = {what[0] if isinstance(what, tuple) and set(what[1:]) <= {None} else what for what in given}
+        if first == {Zeros()}:
+            zeros.add(path)
+        elif not all(map(passes_on, given)):
+            return None
+    return frozenset(zeros)
+
+
+def _with_zeros(trace: Trace, zeros: frozenset[str]) -> tuple[Trace, dict[int, str]]:
+    """A trace with one operator more behind each of some modules, which makes zeros, and where these are."""
+    ops: list[Op] = []
+    made: dict[int, str] = {}
+    ends: dict[int, list[str]] = {}
+    for path in sorted(zeros, reverse=True):  # the inner before the outer
+        ends.setdefault(max(i for i, op in enumerate(trace.ops) if _inside(op.module, (path,))), []).append(path)
+    for i, op in enumerate(trace.ops):
+        ops.append(op)
+        for path in ends.get(i, ()):
+            into, out = trace.around[path]
+            made[len(ops)] = path
+            ops.append(Op("zeros_like", path, (into,), (out,)))
+    return replace(trace, ops=ops), made
+
+
 def _every(space: Space, whole: Mapping[str, object], i: int) -> Candidate:
     """The candidate with the ``i``-th option of every choice but those named in ``whole``, which take the last."""
     return space.build(lambda c: c.options[-1 if c.name in whole else min(i, len(c.options) - 1)])
@@ -279,8 +310,10 @@ class _SizeTable:
         effects: Effects,
         skipped_modules: Mapping[str, Mapping[str, tuple[Option, ...]]],
         whole: Mapping[str, Option],
+        zeros: frozenset[str] = frozenset(),
     ) -> None:
-        self.names = trace.names
+        self.names, self._zeros = trace.names, zeros
+        trace, self._made_zeros = _with_zeros(trace, zeros) if zeros else (trace, {})
         self._trace, self._effects, self._skipped_modules, self._whole = trace, effects, skipped_modules, whole
         self._full = _padded(trace.shapes)
         # How many products one with a sparse or nested tensor is, its entries say, not its sizes.
@@ -333,6 +366,8 @@ class _SizeTable:
         """Multiply-accumulates, peak activation bytes, moved bytes, and what was not counted."""
         sizes, skipped = self._sizes(candidate), self._skipped(candidate)
         runs = [not _inside(op.module, skipped) for op in self._trace.ops]
+        for i, path in self._made_zeros.items():
+            runs[i] = path in skipped and not _inside(path.rpartition(".")[0], skipped)
         rows = sizes.tolist()
         macs = sum(held.macs for held in stored.values())
         for op, term in self._terms:
@@ -346,9 +381,10 @@ class _SizeTable:
         return macs, self._peak(elements.tolist(), storage, runs), moved, self._uncounted
 
     def _storage(self, skipped: tuple[str, ...]) -> list[int]:
-        """The storage that each one's content is in: the result of a skipped module is its argument."""
+        """The storage that each one's content is in: the result of a skipped module is its argument, or zeros."""
         buffers = self._trace.buffers
-        same = {buffers[out]: buffers[into] for into, out in map(self._trace.around.__getitem__, skipped)}
+        passing = (path for path in skipped if path not in self._zeros) if self._zeros else skipped
+        same = {buffers[out]: buffers[into] for into, out in map(self._trace.around.__getitem__, passing)}
         storage = list(range(len(self._trace.owners)))
         for buffer in same:
             into = buffer

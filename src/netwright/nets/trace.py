@@ -122,6 +122,10 @@ class Trace:
                 wanted |= set(op.reads)
         return live
 
+    def runs(self, path: str) -> bool:
+        """Whether a module ran once, and some operator in it."""
+        return path in self.around and any(f"{op.module}.".startswith(f"{path}.") for op in self.ops)
+
     def idle(self) -> set[str]:
         """Parameters and buffers that no operator reads."""
         read = {position for op in self.ops for position in op.reads}
