@@ -35,8 +35,8 @@ def told(function: Callable[..., Any], name: str, kind: type | None = None) -> C
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        wrong = None
-        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] not in WITHIN:
+        wrong, asked = None, sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] not in WITHIN
+        if asked:
             wrong, args, kwargs = checks.read(args, kwargs)
             if wrong and not kind:
                 raise CallError(f"{name}(): {wrong}")
@@ -48,7 +48,7 @@ def told(function: Callable[..., Any], name: str, kind: type | None = None) -> C
         except Exception as error:
             if wrong:
                 raise CallError(f"{label}(): {wrong}") from None
-            if isinstance(error, TypeError) and (mistake := checks.mistake(args, kwargs)):
+            if asked and isinstance(error, TypeError) and (mistake := checks.mistake(args, kwargs)):
                 raise CallError(f"{label}() {mistake}") from None
             raise
         if wrong:
