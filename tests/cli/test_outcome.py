@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -206,3 +207,12 @@ def test_paths_that_cannot_be(path, tmp_path, monkeypatch):
         said = command(*typed).mistake
         assert "fault of netwright" not in said and "\x1b" not in said and said.encode(), typed
     assert not list(tmp_path.iterdir())
+
+
+def test_too_little_memory_to_load_torch_is_said_before(monkeypatch: pytest.MonkeyPatch, fails) -> None:
+    """Where it is a little more than nothing, libraries end the process with words of their own."""
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (512 << 20, resource.RLIM_INFINITY))
+    told = fails(AssertionError("it was begun"), verb="fit")
+    assert told.code == 2 and "'ulimit -v' allows 524,288 kB" in told.err
+    told = fails(NetwrightError("read"), verb="front")  # which loads none
+    assert told.code == 2 and told.err == "netwright: read\n"

@@ -12,7 +12,7 @@ from ..core.errors import NetwrightError, did_you_mean
 from ..core.interruption import interruptible
 from ..core.text import printable
 from ..core.version import __version__
-from .outcome import DEBUG, THEIRS, Outcome, one_line, outcome, own_place
+from .outcome import DEBUG, THEIRS, Outcome, check_addresses, one_line, outcome, own_place
 from .streams import flush_output, secure
 
 VERBS = {
@@ -28,6 +28,9 @@ VERBS = {
     "measure": "latency, memory and size of any file or model on any target",
     "targets": "list the runtimes that work here, and what to install for the others",
 }
+
+TRAINS = ("fit", "train", "search", "export")
+"""They load torch."""
 
 AGAIN = {
     "fit": "the same command continues from here",
@@ -83,6 +86,8 @@ def _run(verb: str, rest: list[str]) -> None:
         print(f"netwright {__version__}")
     elif verb in VERBS:
         os.getcwd()  # MKL ends the process where there is none
+        if verb in TRAINS:
+            check_addresses()
         import_module(f"{__package__}.{verb}").run(rest)
     else:
         raise NetwrightError(f"there is no command {verb!r}; {did_you_mean(verb, VERBS)}")

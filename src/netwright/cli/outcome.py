@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sysconfig
 import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from ..core.errors import NetwrightError, format_error
+from ..core.errors import MachineFault, NetwrightError, format_error
 from ..core.faults import fix_of, machine_fault
 from ..core.interruption import exit_code, interruption
 from ..core.text import printable
@@ -34,6 +35,9 @@ LIMITS = {
     "Resource temporarily unavailable": THREADS,
 }
 """What libraries say of the machine's limits, and what to do."""
+
+LEAST_ADDRESSES = 1 << 30
+"""Of memory that a process may have addresses for: what torch and SciPy map as they are loaded."""
 
 PATHS = {
     errno.EACCES: "make it readable and writable for you, or choose another place",
@@ -75,6 +79,17 @@ def outcome(error: BaseException, again: str) -> Outcome:
         return Outcome(f"{fix}{further}", THEIRS)
     told = f"this is a fault of netwright: {format_error(error)}"
     return Outcome(f"{told}; {DEBUG} shows the rest; please report it", OURS)
+
+
+def check_addresses() -> None:
+    """Raise :class:`MachineFault` where 'ulimit -v' is so low that libraries would end the process while they load,
+    before they or Python can say why."""
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY and most < LEAST_ADDRESSES:
+        raise MachineFault(
+            f"'ulimit -v' allows {most >> 10:,} kB, and torch alone takes more than {LEAST_ADDRESSES >> 10:,} kB of "
+            "addresses: raise the limit"
+        )
 
 
 def one_line(words: str) -> str:
