@@ -94,7 +94,7 @@ def test_kept_files_are_of_the_same_real_inputs(net: nw.SuperNet, batches: Any, 
         how = converted(INT8, module, one[0], tmp_path / name, real)
         return (tmp_path / name).read_bytes(), "cached" in how
 
-    first, again, another = write("a", one), write("b", one), write("c", other)
+    first, again, another = write("a.onnx", one), write("b.onnx", one), write("c.onnx", other)
     assert first[0] == again[0] != another[0] and (first[1], again[1], another[1]) == (False, True, False)
 
 
@@ -124,7 +124,7 @@ def test_inputs_of_any_number_run_at_the_targets_batch_size(tmp_path: Path) -> N
 
         runtime = OnnxRuntime(batch=2)
 
-        def outputs(self, path: Path, several: Any) -> list[np.ndarray]:
+        def outputs(self, path: Path, several: Any, *, trust: bool) -> list[np.ndarray]:
             with torch.no_grad():
                 found = [network(*one) for one in several]
             return [np.stack([each[name].numpy() for each in found]) for name in ("steps", "logits")]

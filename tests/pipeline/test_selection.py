@@ -29,7 +29,7 @@ def exported(out: Path, known: Record, validation: float, latency: float) -> Non
     folder.mkdir(parents=True)
     again = {"accuracy": Measurement(validation, "%").to_json()}
     test = {"accuracy": Measurement(12.0, "%").to_json(), "latency": Measurement(latency, "ms").to_json()}
-    about = {"role": "chosen", "validation": again, "test": test, "files": {}}
+    about = {"key": "k", "role": "chosen", "validation": again, "test": test, "files": {}}
     (folder / "manifest.json").write_text(json.dumps(about))
 
 

@@ -278,7 +278,7 @@ recipes = st.builds(
     train=st.builds(Train, epochs=st.integers(0, 99), batch_size=counts, clip_norm=numbers,
                     optimizer=st.sampled_from(["", "adamw,lr=0.5"]), accumulate=counts),
     search=st.builds(Search, strategy=st.sampled_from(["guided", "nsga2", "random"]), calibration=counts),
-    latency=st.builds(Latency, precision=numbers, max_seconds=numbers),
+    latency=st.builds(Latency, precision=numbers, max_seconds=st.floats(1e-9, 86_400)),
     export=st.builds(Export, epochs=st.integers(0, 9), teacher=st.sampled_from(["", "largest"]),
                      formats=st.lists(st.sampled_from(["onnx", "pt2", "safetensors"]))),
 )  # fmt: skip

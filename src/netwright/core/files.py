@@ -44,7 +44,8 @@ def replacing(path: Path) -> Iterator[Path]:
             yield folder / path.name
             os.replace(folder / path.name, path)
         except OSError as error:
-            error.filename = error.filename or str(path)  # of a disk that is full, it says which
+            if error.errno is not None and error.filename is None:  # of a disk that is full, it says which
+                error.filename = str(path)
             raise
 
 
