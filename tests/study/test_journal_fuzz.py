@@ -241,7 +241,12 @@ def alike(text: str) -> bool:
     """Whether a record can be read by its text alone; then it is what is read whole."""
     found = by_text(text)
     if found is not None:
-        whole = Record.from_json(parse_json(text), OBJECTIVES, lambda choices: Candidate(choices_of(choices)))
+        try:
+            body = parse_json(text)
+        except ValueError as error:  # of two in what is not looked at, the last counts
+            assert "stands there twice" in str(error)
+            body = json.loads(text)
+        whole = Record.from_json(body, OBJECTIVES, lambda choices: Candidate(choices_of(choices)))
         check_record(whole)
         assert found.values == whole.values and found.best_cases == whole.best_cases
         assert [type(v) for v in found.values.values()] == [type(v) for v in whole.values.values()]

@@ -3,7 +3,8 @@
 What a study of a hundred thousand networks takes to open is the reading of JSON, most of which nobody looks at: the
 details of measurements, and where a record comes from. The text of an entry that is written as netwright writes them is
 checked to its end by a regular expression, which finds the candidate, the values and the status; the rest is read when
-it is asked for. Every other entry is read whole, by :meth:`netwright.Record.from_json`.
+it is asked for; of a key that stands twice in that, which nobody writes, the last counts. Every other entry is read
+whole, by :meth:`netwright.Record.from_json`.
 """
 
 from __future__ import annotations
