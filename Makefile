@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: demo demo-short test test-runtimes test-slow test-data test-zoo docs bench bench-search bench-search-quick
-.PHONY: bench-latency clean
+.PHONY: bench-latency bench-faults bench-faults-quick clean
 
 demo: .venv/ready  ## the whole job on handwritten digits, about a minute and a half
 	$(BIN)/netwright fit digits --out runs/digits
@@ -59,6 +59,13 @@ bench-latency: .venv/runtimes  ## how far measured and predicted latencies can b
 	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/slow_device.py
 	$(BIN)/python benchmarks/rank.py
+
+bench-faults: .venv/ready  ## kills, full disks, limits, poison: what a job survives and what it says; large studies: an hour
+	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/study_scale.py
+
+bench-faults-quick: .venv/ready  ## fails where a fault is not survived, or not said in one line
+	$(BIN)/python benchmarks/faults.py --short
 
 clean:
 	rm -rf .venv runs docs/_build docs/python.md docs/recipe-reference.md
