@@ -83,7 +83,7 @@ def every_time_another() -> Callable[[EvaluationContext], Any]:
         (Wrong(ACCURACY, lambda c: {"accuracy": 3.0}), "is a float"),
         (Wrong(ACCURACY, lambda c: {}), "names 'accuracy' and finds"),
         (Wrong(ACCURACY, lambda c: {"accuracy": Measurement(3.0, "ms")}), "in 'ms', its metric in '%'"),
-        (Wrong(ACCURACY, gives(3.0, ci95=-1)), "interval -1"),
+        (Wrong(ACCURACY, gives(3.0, n=0)), "of 0 samples"),
         (Wrong(ACCURACY, gives(3.0, details={"x": (1, 2)})), "does not survive JSON"),
         (Wrong(ACCURACY, gives(3.0, kind="partial", best_case=4.0)), "partial though nothing races"),
         (Wrong(PARAMS, lambda c: {"params": Measurement(3.0)}), "is exact, but not its kind"),

@@ -66,7 +66,8 @@ def failed_by(code: Iterable[Any], needed: Iterable[str]) -> str:
 def commonest(records: Sequence[Record]) -> str:
     """The reason for which most of the records failed."""
     (reason, count), *others = Counter(r.reason for r in records).most_common()
-    return f"{reason} (the reason of {count}; there are {len(others)} others)" if others else reason
+    more = f"there are {len(others)} others" if len(others) > 1 else "there is another"
+    return f"{reason} (the reason of {count}; {more})" if others else reason
 
 
 def failed_of(records: Sequence[Record]) -> str:

@@ -74,7 +74,7 @@ def _measured(measurer: Measurer, context: EvaluationContext) -> dict[str, Measu
         assert isinstance(found, Measurement), f"{name!r} is a {type(found).__name__}, not a nw.Measurement"
         read = Measurement.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False)))
         assert read == found, f"{name!r} does not survive JSON: {found!r}"
-        assert found.ci95 >= 0 and found.n >= 1, f"{name!r} has the interval {found.ci95} and {found.n} samples"
+        assert found.n >= 1, f"{name!r} is of {found.n} samples"
     for metric in measurer.metrics:
         assert metric.name in values, f"it names {metric.name!r} and finds {sorted(values)}"
         _is_of(metric, values[metric.name], racing=context.race is not None)
