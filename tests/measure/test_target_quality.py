@@ -87,6 +87,7 @@ def test_in_float32_nothing_is_calibrated(net: nw.SuperNet) -> None:
 
 def test_kept_files_are_of_the_same_real_inputs(net: nw.SuperNet, batches: Any, tmp_path: Path) -> None:
     module, dims = net.extract(net.largest).eval(), BatchDims((0,), (0,))
+    module.batch_dims = dims  # as a study gives it
     one = real_inputs(module, batches[:1], dims, 1, CALIBRATION)
     other = real_inputs(module, batches[1:], dims, 1, CALIBRATION)
 
