@@ -139,13 +139,7 @@ class Child:
 
     def wait(self, seconds: float) -> bool:
         """Whether it ends within so many seconds."""
-        deadline, delay = time.monotonic() + seconds, 0.001
-        while self.runs:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(delay)
-            delay = min(2 * delay, 0.05)
-        return True
+        return _ends(self, seconds)
 
     def stop(self) -> int:
         """Kill it, where it runs, with all that it has started; its exit code, negative for the signal that ended
@@ -271,9 +265,11 @@ class Fork:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
+        with contextlib.suppress(OSError):  # where memory runs out, this process goes first
+            Path("/proc/self/oom_score_adj").write_text("1000")
         answer = work()
         with os.fdopen(pipe, "wb") as answers:
-            answers.write(len(answer).to_bytes(SIZE) + answer)
+            answers.write(framed(answer))
 
     @property
     def runs(self) -> bool:
@@ -298,8 +294,8 @@ class Fork:
             if self._pipe in those:
                 part = os.read(self._pipe, 1 << 20)
                 found += part
-                if len(found) >= SIZE and len(found) - SIZE == int.from_bytes(found[:SIZE]):
-                    return bytes(found[SIZE:])
+                if (answer := unframed(found)) is not None:
+                    return answer
                 if not part:
                     return b""
             elif those:
@@ -307,6 +303,10 @@ class Fork:
             elif not runs:  # others hold its end of the pipe
                 return b""
         return None
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it ends within so many seconds."""
+        return _ends(self, seconds)
 
     def stop(self) -> int:
         """Kill it, where it runs, with what it has started; its exit code, negative for the signal that ended it."""
@@ -320,6 +320,18 @@ class Fork:
         return self._code
 
 
+def framed(answer: bytes) -> bytes:
+    """An answer as it goes through a pipe."""
+    return len(answer).to_bytes(SIZE) + answer
+
+
+def unframed(found: bytes | bytearray) -> bytes | None:
+    """The answer of which this much has come through a pipe; None where it is not all."""
+    if len(found) < SIZE or len(found) - SIZE < int.from_bytes(found[:SIZE]):
+        return None
+    return bytes(found[SIZE:])
+
+
 def ready(descriptors: Iterable[int], seconds: float, event: int = select.POLLIN) -> list[int]:
     """Which of some descriptors have something to be read (or take something, ``select.POLLOUT``), or are at their
     end; none after so many seconds."""
@@ -327,6 +339,17 @@ def ready(descriptors: Iterable[int], seconds: float, event: int = select.POLLIN
     for each in descriptors:
         poll.register(each, event)
     return [each for each, _ in poll.poll(1000 * seconds)]
+
+
+def _ends(process: Child | Fork, seconds: float) -> bool:
+    """Whether a process ends within so many seconds."""
+    deadline, delay = time.monotonic() + seconds, 0.001
+    while process.runs:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(delay)
+        delay = min(2 * delay, 0.05)
+    return True
 
 
 def _runs(pid: int) -> bool:

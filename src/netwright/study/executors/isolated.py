@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...core.candidate import Candidate
-from ...core.children import Fork, by_lasting_thread, ready
+from ...core.children import Fork, by_lasting_thread, framed, ready, unframed
 from ...core.errors import MachineFault
 from ...core.metric import Measurement
 from ...core.temporary import TemporaryFolder
@@ -31,9 +31,6 @@ STEP_S = 0.05
 
 ENDING_S = 2.0
 """Seconds in which a process ends that has closed its end of a pipe."""
-
-SIZE = 8
-"""Bytes before an answer that say how many there are of it."""
 
 
 class Unmeasured(Exception):
@@ -105,14 +102,14 @@ class Isolated:
         with contextlib.suppress(BrokenPipeError), open(self._jobs, "wb", closefd=False) as pipe:
             pipe.write(json.dumps(job).encode() + b"\n")
         found = bytearray()
-        while len(found) < SIZE or len(found) - SIZE < int.from_bytes(found[:SIZE]):
+        while (text := unframed(found)) is None:
             left = begin + seconds - time.monotonic()
             runs = self._fork.runs  # before it is looked for an answer, which is there when the process has ended
             if ready([self._answers], max(0.0, min(left, STEP_S if watched else 1.0)) if runs else 0.0):
                 part = os.read(self._answers, 1 << 20)
                 found += part
                 if not part:
-                    self._await_end()
+                    self._fork.wait(ENDING_S)
                     raise Ended(self._stopped())
             elif not runs:
                 raise Ended(self._stopped())
@@ -120,7 +117,7 @@ class Isolated:
                 raise Unmeasured(f"took more than {seconds:g} s")
             elif watched and held(self._fork.pid) - before > memory:
                 raise Unmeasured(f"needed more than {format_value(memory, 'B')}")
-        answer: dict[str, Any] = json.loads(found[SIZE:])
+        answer: dict[str, Any] = json.loads(text)
         return answer
 
     def stop(self) -> None:
@@ -135,11 +132,6 @@ class Isolated:
             os.close(self._answers)
             self._folder.close()
         return self._code
-
-    def _await_end(self) -> None:
-        deadline = time.monotonic() + ENDING_S
-        while self._fork.runs and time.monotonic() < deadline:
-            time.sleep(0.01)
 
 
 def job_of(
@@ -191,7 +183,7 @@ def _serve(plan: EvaluationPlan, jobs: int, answers: int, folder: str) -> bytes:
                 with contextlib.suppress(OSError, ValueError):
                     stream.flush()
             with open(answers, "wb", closefd=False) as pipe:
-                pipe.write(len(answer).to_bytes(SIZE) + answer)
+                pipe.write(framed(answer))
     return b""
 
 
@@ -202,8 +194,6 @@ def _settle(folder: str) -> None:
         with contextlib.suppress(OSError):
             setattr(sys, name, open(number, "w", buffering=1, errors="backslashreplace", closefd=False))  # noqa: SIM115
     tempfile.tempdir = os.environ["TMPDIR"] = folder
-    with contextlib.suppress(OSError):  # where memory runs out, this process goes first
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _answer(plan: EvaluationPlan, job: Mapping[str, Any]) -> dict[str, Any]:
