@@ -142,7 +142,7 @@ def rewritten(path: Path, number: int, kind: str, text: str) -> None:
     """Another entry in the place of one, with its right checksum."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         sql = "UPDATE journal SET kind = ?, body = ?, sum = ? WHERE seq = ?"
-        connection.execute(sql, (kind, text, checksum(kind, text), number))
+        connection.execute(sql, (kind, text, checksum(kind.encode(), text.encode()), number))
 
 
 def bodies(data: st.DataObject, whole: Whole) -> None:

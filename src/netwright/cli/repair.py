@@ -9,6 +9,7 @@ from ..core.text import printable
 from ..study.repair import repair
 from ..study.stores.sqlite import SqliteStore
 from .arguments import read, store_of, verb_parser
+from .outcome import one_line
 
 TEXT = """Have a study of all entries that can be read in the place of a damaged one.
 
@@ -32,7 +33,7 @@ def run(arguments: Sequence[str]) -> None:
         print(f"{path}: all of its {done.kept} entries can be read; there is nothing to repair")
         return
     for bad in done.left_out[:MOST]:
-        print(f"left out: {printable(' '.join(str(bad).split()))}")
+        print(f"left out: {one_line(str(bad))}")
     if len(done.left_out) > MOST:
         print(f"left out: {len(done.left_out) - MOST} more")
     print(f"kept: {done.kept} entries, {done.records} of them records, in {path}")

@@ -20,7 +20,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 
@@ -125,6 +125,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return f"did you mean {plain[close[0]]!r}?"
     more = f", ... ({len(known):,} in all)" if len(known) > MOST_LISTED else ""
     return f"known are: {', '.join(each[:60] for each in known[:MOST_LISTED])}{more}" if known else "none are known"
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it came of, and so on."""
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        yield each
+        each = each.__cause__ or each.__context__
 
 
 def format_error(error: BaseException) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+
+from .errors import causes
 
 FIXES = {
     errno.ENOSPC: "the disk is full: free some space",
@@ -20,20 +21,10 @@ FIXES = {
 
 def machine_fault(error: BaseException) -> OSError | None:
     """The fault of the machine that an error is, or came of; None where there is none."""
-    return next((each for each in _causes(error) if isinstance(each, OSError) and each.errno in FIXES), None)
+    return next((each for each in causes(error) if isinstance(each, OSError) and each.errno in FIXES), None)
 
 
 def fix_of(fault: OSError) -> str:
     """What happened and what to do about it, in words."""
     where = f" ({fault.filename})" if fault.filename else ""
     return f"{FIXES[fault.errno or errno.EIO]}{where}"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it came of, and so on."""
-    seen: set[int] = set()
-    each: BaseException | None = error
-    while each is not None and id(each) not in seen:
-        seen.add(id(each))
-        yield each
-        each = each.__cause__ or each.__context__

@@ -12,6 +12,8 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
 
+from .errors import causes
+
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 AT_ONCE_S = 1.0
@@ -38,14 +40,7 @@ def exit_code(error: KeyboardInterrupt) -> int:
 
 def interruption(error: BaseException) -> KeyboardInterrupt | None:
     """The interruption that an error is, or was raised in the course of; None where there was none."""
-    seen: set[int] = set()
-    each: BaseException | None = error
-    while each is not None and id(each) not in seen:
-        if isinstance(each, KeyboardInterrupt):
-            return each
-        seen.add(id(each))
-        each = each.__cause__ or each.__context__
-    return None
+    return next((each for each in causes(error) if isinstance(each, KeyboardInterrupt)), None)
 
 
 @contextmanager

@@ -15,15 +15,13 @@ from ..core.metric import Direction, Metric
 from ..core.record import Record
 from ..core.shape import Count, Rule, expect, told
 from ..core.space import Choice
+from ..core.text import is_unicode
 
 KINDS = ("study", "limits", "ask", "attempt", "record", "retry")
 
 
 def _is_text(text: str) -> bool:
-    try:
-        return bool(text.encode())
-    except UnicodeEncodeError:  # half a character
-        return False
+    return bool(text) and is_unicode(text)
 
 
 Name = Annotated[str, Rule("a text that can be written", _is_text)]

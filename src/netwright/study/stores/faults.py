@@ -44,9 +44,7 @@ def database_error(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> Sto
 
 def is_damage(error: Exception) -> bool:
     """Whether an error is of the file's bytes, and of nothing else."""
-    return (
-        isinstance(error, UnicodeDecodeError) or _code(error) in DAMAGE
-    )  # SQLite says what is wrong with what it read
+    return isinstance(error, UnicodeDecodeError) or _code(error) in DAMAGE  # text of the file's that SQLite quotes
 
 
 def _code(error: Exception) -> int:

@@ -26,24 +26,14 @@ PART = 2000
 """Entries that are read at a time."""
 
 
-def checksum(kind: str, text: str) -> int:
+def checksum(kind: bytes, text: bytes) -> int:
     """The CRC-32 of an entry: no flipped bit leaves it as it is."""
-    return zlib.crc32(text.encode(), _BEGINS[kind.encode()])
-
-
-class _Begins(dict[bytes, int]):
-    """The checksums of entries' kinds, of which there are few."""
-
-    def __missing__(self, kind: bytes) -> int:
-        return zlib.crc32(kind + b" ")
-
-
-_BEGINS = _Begins({kind: zlib.crc32(kind + b" ") for kind in (b"ask", b"record")})
+    return zlib.crc32(text, zlib.crc32(kind + b" "))
 
 
 def insert(connection: sqlite3.Connection, kind: str, text: str) -> None:
     """Add an entry with its checksum."""
-    row = (kind, text, checksum(kind, text))
+    row = (kind, text, checksum(kind.encode(), text.encode()))
     connection.execute("INSERT INTO journal (kind, body, sum) VALUES (?, ?, ?)", row)
 
 
@@ -128,7 +118,7 @@ class SqliteStore(Store):
                 told(BadEntry(since + 1, "nothing is there", number - 1))
             since = number
             try:
-                if self._has_sums and found != zlib.crc32(body, _BEGINS[kind]):
+                if self._has_sums and found != checksum(kind, body):
                     raise ValueError("its checksum is not that of what was written")
                 entry = number, kind.decode(), body.decode()
             except (TypeError, ValueError) as error:
