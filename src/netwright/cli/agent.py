@@ -13,8 +13,8 @@ from ..core.errors import MissingExtra, NetwrightError, did_you_mean
 from ..core.text import printable
 
 TEXT = """Measure networks on this device for others: 'http://127.0.0.1:7653/onnxruntime' is a target then, and from
-another machine 'ssh://this-device/onnxruntime'. Needs the runtime and NumPy, not torch. Whoever has the token can run
-programs here."""
+another machine 'ssh://this-device/onnxruntime'. Needs the runtime and NumPy, not torch. Whoever has the token can have
+files run here, by the runtimes; a file that is a program is refused."""
 
 
 MOST_BYTES = 1 << 12

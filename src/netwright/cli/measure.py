@@ -16,7 +16,7 @@ from ..core.errors import MeasureError, NetwrightError
 from ..core.metric import Measurement
 from ..core.temporary import TemporaryFolder
 from ..core.text import printable
-from ..core.units import format_value
+from ..core.units import DAY_S, format_value
 from ..measure.comparison import compare
 from ..measure.feeds import read_feeds
 from ..measure.latency import Energy, Latency
@@ -31,9 +31,6 @@ TEXT = """Measure files or models: latency, throughput, memory and size on a tar
 Two of them are also run in turn on each target, and compared. With --table, the distinct blocks of a super-network are
 measured once each, and its networks' latencies predicted from them.
 """
-
-
-DAY_S = 86_400
 
 
 def run(arguments: Sequence[str]) -> None:

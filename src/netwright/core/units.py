@@ -1,8 +1,15 @@
-"""Units that limits may be written in, per dimension, each as a factor to the dimension's first unit."""
+"""Units that limits may be written in, and the most that some numbers may be."""
 
 from __future__ import annotations
 
 import re
+
+MOST_INT = 2**31 - 1
+"""What C calls an int holds no more."""
+MOST_THREADS = 4096
+"""More than any machine has."""
+DAY_S = 86_400
+"""Seconds of a day: nothing is measured for longer."""
 
 UNITS: dict[str, dict[str, float]] = {
     "ms": {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ns": 1e-6},
@@ -12,7 +19,8 @@ UNITS: dict[str, dict[str, float]] = {
     "/s": {"/s": 1.0, "k/s": 1e3, "M/s": 1e6},
     "": {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9},
 }
-"""``B`` is bytes for a metric in bytes and 10^9 for a plain count. Keys are the units that metrics are stored in."""
+"""Units by dimension, each as a factor to the dimension's first. ``B`` is bytes for a metric in bytes and 10^9 for a
+plain count. Keys are the units that metrics are stored in."""
 
 BARE = ("", "B", "/s")
 """Metrics in these units take a limit without a unit; a bare number of milliseconds or percent is too easy to get

@@ -239,8 +239,8 @@ class RunDirectory:
 
     def read_networks(self, records: Sequence[Record]) -> list[ExportedNetwork]:
         """The exported networks, in the order of their records."""
-        found = [(record, read_manifest(self.network(record.id))) for record in records]
-        return [ExportedNetwork.from_json(record, manifest) for record, manifest in found if manifest]
+        found = [(record, _read(self.network(record.id) / MANIFEST, EXPORTED)) for record in records]
+        return [ExportedNetwork.of(record, manifest[1]) for record, manifest in found if manifest]
 
     def read_roles(self) -> dict[str, str]:
         """What the exported networks are, as their manifests say: id to role."""

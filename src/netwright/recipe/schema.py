@@ -11,7 +11,7 @@ from ..core.candidate import digest
 from ..core.errors import NetwrightError, RecipeError
 from ..core.registry import Registry
 from ..core.shape import told
-from ..core.units import parse_bytes
+from ..core.units import DAY_S, MOST_INT, MOST_THREADS, parse_bytes
 from ..formats import STANDARD
 from ..report.sections import STANDARD as SECTIONS
 
@@ -40,10 +40,8 @@ def registry_of(key: Field[Any]) -> Registry[Any] | None:
     return getattr(import_module(f"..{module}", __package__), name) if module else None
 
 
-BOUND = 2**31 - 1
-"""The most that a number of a recipe may be: what C calls an int."""
-MOST = {"seed": 2**63 - 1, "threads": 4096, "latency.max_seconds": 86_400}
-"""Numbers with another bound: the largest seed of torch, more threads than any machine has, and a day."""
+MOST = {"seed": 2**63 - 1, "threads": MOST_THREADS, "latency.max_seconds": DAY_S}
+"""The most that a number may be, where it is another than :data:`MOST_INT`; of seeds the largest of torch."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +204,7 @@ class Recipe:
             if value < 0:
                 raise RecipeError(f"{name} must be 0 or more, not {told(value)}")
         for name, value in {**positive, **counts}.items():
-            if value > (most := MOST.get(name, BOUND)):
+            if value > (most := MOST.get(name, MOST_INT)):
                 raise RecipeError(f"{name} must be at most {most:,}, not {told(value)}")
         if train.ema is not None and not 0 < train.ema < 1:
             raise RecipeError(f"train.ema is a decay between 0 and 1, such as 0.999, not {train.ema}")
@@ -214,7 +212,7 @@ class Recipe:
             raise RecipeError(
                 f"search.racing is a confidence below 1, such as 0.95, or 0 for none, not {self.search.racing}"
             )
-        if not 0 <= self.search.timeout <= BOUND:
+        if not 0 <= self.search.timeout <= MOST_INT:
             raise RecipeError(f"search.timeout is a number of seconds, or 0 for any time, not {self.search.timeout}")
         if self.search.memory:
             try:

@@ -15,7 +15,7 @@ from ..core.front import Front, losses
 from ..core.limits import Limit, broken
 from ..core.metric import PRECISION, Measurement, Metric, label
 from ..core.record import Record
-from ..core.shape import Count, FileName, expect
+from ..core.shape import Count, FileName
 from ..core.space import Space
 from ..core.units import format_value
 from ..strategies.predict.scores import Scores
@@ -44,11 +44,11 @@ class ExportedNetwork:
     run: str
 
     @classmethod
-    def from_json(cls, record: Record, manifest: Mapping[str, Any]) -> ExportedNetwork:
-        """As its manifest says. Raises :class:`ShapeError` for one that no export wrote."""
-        found = expect(manifest, EXPORTED)
-        files = {name: entry["bytes"] for name, entry in found["files"].items()}
-        return cls(record.id, found["role"], record, found["validation"], found["test"], files, found["run"] or "")
+    def of(cls, record: Record, manifest: Mapping[str, Any]) -> ExportedNetwork:
+        """As its manifest says, read as :data:`EXPORTED`."""
+        files = {name: entry["bytes"] for name, entry in manifest["files"].items()}
+        validation, test = manifest["validation"], manifest["test"]
+        return cls(record.id, manifest["role"], record, validation, test, files, manifest["run"] or "")
 
 
 FILES: dict[Any, Any] = {FileName: {"sha256": str, "bytes": Count}}

@@ -15,6 +15,7 @@ import numpy as np
 from ...core.errors import MeasureError, MissingExtra, did_you_mean, format_error
 from ...core.files import open_regular
 from ...core.provenance import version_of
+from ...core.units import MOST_INT, MOST_THREADS
 from ..parts import parts_of
 
 Feeds = Mapping[str, np.ndarray]
@@ -25,8 +26,8 @@ Trial = Callable[[Sequence[Path], Feeds, Sequence[np.ndarray]], Mapping[str, Any
 and ``errors``, the largest difference from each of the outputs that are expected (none: empty), of each."""
 
 
-MOST = {"threads": 4096, "batch": 2**31 - 1}
-"""More threads than any machine has, and what C calls an int."""
+MOST = {"threads": MOST_THREADS, "batch": MOST_INT}
+"""The most that a setting may be."""
 
 
 class Session(ABC):
