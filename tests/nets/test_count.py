@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_leaves
 
 from netwright.core.candidate import Candidate
 from netwright.nets.axes import Axis, ChannelSlice, Depth, RelativeWidth, TiedAxes, Width
-from netwright.nets.count import Counts, _SizeTable
+from netwright.nets.counts import Counts
+from netwright.nets.counts.table import SizeTable
 from netwright.nets.families.inverted_residual import inverted_residual
 from netwright.nets.supernet import SuperNet
 from netwright.nets.trace import Tracer
@@ -28,7 +29,7 @@ def counts(module: nn.Module, inputs: Any) -> Counts:
 
 
 def direct(net: SuperNet, candidate: Candidate) -> tuple[Any, ...]:
-    return _SizeTable(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
+    return SizeTable(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
 
 
 def told(found: Counts) -> tuple[Any, ...]:

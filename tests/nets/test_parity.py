@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from netwright.core.candidate import Candidate
-from netwright.nets.count import _SizeTable
+from netwright.nets.counts.table import SizeTable
 from netwright.nets.inputs import call
 from netwright.nets.supernet import SuperNet
 
@@ -230,7 +230,7 @@ def test_counts_are_those_of_the_extracted_network(case: Any, seed: int) -> None
 def test_the_table_and_the_direct_path_agree(case: Any, seed: int) -> None:
     net, candidate = case.net, candidate_of(case.net, seed)
     counts = net.count(candidate)
-    direct = _SizeTable(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
+    direct = SizeTable(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
     assert (counts.macs, counts.peak_activation_bytes, counts.moved_bytes, counts.uncounted) == direct
 
 

@@ -27,7 +27,7 @@ class Count(Measurer):
 
     Args:
         name: ``macs``, ``params``, ``weight_bytes``, ``peak_activation_bytes`` or ``moved_bytes``; see
-            :class:`netwright.nets.count.Counts`.
+            :class:`netwright.nets.counts.Counts`.
     """
 
     def __init__(self, name: str) -> None:

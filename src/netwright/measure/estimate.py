@@ -27,7 +27,7 @@ class EnergyEstimate(Measurer):
     figure 1.1.9 (doi:10.1109/ISSCC.2014.6757323). It assumes
 
     * that every operator reads its arguments and weights from DRAM and writes its results there: nothing is fused and
-      nothing is cached (``moved_bytes`` of :class:`netwright.nets.count.Counts`), which overstates the memory's share;
+      nothing is cached (``moved_bytes`` of :class:`netwright.nets.counts.Counts`), which overstates the memory's share;
     * that multiply-accumulates cost no more than the arithmetic itself: no instructions, no registers, no idle units,
       and that all other operators compute for nothing;
     * that a smaller precision moves as many elements of its own size, sums of int8 products included;

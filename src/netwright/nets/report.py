@@ -14,7 +14,7 @@ from ..core.candidate import Option
 from ..core.space import about
 from ..core.units import format_value
 from .axes import Axis
-from .count import Counts
+from .counts import Counts
 from .cut import ModuleIndex
 from .inputs import Inputs, shape_of, tensors_in
 from .layers import CONVOLUTIONS, TRANSPOSED, is_transposed_linear

@@ -16,7 +16,7 @@ from ..core.space import Choice, Space
 from .axes import Axis
 from .batch import BatchDims, Given, find_batch_dims
 from .contradictions import check_axes, checking
-from .count import Counter, Counts
+from .counts import Counter, Counts
 from .cut import Cut, CutBuilder, ModuleIndex, applied
 from .extract import extract
 from .inputs import Inputs, call, evaluating, fresh

@@ -1,0 +1,139 @@
+"""What every option of every axis adds to the sizes of all tensors, read off as few traces as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations, count
+from math import comb
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...core.candidate import Candidate, Option
+from ...core.space import Space
+from ..axes import Axis
+from ..contradictions import Writes
+from ..cut import Cut, ModuleIndex
+from ..trace import Trace, Tracer
+from .table import Effects, padded
+
+
+class Cuttable(Protocol):
+    """What a counter asks of a :class:`netwright.SuperNet`."""
+
+    index: ModuleIndex
+    axes: tuple[Axis, ...]
+    space: Space
+    writes: Writes
+
+    @property
+    def tracer(self) -> Tracer: ...
+
+    @property
+    def largest(self) -> Candidate: ...
+
+    @property
+    def smallest(self) -> Candidate: ...
+
+    def cut(self, candidate: Candidate) -> Cut: ...
+
+    def cut_of(self, options: Mapping[str, Option]) -> Cut: ...
+
+
+class EffectsReader:
+    """Reads the effects of a super-network's axes off differences between traces."""
+
+    def __init__(self, net: Cuttable) -> None:
+        self._net, self._tracer = net, net.tracer
+
+    def effects(self, whole: Trace, axes: list[Axis]) -> Effects | None:
+        """What every option of every axis adds to the sizes of all tensors; None where operators come or go."""
+        effects: Effects = {(axis.name, *axis.depends_on): {} for axis in axes}
+        base, plain = self._net.largest, [axis for axis in axes if not axis.depends_on]
+        for i in range(max((len(axis.options) for axis in plain), default=1) - 1):
+            change = {axis.name: axis.options[i] for axis in plain if i < len(axis.options) - 1}
+            # Most sizes are straight lines in the option. Where those do not add up, the options are traced.
+            found = {a.name: _between(effects[a.name,], a.options, i) for a in plain if _is_line(a.options, i)}
+            if found:
+                together = self._added(whole, base, [{name: change[name] for name in found}])
+                if together is None:
+                    return None
+                wrong = together[0] != sum(found.values())
+                found = {name: effect for name, effect in found.items() if not effect[wrong].any()}
+            traced = self._apart(whole, base, {name: o for name, o in change.items() if name not in found})
+            if traced is None:
+                return None
+            for name, effect in (found | traced).items():
+                effects[name,][change[name],] = effect
+        return effects if self._readers([axis for axis in axes if axis.depends_on], effects) else None
+
+    def _readers(self, axes: list[Axis], effects: Effects) -> bool:
+        """Add what axes that read another one do to what that one's option leaves; False where operators come or go."""
+        net = self._net
+        if any(len(axis.depends_on) > 1 for axis in axes):
+            return False
+        read = {axis.depends_on[0]: net.space[axis.depends_on[0]].options for axis in axes}
+        for j in range(max(map(len, read.values()), default=0)):
+            base = {**net.largest, **{name: options[min(j, len(options) - 1)] for name, options in read.items()}}
+            bottom = self._tracer.run(net.cut_of(base))
+            for i in range(max(len(axis.options) for axis in axes) - 1):
+                change = {axis.name: axis.options[i] for axis in axes if i < len(axis.options) - 1}
+                traced = self._apart(bottom, base, change)
+                if traced is None:
+                    return False
+                for axis in axes:
+                    if axis.name in change:
+                        pair = (change[axis.name], base[axis.depends_on[0]])
+                        effects[axis.name, *axis.depends_on][pair] = traced[axis.name]
+        return True
+
+    def _apart(
+        self, bottom: Trace, base: Mapping[str, Option], change: Mapping[str, Option]
+    ) -> dict[str, np.ndarray] | None:
+        """What each of some axes, at one option, adds to all sizes; None where operators come or go.
+
+        Each axis is cut in half of a few traces, no two in the same ones: which traces a size changes in says whose
+        it is. Where a size is of several axes, each is traced alone.
+
+        Args:
+            bottom, base: the trace that changes are counted from, and its options.
+            change: axis to the option that it takes.
+        """
+        if not change:
+            return {}
+        traces = next(n for n in count(1) if comb(n, (n + 1) // 2) >= len(change))
+        sets = dict(zip(change, combinations(range(traces), (traces + 1) // 2), strict=False))
+        groups = [[name for name in change if t in sets[name]] for t in range(traces)]
+        added = self._added(bottom, base, [{name: change[name] for name in group} for group in groups])
+        if added is None:
+            return None
+        found = {}
+        for name, members in sets.items():
+            inside = np.isin(np.arange(traces), members)[:, None, None]
+            own = (added == np.where(inside, added[members[0]], 0)).all(axis=0)
+            found[name] = np.where(own, added[members[0]], 0)
+        if all((sum(found[name] for name in groups[t]) == added[t]).all() for t in range(traces)):
+            return found
+        alone = self._added(bottom, base, [{name: option} for name, option in change.items()])
+        return None if alone is None else dict(zip(change, alone, strict=True))
+
+    def _added(self, bottom: Trace, base: Mapping[str, Option], changes: list[dict[str, Option]]) -> np.ndarray | None:
+        """What each set of options adds to all sizes, shape (sets, tensors, RANK)."""
+        sizes, signature = padded(bottom.shapes), bottom.signature()
+        added = np.zeros((len(changes), *sizes.shape), dtype=np.int64)
+        for i, change in enumerate(changes):
+            trace = self._tracer.run(self._net.cut_of({**base, **change}))
+            if trace.signature() != signature:
+                return None
+            added[i] = padded(trace.shapes) - sizes
+        return added
+
+
+def _is_line(options: tuple[Option, ...], i: int) -> bool:
+    """Whether the ``i``-th option is a number between the first and the last."""
+    return 0 < i < len(options) - 1 and all(isinstance(o, int) and not isinstance(o, bool) for o in options)
+
+
+def _between(effects: Mapping[tuple[Option, ...], np.ndarray], options: tuple[Any, ...], i: int) -> np.ndarray:
+    """What the ``i``-th option adds, if that is a straight line from what the first adds to nothing."""
+    return effects[options[0],] * (options[-1] - options[i]) // (options[-1] - options[0])
