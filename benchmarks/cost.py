@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision_stub import stub
 
 import netwright as nw
 from netwright.nets.families.ofa import ofa_mobilenet_v3, to_ofa
@@ -192,7 +193,7 @@ def wrapping() -> None:
     """``wrap`` of a ResNet-50 at 224 pixels, and of a LLaMA of a billion parameters without data."""
     print("wrap")
     try:
-        _stub()
+        stub()
         torchvision = importlib.import_module("torchvision")
         model = torchvision.models.resnet50(weights=None).eval()
         _wrapped("ResNet-50", model, torch.randn(1, 3, 224, 224), 10)
@@ -232,24 +233,12 @@ def _random(net: nw.SuperNet, n: int, seed: int = 0) -> list[nw.Candidate]:
 def _their_net() -> Any:
     """The ofa package's MobileNetV3, or None where it does not import."""
     try:
-        _stub()
+        stub()
         networks = importlib.import_module("ofa.imagenet_classification.elastic_nn.networks")
     except ImportError as error:
         print(f"the ofa package is left out: {error}")
         return None
     return networks.OFAMobileNetV3(ks_list=[3, 5, 7], expand_ratio_list=[3, 4, 6], depth_list=[2, 3, 4]).eval()
-
-
-_LIBRARIES: list[Any] = []
-
-
-def _stub() -> None:
-    """Operators without which a torchvision that was built for another PyTorch does not import."""
-    if not _LIBRARIES:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _LIBRARIES.append(library)
 
 
 if __name__ == "__main__":
