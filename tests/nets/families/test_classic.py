@@ -1,8 +1,9 @@
-"""MobileNets, MLPerf Tiny's ResNet-8 and networks from JSON: the contract of super-networks, and their own promises."""
+"""MobileNets, small and wide ResNets, SimpleNet, networks from JSON: the contract of super-networks, own promises."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from netwright.formats.onnx import write_onnx
 from netwright.nets.families.mobilenet import mobilenet_v1, mobilenet_v2
 from netwright.nets.families.parts import halve, same
 from netwright.nets.families.resnet8 import resnet8
+from netwright.nets.families.simplenet import SimpleNet, simplenet
 from netwright.nets.families.tinynas import from_json
+from netwright.nets.families.wide_resnet import WideResNet, wide_resnet
 from netwright.testing import check_supernet
 
 
@@ -45,6 +48,8 @@ DESCRIPTION = {
     "feature_mix": {"out_channels": 24, "act": "relu6"},
     "num_classes": 5,
 }
+SMALL = (64, 32, 32, 32, 32, 32, 64, 64, 64, 128, 256, 64, 64)
+"""The channels of the SimpleNet of 310,000 parameters."""
 
 
 def described(folder: Path, **changes: Any) -> Path:
@@ -53,17 +58,21 @@ def described(folder: Path, **changes: Any) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["mobilenet_v1", "mobilenet_v2", "resnet8", "from_json"])
+MAKERS: dict[str, Callable[[Path], nw.SuperNet]] = {
+    "mobilenet_v1": lambda folder: mobilenet_v1(0.25, 20, 5),
+    "mobilenet_v2": lambda folder: mobilenet_v2(0.25, 36, 5, kernels=(3, 5), norm=False),
+    "resnet8": lambda folder: resnet8(5),
+    "simplenet": lambda folder: simplenet(5, 18, SMALL, shares=(0.5,), round_to=4),
+    "wide_resnet": lambda folder: wide_resnet(16, (2, 3), 5),
+    "from_json": lambda folder: from_json(described(folder)),
+}
+
+
+@pytest.fixture(scope="module", params=[*MAKERS])
 def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> nw.SuperNet:
     """Small super-networks whose statistics fit noise. The images' sides become odd on the way down."""
-    folder = tmp_path_factory.mktemp("described")
     torch.manual_seed(0)
-    made = {
-        "mobilenet_v1": lambda: mobilenet_v1(0.25, 20, 5),
-        "mobilenet_v2": lambda: mobilenet_v2(0.25, 36, 5, kernels=(3, 5), norm=False),
-        "resnet8": lambda: resnet8(5),
-        "from_json": lambda: from_json(described(folder)),
-    }[request.param]()
+    made = MAKERS[request.param](tmp_path_factory.mktemp("described"))
     nw.recalibrate(made.module, [torch.randn(16, *made.example_inputs.shape[1:])])
     return made
 
@@ -135,12 +144,27 @@ def test_windows_below_3_are_refused() -> None:
         (lambda: mobilenet_v2().module, 3_504_872, {"head.conv.weight", "blocks.1.expand.bn.weight"}),
         (lambda: mobilenet_v2(norm=False).module, 3_487_816, {"stem.bias", "blocks.16.project.weight"}),
         (lambda: resnet8().module, 78_186, {"stem.bias", "stem.bn.weight", "block3.shortcut.weight"}),
+        (SimpleNet, 5_498_378, {"layers.10.conv.weight", "classifier.weight"}),  # the paper has 5.48 million
+        (lambda: SimpleNet(SMALL), 312_362, {"layers.12.bn.running_var"}),  # 310 thousand
+        (lambda: WideResNet(28, 10), 36_479_194, {"stages.0.0.shortcut.weight", "norm.weight"}),  # 36.5 million
+        (lambda: WideResNet(40, 4), 8_949_210, {"stages.2.5.conv2.weight"}),  # 8.9 million
     ],
 )
 def test_sizes_and_names_are_those_of_the_published_networks(module: Any, parameters: int, names: set[str]) -> None:
     found = module()
     assert sum(p.numel() for p in found.parameters()) == parameters
     assert names <= found.state_dict().keys()
+
+
+def test_a_multiplier_of_widths_gives_the_wide_network_of_the_paper() -> None:
+    net = wide_resnet(16, (2, 3), 5)
+    narrow = net.extract(net.space.build(lambda c: c.options[0] if c.name == "widen" else c.options[-1]))
+    built = WideResNet(16, 2, 5)
+    built.load_state_dict(narrow.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(built.eval()(images), narrow.eval()(images))
+    assert net.space.size == 2 * 2**3
+    assert net.report.rigid.keys() == {"stem", "stages.0.0.bn1"}
 
 
 def test_blocks_keep_their_place_where_the_search_skipped_one(tmp_path: Path) -> None:

@@ -23,6 +23,13 @@ from netwright.core.errors import NetwrightError
         (lambda: nw.families.mobilenet_v2(width=float("nan")), "width is a number above 0"),
         (lambda: nw.families.resnet8(classes=-1), "classes is a number above 0"),
         (lambda: nw.families.cifar_resnet(layers=-4), "layers is a number above 0"),
+        (lambda: nw.families.simplenet(classes=0), "classes is a number above 0"),
+        (lambda: nw.families.simplenet(image=8), "image is at least 16"),
+        (lambda: nw.families.simplenet(widths=(8, 16)), "an entry for each of the 13 layers, not 2"),
+        (lambda: nw.families.simplenet(widths=(8,) * 12 + (0,)), r"widths\[12\] is a number above 0"),
+        (lambda: nw.families.wide_resnet(20), r"6 n \+ 4 layers .*, not 20"),
+        (lambda: nw.families.wide_resnet(16, widen=(1, 2)), r"whole numbers of 2 or more, not \[1, 2\]"),
+        (lambda: nw.families.wide_resnet(16, dropout=1.5), "dropout is a share from 0 to below 1, not 1.5"),
         (lambda: nw.families.load_ofa(nn.Linear(2, 2), {}), "load_ofa.*a super-network, not a Linear"),  # type: ignore[arg-type]
     ],
 )

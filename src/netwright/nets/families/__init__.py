@@ -7,9 +7,11 @@ from .inverted_residual import inverted_residual
 from .mobilenet import mobilenet_v1, mobilenet_v2
 from .ofa import from_ofa, load_ofa, ofa_mobilenet_v3, ofa_proxyless, ofa_resnet50, to_ofa
 from .resnet8 import resnet8
+from .simplenet import simplenet
 from .tinynas import from_json
 from .translation import translation
 from .vit import vit
+from .wide_resnet import wide_resnet
 
 __all__ = [
     "bert",
@@ -25,7 +27,9 @@ __all__ = [
     "ofa_proxyless",
     "ofa_resnet50",
     "resnet8",
+    "simplenet",
     "to_ofa",
     "translation",
     "vit",
+    "wide_resnet",
 ]
