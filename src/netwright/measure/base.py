@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ..core.candidate import Candidate
 from ..core.metric import Measurement, Metric
 from ..core.space import Space
 from ..core.temporary import TemporaryFolder
+from ..core.warn import warn
 
 if TYPE_CHECKING:
     from ..nets.recalibrate import Statistics
@@ -87,10 +87,9 @@ class EvaluationContext:
         if (isinstance(self.calibration, tuple) and not self.calibration) or not needs_recalibration(module):
             return module.eval()
         if self.calibration is None:
-            warnings.warn(
+            warn(
                 "the network has running statistics that belong to no single sub-network; give the study "
-                "calibration=, batches of training inputs, to have them recalibrated for each candidate",
-                stacklevel=2,
+                "calibration=, batches of training inputs, to have them recalibrated for each candidate"
             )
             return module.eval()
         if self._judge and self.candidate == self.net.space.largest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from ..core.errors import CallError, MeasureError, NetError, NetwrightError, format_error
 from ..core.metric import Measurement
+from ..core.warn import warn
 from ..nets.devices import device_of, device_under, placed, to_device
 from ..nets.inputs import call, describe, fresh
 from ..nets.layout import channels_last
@@ -76,10 +76,9 @@ class Quality(Measurer):
                 continue
             if not evaluator.is_ordered:
                 return self._partial(evaluator, best, total, race)
-            warnings.warn(
+            warn(
                 "the examples come in the order of their labels, so that a part of them does not stand for all: "
-                "every network is judged on all of them; shuffle them once to have networks race",
-                stacklevel=2,
+                "every network is judged on all of them; shuffle them once to have networks race"
             )
             looks = []
         return self.result_of(evaluator)

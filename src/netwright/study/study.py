@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ..core.interruption import ending
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
 from ..core.metric import Measurement, Metric
 from ..core.record import Record
+from ..core.warn import warn
 from ..measure.base import Measurer, Searchable
 from ..strategies import STRATEGIES
 from ..strategies.base import Problem, Strategy
@@ -197,7 +197,7 @@ class Study:
         if self.limits and not any(r.status == "ok" for r in records):
             raise infeasible(self.problem, records)
         if watch is None and (failed := failed_of(records)):
-            warnings.warn(f'{failed}; retry="failed" measures them again', stacklevel=2)
+            warn(f'{failed}; retry="failed" measures them again')
         return records
 
     @property

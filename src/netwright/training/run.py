@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -18,6 +17,7 @@ from torch import nn
 
 from ..core.errors import CallError, NetwrightError, TrainingError, format_error
 from ..core.metric import Measurement
+from ..core.warn import warn
 from ..nets.devices import device_of, device_under, placed, to_device
 from ..nets.inputs import tensors_in
 from ..tasks.data import size_of
@@ -234,11 +234,10 @@ class Run:
         before, after = fmean(self._first), fmean(self._last)
         # In a short training one batch or the other may be a hard one: not all of the last are by chance.
         if after > before * (1 + WORSE) + LITTLE and min(self._last) > before:
-            warnings.warn(
+            warn(
                 "training has harmed the weights that were given: the largest network's loss rose from "
                 f"{before:.3g} to {after:.3g}; give a lower lr (it was {max(self.rates):g}), or keep the weights: "
-                "epochs=0",
-                stacklevel=3,
+                "epochs=0"
             )
 
     # -- steps -------------------------------------------------------------------------------------------------
