@@ -24,6 +24,7 @@ KINDS = (
     "training.optimizers:OPTIMIZERS",
     "training.schedules:SCHEDULES",
     "nets.importance:CRITERIA",
+    "nets.blocks:BLOCKS",
     "strategies:STRATEGIES",
     "strategies.predict:PREDICTORS",
     "study.stores:STORES",

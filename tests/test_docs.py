@@ -56,7 +56,19 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "page",
-    ["elastic", "axis", "tasks", "training", "extending", "strategies", "targets", "devices", "energy", "faults"],
+    [
+        "elastic",
+        "axis",
+        "block",
+        "tasks",
+        "training",
+        "extending",
+        "strategies",
+        "targets",
+        "devices",
+        "energy",
+        "faults",
+    ],
 )
 def test_every_example_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

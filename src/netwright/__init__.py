@@ -89,6 +89,7 @@ _HOME = {
     "load": "formats.bundle",
 }
 _MODULES = {
+    "blocks": "nets.blocks",
     "families": "nets.families",
     "importance": "nets.importance",
     "rules": "training.rules",
@@ -159,6 +160,7 @@ if TYPE_CHECKING:
     from .measure.lookup import LookupTable as LookupTable
     from .measure.quality import Accuracy as Accuracy
     from .measure.quality import Quality as Quality
+    from .nets import blocks as blocks
     from .nets import families as families
     from .nets import importance as importance
     from .nets.axes import Attribute as Attribute

@@ -1,0 +1,25 @@
+"""Blocks: modules for a place in a network of images, one kind per file, to choose among.
+
+Each is a plain module ``Block(inputs, outputs, stride=1, **settings)`` that makes images of shape (n, outputs,
+ceil(h / stride), ceil(w / stride)) of images of shape (n, inputs, h, w).
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ...core.errors import NetError
+from ...core.registry import Registry
+
+__all__ = ["BLOCKS"]
+
+BLOCKS: Registry[nn.Module] = Registry(
+    "block",
+    nn.Module,
+    __name__,
+    {
+        "uib": "uib:UniversalInvertedBottleneck",
+    },
+    error=NetError,
+)
+"""Every block by its name: ``BLOCKS.make("uib,expansion=4", inputs=16, outputs=32, stride=2)``."""
