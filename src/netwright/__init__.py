@@ -38,6 +38,7 @@ _HOME = {
     "Experts": "nets.axes",
     "ChannelSlice": "nets.axes",
     "Width": "nets.axes",
+    "fold": "nets.folding",
     "recalibrate": "nets.recalibrate",
     "sort_channels": "nets.importance",
     "prune_to_budget": "nets.importance",
@@ -178,6 +179,7 @@ if TYPE_CHECKING:
     from .nets.axes import Width as Width
     from .nets.axes import add_transforms as add_transforms
     from .nets.axes import factorise as factorise
+    from .nets.folding import fold as fold
     from .nets.importance import prune_to_budget as prune_to_budget
     from .nets.importance import sort_channels as sort_channels
     from .nets.recalibrate import recalibrate as recalibrate

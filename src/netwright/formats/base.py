@@ -30,6 +30,8 @@ class Format(ABC):
     """What the file is for, in a sentence part: ``for ONNX Runtime``."""
     usage: ClassVar[str] = ""
     """How it is opened, for a bundle's README: Markdown, empty where the purpose says it all."""
+    folds: ClassVar[bool] = True
+    """Whether the file holds the network as it runs, folded (:mod:`netwright.nets.folding`); else as it is trained."""
     reader: ClassVar[Path | None] = None
     """A Python file that runs alone, without netwright. Its ``opened(file)`` is given ``path``, ``types`` (names of the
     types that NumPy does not have, by input) and ``by_name`` (whether inputs are given by name), and returns a function

@@ -17,6 +17,7 @@ from ..core.files import read_json, sha256, write_json
 from ..core.provenance import versions
 from ..core.space import Space
 from ..nets.batch import Given, batch_dims_of, find_batch_dims
+from ..nets.folding import fold, foldable
 from ..nets.inputs import Inputs, shape_of, tensors_in
 from ..nets.isolation import outputs_of
 from ..nets.noise import other_inputs
@@ -74,6 +75,7 @@ def export(
 ) -> Bundle:
     """Write a network to a directory, read every file back in a fresh process, and compare all that it computes.
 
+    What offers ``folded()`` is folded (:func:`netwright.fold`) but in ``safetensors``, from which training may go on.
     Files take tensors and give tensors, whatever structures the network has. Sizes that may be others (batch, length,
     height and width) are found by trying, kept free where the format can, and checked at a second value.
 
@@ -91,7 +93,7 @@ def export(
         further: files beside the formats: name to what writes it. They are not read back here: ``about`` may.
 
     Raises :class:`BundleError` when a file cannot be written or computes something else, and :class:`NetError` for a
-    network that does not run on its example.
+    network that does not run on its example, or that a fold changes.
     """
     out = Path(out)
     example = _checked(network, formats, example_inputs)
@@ -111,7 +113,8 @@ def export(
     for form in writers.values():
         form.check(network, example)
     sizes = find_sizes(network, example)
-    written = {name: form.write(network, example, out / form.file, sizes) for name, form in writers.items()}
+    forms = {True: fold(network, example), False: network}
+    written = {name: form.write(forms[form.folds], example, out / form.file, sizes) for name, form in writers.items()}
     differences = _differences(network, out, writers, sizes, written, check_inputs)
     files = {part.name: part for form in writers.values() for part in form.parts(out / form.file)}
     for name, write in (further or {}).items():
@@ -122,6 +125,7 @@ def export(
         **({"candidate": network.candidate} if hasattr(network, "candidate") else {}),
         **_further_entries(about, bundle),
         "differences": differences,
+        **({"folded": folded} if (folded := foldable(network)) else {}),
         "example": _told(batch.part(example, 0, 1)),
         "batch": str(batch),
         "written": {name: dict(how) for name, how in written.items() if how},

@@ -25,6 +25,7 @@ class Safetensors(Format):
     """The weights: parameters and persistent buffers, by their names in the network's own classes."""
 
     file = "weights.safetensors"
+    folds = False
     purpose = "the weights by their names in the model's own classes, for `netwright.load`"
 
     def write(self, network: nn.Module, inputs: Inputs, path: Path, sizes: Sizes) -> Mapping[str, Any]:

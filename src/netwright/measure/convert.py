@@ -113,7 +113,7 @@ def outputs_of(network: Any, inputs: Any) -> list[np.ndarray]:
 def converted(
     runtime: Runtime, network: Any, inputs: Any, path: Path, calibration: Sequence[Any] = ()
 ) -> dict[str, Any]:
-    """Write a network as a runtime's file, or copy the one that was written of the same network before.
+    """Write a network, folded, as a runtime's file, or copy the one that was written of the same network before.
 
     Args:
         runtime: the runtime with its settings, none of them left open.
@@ -122,8 +122,13 @@ def converted(
         path: the path of the file.
         calibration: real inputs, see :meth:`Runtime.convert`.
 
-    Returns what :meth:`Runtime.convert` says, and ``cached`` where the file was there.
+    Returns what :meth:`Runtime.convert` says, ``folded``: how many modules were, if any, and ``cached`` where the file
+    was there.
+
+    Raises :class:`netwright.core.errors.NetError` for a fold that changes what the network computes.
     """
+    from ..nets.folding import fold, foldable
+
     network = _on_cpu(network)
     kept = cache_folder() / "converted" / _key(runtime, network, inputs, calibration)
     with contextlib.suppress(OSError, ValueError, KeyError):
@@ -133,7 +138,8 @@ def converted(
         os.utime(kept)
         return {**about["how"], "cached": True}
     given = {"calibration": calibration} if calibration else {}
-    how = dict(runtime.convert(network, inputs, path, **given))
+    folds = foldable(network)
+    how = {**runtime.convert(fold(network, inputs), inputs, path, **given), **({"folded": len(folds)} if folds else {})}
     with contextlib.suppress(OSError):  # a cache that cannot be written is none
         _keep(path, how, kept)
         _prune(kept.parent)

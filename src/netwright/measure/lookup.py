@@ -22,6 +22,7 @@ from ..core.files import read_json, write_json
 from ..core.metric import Measurement
 from ..core.shape import Count, Rule, expect, told
 from ..core.temporary import TemporaryFolder
+from ..nets.folding import fold
 from ..nets.inputs import Inputs
 from .base import EvaluationContext
 from .blocks import NetworkBlock, blocks
@@ -108,7 +109,8 @@ class LookupTable:
 
         Raises :class:`MeasureError` where a block cannot be run by itself on the target.
         """
-        parts = blocks(network, example(inputs, self.latency.runtime.batch, network))
+        given = example(inputs, self.latency.runtime.batch, network)
+        parts = blocks(fold(network, given), given)
         for block in parts:
             if block.key not in self.rows:
                 self.rows[block.key] = self._row(block)
