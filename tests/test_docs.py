@@ -58,6 +58,7 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
     "page",
     [
         "elastic",
+        "surgery",
         "axis",
         "block",
         "tasks",

@@ -33,6 +33,8 @@ _HOME = {
     "Resolution": "nets.axes",
     "Resize": "nets.axes",
     "Rank": "nets.axes",
+    "Part": "nets.axes",
+    "Parts": "nets.axes",
     "TiedAxes": "nets.axes",
     "Heads": "nets.axes",
     "Experts": "nets.axes",
@@ -42,6 +44,8 @@ _HOME = {
     "recalibrate": "nets.recalibrate",
     "sort_channels": "nets.importance",
     "prune_to_budget": "nets.importance",
+    "part_importance": "nets.surgery",
+    "sort_parts": "nets.surgery",
     "wrap": "nets.wrap",
     "Task": "tasks.base",
     "Evaluator": "tasks.base",
@@ -171,6 +175,8 @@ if TYPE_CHECKING:
     from .nets.axes import Experts as Experts
     from .nets.axes import Heads as Heads
     from .nets.axes import Kernel as Kernel
+    from .nets.axes import Part as Part
+    from .nets.axes import Parts as Parts
     from .nets.axes import Rank as Rank
     from .nets.axes import RelativeWidth as RelativeWidth
     from .nets.axes import Resize as Resize
@@ -184,6 +190,8 @@ if TYPE_CHECKING:
     from .nets.importance import sort_channels as sort_channels
     from .nets.recalibrate import recalibrate as recalibrate
     from .nets.supernet import SuperNet as SuperNet
+    from .nets.surgery import part_importance as part_importance
+    from .nets.surgery import sort_parts as sort_parts
     from .nets.wrap import wrap as wrap
     from .pipeline.callback import Callback as Callback
     from .pipeline.fit import fit as fit

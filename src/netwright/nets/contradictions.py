@@ -256,7 +256,7 @@ def checking(index: ModuleIndex, stand_ins: Mapping[str, frozenset[StandIn]]) ->
         index.module(path).register_forward_hook(checks(path, other.passthrough), with_kwargs=True)
         for path, others in stand_ins.items()
         for other in others
-        if isinstance(other, Instead) and not passes_on(other.passthrough)
+        if isinstance(other, Instead) and not other.in_chain and not passes_on(other.passthrough)
     ]
     try:
         yield

@@ -49,9 +49,12 @@ class Instead:
 
     Args:
         passthrough: what is given; see :data:`Passthrough`. Argument 0 is the first, however it was passed.
+        in_chain: whether modules before it are left out with it, so that what it is given has another shape than in
+            the whole network, in which what it gives is then not compared with what the module gives.
     """
 
     passthrough: Passthrough = 0
+    in_chain: bool = False
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,15 @@ class SuperNet:
         guard_saving(network)
         return network
 
+    def with_axes(self, axes: Iterable[Axis]) -> SuperNet:
+        """A super-network of the same module, cut in other ways.
+
+        Raises :class:`NetError` where it is of a family, whose networks follow from its own axes.
+        """
+        if type(self) is not SuperNet:
+            raise NetError(f"the axes of a {type(self).__name__} are its family's; wrap() its module to choose others")
+        return SuperNet(self.module, axes, self.example_inputs, self._reasons, batch_dims=self._given_batch)
+
     def count(self, candidate: Candidate | Mapping[str, Option]) -> Counts:
         """Parameters, multiply-accumulates, bytes: exact, from the cut and the traced shapes."""
         if self._active:

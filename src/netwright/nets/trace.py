@@ -70,6 +70,23 @@ class Ref:
     position: int
 
 
+@dataclass(frozen=True)
+class ModuleCall:
+    """One call of a module.
+
+    Args:
+        args, kwargs, result: what it was given and what it gave, in the structure in which; a :class:`Ref` stands for
+            a tensor.
+        start, stop: the operators that ran meanwhile, by their place in :attr:`Trace.ops`: from, to before.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    result: Any
+    start: int
+    stop: int
+
+
 @dataclass
 class Trace:
     """The operators in the order in which they ran, and the tensors between them.
@@ -87,6 +104,7 @@ class Trace:
         passthrough: what such a module would give in the place of its results if it passed its arguments through: the
             first for the first result, and for others the arguments that they are. Modules with other results are not
             listed.
+        calls: the calls of modules that ran once, by module path.
         names: parameter or buffer to the position of its tensor.
     """
 
@@ -103,6 +121,7 @@ class Trace:
     outputs: set[int] = field(default_factory=set)
     around: dict[str, tuple[int, int]] = field(default_factory=dict)
     passthrough: dict[str, Passthrough] = field(default_factory=dict)
+    calls: dict[str, ModuleCall] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
 
     def live(self, beside: bool = False) -> set[int]:
@@ -318,6 +337,7 @@ class _Recorder(Watching):
         self._places: dict[tuple[Any, ...], int] = {}
         self._alive: list[Tensor] = []  # ids and storages must not be reused while the trace is made
         self._stack: list[str] = [""]
+        self._starts: list[int] = [0]
 
     @property
     def seen(self) -> set[int]:
@@ -403,17 +423,21 @@ class _Recorder(Watching):
         def enter(path: str) -> Any:
             def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
                 self._stack.append(path)
+                self._starts.append(len(self.trace.ops))
 
             return hook
 
         def leave(path: str) -> Any:
             def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
                 self._stack.pop()
+                start, stop = self._starts.pop(), len(self.trace.ops)
                 into, out = next(tensors_in((args, kwargs)), None), next(tensors_in(output), None)
                 if path in self.trace.around:
                     ran_twice.add(path)
                 if into is not None and out is not None:
                     self.trace.around[path] = (self._see(into), self._see(out))
+                    told = self._refer(args), self._refer(kwargs), self._refer(output)
+                    self.trace.calls[path] = ModuleCall(*told, start, stop)
                     with contextlib.suppress(_NotGiven):
                         self.trace.passthrough[path] = _passthrough(args, kwargs, output)
 
@@ -428,7 +452,7 @@ class _Recorder(Watching):
             for handle in handles:
                 handle.remove()
         for path in ran_twice:
-            del self.trace.around[path]
+            del self.trace.around[path], self.trace.calls[path]
             self.trace.passthrough.pop(path, None)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from typing import Any
 
 from torch import nn
 
 from ..core.errors import NetError, did_you_mean
-from .axes import Axis
+from .axes import Axis, Depth, Parts
 from .batch import Given
 from .cut import Cut, ModuleIndex
 from .dependency_groups import DependencyGroups
@@ -20,10 +20,22 @@ from .noise import repeats
 from .propagation import PROPAGATORS, plain
 from .propagation.compute import ELEMENTWISE
 from .supernet import SuperNet
+from .surgery.flow import overlap
+from .surgery.parts import parts
 from .trace import Trace, Tracer
 from .verification import Verifier
 
 KINDS = ("width", "depth", "kernel")
+"""The kinds of axes that are looked for unless others are asked for."""
+
+NO_PARTS = (
+    "no parts were found: modules with weights (attention, feed-forward networks) that run once and whose only result "
+    "is added to what they read, and without which the network runs; leave 'parts' out of axes=, or see only= and "
+    "except_="
+)
+
+MORE_KINDS = ("parts",)
+"""Those that are looked for when they are asked for."""
 
 DRAWS, ALIKE = 16, 3
 """Traces in training mode, at most, and how many must leave out the same for that not to be chance."""
@@ -53,7 +65,9 @@ def wrap(
         module: the model; shared, not copied, and left as it is. It may lie on the meta device: then widths are
             verified with noise for weights, block by block.
         example_inputs: what it is called with: a tensor, a tuple of positional or a mapping of keyword tensors.
-        axes: kinds of axes to look for: ``width``, ``depth``, ``kernel``.
+        axes: kinds of axes to look for: ``width``, ``depth``, ``kernel``; also ``parts``, how many of the attentions
+            and of the feed-forward networks run (:class:`Parts`), which takes the place of ``depth`` where blocks are
+            made of such.
         only: patterns of module paths (``layer1.*``); an axis is kept if all modules that it changes match one.
         except_: patterns of module paths; an axis that changes a module that matches one is left out.
         round_to: widths are rounded up to multiples of this where the layer allows.
@@ -76,8 +90,12 @@ def wrap(
     extra = tuple(extra)
     for axis in extra:
         verifier.keep(axis)
+    if "parts" in kinds:
+        verifier.take(parts(index, trace))
+        if not any(isinstance(axis, Parts) for axis in verifier.kept):
+            raise NetError(NO_PARTS)
     if "depth" in kinds:
-        verifier.take(depths(index, trace))
+        verifier.take(_beside(verifier.kept, depths(index, trace)))
     if "width" in kinds:
         verifier.take_widths(widths(index, deps, round_to, verifier.reasons))
     else:
@@ -101,13 +119,20 @@ def wrap(
 def _check(index: ModuleIndex, kinds: Iterable[str], patterns: Iterable[str], round_to: int) -> None:
     """Refuse kinds of axes that there are not, patterns that match nothing, and multiples that are none."""
     for kind in kinds:
-        if kind not in KINDS:
-            raise NetError(f"there is no kind of axis {kind!r}; {did_you_mean(kind, KINDS)}")
+        if kind not in (*KINDS, *MORE_KINDS):
+            raise NetError(f"there is no kind of axis {kind!r}; {did_you_mean(kind, (*KINDS, *MORE_KINDS))}")
     if type(round_to) is not int or round_to < 1:
         raise NetError(f"round_to is a whole number from 1, not {round_to!r}")
     for pattern in patterns:
         if not any(fnmatch(path, pattern) for path in index.modules):
             raise NetError(f"no module matches {pattern!r}; {did_you_mean(pattern, list(index.modules)[1:])}")
+
+
+def _beside(kept: Iterable[Axis], found: Iterable[Depth]) -> Iterator[Depth]:
+    """The depths of blocks none of whose parts may be left out alone: all of a block's parts are the block, and two
+    candidates would be one network."""
+    left_out = [path for axis in kept if isinstance(axis, Parts) for path in axis.skipped_modules()]
+    return (axis for axis in found if not any(overlap(block, left_out) for block in axis.blocks))
 
 
 def _several(argument: str, given: Iterable[str]) -> tuple[str, ...]:

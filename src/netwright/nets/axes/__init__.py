@@ -6,6 +6,7 @@ from .depth import Depth
 from .experts import Experts
 from .heads import Heads
 from .kernel import Kernel, add_transforms
+from .parts import Part, Parts
 from .rank import Rank, factorise
 from .relative_width import RelativeWidth
 from .resolution import Resize, Resolution
@@ -20,6 +21,8 @@ __all__ = [
     "Experts",
     "Heads",
     "Kernel",
+    "Part",
+    "Parts",
     "Rank",
     "RelativeWidth",
     "Resize",

@@ -1,0 +1,125 @@
+"""The order of parts: the least important is left out first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...core.errors import NetError
+from ..axes import Parts
+from ..importance.base import given_batches
+from ..inputs import call, evaluating, fresh, tensors_in
+from ..isolation import isolated
+from ..recalibrate import calibration_inputs
+from ..supernet import SuperNet
+from .parts import FoundPart, Place, find_parts
+
+
+def part_importance(net: SuperNet, batches: Iterable[Any]) -> dict[str, float]:
+    """How much each part changes what it is added to: 1 minus the cosine of it before and after, from 0 to 2.
+
+    The mean over all positions of all batches (He et al. 2024, "What matters in Transformers? Not all attention is
+    needed", equations 1 and 3), with every part in its place.
+
+    Args:
+        net: a super-network with :class:`Parts` axes; its weights and buffers are left as they are.
+        batches: inputs, or tuples whose first entry is the input; a few hundred examples are enough.
+
+    Returns:
+        The importance by the part's name.
+
+    Raises :class:`NetError` where the network has no such axis, or one whose parts are not to be seen in its trace.
+    """
+    wanted = [part.name for axis in net.axes if isinstance(axis, Parts) for part in axis.parts]
+    if not wanted:
+        raise NetError("this super-network has no parts to put in order; wrap(..., axes=['parts']) looks for them")
+    found = {each.part.name: each for each in find_parts(net.index, net.tracer.whole)}
+    unseen = [name for name in wanted if name not in found]
+    if unseen:
+        raise NetError(
+            f"{unseen[0]} is no part whose result is added to what it reads, so that its importance is unknown; "
+            "give the Parts axis its order yourself"
+        )
+    given = given_batches(batches, "part_importance")
+    return _importance(net, {name: found[name] for name in wanted}, given)
+
+
+def sort_parts(net: SuperNet, batches: Iterable[Any]) -> SuperNet:
+    """The super-network with the parts of each :class:`Parts` axis in falling order of their importance on data.
+
+    An option then keeps the parts that matter most (:func:`part_importance`). The module and all other axes are the
+    same; a candidate means another network than before, so that what is measured before is not comparable.
+
+    Args:
+        net: the super-network; it stays as it is.
+        batches: see :func:`part_importance`.
+    """
+    importance = part_importance(net, batches)
+    axes = [
+        replace(axis, parts=tuple(sorted(axis.parts, key=lambda part: -importance[part.name])))
+        if isinstance(axis, Parts)
+        else axis
+        for axis in net.axes
+    ]
+    return net.with_axes(axes)
+
+
+class _Seen:
+    """Tensors of one run at some places."""
+
+    def __init__(self, modules: dict[str, nn.Module], places: Iterable[Place]) -> None:
+        self.at: dict[Place, Tensor] = {}
+        self._handles = []
+        for place in dict.fromkeys(places):
+            module = modules[place.module]
+            if place.key is None:
+                self._handles.append(module.register_forward_hook(self._result(place)))
+            else:
+                self._handles.append(module.register_forward_pre_hook(self._argument(place), with_kwargs=True))
+
+    def _result(self, place: Place) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            self.at[place] = next(tensors_in(output)).detach().clone()
+
+        return hook
+
+    def _argument(self, place: Place) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            given = kwargs[place.key] if isinstance(place.key, str) else args[place.key]
+            self.at[place] = given.detach().clone()
+
+        return hook
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def _importance(net: SuperNet, found: dict[str, FoundPart], batches: list[Any]) -> dict[str, float]:
+    places = [p for each in found.values() for p in (each.stream, each.after or each.own)]
+    totals, counts = dict.fromkeys(found, 0.0), dict.fromkeys(found, 0)
+    with isolated(net.module), evaluating(net.module):
+        seen = _Seen(net.index.modules, places)
+        try:
+            for batch in batches:
+                call(net.module, fresh(calibration_inputs(net, batch)))
+                for name, each in found.items():
+                    before = seen.at[each.stream]
+                    after = seen.at[each.after] if each.after else before + seen.at[each.own]
+                    alike = F.cosine_similarity(_rows(before), _rows(after), dim=-1)
+                    totals[name] += float((1 - alike).sum())
+                    counts[name] += alike.numel()
+        finally:
+            seen.remove()
+    return {name: totals[name] / counts[name] for name in found}
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """Positions of a text are judged one by one, images as wholes."""
+    return (tensor.flatten(0, -2) if tensor.dim() <= 3 else tensor.flatten(1)).double()
