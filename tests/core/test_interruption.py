@@ -32,6 +32,20 @@ def test_the_outermost_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert end.value.code == 143 and capsys.readouterr().err == "netwright: ended by SIGTERM; all is kept\n"
 
 
+def test_what_else_an_interruption_raises_is_that_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    def load() -> None:
+        try:
+            send(signal.SIGTERM)
+        except BaseException as error:
+            raise ImportError("initialization failed") from error
+
+    with pytest.raises(SystemExit) as end, ending("all is kept"):
+        load()
+    assert end.value.code == 143 and capsys.readouterr().err == "netwright: ended by SIGTERM; all is kept\n"
+    with pytest.raises(ImportError), ending("this is not said"):
+        raise ImportError("no such module")
+
+
 def test_handlers_of_the_program_and_ignored_signals_stay() -> None:
     seen = []
     before = (

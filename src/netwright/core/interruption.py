@@ -83,8 +83,10 @@ def ending(kept: str) -> Iterator[None]:
     try:
         with interruptible() as taken:
             yield
-    except Interrupted as stop:
-        if not taken:  # whoever does says what is so
+    except BaseException as error:
+        # What was interrupted may raise something of its own: the import of a module in C says "initialization failed".
+        stop = interruption(error)
+        if not taken or not isinstance(stop, Interrupted):  # whoever takes the signals says what is so
             raise
         print(f"netwright: ended by {stop}; {kept}", file=sys.stderr)
         raise SystemExit(exit_code(stop)) from None
