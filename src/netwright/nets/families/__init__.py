@@ -3,6 +3,7 @@
 from .bert import bert
 from .cifar_resnet import cifar_resnet
 from .decoder import decoder
+from .detector import detector
 from .inverted_residual import inverted_residual
 from .mobilenet import mobilenet_v1, mobilenet_v2
 from .ofa import from_ofa, load_ofa, ofa_mobilenet_v3, ofa_proxyless, ofa_resnet50, to_ofa
@@ -17,6 +18,7 @@ __all__ = [
     "bert",
     "cifar_resnet",
     "decoder",
+    "detector",
     "from_json",
     "from_ofa",
     "inverted_residual",
