@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from netwright.core.candidate import Candidate
-from netwright.nets.counts.table import SizeTable
 from netwright.nets.inputs import call
 from netwright.nets.supernet import SuperNet
 
@@ -230,8 +229,16 @@ def test_counts_are_those_of_the_extracted_network(case: Any, seed: int) -> None
 def test_the_table_and_the_direct_path_agree(case: Any, seed: int) -> None:
     net, candidate = case.net, candidate_of(case.net, seed)
     counts = net.count(candidate)
-    direct = SizeTable(net._counter._tracer.run(net.cut(candidate)), {}, {}, {}).counts(Candidate({}))
-    assert (counts.macs, counts.peak_activation_bytes, counts.moved_bytes, counts.uncounted) == direct
+    assert counts == net._counter._trace(candidate)
+
+
+@given(some=st.lists(seeds, max_size=6))
+@settings(max_examples=12)
+def test_counts_of_many_are_those_of_each(case: Any, some: list[int]) -> None:
+    candidates = [candidate_of(case.net, seed) for seed in some]
+    many = case.net.counts(candidates)
+    assert [many[i] for i in range(len(many))] == [case.net._counter.counts([c])[0] for c in candidates]
+    assert all(getattr(many, name).dtype == np.int64 for name in ("params", "macs", "peak_activation_bytes"))
 
 
 def test_counts_grow_from_the_smallest_to_the_largest(case: Any) -> None:

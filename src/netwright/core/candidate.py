@@ -32,6 +32,11 @@ class Candidate(Mapping[str, Option]):
         candidate._choices = choices
         return candidate
 
+    @property
+    def choices(self) -> Mapping[str, Option]:
+        """The options by name; not to be changed."""
+        return self._choices
+
     def __getitem__(self, name: str) -> Option:
         return self._choices[name]
 

@@ -1,64 +1,17 @@
-"""Candidates of a space as arrays, so that thousands are drawn, crossed and compared at once."""
+"""Rows of option positions that are drawn, crossed and changed by the thousand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property
-from weakref import WeakKeyDictionary
+from collections.abc import Iterable
 
 import numpy as np
 
-from ..core.candidate import Candidate, Option
+from ..core.encoding import Encoding
 from ..core.space import Space
 
 
-class IntegerEncoding:
-    """A space whose candidates are rows of option positions, int64 of shape (n, choices).
-
-    A position is -1 where the choice is not active, so that one candidate has one row.
-
-    Args:
-        space: the space of the candidates.
-    """
-
-    def __init__(self, space: Space) -> None:
-        self.space = space
-        self.sizes = np.array([len(c.options) for c in space], dtype=np.int64)
-        self._known: WeakKeyDictionary[Candidate, np.ndarray] = WeakKeyDictionary()
-
-    @cached_property
-    def _conditions(self) -> list[tuple[int, list[list[tuple[int, np.ndarray]]]]]:
-        """For every conditional choice its place and its clauses: places of parents, and which positions they allow.
-
-        The table of a parent has one entry more, false, which -1 finds.
-        """
-        place = {choice.name: i for i, choice in enumerate(self.space)}
-        found = []
-        for choice in self.space:
-            clauses = self.space.conditions(choice.name)
-            if all(clauses):  # an empty clause always holds
-                tables = [
-                    [
-                        (place[name], np.array([*(o in allowed for o in self.space[name].options), False]))
-                        for name, allowed in clause.items()
-                    ]
-                    for clause in clauses
-                ]
-                found.append((place[choice.name], tables))
-        return found
-
-    def canonical(self, positions: np.ndarray) -> np.ndarray:
-        """Rows with -1 where a choice is not active; what is given there does not matter."""
-        rows = positions.copy()
-        for at, clauses in self._conditions:
-            active = np.zeros(len(rows), dtype=bool)
-            for clause in clauses:
-                holds = np.ones(len(rows), dtype=bool)
-                for parent, allowed in clause:
-                    holds &= allowed[rows[:, parent]]
-                active |= holds
-            rows[~active, at] = -1
-        return rows
+class IntegerEncoding(Encoding):
+    """An encoding whose rows are drawn, crossed and changed."""
 
     def random(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Positions of every choice, active or not: complete rows, for :meth:`canonical`."""
@@ -67,23 +20,6 @@ class IntegerEncoding:
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Random candidates: each active choice takes each of its options with the same probability."""
         return self.canonical(self.random(n, rng))
-
-    def of(self, candidates: Sequence[Candidate]) -> np.ndarray:
-        """The rows of candidates."""
-        rows = np.empty((len(candidates), len(self.sizes)), dtype=np.int64)
-        for i, candidate in enumerate(candidates):
-            if candidate not in self._known:
-                self._known[candidate] = self.space.indices(candidate)
-            rows[i] = self._known[candidate]
-        return rows
-
-    def candidates(self, rows: np.ndarray) -> list[Candidate]:
-        """The candidates of canonical rows."""
-        named: list[tuple[str, tuple[Option, ...]]] = [(c.name, c.options) for c in self.space]
-        return [
-            Candidate.of_options({name: options[i] for (name, options), i in zip(named, row, strict=True) if i >= 0})
-            for row in rows.tolist()
-        ]
 
     def children(self, one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Mutated crosses of pairs of rows: see :func:`cross` and :func:`mutate` of single candidates."""

@@ -1,5 +1,6 @@
 """Exact counts of candidates, from a table of sizes."""
 
-from .counter import Counter, Counts
+from .counter import Counter
+from .result import Counts, ManyCounts
 
-__all__ = ["Counter", "Counts"]
+__all__ = ["Counter", "Counts", "ManyCounts"]

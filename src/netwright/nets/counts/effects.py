@@ -15,7 +15,7 @@ from ..axes import Axis
 from ..contradictions import Writes
 from ..cut import Cut, ModuleIndex
 from ..trace import Trace, Tracer
-from .table import Effects, padded
+from .sizes import Effects, padded
 
 
 class Cuttable(Protocol):

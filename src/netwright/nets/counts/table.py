@@ -1,161 +1,142 @@
-"""Sizes of all tensors of a trace as sums of what axes add, and the counts that follow."""
+"""The table of a trace: what every candidate's counts are sums and products of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 
 import numpy as np
 
-from ...core.candidate import Candidate, Option
-from ..cut import ModuleIndex
+from ...core.candidate import Option
+from ...core.space import Choice
 from ..trace import Trace
-from ..transforms import Stored
-from .operators import UNCOUNTED_HEAVY, macs_terms, moved_tensors, multiplies
-from .running import inside, with_zeros
+from .moved import Moved
+from .operators import UNCOUNTED_HEAVY, macs_terms, multiplies
+from .peak import Lifetimes
+from .running import Running, passing, with_zeros
+from .sizes import Effects, Sizes, Sum, Term
+from .stored import StoredMany
 
-RANK = 8  # dimensions of a tensor that the table has room for
 
-Effects = dict[tuple[str, ...], dict[tuple[Option, ...], np.ndarray]]
-"""An axis and those that it reads, their options, and what these add to the sizes of all tensors."""
-
-NOTHING_SAID: Mapping[int, Stored] = MappingProxyType({})
-"""All tensors are stored as they are."""
+class Untabulated(Exception):
+    """A network whose candidates' counts no table holds."""
 
 
 class SizeTable:
-    """Sizes of all tensors of a trace as sums of the axes' effects, and the counts that follow."""
+    """Sizes of all tensors of a trace as sums of the axes' effects, and the counts that follow.
+
+    Args:
+        trace: of the whole network.
+        choices: of the space whose candidates are counted; none: the trace alone is.
+        effects: what options add to the sizes of its tensors.
+        skipped_modules: axis to the modules that it may skip, with the options with which each runs.
+        zeros: those of them that give zeros when they are skipped; the others give their first argument.
+
+    Raises :class:`Untabulated` for skipped modules that pass their arguments on in a circle.
+    """
 
     def __init__(
         self,
         trace: Trace,
-        effects: Effects,
-        skipped_modules: Mapping[str, Mapping[str, tuple[Option, ...]]],
-        whole: Mapping[str, Option],
+        choices: Sequence[Choice] = (),
+        effects: Effects | None = None,
+        skipped_modules: Mapping[str, Mapping[str, tuple[Option, ...]]] | None = None,
         zeros: frozenset[str] = frozenset(),
     ) -> None:
-        self.names, self._zeros = trace.names, zeros
-        trace, self._made_zeros = with_zeros(trace, zeros) if zeros else (trace, {})
-        self._trace, self._effects, self._skipped_modules, self._whole = trace, effects, skipped_modules, whole
-        self._full = padded(trace.shapes)
+        self._trace = trace
+        self._sizes = sizes = Sizes(trace.shapes, effects or {}, choices)
+        self._running = running = Running(skipped_modules or {}, choices)
+        trace, made = with_zeros(trace, zeros) if zeros else (trace, {})
+        conditions = [
+            running.where_skipped(made[i]) if i in made else running.where_runs(op.module)
+            for i, op in enumerate(trace.ops)
+        ]
+        aliases = passing(trace, running, zeros)
+        if aliases is None:
+            raise Untabulated
         # How many products one with a sparse or nested tensor is, its entries say, not its sizes.
         sparse = {i for i, op in enumerate(trace.ops) if multiplies(op) and trace.sparse.intersection(op.reads)}
-        dense = [(i, op) for i, op in enumerate(trace.ops) if i not in sparse]
-        self._terms = [(i, term) for i, op in dense for term in macs_terms(op, trace.shapes)]
-        moved = [(i, tensor) for i, op in enumerate(trace.ops) for tensor in moved_tensors(op, trace.buffers)]
-        self._movers, self._moved = np.array(moved, dtype=np.int64).reshape(-1, 2).T
-        self._buffers, self._owners = np.array(trace.buffers, dtype=np.int64), np.array(trace.owners, dtype=np.int64)
-        self._itemsize = np.array(trace.itemsize, dtype=np.int64)[self._buffers]
+        self._macs = Sum()
+        for i, op, condition in zip(count(), trace.ops, conditions, strict=False):
+            for term in () if i in sparse else macs_terms(op, trace.shapes):
+                self._macs.add(condition, sizes.term(term))
+        self._moved = Moved(trace, conditions, aliases, sizes)
+        self._lifetimes = Lifetimes(trace, conditions, aliases, sizes)
         # What the operators of another library compute, nobody knows.
         unknown = {op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY or "." in op.name}
-        self._uncounted = tuple(sorted(unknown | {f"{trace.ops[i].name} of a sparse or nested tensor" for i in sparse}))
+        self.uncounted = tuple(sorted(unknown | {f"{trace.ops[i].name} of a sparse or nested tensor" for i in sparse}))
+        self._owners: dict[str, frozenset[int]] = {}
+        self._element_bytes: dict[str, int] = {}
+        self._parameters: dict[
+            frozenset[int], tuple[Sum, Sum]
+        ] = {}  # elements and bytes, by what their owners run under
 
-    def parameters(
-        self, candidate: Candidate, index: ModuleIndex, sizes: Mapping[str, int], stored: Mapping[str, Stored]
-    ) -> tuple[int, int]:
-        """Elements and bytes of the parameters, of which ``sizes`` has the bytes of an element."""
-        elements = self._sizes(candidate).prod(axis=1).tolist()
-        skipped = self._skipped(candidate)
-        params = weight_bytes = 0
-        for name, size in sizes.items():
-            if not skipped or not all(inside(owner, skipped) for owner in index.owners[name]):
-                count = elements[self._trace.names[name]]
-                params += count
-                weight_bytes += count * size
-        for name in sizes.keys() & stored:
-            weight_bytes += stored[name].bytes - elements[self.names[name]] * sizes[name]
+    def count_parameters(
+        self, element_bytes: Mapping[str, int], owners: Mapping[str, Iterable[str]], stored: Iterable[str]
+    ) -> None:
+        """Count these parameters, too.
+
+        Args:
+            element_bytes: of each, the bytes of an element.
+            owners: of each tensor, the paths of the modules that hold it.
+            stored: the tensors of which :meth:`count` is told how they are stored.
+        """
+        self._element_bytes = {**element_bytes}
+        for name in (*element_bytes, *stored):
+            self._owners[name] = frozenset(self._running.where_runs(path) for path in owners[name])
+        for name, size in element_bytes.items():
+            elements, sizes = self._parameters.setdefault(self._owners[name], (Sum(), Sum()))
+            factor, product = self._elements(name)
+            elements.add(0, (factor, product))
+            sizes.add(0, (factor * size, product))
+        self._moved.store({name: self._trace.names[name] for name in stored if name in self._trace.names})
+
+    def most(self) -> int:
+        """What none of the counts is larger than, whatever is stored in another way."""
+        most = self._sizes.most()
+        held = sum(sizes.most(most) for _, sizes in self._parameters.values())
+        return max(self._macs.most(most), held, self._moved.most(most), self._lifetimes.most(most))
+
+    def count(self, rows: np.ndarray, stored: Mapping[str, StoredMany] | None = None) -> dict[str, np.ndarray]:
+        """The counts of the candidates of these rows of option positions, int64 of shape (candidates,) each, by name.
+
+        Args:
+            rows: shape (candidates, choices).
+            stored: how tensors are stored, where something says so.
+        """
+        products, holds = self._sizes.products(rows), self._running.holds(rows)
+        held = {
+            name: StoredMany(found.said & self._runs(name, holds), found.bytes, found.macs)
+            for name, found in (stored or {}).items()
+        }
+        params, weight_bytes = self._held(products, holds, held)
+        return {
+            "params": params,
+            "macs": self._macs.value(products, holds) + sum(np.where(one.said, one.macs, 0) for one in held.values()),
+            "weight_bytes": weight_bytes,
+            "peak_activation_bytes": self._lifetimes.peak(products, holds),
+            "moved_bytes": self._moved.bytes(products, holds, held),
+        }
+
+    def _runs(self, name: str, holds: np.ndarray) -> np.ndarray:
+        """In which candidates some owner of a tensor runs."""
+        return np.logical_or.reduce([holds[condition] for condition in self._owners[name]])
+
+    def _held(
+        self, products: np.ndarray, holds: np.ndarray, stored: Mapping[str, StoredMany]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Elements and bytes of the parameters."""
+        params, weight_bytes = (np.zeros(holds.shape[1], dtype=np.int64) for _ in range(2))
+        for conditions, (elements, sizes) in self._parameters.items():
+            runs = np.logical_or.reduce([holds[condition] for condition in conditions])
+            params += elements.value(products, holds) * runs
+            weight_bytes += sizes.value(products, holds) * runs
+        for name, own in stored.items():
+            if name in self._element_bytes:
+                factor, product = self._elements(name)
+                plain = factor * self._element_bytes[name] * products[product]
+                weight_bytes += np.where(own.said, own.bytes - plain, 0)
         return params, weight_bytes
 
-    def _sizes(self, candidate: Candidate) -> np.ndarray:
-        sizes = self._full
-        for names, effects in self._effects.items():
-            options = tuple(candidate.get(name, self._whole[name]) for name in names)
-            if options[0] != self._whole[names[0]]:
-                sizes = sizes + effects[options]
-        return sizes
-
-    def _skipped(self, candidate: Candidate) -> tuple[str, ...]:
-        return tuple(
-            path
-            for name, paths in self._skipped_modules.items()
-            for path, runs in paths.items()
-            if candidate.get(name, self._whole[name]) not in runs
-        )
-
-    def counts(
-        self, candidate: Candidate, stored: Mapping[int, Stored] = NOTHING_SAID
-    ) -> tuple[int, int, int, tuple[str, ...]]:
-        """Multiply-accumulates, peak activation bytes, moved bytes, and what was not counted."""
-        sizes, skipped = self._sizes(candidate), self._skipped(candidate)
-        runs = [not inside(op.module, skipped) for op in self._trace.ops]
-        for i, path in self._made_zeros.items():
-            runs[i] = path in skipped and not inside(path.rpartition(".")[0], skipped)
-        rows = sizes.tolist()
-        macs = sum(held.macs for held in stored.values())
-        for op, term in self._terms:
-            if runs[op]:
-                product = 1
-                for tensor, dim in term:
-                    product *= rows[tensor][dim]
-                macs += product
-        elements, storage = sizes.prod(axis=1), self._storage(skipped)
-        moved = self._moved_bytes(elements, storage, runs, stored)
-        return macs, self._peak(elements.tolist(), storage, runs), moved, self._uncounted
-
-    def _storage(self, skipped: tuple[str, ...]) -> list[int]:
-        """The storage that each one's content is in: the result of a skipped module is its argument, or zeros."""
-        buffers = self._trace.buffers
-        passing = (path for path in skipped if path not in self._zeros) if self._zeros else skipped
-        same = {buffers[out]: buffers[into] for into, out in map(self._trace.around.__getitem__, passing)}
-        storage = list(range(len(self._trace.owners)))
-        for buffer in same:
-            into = buffer
-            while into in same and same[into] != into:
-                into = same[into]
-            storage[buffer] = into
-        return storage
-
-    def _moved_bytes(
-        self, elements: np.ndarray, storage: list[int], runs: list[bool], stored: Mapping[int, Stored]
-    ) -> int:
-        most = elements[self._owners[storage][self._buffers]]
-        sizes = np.minimum(elements, most) * self._itemsize
-        for position, held in stored.items():  # of a tensor and its views, each its share
-            own = self._buffers == self._trace.buffers[position]
-            sizes[own] = -(-np.minimum(elements, most)[own] * held.bytes // max(int(elements[position]), 1))
-        return int(sizes[self._moved][np.array(runs, dtype=bool)[self._movers]].sum())
-
-    def _peak(self, elements: list[int], storage: list[int], runs: list[bool]) -> int:
-        trace = self._trace
-        first: dict[int, int] = {storage[b]: -1 for b in trace.inputs}
-        last: dict[int, int] = {storage[b]: -1 for b in trace.inputs}
-        steps = 0
-        for op, running in zip(trace.ops, runs, strict=True):
-            if not running:
-                continue
-            for tensor in (*op.reads, *op.writes):
-                buffer = storage[trace.buffers[tensor]]
-                if buffer not in trace.weights:
-                    first.setdefault(buffer, steps)
-                    last[buffer] = steps
-            steps += 1
-        for buffer in trace.outputs:
-            if storage[buffer] in first:
-                last[storage[buffer]] = steps
-        change = [0] * (steps + 2)
-        for buffer, begin in first.items():
-            size = elements[trace.owners[buffer]] * trace.itemsize[buffer]
-            change[max(begin, 0)] += size
-            change[last[buffer] + 1 if last[buffer] >= 0 else 1] -= size
-        peak = live = 0
-        for step in change:
-            live += step
-            peak = max(peak, live)
-        return peak
-
-
-def padded(shapes: list[tuple[int, ...]]) -> np.ndarray:
-    sizes = np.ones((len(shapes), RANK), dtype=np.int64)
-    for row, shape in zip(sizes, shapes, strict=True):
-        row[: len(shape)] = shape[:RANK]
-    return sizes
+    def _elements(self, name: str) -> Term:
+        return self._sizes.elements(self._trace.names[name])
