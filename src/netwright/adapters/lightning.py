@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..core.errors import MissingExtra
+from ..nets.annealing import anneal
 from ..nets.supernet import SuperNet
 from ..tasks.base import Task
 from ..training.rules import RULES, Rule, Step
@@ -46,6 +47,7 @@ class SuperNetModule(LightningModule):  # type: ignore[misc, unused-ignore]
         optimizer: Any = self.optimizers()
         optimizer.zero_grad()
         at = Step(self.global_step, max(1, int(self.trainer.estimated_stepping_batches)))
+        anneal(self.module, at.share)
         rng = np.random.default_rng([self.seed, at.step])
         value = self.rule.step(self.net, batch, self.task, rng, at=at, state=self.rule_state)
         if self.clip_norm is not None:

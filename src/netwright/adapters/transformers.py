@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..core.errors import MissingExtra, TrainingError
+from ..nets.annealing import anneal
 from ..nets.supernet import SuperNet
 from ..tasks.base import Task
 from ..training.rules import RULES, Rule, Step
@@ -47,6 +48,7 @@ class SuperNetTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs=return_outputs)
         at = Step(self.state.global_step, max(1, self.state.max_steps))
+        anneal(self.net.module, at.share)
         rng = np.random.default_rng([self.args.seed, at.step])
         parameters = [p for p in model.parameters() if p.requires_grad]
         before = [p.grad for p in parameters]

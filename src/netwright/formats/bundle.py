@@ -17,7 +17,7 @@ from ..core.files import read_json, sha256, write_json
 from ..core.provenance import versions
 from ..core.space import Space
 from ..nets.batch import Given, batch_dims_of, find_batch_dims
-from ..nets.folding import fold, foldable
+from ..nets.folding import FOLDED, fold
 from ..nets.inputs import Inputs, shape_of, tensors_in
 from ..nets.isolation import outputs_of
 from ..nets.noise import other_inputs
@@ -125,7 +125,7 @@ def export(
         **({"candidate": network.candidate} if hasattr(network, "candidate") else {}),
         **_further_entries(about, bundle),
         "differences": differences,
-        **({"folded": folded} if (folded := foldable(network)) else {}),
+        **({"folded": folded} if (folded := getattr(forms[True], FOLDED, None)) else {}),
         "example": _told(batch.part(example, 0, 1)),
         "batch": str(batch),
         "written": {name: dict(how) for name, how in written.items() if how},

@@ -127,7 +127,7 @@ def converted(
 
     Raises :class:`netwright.core.errors.NetError` for a fold that changes what the network computes.
     """
-    from ..nets.folding import fold, foldable
+    from ..nets.folding import FOLDED, fold
 
     network = _on_cpu(network)
     kept = cache_folder() / "converted" / _key(runtime, network, inputs, calibration)
@@ -138,8 +138,9 @@ def converted(
         os.utime(kept)
         return {**about["how"], "cached": True}
     given = {"calibration": calibration} if calibration else {}
-    folds = foldable(network)
-    how = {**runtime.convert(fold(network, inputs), inputs, path, **given), **({"folded": len(folds)} if folds else {})}
+    runs = fold(network, inputs)
+    folded = {"folded": len(paths)} if (paths := getattr(runs, FOLDED, None)) else {}
+    how = {**runtime.convert(runs, inputs, path, **given), **folded}
     with contextlib.suppress(OSError):  # a cache that cannot be written is none
         _keep(path, how, kept)
         _prune(kept.parent)

@@ -28,12 +28,14 @@ TOLERANCE = 1e-4
 """How far outputs of a folded module may be from its own, relative to the largest of them."""
 ROUNDING = 4
 """In units of what the network's numbers are rounded to, where those are coarser: half precision."""
+FOLDED = "folded_modules"
+"""The attribute of a folded network that lists the paths of what was folded, in the network that it was folded from."""
 KEPT = ("example_inputs", "batch_dims", "candidate")
 """What a network says of itself, which its folded form says too."""
 
 
 def foldable(network: nn.Module) -> list[str]:
-    """The paths of the modules that offer ``folded()``, the first of each that stands at several places."""
+    """The paths of the modules that offer ``folded()``; of one that stands at several places the first."""
     return [path for path, module in network.named_modules() if _offers(module)]
 
 
@@ -57,7 +59,9 @@ def fold(network: nn.Module, example_inputs: Inputs | None = None) -> nn.Module:
         example_inputs: what it is called with; by default the network's own attribute, which extraction sets.
 
     Returns:
-        A copy in evaluation mode; the network itself, put into evaluation mode, where nothing in it can be folded.
+        A copy in evaluation mode, whose attribute ``folded_modules`` lists the paths of what was folded: all but the
+        modules that give themselves, which cannot be folded yet. The network itself, put into evaluation mode, where no
+        module offers ``folded()``.
 
     Raises :class:`NetError` for a module whose ``folded()`` raises, gives no module, or computes something else.
     """
@@ -78,6 +82,7 @@ def fold(network: nn.Module, example_inputs: Inputs | None = None) -> nn.Module:
         vars(root)[STORED] = {n: held for n, held in vars(root)[STORED].items() if not n.startswith(gone)}
     with evaluating(network):
         _compare(network, root, stands_for, example)
+    setattr(root, FOLDED, [path for path in foldable(network) if stands_for[path][0] is not stands_for[path][1]])
     return root
 
 

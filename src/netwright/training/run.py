@@ -18,6 +18,7 @@ from torch import nn
 from ..core.errors import CallError, NetwrightError, TrainingError, format_error
 from ..core.metric import Measurement
 from ..core.warn import warn
+from ..nets.annealing import anneal
 from ..nets.devices import device_of, device_under, placed, to_device
 from ..nets.inputs import tensors_in
 from ..tasks.data import size_of
@@ -269,6 +270,7 @@ class Run:
         where = f"epoch {at.epoch + 1}, step {epoch.at + 1}"
         try:
             batch = to_device(batch, self.device)
+            anneal(self.module, at.share)
             with epoch.noise.drawing(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
                 value = self.learner.learn(batch, epoch.rng, at, self.state)
             if not isinstance(value, int | float):

@@ -19,6 +19,9 @@ BLOCKS: Registry[nn.Module] = Registry(
     __name__,
     {
         "uib": "uib:UniversalInvertedBottleneck",
+        "reparam": "reparam:Reparam",
+        "large_kernel": "large_kernel:LargeKernel",
+        "vanilla": "vanilla:Vanilla",
     },
     error=NetError,
 )

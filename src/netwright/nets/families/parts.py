@@ -20,15 +20,23 @@ def check_positive(**given: float) -> None:
 
 
 def unit(
-    into: int, out: int, kernel: int, stride: int, padding: int, *, groups: int = 1, eps: float | None = 1e-3
+    into: int,
+    out: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    *,
+    groups: int = 1,
+    dilation: int = 1,
+    eps: float | None = 1e-3,
 ) -> nn.Module:
     """A convolution and batch normalisation, as its children ``conv`` and ``bn``; or a convolution with a bias.
 
     Args:
-        into, out, kernel, stride, padding, groups: the convolution's channels, window and layout.
+        into, out, kernel, stride, padding, groups, dilation: the convolution's channels, window and layout.
         eps: the epsilon of the normalisation; None for none, as in published weights whose normalisation is folded.
     """
-    conv = nn.Conv2d(into, out, kernel, stride, padding, groups=groups, bias=eps is None)
+    conv = nn.Conv2d(into, out, kernel, stride, padding, dilation, groups, bias=eps is None)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # fan-in: also right for depthwise windows
     if eps is None:
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
