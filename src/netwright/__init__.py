@@ -33,6 +33,13 @@ _HOME = {
     "Resolution": "nets.axes",
     "Resize": "nets.axes",
     "Rank": "nets.axes",
+    "OneOf": "nets.axes",
+    "oneof": "nets.menu",
+    "Instead": "nets.stand_ins",
+    "Around": "nets.stand_ins",
+    "Zeros": "nets.stand_ins",
+    "Scaled": "nets.stand_ins",
+    "Transform": "nets.transforms",
     "Part": "nets.axes",
     "Parts": "nets.axes",
     "TiedAxes": "nets.axes",
@@ -175,6 +182,7 @@ if TYPE_CHECKING:
     from .nets.axes import Experts as Experts
     from .nets.axes import Heads as Heads
     from .nets.axes import Kernel as Kernel
+    from .nets.axes import OneOf as OneOf
     from .nets.axes import Part as Part
     from .nets.axes import Parts as Parts
     from .nets.axes import Rank as Rank
@@ -188,10 +196,16 @@ if TYPE_CHECKING:
     from .nets.folding import fold as fold
     from .nets.importance import prune_to_budget as prune_to_budget
     from .nets.importance import sort_channels as sort_channels
+    from .nets.menu import oneof as oneof
     from .nets.recalibrate import recalibrate as recalibrate
+    from .nets.stand_ins import Around as Around
+    from .nets.stand_ins import Instead as Instead
+    from .nets.stand_ins import Scaled as Scaled
+    from .nets.stand_ins import Zeros as Zeros
     from .nets.supernet import SuperNet as SuperNet
     from .nets.surgery import part_importance as part_importance
     from .nets.surgery import sort_parts as sort_parts
+    from .nets.transforms import Transform as Transform
     from .nets.wrap import wrap as wrap
     from .pipeline.callback import Callback as Callback
     from .pipeline.fit import fit as fit

@@ -15,6 +15,7 @@ from ..core.candidate import Option
 from ..core.errors import NetError, did_you_mean, format_error
 from .axes import Axis, RelativeWidth
 from .cut import CutBuilder, ModuleIndex
+from .menu import Menu
 from .stand_ins import Around, Instead, Passthrough, StandIn, passes_on, unlike
 from .transforms import Transform
 
@@ -29,10 +30,12 @@ class Writes:
     Args:
         transforms: by tensor, all that it may be made by.
         stand_ins: by module, all that may run in its place.
+        menus: those of which an option is chosen.
     """
 
     transforms: Mapping[str, frozenset[Transform]]
     stand_ins: Mapping[str, frozenset[StandIn]]
+    menus: frozenset[str]
 
 
 def check_axes(index: ModuleIndex, axes: Sequence[Axis]) -> Writes:
@@ -55,6 +58,8 @@ def check_axes(index: ModuleIndex, axes: Sequence[Axis]) -> Writes:
         axis.affected_modules(index)
         _check_read(axis, axes)
         for path in axis.skipped_modules():
+            if isinstance(index.modules.get(path.rpartition(".")[0]), Menu):
+                continue  # an option may be a part of another
             _check_alone(index, axis, path, "skips")
             if path in skipped:
                 raise NetError(f"axes {skipped[path]!r} and {axis.name!r} contradict: both skip {path}")
@@ -71,6 +76,7 @@ def check_axes(index: ModuleIndex, axes: Sequence[Axis]) -> Writes:
     return Writes(
         {tensor: frozenset(transforms) for tensor, transforms in found.items()},
         {path: frozenset(others) for path, others in stand_ins.items()},
+        frozenset(menu for writing in all_writing for menu in writing.menus),
     )
 
 
@@ -113,6 +119,7 @@ class _Writing:
     places: dict[tuple[str, str], str] = field(default_factory=dict)
     drops: set[str] = field(default_factory=set)
     replaced: set[tuple[str, StandIn]] = field(default_factory=set)
+    menus: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, axis: Axis, axes: Sequence[Axis], index: ModuleIndex) -> _Writing:
@@ -130,12 +137,19 @@ class _Writing:
             for path, place, how in builder.places():
                 found.places[path, place] = "set" if found.places.get((path, place)) == "set" else how
             found.replaced.update(builder.replaced())
+            found.menus.update(builder.chosen())
             found.drops.update(tensor for tensor, *_ in builder.dropped())
         return found
 
 
 def _check_written(index: ModuleIndex, all_writing: Sequence[_Writing]) -> None:
     _check_replaced(index, all_writing)
+    menus: dict[str, str] = {}
+    for writing in all_writing:
+        for menu in writing.menus:
+            first = index.twins(menu)[0]
+            if menus.setdefault(first, writing.axis.name) != writing.axis.name:
+                raise _contradiction(menus[first], writing.axis.name, f"choose of the menu at {menu}")
     places: dict[tuple[str, str], _Writing] = {}
     kinds: dict[tuple[str, str], str] = {}
     for writing in all_writing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from ..core.errors import NetError
 from .layers import Shape, attributes, echoes
+from .menu import Menu
 from .places import PlaceError, number, replaced
 from .stand_ins import Around, Instead, Passthrough, StandIn, checked
 from .stand_ins import made as stand_in_made
@@ -34,6 +36,7 @@ class Cut:
     Args:
         keep: per tensor (its name in the state dict) and dimension, the ranges of indices that stay.
         replace: modules in whose place something else runs, and what.
+        choose: per menu, the option that runs; None for all of them, to be looked at.
         set: per module, places (an attribute, or what a config in one holds: :mod:`.places`) that take another value.
         transforms: per tensor, what is made of the indices that stay, step by step.
         auxiliary: tensors that serve only to make others: no sub-network holds them.
@@ -41,6 +44,7 @@ class Cut:
 
     keep: Mapping[str, Mapping[int, Ranges]] = field(default_factory=dict)
     replace: Mapping[str, StandIn] = field(default_factory=dict)
+    choose: Mapping[str, str | None] = field(default_factory=dict)
     set: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     transforms: Transforms = field(default_factory=dict)
     auxiliary: frozenset[str] = frozenset()
@@ -73,9 +77,14 @@ class Cut:
 
     def skips(self, path: str) -> bool:
         """Whether the module at ``path``, or one around it, does not run."""
-        return any(
-            (path == s or path.startswith(s + ".")) and isinstance(other, Instead) for s, other in self.replace.items()
-        )
+        place = ""
+        for own in path.split(".") if path else ():
+            if (self.choose.get(place) or own) != own:
+                return True
+            place = f"{place}.{own}" if place else own
+            if isinstance(self.replace.get(place), Instead):
+                return True
+        return False
 
     def part(self, tensor: str, whole_of: Callable[[str], Tensor]) -> Tensor:
         """What is left of a tensor: a view where every dimension keeps one range, else a differentiable copy.
@@ -110,6 +119,7 @@ class CutBuilder:
     def __init__(self) -> None:
         self._gone: dict[tuple[str, int], list[tuple[int, int]]] = {}
         self._replace: dict[str, StandIn] = {}
+        self._choose: dict[str, str | None] = {}
         self._set: dict[str, dict[str, Any]] = {}
         self._less: dict[tuple[str, str], int] = {}
         self._transforms: dict[str, dict[str, Transform]] = {}
@@ -134,6 +144,11 @@ class CutBuilder:
         """Something else runs in the place of the module."""
         if self._replace.setdefault(module, checked(stand_in, module)) != stand_in:
             raise NetError(f"{module} has two stand-ins, {self._replace[module]} and {stand_in}; make one of them")
+
+    def choose(self, menu: str, option: str) -> None:
+        """Of the modules of a menu, this one runs."""
+        if self._choose.setdefault(menu, option) != option:
+            raise NetError(f"of the menu at {menu} two options are chosen, {self._choose[menu]!r} and {option!r}")
 
     def set(self, module: str, place: str, value: Any) -> None:
         """The module's attribute, or another place (:mod:`.places`), takes another value."""
@@ -166,6 +181,10 @@ class CutBuilder:
         """Module and stand-in of all that is replaced."""
         yield from self._replace.items()
 
+    def chosen(self) -> Iterator[str]:
+        """All menus of which an option is chosen."""
+        yield from self._choose
+
     def places(self) -> Iterator[tuple[str, str, str]]:
         """Module, place, and whether it is given a value ("set") or a smaller number ("less")."""
         yield from ((path, place, "set") for path, values in self._set.items() for place in values)
@@ -187,7 +206,11 @@ class CutBuilder:
             if not 0 <= dim < len(index.shapes[tensor]):
                 raise NetError(f"{tensor} has no dimension {dim}: its shape is {index.shapes[tensor]}")
             keep.setdefault(tensor, {})[dim] = _rest(gone, index.shapes[tensor][dim])
-        cut = Cut(keep, self._replace, {}, transforms, frozenset(self._auxiliary))
+        choose = {place: option for menu, option in self._choose.items() for place in index.twins(menu)}
+        cut = Cut(keep, self._replace, choose, {}, transforms, frozenset(self._auxiliary))
+        for menu, option in self._choose.items():
+            if option not in index.menu(menu).options:
+                raise NetError(f"the menu at {menu} has no option {option!r}; it has {list(index.menu(menu).options)}")
         for path, other in self._replace.items():
             for each in (path, other.before, other.after) if isinstance(other, Around) else (path,):
                 if each is not None:
@@ -298,6 +321,32 @@ class ModuleIndex:
         head, _, tail = path.rpartition(".")
         return self.modules[head], tail
 
+    def menu(self, path: str) -> Menu:
+        """The menu at ``path``; a clear error where there is none."""
+        found = self.module(path)
+        if not isinstance(found, Menu):
+            raise NetError(
+                f"{path or 'the network'} is a {type(found).__name__} and no menu; netwright.oneof makes one"
+            )
+        return found
+
+    @cached_property
+    def menus(self) -> dict[str, Menu]:
+        """The menus by their paths, each once."""
+        found = {path: module for path, module in self.modules.items() if isinstance(module, Menu)}
+        return {path: menu for path, menu in found.items() if self.twins(path)[0] == path}
+
+    def twins(self, path: str) -> list[str]:
+        """All paths of the module at ``path``: of most there is one."""
+        return self._paths[id(self.module(path))]
+
+    @cached_property
+    def _paths(self) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {}
+        for path, module in self.modules.items():
+            found.setdefault(id(module), []).append(path)
+        return found
+
     def module(self, path: str) -> nn.Module:
         """The module at ``path``; a clear error where there is none."""
         if path not in self.modules:
@@ -331,6 +380,9 @@ def applied(index: ModuleIndex, cut: Cut) -> Iterator[nn.Module]:
         for path, other in cut.replace.items():
             parent, own = index.parent(path)
             put(parent._modules, own, stand_in_made(other, index.modules[path], index.module))
+        for path, option in cut.choose.items():
+            put(vars(index.modules[path]), "chosen", option)
+            put(vars(index.modules[path]), "place", path)
         for path, values in cut.set.items():
             for own, value in replaced(index.modules[path], values).items():
                 put(index.modules[path].__dict__, own, value)

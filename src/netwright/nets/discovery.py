@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from math import gcd
 
 import numpy as np
 from torch import nn
 
 from ..core.errors import NetError
-from .axes import ChannelSlice, Depth, Kernel, Width, fractions
+from .axes import ChannelSlice, Depth, Kernel, OneOf, Width, fractions
 from .cut import ModuleIndex
 from .dependency_groups import DependencyGroups
 from .layers import CONVOLUTIONS, TRANSPOSED, is_transposed_linear
 from .makers import made_by_constants
+from .menu import Menu
 from .report import Dimension
 from .stand_ins import Passthrough
 from .trace import Trace
@@ -175,13 +176,21 @@ def _made_in(index: ModuleIndex, tensor: str) -> int:
     return 1 if isinstance(layer, nn.Embedding) or is_transposed_linear(layer) else 0
 
 
+def menus(index: ModuleIndex, chosen: Collection[str]) -> Iterator[OneOf]:
+    """A choice for every menu, but of those that something has ``chosen`` already."""
+    for path, menu in index.menus.items():
+        if path not in chosen:
+            yield OneOf(f"{path}.option".lstrip("."), path, menu.options)
+
+
 def depths(index: ModuleIndex, trace: Trace) -> Iterator[Depth]:
     """Residual blocks of one container, in the order in which they run.
 
     Whatever runs between two of them (the blocks of another container, in a U-Net) runs on: each block that is skipped
     gives on what it takes.
     """
-    residual = [path for path in trace.passthrough if path and _is_residual(index, trace, path)]
+    residual = [path for path in trace.passthrough if path and not _is_option(index, path)]
+    residual = [path for path in residual if _is_residual(index, trace, path)]
     listed = [p for p in residual if isinstance(index.modules[p.rpartition(".")[0]], nn.Sequential | nn.ModuleList)]
     size = Counter(p.rpartition(".")[0] for p in listed)
     # A stage whose first block adds what the stage takes looks like a block.
@@ -229,16 +238,26 @@ def ran_first(ran: Sequence[str]) -> Callable[[str], int]:
     return lambda path: next((i for i, r in enumerate(ran) if r == path or r.startswith(path + ".")), len(ran))
 
 
+def _is_option(index: ModuleIndex, path: str) -> bool:
+    return isinstance(index.modules[path.rpartition(".")[0]], Menu)
+
+
 def _is_residual(index: ModuleIndex, trace: Trace, path: str) -> bool:
-    """Whether a module gives what it takes, and adds what it takes to something on the way."""
+    """Whether a module gives what it takes, and adds what it takes to something on the way; of a menu, all options."""
     module = index.modules[path]
+    if isinstance(module, Menu):
+        return all(f"{path}.{o}" in trace.around and _is_residual(index, trace, f"{path}.{o}") for o in module.options)
     if isinstance(module, nn.Sequential | nn.ModuleList) or not any(True for _ in module.parameters()):
         return False
     into, out = trace.around[path]
     buffers = trace.buffers
     if trace.shapes[into] != trace.shapes[out] or buffers[into] == buffers[out]:
         return False
-    inside = [op for op in trace.ops if op.module == path or op.module.startswith(path + ".")]
+    inside = [
+        op
+        for op in trace.ops
+        if (op.module == path or op.module.startswith(path + ".")) and not isinstance(index.modules[op.module], Menu)
+    ]
     return any(
         op.name in ("add", "add_") and len(op.reads) == 2 and buffers[into] in {buffers[t] for t in op.reads}
         for op in inside

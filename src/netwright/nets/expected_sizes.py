@@ -94,7 +94,7 @@ class ExpectedSizes:
 
     def _gone(self, cut: Cut) -> np.ndarray | None:
         """By label, whether it is gone; None where the cut is not one of whole labels (windows, blocks)."""
-        if cut.replace or cut.transforms:
+        if cut.replace or cut.choose or cut.transforms:
             return None
         gone = np.zeros(self._most, dtype=bool)
         masks: dict[tuple[str, int], np.ndarray] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from ..core.errors import NetError, format_error
 from .closures import Copier
 from .cut import STORED, Cut, ModuleIndex
 from .inputs import is_dense
+from .menu import Menu
 from .places import replaced
 from .stand_ins import HOOKS, Around, Instead, made
 
@@ -57,7 +58,8 @@ def _like(whole: Tensor, piece: Tensor) -> Tensor:
 def extract(index: ModuleIndex, cut: Cut, part: Callable[[str, Tensor], Tensor] = copied) -> nn.Module:
     """A copy of the network that holds only what the cut keeps.
 
-    Skipped modules are ``nn.Identity``, or what :func:`netwright.nets.stand_ins.made` makes.
+    Skipped modules are ``nn.Identity``, or what :func:`netwright.nets.stand_ins.made` makes. In the place of a menu
+    stands the option that is chosen; a menu of which none is chosen runs all of them.
     ``part`` makes the copy of each kept slice, given its tensor's name; every tensor goes through it.
 
     Raises :class:`NetError` for a network that cannot be copied, or that copies itself in a way of its own.
@@ -71,6 +73,7 @@ def extract(index: ModuleIndex, cut: Cut, part: Callable[[str, Tensor], Tensor] 
         if isinstance(other, Instead)
     }
     memo: dict[int, Any] = {id(modules[path]): other for path, other in skipped.items()}
+    memo.update((id(modules[path]), nn.Identity()) for path in _unchosen(index, cut))
     for name in index.shapes:
         whole = index.tensor(name)
         if name in cut.auxiliary:
@@ -96,7 +99,9 @@ def extract(index: ModuleIndex, cut: Cut, part: Callable[[str, Tensor], Tensor] 
         if not cut.skips(path):
             module = network.get_submodule(path)
             module.__dict__.update(replaced(module, copy.deepcopy(dict(values))))
+    menus = {id(network.get_submodule(path)): option for path, option in cut.choose.items() if not cut.skips(path)}
     _wrap(cut, network)
+    network = _settled(network, menus)
     stored = cut.stored(index)
     if stored or index.stored:
         names = {id(t): name for name, t in (*network.named_buffers(), *network.named_parameters())}
@@ -111,6 +116,34 @@ def _wrap(cut: Cut, network: nn.Module) -> None:
         if isinstance(other, Around) and not cut.skips(path):
             parent, _, own = path.rpartition(".")
             whole[parent]._modules[own] = made(other, whole[path], whole.__getitem__)
+
+
+def _unchosen(index: ModuleIndex, cut: Cut) -> Iterator[str]:
+    """The options of menus that run nowhere."""
+    for menu, chosen in cut.choose.items():
+        for option in index.menu(menu).options:
+            path = f"{menu}.{option}".lstrip(".")
+            if chosen not in (None, option) and all(map(cut.skips, index.twins(path))):
+                yield path
+
+
+def _settled(network: nn.Module, menus: Mapping[int, str | None]) -> nn.Module:
+    """The network with what is chosen in the place of its menus, which are named by their identities."""
+
+    def settled(module: Any) -> Any:
+        while isinstance(module, Menu) and menus.get(id(module)) is not None:
+            option = module._modules[menus[id(module)]]  # type: ignore[index]
+            for hooks in HOOKS:
+                getattr(option, hooks).update(vars(module)[hooks])
+            module = option
+        return module
+
+    for path, module in list(network.named_modules()):
+        if isinstance(module, Menu) and menus.get(id(module)) is None:
+            module.run_all(path)
+        for own, held in module._modules.items():
+            module._modules[own] = settled(held)
+    return settled(network)
 
 
 def _check_pieces(index: ModuleIndex, cut: Cut, memo: dict[int, Any], network: nn.Module) -> None:

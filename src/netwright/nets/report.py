@@ -34,6 +34,7 @@ class Report:
 
     Args:
         elastic: axis name to its options.
+        menus: for each axis that chooses of a menu, what its options are.
         fixed: axes that have one option alone, by what was given, and that option.
         rigid: layers with weights that no axis changes, and why.
         partly: layers of which axes change something and not all, and why the rest stays.
@@ -43,6 +44,7 @@ class Report:
     """
 
     elastic: Mapping[str, tuple[Option, ...]]
+    menus: Mapping[str, Mapping[str, str]]
     fixed: Mapping[str, Option]
     rigid: Mapping[str, str]
     partly: Mapping[str, str]
@@ -58,7 +60,7 @@ class Report:
             f"{format_value(small.macs, '')} to {format_value(large.macs, '')} MACs, "
             f"{format_value(small.params, '')} to {format_value(large.params, '')} parameters",
             f"  counted for {self.counted_for}",
-            *(f"  {name}: {', '.join(map(str, options))}" for name, options in self.elastic.items()),
+            *(f"  {name}: {', '.join(self._told(name, o) for o in options)}" for name, options in self.elastic.items()),
         ]
         if self.fixed:
             lines.append(f"  one option alone: {', '.join(f'{name} {option}' for name, option in self.fixed.items())}")
@@ -67,6 +69,10 @@ class Report:
                 lines.append(f"  {title}:")
                 lines += [f"    {path}: {reason}" for path, reason in paths.items()]
         return "\n".join(lines)
+
+    def _told(self, name: str, option: Option) -> str:
+        kind = self.menus.get(name, {}).get(str(option))
+        return f"{option} ({kind})" if kind else str(option)
 
 
 def shapes_of(inputs: Inputs) -> str:

@@ -114,6 +114,10 @@ class Computed(nn.Module):
         """What ``passthrough`` says of the call's arguments; argument 0 is the first, however it was passed."""
         return results(self.passthrough, arguments, named)
 
+    def extra_repr(self) -> str:
+        """What it gives."""
+        return repr(self.passthrough)
+
 
 class Skip(Computed):
     """Stands in for a module that is left out and takes more than one argument or gives more than one value: it gives
@@ -204,6 +208,6 @@ def checked(stand_in: object, path: str) -> StandIn:
     if isinstance(stand_in, Instead | Around) and stand_in != Around():
         return stand_in
     raise NetError(
-        f"{stand_in!r} cannot stand in for {path}: give netwright.nets.stand_ins.Instead(what is given) or "
-        "Around(before=, after=) with the path of a module"
+        f"{stand_in!r} cannot stand in for {path}: give netwright.Instead(what is given) or "
+        "netwright.Around(before=, after=) with the path of a module"
     )

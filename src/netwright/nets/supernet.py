@@ -14,7 +14,7 @@ from ..core.candidate import Candidate, Option
 from ..core.encoding import Candidates
 from ..core.errors import NetError, SpaceError, format_error
 from ..core.space import Choice, Space
-from .axes import Axis
+from .axes import Axis, OneOf
 from .batch import BatchDims, Given, find_batch_dims
 from .contradictions import check_axes, checking
 from .counts import Counter, Counts, ManyCounts
@@ -61,6 +61,7 @@ class SuperNet:
         self.example_inputs = example_inputs
         self.index = ModuleIndex(module)
         self.writes = check_axes(self.index, self.axes)
+        self._fixed_menus = [path for path in self.index.menus if path not in self.writes.menus]
         self.space = Space(self._choices())
         self._active: Candidate | None = None
         self._applied = ExitStack()
@@ -171,6 +172,8 @@ class SuperNet:
         if self._active:
             raise NetError("this super-network is active; leave the 'with net.active(...)' block to make another cut")
         builder = CutBuilder()
+        for menu in self._fixed_menus:
+            builder.choose(menu, self.index.menu(menu).options[-1])
         for axis in self.axes:
             if axis.name in options:
                 axis.write(self.given(axis, options), builder, self.index)
@@ -192,7 +195,9 @@ class SuperNet:
         rigid, partly = rigidity(self.index, axes, self._reasons)
         return Report(
             elastic={axis.name: axis.options for axis in axes if len(axis.options) > 1},
-            fixed={axis.name: axis.options[0] for axis in axes if len(axis.options) == 1},
+            menus={axis.name: self.index.menu(axis.menu).kinds() for axis in axes if isinstance(axis, OneOf)},
+            fixed={axis.name: axis.options[0] for axis in axes if len(axis.options) == 1}
+            | {path: self.index.menu(path).options[-1] for path in self._fixed_menus},
             rigid=rigid,
             partly=partly,
             space_size=self.space.size,
@@ -211,7 +216,7 @@ class SuperNet:
         return Counter(self)
 
     def _choices(self) -> list[Choice]:
-        hidden = [(path, axis.name, runs) for axis in self.axes for path, runs in axis.skipped_modules().items()]
+        hidden = [(path, axis.name, runs) for axis in self.axes for path, runs in self.skipped_modules(axis).items()]
         when = {axis.name: self._condition(axis, hidden) for axis in self.axes}
         # A depth axis comes before what lies in its blocks.
         choices: dict[str, Choice] = {}
@@ -227,6 +232,15 @@ class SuperNet:
                 waiting.remove(axis)
         return list(choices.values())
 
+    def skipped_modules(self, axis: Axis) -> dict[str, tuple[Option, ...]]:
+        """Of an axis that skips modules: all paths of each to the options with which it runs there."""
+        return {
+            f"{place}.{own}".lstrip("."): runs
+            for path, runs in axis.skipped_modules().items()
+            for above, _, own in [path.rpartition(".")]
+            for place in self.index.twins(above)
+        }
+
     def _condition(
         self, axis: Axis, hidden: list[tuple[str, str, tuple[Option, ...]]]
     ) -> list[dict[str, tuple[Option, ...]]] | None:
@@ -239,9 +253,10 @@ class SuperNet:
                     around[name] = tuple(o for o in around.get(name, runs) if o in runs)
             if not around:
                 return None
-            if around not in homes:
-                homes.append(around)
-        return homes or None
+            homes.append(around)
+        # What holds wherever another does adds nothing.
+        least = [home for home in homes if not any(other.items() < home.items() for other in homes)]
+        return [home for at, home in enumerate(least) if home not in least[:at]] or None
 
     def _check_runs(self) -> None:
         without_data = check_tensors(self.index, self.example_inputs)
@@ -250,7 +265,8 @@ class SuperNet:
                 if without_data:
                     self.tracer.form(self.cut(self.smallest))
                     return
-                with checking(self.index, self.writes.stand_ins):
+                every = Cut(choose=dict.fromkeys(self.index.menus))
+                with checking(self.index, self.writes.stand_ins), applied(self.index, every):
                     call(self.module, fresh(self.example_inputs))
                 with self.active(self.smallest) as module:
                     call(module, fresh(self.example_inputs))

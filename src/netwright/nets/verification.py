@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from ..core.candidate import Option
 from ..core.errors import NetError, format_error
-from .axes import Axis, Depth, TiedAxes, Width, fractions
+from .axes import Axis, Depth, OneOf, TiedAxes, Width, fractions
 from .cut import Cut, CutBuilder, ModuleIndex
 from .dependency_groups import DependencyGroups
 from .discovery import SHARES
@@ -69,6 +69,7 @@ class Verifier:
         self._sizes = SizeAttributes(index, self._expected)
         self.only, self.except_ = tuple(only), tuple(except_)
         self.kept: list[Axis] = []
+        self._menus: list[OneOf] = []
         self.reasons: dict[str | Dimension, str] = {}
         self._names: set[str] = set()
         self._claimed: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
@@ -105,6 +106,17 @@ class Verifier:
         self._names.add(axis.name)
         for tensor, dim, start, stop in axis.regions(self.index):
             self._claimed.setdefault((tensor, dim), []).append((start, stop, axis.name))
+
+    @property
+    def all_axes(self) -> list[Axis]:
+        """Those of menus, and all that are kept."""
+        return [*self._menus, *self.kept]
+
+    def take_menus(self, axes: Iterable[OneOf]) -> None:
+        """Take in those choices that are wanted. All options of menus run while other axes are verified."""
+        for axis in filter(self._admits, map(self._named_apart, axes)):
+            self._menus.append(axis)
+            self._names.add(axis.name)
 
     def take_back(self, axis: Axis, why: str) -> None:
         """Leave out an axis that was taken in."""

@@ -11,9 +11,10 @@ from torch import nn
 from ..core.errors import NetError, did_you_mean
 from .axes import Axis, Depth, Parts
 from .batch import Given
+from .contradictions import check_axes
 from .cut import Cut, ModuleIndex
 from .dependency_groups import DependencyGroups
-from .discovery import causes, depths, kernels, widths
+from .discovery import causes, depths, kernels, menus, widths
 from .inputs import Inputs
 from .isolation import seeded
 from .noise import repeats
@@ -25,7 +26,7 @@ from .surgery.parts import parts
 from .trace import Trace, Tracer
 from .verification import Verifier
 
-KINDS = ("width", "depth", "kernel")
+KINDS = ("oneof", "width", "depth", "kernel")
 """The kinds of axes that are looked for unless others are asked for."""
 
 NO_PARTS = (
@@ -56,18 +57,19 @@ def wrap(
 
     The model is traced on its example inputs. Sizes that several tensors share become :class:`Width` axes (attention
     heads among them, where a reshape makes them), runs of residual blocks :class:`Depth` axes, large windows
-    :class:`Kernel` axes. An axis is kept only if the numbers bear it out: permuting a width's channels in all its
-    tensors must leave the model's output unchanged, and the model must run with the axis at its smallest; both also
-    for smaller and larger inputs (shorter sequences, other images), where the model takes such. What is left rigid
-    stands in ``net.report``, with the reason.
+    :class:`Kernel` axes, menus (:func:`netwright.oneof`) :class:`OneOf` axes. Of the first three an axis is kept only
+    if the numbers bear it out: permuting a width's channels in all its tensors must leave the model's output unchanged,
+    and the model must run with the axis at its smallest; both also for smaller and larger inputs (shorter sequences,
+    other images), where the model takes such, and in all options of menus at once. What is left rigid stands in
+    ``net.report``, with the reason.
 
     Args:
         module: the model; shared, not copied, and left as it is. It may lie on the meta device: then widths are
             verified with noise for weights, block by block.
         example_inputs: what it is called with: a tensor, a tuple of positional or a mapping of keyword tensors.
-        axes: kinds of axes to look for: ``width``, ``depth``, ``kernel``; also ``parts``, how many of the attentions
-            and of the feed-forward networks run (:class:`Parts`), which takes the place of ``depth`` where blocks are
-            made of such.
+        axes: kinds of axes to look for: ``oneof``, ``width``, ``depth``, ``kernel``; also ``parts``, how many of the
+            attentions and of the feed-forward networks run (:class:`Parts`), which takes the place of ``depth`` where
+            blocks are made of such.
         only: patterns of module paths (``layer1.*``); an axis is kept if all modules that it changes match one.
         except_: patterns of module paths; an axis that changes a module that matches one is left out.
         round_to: widths are rounded up to multiples of this where the layer allows.
@@ -90,6 +92,8 @@ def wrap(
     extra = tuple(extra)
     for axis in extra:
         verifier.keep(axis)
+    if "oneof" in kinds:
+        verifier.take_menus(menus(index, check_axes(index, extra).menus))
     if "parts" in kinds:
         verifier.take(parts(index, trace))
         if not any(isinstance(axis, Parts) for axis in verifier.kept):
@@ -105,7 +109,7 @@ def wrap(
     for dimension, reason in causes(index, deps):
         verifier.reasons.setdefault(dimension, reason)
     try:
-        return SuperNet(module, verifier.kept, example_inputs, verifier.reasons, batch_dims=batch_dims)
+        return SuperNet(module, verifier.all_axes, example_inputs, verifier.reasons, batch_dims=batch_dims)
     except NetError:  # what verification cannot see: values that the module keeps from one call to the next
         mine = {axis.name for axis in extra}
         for axis in [axis for axis in verifier.kept if axis.name not in mine]:
@@ -113,7 +117,7 @@ def wrap(
                 SuperNet(module, [axis], example_inputs)
             except NetError as error:
                 verifier.take_back(axis, str(error))
-        return SuperNet(module, verifier.kept, example_inputs, verifier.reasons, batch_dims=batch_dims)
+        return SuperNet(module, verifier.all_axes, example_inputs, verifier.reasons, batch_dims=batch_dims)
 
 
 def _check(index: ModuleIndex, kinds: Iterable[str], patterns: Iterable[str], round_to: int) -> None:

@@ -6,6 +6,7 @@ from .depth import Depth
 from .experts import Experts
 from .heads import Heads
 from .kernel import Kernel, add_transforms
+from .oneof import OneOf
 from .parts import Part, Parts
 from .rank import Rank, factorise
 from .relative_width import RelativeWidth
@@ -21,6 +22,7 @@ __all__ = [
     "Experts",
     "Heads",
     "Kernel",
+    "OneOf",
     "Part",
     "Parts",
     "Rank",
