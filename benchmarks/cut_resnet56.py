@@ -59,7 +59,7 @@ def main() -> None:
         net = bench.wrapped()
         worth = nw.sort_channels(net, criterion)
         bench.judge(f"by importance ({by}), uniform", net.extract(half))
-        best = prune_to_budget(net, worth, macs)
+        best = prune_to_budget(net, worth, f"macs <= {macs}")
         bench.judge(f"by importance ({by}), best widths ({net.count(best).macs / 1e6:.1f} M MACs)", net.extract(best))
     generator, found, tuned = torch.Generator().manual_seed(0), [], []
     for i in range(arguments.random):

@@ -61,6 +61,7 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
         "surgery",
         "axis",
         "block",
+        "trim",
         "tasks",
         "training",
         "extending",

@@ -129,7 +129,7 @@ def test_a_table_measures_each_block_once_and_learns_what_is_between_them(tmp_pa
     for _ in range(5):
         network = net.extract(net.space.sample(rng)).eval()
         rows, told = len(table.rows), table.predict(network, net.example_inputs)
-        truth = 0.5 + 0.8 * table.sums(network, net.example_inputs).ms
+        truth = 0.5 + 0.8 * table.sums(network, net.example_inputs).value
         assert told.value == pytest.approx(truth, rel=0.02) and told.ci95 < 0.1 * truth
         assert told.kind == "predicted" and told.details["predictor"] == "lookup table" and len(table.rows) >= rows
     again = LookupTable(clock, tmp_path / "table.json")

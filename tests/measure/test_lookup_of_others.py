@@ -14,16 +14,18 @@ from fuzz import mutations, swaps
 from hypothesis import given, settings
 
 from netwright.core.errors import MeasureError
+from netwright.core.metric import Metric
 from netwright.measure.lookup import LEAST, LookupTable
 
 TARGET = {"runtime": "onnxruntime", "threads": 1, "fingerprint": "f"}
-LATENCY: Any = SimpleNamespace(target=TARGET)
+LATENCY: Any = SimpleNamespace(target=TARGET, metrics=(Metric("latency", "ms"),))
 TABLE = {
-    "format": 1,
+    "format": 2,
+    "metric": "latency",
     "target": TARGET,
-    "rows": {"k": {"name": "block", "inputs": [[1, 3, 8, 8], [1]], "ms": 1.5, "spread": 0.1}},
+    "rows": {"k": {"name": "block", "inputs": [[1, 3, 8, 8], [1]], "value": 1.5, "spread": 0.1}},
     "whole": [
-        {"ms": 1.5 + i, "blocks": 1 + i, "moved": 0.1 * i, "spread": 0.1, "measured": 1.7 + i, "key": f"k{i}"}
+        {"value": 1.5 + i, "blocks": 1 + i, "moved": 0.1 * i, "spread": 0.1, "measured": 1.7 + i, "key": f"k{i}"}
         for i in range(LEAST)
     ],
 }
@@ -31,7 +33,7 @@ TABLE = {
 
 def read(path: Path) -> LookupTable:
     table = LookupTable(LATENCY, path)
-    assert all(row.ms >= 0 and row.spread >= 0 and isinstance(row.inputs, tuple) for row in table.rows.values())
+    assert all(row.value >= 0 and row.spread >= 0 and isinstance(row.inputs, tuple) for row in table.rows.values())
     if len(table.whole) >= LEAST:
         weights, error = table.overhead()
         assert np.isfinite(weights).all() and np.isfinite(error)
@@ -41,15 +43,15 @@ def read(path: Path) -> LookupTable:
 @pytest.mark.parametrize(
     "place, value, said",
     [
-        (("rows", "k", "ms"), "1.5", "rows.k.ms must be a finite number, not '1.5'"),
-        (("rows", "k", "ms"), -1, "rows.k.ms must be from 0 to 1e12 ms, not -1"),
+        (("rows", "k", "value"), "1.5", "rows.k.value must be a finite number, not '1.5'"),
+        (("rows", "k", "value"), -1, "rows.k.value must be from 0 to 1e12, not -1"),
         (("rows", "k", "inputs"), [1], r"rows.k.inputs\[0\] must be a list"),
         (("rows", "k"), {}, "rows.k.name is missing"),
         (("whole",), {}, r"whole must be a list \[...\]"),
-        (("whole", 3, "measured"), 0, r"whole\[3\].measured must be from 1e-9 to 1e12 ms, not 0"),
+        (("whole", 3, "measured"), 0, r"whole\[3\].measured must be from 1e-9 to 1e12, not 0"),
         (("whole", 3, "blocks"), 1.5, r"whole\[3\].blocks must be a whole number"),
         (("target",), {}, "target.fingerprint is missing"),
-        (("format",), 2, "format must be one of 1, not 2"),
+        (("format",), 1, "format must be one of 2, not 1"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, place: tuple[Any, ...], value: Any, said: str) -> None:

@@ -13,7 +13,15 @@ from torch.nn import functional as F
 
 from netwright.core.errors import NetError
 from netwright.nets.axes import Axis, Depth, Experts, Heads, Width
-from netwright.nets.importance import CRITERIA, Activation, Taylor, prune_to_budget, sort_channels
+from netwright.nets.importance import (
+    CRITERIA,
+    Activation,
+    Importance,
+    Taylor,
+    Trajectory,
+    prune_to_budget,
+    sort_channels,
+)
 from netwright.nets.inputs import call, tensors_in
 from netwright.nets.supernet import SuperNet
 
@@ -110,12 +118,12 @@ def test_every_super_network_computes_what_it_computed(make: Any, name: str, by:
         worth = sort_channels(case.net, criterion(by, [(case.inputs, None)]))
         same(call(module, case.inputs), before)
     widths = {axis.name for axis in case.net.axes if isinstance(axis, Width)}
-    assert worth.keys() == widths
-    for own in worth.values():
+    assert worth.channels.keys() == widths
+    for own in (each for several in worth.channels.values() for each in several):
         assert torch.all(own[:-1] >= own[1:])
 
 
-@pytest.mark.parametrize("by", ["activation", "taylor"])
+@pytest.mark.parametrize("by", ["activation", "taylor", "trajectory"])
 def test_nothing_else_is_changed(by: Any) -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
     net[2].bias.requires_grad_(False)
@@ -136,7 +144,7 @@ def test_activation_is_what_arrives_times_what_reads_it(marked: Any) -> None:
         net[0].weight[3, 3] = 100.0  # the largest weight, and nothing arrives
         net[2].weight.copy_(torch.tensor([[1.0, 4.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0]]))
     x = torch.tensor([[3.0, 1.0, 1.0, 0.0], [-9.0, 1.0, 1.0, 0.0]])  # what is negative does not arrive either
-    worth = sort_channels(sup, Activation([(x, torch.zeros(2))]))["w"]
+    worth = sort_channels(sup, Activation([(x, torch.zeros(2))])).channels["w"][0]
     assert net[2].weight[0].tolist() == [4.0, 1.0, 2.0, 1.0]
     squares = torch.tensor([4.0**2 * 2, 3.0**2, 2.0**2 * 2, 0.0], dtype=torch.float64)
     torch.testing.assert_close(worth, squares / squares.sum())
@@ -151,7 +159,7 @@ def test_taylor_is_what_reaches_the_output() -> None:
         net[2].weight.copy_(torch.diag(torch.tensor([5.0, 1.0, 1.0, 1.0])))
         net[4].weight.copy_(torch.tensor([[0.0, 2.0, 4.0, 3.0]]))  # nobody listens to the loudest
     sup = width(net)
-    worth = sort_channels(sup, Taylor([torch.ones(3, 4), torch.full((2, 4), 2.0)]))["w"]
+    worth = sort_channels(sup, Taylor([torch.ones(3, 4), torch.full((2, 4), 2.0)])).channels["w"][0]
     assert (net[4].weight @ net[2].weight)[0].tolist() == [4.0, 3.0, 2.0, 0.0]
     torch.testing.assert_close(worth / worth[0], torch.tensor([16.0, 9.0, 4.0, 0.0], dtype=torch.float64) / 16)
     sort_channels(sup, Activation([torch.ones(3, 4)]))
@@ -203,7 +211,7 @@ def test_a_head_that_nobody_reads_comes_last(by: Any) -> None:
     assert module.out.weight[:, 4:].abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("by", ["l1", "l2", "taylor"])
+@pytest.mark.parametrize("by", ["l1", "l2", "taylor", "trajectory"])
 def test_an_expert_that_does_nothing_comes_last(by: Any) -> None:
     torch.manual_seed(0)
     net = mixture()
@@ -243,22 +251,25 @@ def two() -> SuperNet:
 
 def test_the_best_cut_takes_what_is_worth_least() -> None:
     net = two()
-    worth = {"a": torch.tensor([0.97, 0.01, 0.01, 0.01]), "b": torch.tensor([0.3, 0.3, 0.2, 0.2])}
+    worth = Importance({"a": torch.tensor([0.97, 0.98, 0.99, 1.0]), "b": torch.tensor([0.3, 0.6, 0.8, 1.0])})
     assert net.count(net.largest).macs == 64
-    assert dict(prune_to_budget(net, worth, 64)) == {"a": 4, "b": 4}
-    assert dict(prune_to_budget(net, worth, 63)) == {"a": 3, "b": 4}
-    assert dict(prune_to_budget(net, worth, 40)) == {"a": 1, "b": 4}
-    assert dict(prune_to_budget(net, worth, 39)) == {"a": 1, "b": 3}
-    assert dict(prune_to_budget(net, worth, 16)) == {"a": 1, "b": 1}
-    with pytest.raises(NetError, match="16 MACs, more than 15"):
-        prune_to_budget(net, worth, 15)
+    assert dict(prune_to_budget(net, worth, "macs <= 64")) == {"a": 4, "b": 4}
+    assert dict(prune_to_budget(net, worth, "macs <= 63")) == {"a": 3, "b": 4}
+    assert dict(prune_to_budget(net, worth, "macs <= 40")) == {"a": 1, "b": 4}
+    assert dict(prune_to_budget(net, worth, "macs <= 39")) == {"a": 1, "b": 3}
+    assert dict(prune_to_budget(net, worth, "macs <= 16")) == {"a": 1, "b": 1}
+    with pytest.raises(
+        NetError,
+        match=r"macs <= 15 cannot be kept: the nearest is 16, with a at 1, b at 1; no axis can go lower, and 'a' holds",
+    ):
+        prune_to_budget(net, worth, "macs <= 15")
 
 
 def test_other_axes_stay_whole() -> None:
     net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 4), nn.Linear(4, 4))
     axes: list[Axis] = [Depth("depth", ("2",), (0, 1)), Width.tie(net, "w", (2, 4, 8), out_of=["0"], into=["1"])]
     sup = SuperNet(net, axes, torch.ones(1, 4))
-    assert dict(prune_to_budget(sup, sort_channels(sup), 50)) == {"depth": 1, "w": 4}
+    assert dict(prune_to_budget(sup, sort_channels(sup), "macs <= 50")) == {"depth": 1, "w": 4}
 
 
 def test_widths_within_experts_that_go() -> None:
@@ -268,13 +279,13 @@ def test_widths_within_experts_that_go() -> None:
         axes.append(Width.tie(net, f"{i}", (1, 5), out_of=[f"experts.{i}.0"], into=[f"experts.{i}.2"]))
     sup = SuperNet(net, axes, torch.randn(1, 6))
     smallest = sup.count(sup.smallest).macs
-    assert dict(prune_to_budget(sup, sort_channels(sup), smallest)) == dict(sup.smallest)
+    assert dict(prune_to_budget(sup, sort_channels(sup), f"macs <= {smallest}")) == dict(sup.smallest)
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [Activation, Taylor])
+@pytest.mark.parametrize("kind", [Activation, Taylor, Trajectory])
 def test_data_that_are_missing(kind: Any) -> None:
     with pytest.raises(NetError, match=f"{kind.__name__} needs batches, a few of the training data"):
         kind([])
@@ -299,7 +310,7 @@ class TwoInputs(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("by", ["activation", "taylor"])
+@pytest.mark.parametrize("by", ["activation", "taylor", "trajectory"])
 def test_batches_of_any_structure_tell_the_same(by: Any) -> None:
     x, scale, labels = torch.randn(5, 4), torch.rand(5, 4), torch.arange(5) % 2
     found = []

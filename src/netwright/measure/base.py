@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -165,6 +165,12 @@ class Measurer(ABC):
     @abstractmethod
     def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         """The measurements by metric name. What could not be found is left out, or raises with the reason."""
+
+    def values(self, net: Searchable, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        """The values of many candidates by metric name: what :func:`netwright.prune_to_budget` asks for. Statistics
+        stay as they are extracted."""
+        found = (self.measure(EvaluationContext(net, candidate, ())) for candidate in candidates)
+        return [{name: m.value for name, m in each.items()} for each in found]
 
     def require(self) -> None:  # noqa: B027  # most measurers need nothing
         """Raise with the reason where it cannot measure anything here; asked before the first network."""

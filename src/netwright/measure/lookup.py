@@ -1,4 +1,4 @@
-"""A latency table: each distinct block measured once, summed with an overhead that is measured too.
+"""A table of latencies or energies: each distinct block measured once, summed with an overhead that is measured too.
 
 For devices that are too slow or too far away to measure every candidate. A network's latency is not quite the sum of
 its blocks': each block alone pays for being called and for bringing its inputs into the runtime's own layout, and a
@@ -9,34 +9,37 @@ the person), and what remains is the error that every prediction comes with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from torch import nn
 
+from ..core.candidate import Candidate
 from ..core.errors import MeasureError, NetwrightError, format_error
 from ..core.files import read_json, write_json
-from ..core.metric import Measurement
+from ..core.metric import Measurement, Metric
 from ..core.shape import Count, Rule, expect, told
+from ..core.space import Space
 from ..core.temporary import TemporaryFolder
 from ..nets.folding import fold
 from ..nets.inputs import Inputs
-from .base import EvaluationContext
+from .base import EvaluationContext, Measurer
 from .blocks import NetworkBlock, blocks
 from .convert import converted, example, feeds_of
-from .latency import Latency
+from .latency import OnTarget
 
-CALL_MS = 0.005
-"""What a call of a runtime costs, about: the overhead's prior."""
+CALL = {"ms": 0.005}
+"""What a call of a runtime costs, about, by the unit of what is measured: the overhead's prior."""
 LEAST = 8
 """Whole networks that the overhead is fitted on at least."""
 
 
-Milliseconds = Annotated[float, Rule("from 0 to 1e12 ms", lambda value: 0 <= value <= 1e12)]
-Measured = Annotated[float, Rule("from 1e-9 to 1e12 ms", lambda value: 1e-9 <= value <= 1e12)]
+Value = Annotated[float, Rule("from 0 to 1e12", lambda value: 0 <= value <= 1e12)]
+Measured = Annotated[float, Rule("from 1e-9 to 1e12", lambda value: 1e-9 <= value <= 1e12)]
 Megabytes = Annotated[float, Rule("from 0 to 1e12 MB", lambda value: 0 <= value <= 1e12)]
 
 
@@ -45,16 +48,16 @@ class BlockSums:
     """What the table says of a network.
 
     Args:
-        ms: the sum of its blocks' latencies.
+        value: the sum of its blocks' latencies, in ms, or of their energies, in mJ.
         blocks: how many.
         moved: megabytes of their inputs and outputs.
-        spread: the spread of the sum, in ms: half its 95 % interval, for independent errors of the rows.
+        spread: the spread of the sum: half its 95 % interval, for independent errors of the rows.
     """
 
-    ms: Milliseconds
+    value: Value
     blocks: Count
     moved: Megabytes
-    spread: Milliseconds
+    spread: Value
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,14 @@ class Row:
     Args:
         name: of the first that was met.
         inputs: the shapes of what it is called with.
-        ms: its latency.
-        spread: half the 95 % interval of that, in ms.
+        value: its latency or energy.
+        spread: half the 95 % interval of that.
     """
 
     name: str
     inputs: tuple[tuple[int, ...], ...]
-    ms: Milliseconds
-    spread: Milliseconds
+    value: Value
+    spread: Value
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Whole(BlockSums):
     """A network that was measured whole, and what the table says of it.
 
     Args:
-        measured: its latency, in ms.
+        measured: its latency or energy.
         key: tells networks apart.
     """
 
@@ -87,20 +90,34 @@ class Whole(BlockSums):
     key: str
 
 
-class LookupTable:
+class LookupTable(Measurer):
     """Latencies of blocks on a target; rows are measured when they are first needed.
 
+    As a measurer it predicts: its figures are ``predicted``, and stand as such. :func:`build` fills it.
+
     Args:
-        latency: measures, on the target and by the sampling plan of the table.
+        measurer: measures, on the target and by the sampling plan of the table: :class:`netwright.Latency`, or another
+            such measurer, such as :class:`netwright.Energy`, whose first metric is what the table is of.
         path: a JSON file that the table is read from and kept in; one of another target is refused.
     """
 
-    def __init__(self, latency: Latency, path: Path | None = None) -> None:
-        self.latency, self.path = latency, path
+    def __init__(self, measurer: OnTarget, path: Path | None = None) -> None:
+        self.measurer, self.path = measurer, path
+        self.metric: Metric = measurer.metrics[0]
+        self.metrics = (self.metric,)
         self.rows: dict[str, Row] = {}
         self.whole: list[Whole] = []
         if path is not None and path.exists():
             self._read(path)
+
+    def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
+        return {self.metric.name: self.predict(context.module, context.example_inputs)}
+
+    def require(self) -> None:
+        self.overhead()
+
+    def provenance(self) -> Mapping[str, Any]:
+        return self.measurer.provenance()
 
     # -- rows --------------------------------------------------------------------------------------------------
 
@@ -109,7 +126,7 @@ class LookupTable:
 
         Raises :class:`MeasureError` where a block cannot be run by itself on the target.
         """
-        given = example(inputs, self.latency.runtime.batch, network)
+        given = example(inputs, self.measurer.runtime.batch, network)
         parts = blocks(fold(network, given), given)
         for block in parts:
             if block.key not in self.rows:
@@ -117,27 +134,27 @@ class LookupTable:
                 self._keep()
         rows = [self.rows[block.key] for block in parts]
         spread = float(np.sqrt(sum(row.spread**2 for row in rows)))
-        return BlockSums(sum(row.ms for row in rows), len(rows), sum(b.moved for b in parts) / 1e6, spread)
+        return BlockSums(sum(row.value for row in rows), len(rows), sum(b.moved for b in parts) / 1e6, spread)
 
     def _row(self, block: NetworkBlock) -> Row:
         try:
             with TemporaryFolder() as folder:
-                path = folder / f"block{self.latency.runtime.suffix}"
-                converted(self.latency.suited, block.network, block.inputs, path)
-                found = self.latency.run(path, feeds_of(block.inputs), trust=True)["latency"]
+                path = folder / f"block{self.measurer.runtime.suffix}"
+                converted(self.measurer.suited, block.network, block.inputs, path)
+                found = self.measurer.run(path, feeds_of(block.inputs), trust=True)[self.metric.name]
         except NetwrightError as error:
             raise MeasureError(f"the block {block.name} cannot be measured by itself: {format_error(error)}") from error
         return Row(block.name, tuple(tuple(t.shape) for t in block.inputs), found.value, found.ci95)
 
     # -- overhead ----------------------------------------------------------------------------------------------
 
-    def learn(self, network: nn.Module, inputs: Inputs, ms: float, key: str = "") -> None:
+    def learn(self, network: nn.Module, inputs: Inputs, measured: float, key: str = "") -> None:
         """Remember what a whole network took; ``key`` tells networks apart."""
-        self.whole.append(Whole(**vars(self.sums(network, inputs)), measured=ms, key=key))
+        self.whole.append(Whole(**vars(self.sums(network, inputs)), measured=measured, key=key))
         self._keep()
 
     def predict(self, network: nn.Module, inputs: Inputs) -> Measurement:
-        """The latency of a network, in ms, with half its 95 % interval.
+        """The latency of a network (or its energy) with half its 95 % interval.
 
         Raises :class:`MeasureError` where fewer than eight whole networks were learned.
         """
@@ -145,8 +162,8 @@ class LookupTable:
         weights, error = self.overhead()
         value = max(float(_features(sums) @ weights), 1e-6)
         half = float(np.hypot(error * value, sums.spread))
-        how = {"predictor": "lookup table", "rows": sums.blocks, "sum": sums.ms}
-        return Measurement(value, "ms", half, len(self.whole), "predicted", how)
+        how = {"predictor": "lookup table", "rows": sums.blocks, "sum": sums.value}
+        return Measurement(value, self.metric.unit, half, len(self.whole), "predicted", how)
 
     def overhead(self) -> tuple[np.ndarray, float]:
         """What is added to the sum, as weights of (1, the sum, the number of blocks, the megabytes), and half the 95 %
@@ -160,8 +177,19 @@ class LookupTable:
         left_out = []
         for i in range(len(y)):
             others = np.arange(len(y)) != i
-            left_out.append(float(x[i] @ _fitted(x[others], y[others]) / y[i] - 1))
-        return _fitted(x, y), 1.96 * float(np.sqrt(np.mean(np.square(left_out))))
+            left_out.append(float(x[i] @ self._fitted(x[others], y[others]) / y[i] - 1))
+        return self._fitted(x, y), 1.96 * float(np.sqrt(np.mean(np.square(left_out))))
+
+    def _fitted(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Weights that make relative errors small, drawn to what they would be if blocks only paid for being called."""
+        call = CALL.get(self.metric.unit, 0.0)
+        prior = np.array([call, 1.0, -call, 0.0])
+        scale = y.mean() / np.maximum(x.mean(axis=0), 1e-12)
+        doubt = np.array([0.1, 0.3, 0.3, 0.3]) * scale  # each may well move the whole by so much of it
+        noise = 0.03
+        design = np.vstack([x / y[:, None] / noise, np.diag(1 / doubt)])
+        aim = np.concatenate([np.full(len(y), 1 / noise), prior / doubt])
+        return np.linalg.lstsq(design, aim, rcond=None)[0]
 
     # -- keeping -----------------------------------------------------------------------------------------------
 
@@ -169,17 +197,23 @@ class LookupTable:
         if self.path is not None:
             rows = {key: asdict(row) for key, row in self.rows.items()}
             whole = [asdict(each) for each in self.whole]
-            write_json(self.path, {"format": 1, "target": self.latency.target, "rows": rows, "whole": whole})
+            write_json(
+                self.path,
+                {"format": 2, "metric": self.metric.name, "target": self.measurer.target, "rows": rows, "whole": whole},
+            )
 
     def _read(self, path: Path) -> None:
         kinds = {
-            "format": Literal[1], "target": {"fingerprint": str}, "rows": dict[str, Row], "whole": list[Whole],
+            "format": Literal[2], "metric": str, "target": {"fingerprint": str}, "rows": dict[str, Row],
+            "whole": list[Whole],
         }  # fmt: skip
         try:
             kept = expect(read_json(path), kinds)
         except (OSError, ValueError) as error:
             raise MeasureError(f"{path} is not a lookup table: {format_error(error)}") from None
-        target, now = kept["target"], self.latency.target
+        if kept["metric"] != self.metric.name:
+            raise MeasureError(f"{path} is a table of {kept['metric']}, not of {self.metric.name}; use another file")
+        target, now = kept["target"], self.measurer.target
         if target["fingerprint"] != now["fingerprint"]:
             differs = next((k for k in now if target.get(k) != now[k]), "fingerprint")
             raise MeasureError(
@@ -190,44 +224,42 @@ class LookupTable:
 
 
 def _features(sums: BlockSums) -> np.ndarray:
-    return np.array([1.0, sums.ms, float(sums.blocks), sums.moved])
-
-
-def _fitted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Weights that make relative errors small, drawn to what they would be if blocks only paid for being called."""
-    prior = np.array([CALL_MS, 1.0, -CALL_MS, 0.0])
-    scale = y.mean() / np.maximum(x.mean(axis=0), 1e-12)
-    doubt = np.array([0.1, 0.3, 0.3, 0.3]) * scale  # each may well move the whole by so much of it
-    noise = 0.03
-    design = np.vstack([x / y[:, None] / noise, np.diag(1 / doubt)])
-    aim = np.concatenate([np.full(len(y), 1 / noise), prior / doubt])
-    return np.linalg.lstsq(design, aim, rcond=None)[0]
+    return np.array([1.0, sums.value, float(sums.blocks), sums.moved])
 
 
 def build(
-    table: LookupTable, net: Any, networks: int, rng: np.random.Generator, most: int = 400
-) -> Iterable[EvaluationContext]:
-    """Fill a table from a super-network: rows of random candidates, until ten in a row bring nothing new, and
-    ``networks`` of them measured whole. Gives each candidate that was drawn.
+    table: LookupTable, net: Any, networks: int, rng: np.random.Generator, still: int = 10, most: int = 400
+) -> Iterator[EvaluationContext]:
+    """Fill a table from a super-network: rows of candidates, until some in a row bring nothing new, and ``networks`` of
+    them measured whole. Gives each candidate that was drawn: some from the smallest to the largest, then random ones.
 
     Args:
         table: to fill.
         net: the super-network with ``space`` and ``extract``.
         networks: to measure whole.
         rng: draws the candidates.
+        still: how many in a row must bring nothing new; 0 leaves further rows to those who ask for them.
         most: candidates to draw at most.
     """
     known, seen = 0, {each.key for each in table.whole}
-    for _ in range(most):
-        context = EvaluationContext(net, net.space.sample(rng), ())
+    for candidate in islice(_drawn(net.space, rng), most):
+        context = EvaluationContext(net, candidate, ())
         before = len(table.rows)
         table.sums(context.module, context.example_inputs)
         known = known + 1 if len(table.rows) == before else 0
         key = context.candidate.key
         if len(table.whole) < networks and key not in seen:
-            found = table.latency.measure(context)["latency"]
+            found = table.measurer.measure(context)[table.metric.name]
             table.learn(context.module, context.example_inputs, found.value, key)
             seen.add(key)
         yield context
-        if known >= 10 and len(table.whole) >= min(networks, net.space.size):
+        if known >= still and len(table.whole) >= min(networks, net.space.size):
             return
+
+
+def _drawn(space: Space, rng: np.random.Generator) -> Iterator[Candidate]:
+    """Candidates from the smallest to the largest, each option as far up as the others; then random ones."""
+    levels = (space.build(lambda c, at=i: c.options[at * (len(c.options) - 1) // (LEAST - 1)]) for i in range(LEAST))  # type: ignore[misc]
+    yield from dict.fromkeys(levels)
+    while True:
+        yield space.sample(rng)

@@ -6,25 +6,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+from ...core.candidate import Option
 from ...core.errors import NetError, format_error
 from ..axes import Width
-from ..axes.width import ChannelSlice
 from ..cut import ModuleIndex
 from ..inputs import call, evaluating, fresh, tensors_in
 from ..isolation import isolated
 from ..permutation import expert_tensors
 from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
-from .base import Criterion, by_channel, given_batches, reads_from
+from .base import Effects, Gates, by_channel, given_batches
 
 BatchLoss = Callable[[Any, Any], Tensor]
 """The loss of an output and the batch that it came from."""
 
 
-class Taylor(Criterion):
+class Taylor(Effects):
     """How much the outputs would change without a channel, to first order, squared and summed over examples.
 
     The gradient is that of a gate where the channel is read (Molchanov et al. 2019, section 3.1), of random projections
@@ -41,50 +40,9 @@ class Taylor(Criterion):
     def scores(self, net: SuperNet, widths: Sequence[Width]) -> list[Tensor]:
         return _taylor(net, widths, self.batches, self.loss)
 
-    def worth(self, score: Tensor) -> Tensor:
-        # Changes of the outputs compare between widths too; but those of a width's channels add up to more than each
-        # says, and the more, the more are gone.
-        return score / score.sum().clamp_min(1e-30).sqrt()
-
-
-class _Gates:
-    """A factor of 1 for every channel that a layer reads: its gradient is what the channel does to the result.
-
-    All layers that read a width share its factors, one row for each example, so that what the channel does adds up.
-    """
-
-    def __init__(self, index: ModuleIndex, widths: Sequence[Width]) -> None:
-        self.of: dict[tuple[int, int], Tensor] = {}
-        """By the width's position and the number of examples, shape (examples, channels)."""
-        self._reads: dict[str, list[tuple[int, int, ChannelSlice, int]]] = {}
-        for at, width in enumerate(widths):
-            for slot in width.slices:
-                for path in index.owners[slot.tensor]:
-                    dim = reads_from(index.modules[path], slot)
-                    if dim is not None:
-                        self._reads.setdefault(path, []).append((at, width.channels, slot, dim))
-        self._handles = [index.modules[p].register_forward_pre_hook(self._hook(p)) for p in self._reads]
-
-    def _hook(self, path: str) -> Callable[[nn.Module, Any], Any]:
-        def hook(module: nn.Module, arguments: Any) -> Any:
-            x, *others = arguments
-            for at, channels, slot, dim in self._reads[path]:
-                examples = x.shape[0] if x.dim() > 1 else 1
-                if (at, examples) not in self.of:
-                    self.of[at, examples] = x.new_ones(examples, channels, requires_grad=True)
-                factor = self.of[at, examples].repeat_interleave(slot.block, 1)
-                factor = F.pad(factor, (slot.offset, x.shape[dim] - slot.offset - factor.shape[1]), value=1.0)
-                shape = [1] * x.dim()
-                shape[0], shape[dim] = examples, x.shape[dim]
-                x = x * factor.reshape(shape)
-            return (x, *others)
-
-        return hook
-
-    def remove(self) -> None:
-        """Take the factors out of the network."""
-        for handle in self._handles:
-            handle.remove()
+    def change(self, net: SuperNet, options: Mapping[str, Option]) -> float | None:
+        # Not to first order but whole: a block or a window is there or not.
+        return _change(net, options, self.batches, self.loss)
 
 
 @torch.enable_grad()
@@ -94,25 +52,33 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
     wanted = {name: t.requires_grad for name, t in wholes.items()}
     scores = [torch.zeros(width.channels, dtype=torch.float64) for width in widths]
     generator = torch.Generator().manual_seed(0)
-    gates = _Gates(index, widths)
+    of: dict[tuple[int, int], Tensor] = {}
+
+    def factor(at: int, examples: int, x: Tensor) -> Tensor:
+        # One row for each example, so that what a channel does in all layers that read it adds up.
+        if (at, examples) not in of:
+            of[at, examples] = x.new_ones(examples, widths[at].channels, requires_grad=True)
+        return of[at, examples]
+
+    gates = Gates(index, widths, factor)
     try:
         for t in wholes.values():
             t.requires_grad_(True)
         with isolated(net.module), evaluating(net.module):
             for batch in batches:
-                gates.of.clear()
+                of.clear()
                 output = call(net.module, fresh(calibration_inputs(net, batch)))
                 value = _lost(loss, output, batch) if loss else _projected(output, generator)
-                read = {at for at, _ in gates.of}
+                read = {at for at, _ in of}
                 others = [at for at in range(len(widths)) if at not in read]  # judged by their weights
                 named = dict.fromkeys(n for at in others for n in _tensors(index, widths[at]))
                 names = [n for n in named if n in wholes]
-                asked = [*gates.of.values(), *(wholes[n] for n in names)]
+                asked = [*of.values(), *(wholes[n] for n in names)]
                 found = torch.autograd.grad(value, asked, allow_unused=True)
-                for (at, _), gradient in zip(gates.of, found, strict=False):
+                for (at, _), gradient in zip(of, found, strict=False):
                     if gradient is not None:
                         scores[at] += gradient.double().square().sum(0).cpu()
-                gradients = dict(zip(names, found[len(gates.of) :], strict=True))
+                gradients = dict(zip(names, found[len(of) :], strict=True))
                 for at in others:
                     scores[at] += _changes(index, widths[at], gradients).square()
     finally:
@@ -120,6 +86,30 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
         for name, t in wholes.items():
             t.requires_grad_(wanted[name])
     return scores
+
+
+@torch.no_grad()
+def _change(net: SuperNet, options: Mapping[str, Option], batches: list[Any], loss: BatchLoss | None) -> float | None:
+    """What the first-order changes add up to where a part of the network goes: of all outputs, or of the loss."""
+    total = 0.0
+    for batch in batches:
+        inputs = calibration_inputs(net, batch)
+        with isolated(net.module), evaluating(net.module):
+            whole = call(net.module, fresh(inputs))
+        candidate = net.space.candidate({**net.largest, **options})
+        with net.active(candidate) as module, isolated(module), evaluating(module):
+            part = call(module, fresh(inputs))
+        if loss:
+            examples = next(tensors_in(inputs)).shape[0] if next(tensors_in(inputs)).dim() else 1
+            total += float(_lost(loss, part, batch) - _lost(loss, whole, batch)) ** 2 / max(examples, 1)
+            continue
+        for before, after in zip(tensors_in(whole), tensors_in(part), strict=False):
+            if before.shape != after.shape:
+                return None
+            if before.is_floating_point():
+                scale = before.double().std(correction=0).clamp_min(1e-12)
+                total += float(((after.double() - before.double()) / scale).square().sum())
+    return total
 
 
 def _lost(loss: BatchLoss, output: Any, batch: Any) -> Tensor:
