@@ -30,8 +30,9 @@ def counts(module: nn.Module, inputs: Any) -> Counts:
 
 def direct(net: SuperNet, candidate: Candidate) -> tuple[Any, ...]:
     table = SizeTable(net._counter._tracer.run(net.cut(candidate)))
-    found = table.count(np.zeros((1, 0), dtype=np.int64))
-    return *(int(found[name][0]) for name in ("macs", "peak_activation_bytes", "moved_bytes")), table.uncounted
+    alone = np.zeros((1, 0), dtype=np.int64)
+    found, (uncounted,) = table.count(alone), table.uncounted(alone)
+    return *(int(found[name][0]) for name in ("macs", "peak_activation_bytes", "moved_bytes")), uncounted
 
 
 def told(found: Counts) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from .fake_tensors import FakeTensors, without_data
 from .inputs import Inputs, call, each_tensor, fresh, is_dense, shape_of, tensors_in
 from .isolation import State
 from .lengths import Lengths, resized
+from .menu import Menu, leaves
 from .reach import Reach
 from .stand_ins import Passthrough
 
@@ -87,6 +89,22 @@ class ModuleCall:
     stop: int
 
 
+@dataclass(frozen=True)
+class MenuCall:
+    """One call of a menu of which all options ran, by the positions of the tensors that were given; None where there
+    was none.
+
+    Args:
+        menu: its path.
+        given: what was given in the end.
+        options: the paths of the options, and what each gave.
+    """
+
+    menu: str
+    given: tuple[int | None, ...]
+    options: Mapping[str, tuple[int | None, ...]]
+
+
 @dataclass
 class Trace:
     """The operators in the order in which they ran, and the tensors between them.
@@ -106,6 +124,7 @@ class Trace:
             listed.
         calls: the calls of modules that ran once, by module path.
         names: parameter or buffer to the position of its tensor.
+        menus: the calls of menus of which all options ran.
     """
 
     ops: list[Op] = field(default_factory=list)
@@ -123,6 +142,7 @@ class Trace:
     passthrough: dict[str, Passthrough] = field(default_factory=dict)
     calls: dict[str, ModuleCall] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
+    menus: list[MenuCall] = field(default_factory=list)
 
     def live(self, beside: bool = False) -> set[int]:
         """The operators, by their place in :attr:`ops`, that the outputs depend on.
@@ -338,6 +358,10 @@ class _Recorder(Watching):
         self._alive: list[Tensor] = []  # ids and storages must not be reused while the trace is made
         self._stack: list[str] = [""]
         self._starts: list[int] = [0]
+        self._paths: dict[int, tuple[nn.Module, list[str]]] = {}
+        for path, module in network.named_modules(remove_duplicate=False):
+            self._paths.setdefault(id(module), (module, []))[1].append(path)
+        self._menus: dict[str, dict[str, tuple[int | None, ...]]] = {}  # those that are running, and what was given
 
     @property
     def seen(self) -> set[int]:
@@ -415,38 +439,61 @@ class _Recorder(Watching):
             trace.itemsize.append(tensor.element_size())
         return position
 
+    def _nearest(self, paths: Sequence[str]) -> str:
+        """Of the paths of a module, the one at which it runs: parts that options of menus share run in one of them."""
+        menus = {path for module, own in self._paths.values() if isinstance(module, Menu) for path in own}
+        if not any(f"{path}.".startswith(f"{menu}.") for path in paths for menu in menus):
+            return paths[0]
+        above = self._stack[-1].split(".")
+
+        def shared(path: str) -> int:
+            return next((i for i, (a, b) in enumerate(zip_longest(path.split("."), above)) if a != b), len(above))
+
+        return max(paths, key=shared)
+
+    def _note_menu(self, path: str, module: nn.Module, output: Any) -> None:
+        """Keep what a menu has given of which all options ran, and what each of these has."""
+        above = self._stack[-1]
+        if above in self._menus or (isinstance(module, Menu) and module.chosen is None):
+            given = tuple(None if t is None else self._see(t) for t in leaves(output))
+            if isinstance(module, Menu) and module.chosen is None:
+                self.trace.menus.append(MenuCall(path, given, self._menus.pop(path)))
+            if above in self._menus:
+                self._menus[above][path] = given
+
     @contextlib.contextmanager
     def _module_paths(self) -> Iterator[None]:
         handles = []
         ran_twice: set[str] = set()
 
-        def enter(path: str) -> Any:
+        def enter(paths: Sequence[str]) -> Any:
             def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+                path = paths[0] if len(paths) == 1 else self._nearest(paths)
+                if isinstance(module, Menu) and module.chosen is None:
+                    self._menus[path] = {}
                 self._stack.append(path)
                 self._starts.append(len(self.trace.ops))
 
             return hook
 
-        def leave(path: str) -> Any:
-            def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-                self._stack.pop()
-                start, stop = self._starts.pop(), len(self.trace.ops)
-                into, out = next(tensors_in((args, kwargs)), None), next(tensors_in(output), None)
-                if path in self.trace.around:
-                    ran_twice.add(path)
-                if into is not None and out is not None:
-                    self.trace.around[path] = (self._see(into), self._see(out))
-                    told = self._refer(args), self._refer(kwargs), self._refer(output)
-                    self.trace.calls[path] = ModuleCall(*told, start, stop)
-                    with contextlib.suppress(_NotGiven):
-                        self.trace.passthrough[path] = _passthrough(args, kwargs, output)
-
-            return hook
+        def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            path = self._stack.pop()
+            start, stop = self._starts.pop(), len(self.trace.ops)
+            self._note_menu(path, module, output)
+            into, out = next(tensors_in((args, kwargs)), None), next(tensors_in(output), None)
+            if path in self.trace.around:
+                ran_twice.add(path)
+            if into is not None and out is not None:
+                self.trace.around[path] = (self._see(into), self._see(out))
+                told = self._refer(args), self._refer(kwargs), self._refer(output)
+                self.trace.calls[path] = ModuleCall(*told, start, stop)
+                with contextlib.suppress(_NotGiven):
+                    self.trace.passthrough[path] = _passthrough(args, kwargs, output)
 
         try:
-            for path, module in self.network.named_modules():
-                handles.append(module.register_forward_pre_hook(enter(path), with_kwargs=True))
-                handles.append(module.register_forward_hook(leave(path), with_kwargs=True))
+            for module, paths in self._paths.values():
+                handles.append(module.register_forward_pre_hook(enter(paths), with_kwargs=True))
+                handles.append(module.register_forward_hook(leave, with_kwargs=True))
             yield
         finally:
             for handle in handles:

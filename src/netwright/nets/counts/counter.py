@@ -8,7 +8,7 @@ effects is traced anew for each candidate, which is slower and as exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -17,9 +17,10 @@ import torch
 from ...core.candidate import Candidate
 from ...core.encoding import Candidates, Encoding
 from ...core.space import Space
+from ..axes import Axis, OneOf
 from .effects import Cuttable, EffectsReader
 from .result import LARGEST, NAMES, Counts, ManyCounts, check_bound
-from .running import zeros_of
+from .running import without_menus, zeros_of
 from .sizes import RANK
 from .stored import StoredMany, StoredTensors
 from .table import SizeTable, Untabulated
@@ -52,7 +53,7 @@ class Counter:
         starts = range(0, max(len(rows), 1), AT_ONCE)
         parts = [table.count(part, self._stored(part)) for part in (rows[at : at + AT_ONCE] for at in starts)]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in NAMES}
-        return ManyCounts(**arrays, uncounted=(table.uncounted,) * len(rows))
+        return ManyCounts(**arrays, uncounted=tuple(table.uncounted(rows)))
 
     def _trace(self, candidate: Candidate) -> Counts:
         """The counts of a candidate without the table."""
@@ -68,33 +69,36 @@ class Counter:
         table = SizeTable(trace)
         table.count_parameters({}, index.owners, [name for name in stored if name in trace.names])
         check_bound(table.most())
+        alone = np.zeros((1, 0), dtype=np.int64)
         found = table.count(
-            np.zeros((1, 0), dtype=np.int64),
+            alone,
             {
                 name: StoredMany(np.array([True]), np.array([held.bytes]), np.array([held.macs]))
                 for name, held in stored.items()
             },
         )
         numbers = {name: int(values[0]) for name, values in found.items()}
-        return Counts(**numbers | {"params": params, "weight_bytes": weight_bytes}, uncounted=table.uncounted)
+        return Counts(**numbers | {"params": params, "weight_bytes": weight_bytes}, uncounted=table.uncounted(alone)[0])
 
     @cached_property
     def _table(self) -> SizeTable | None:
         """The table, or None where the network's sizes are not sums of its axes' effects."""
-        net = self._net
-        whole = self._tracer.run(net.cut(net.largest))
+        net, reader = self._net, EffectsReader(self._net)
+        whole = reader.whole
         if any(len(shape) > RANK for shape in whole.shapes):
             return None
-        skipped_modules = {axis.name: axis.skipped_modules() for axis in net.axes if axis.skipped_modules()}
-        skipped = {path for paths in skipped_modules.values() for path in paths}
+        skipped_modules = {axis.name: net.skipped_modules(axis) for axis in net.axes if axis.skipped_modules()}
+        options = {place for call in whole.menus for path in call.options for place in net.index.twins(path)}
+        left_out = {axis for axis, paths in skipped_modules.items() if not options.issuperset(paths)}
+        skipped = {path for paths in skipped_modules.values() for path in paths} - options
         zeros = zeros_of(net.writes.stand_ins)
-        if zeros is None or not zeros <= skipped or any(not whole.runs(path) for path in zeros):
+        if zeros is None or not zeros <= skipped or any(not without_menus(whole).runs(path) for path in zeros):
             return None
         if any(path not in whole.around for path in skipped):
             return None
-        if any(axis.name in skipped_modules and any(True for _ in axis.regions(net.index)) for axis in net.axes):
+        if any(axis.name in left_out and any(True for _ in axis.regions(net.index)) for axis in net.axes):
             return None
-        effects = EffectsReader(net).effects(whole, [axis for axis in net.axes if axis.name not in skipped_modules])
+        effects = reader.effects([axis for axis in net.axes if axis.name not in left_out and _changes_sizes(axis)])
         if effects is None:
             return None
         try:
@@ -102,18 +106,28 @@ class Counter:
         except Untabulated:
             return None
         table.count_parameters(self._parameter_bytes, net.index.owners, self._stored.names)
-        return table if table.most() <= LARGEST and self._agrees(table, skipped_modules) else None
+        return table if table.most() <= LARGEST and self._agrees(table, left_out, skipped_modules) else None
 
-    def _agrees(self, table: SizeTable, skipped_modules: Mapping[str, object]) -> bool:
-        """Whether the table counts as a trace does: every option of every axis is met once, then mixtures."""
+    def _agrees(self, table: SizeTable, *whole: Collection[str]) -> bool:
+        """Whether the table counts as a trace does: every option of every axis is met once, then mixtures.
+
+        Args:
+            table: the table.
+            whole: choices that are whole meanwhile; several times others, if they are.
+        """
         net, rng = self._net, np.random.default_rng(0)
         most = max((len(axis.options) for axis in net.axes), default=1)
-        each = [_every(net.space, skipped_modules, i) for i in range(most - 1)]
-        some = [net.smallest, *each, *(net.space.sample(rng) for _ in range(3))]
-        found = self._tabulated(table, self._encoding.of(some))
+        each = [_every(net.space, names, i) for names in whole for i in range(most - 1)]
+        some = dict.fromkeys([net.smallest, *each, *(net.space.sample(rng) for _ in range(3))])
+        found = self._tabulated(table, self._encoding.of([*some]))
         return all(found[i] == self._traced(candidate) for i, candidate in enumerate(some))
 
 
-def _every(space: Space, whole: Mapping[str, object], i: int) -> Candidate:
+def _every(space: Space, whole: Collection[str], i: int) -> Candidate:
     """The candidate with the ``i``-th option of every choice but those named in ``whole``, which take the last."""
     return space.build(lambda c: c.options[-1 if c.name in whole else min(i, len(c.options) - 1)])
+
+
+def _changes_sizes(axis: Axis) -> bool:
+    """Whether an axis does more than to choose of menus."""
+    return not all(isinstance(part, OneOf) for part in axis.members())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations, count
 from math import comb
 from typing import Any, Protocol
@@ -39,15 +40,27 @@ class Cuttable(Protocol):
 
     def cut_of(self, options: Mapping[str, Option]) -> Cut: ...
 
+    def skipped_modules(self, axis: Axis) -> Mapping[str, tuple[Option, ...]]: ...
+
 
 class EffectsReader:
-    """Reads the effects of a super-network's axes off differences between traces."""
+    """Reads the effects of a super-network's axes off differences between traces, in which all options of menus run.
+
+    Attributes:
+        whole: the trace of the whole network.
+    """
 
     def __init__(self, net: Cuttable) -> None:
-        self._net, self._tracer = net, net.tracer
+        self._net = net
+        self._fixed = net.cut_of({}).choose
+        self.whole = self._trace(net.largest)
 
-    def effects(self, whole: Trace, axes: list[Axis]) -> Effects | None:
+    def _trace(self, options: Mapping[str, Option]) -> Trace:
+        return self._net.tracer.run(replace(self._net.cut_of(options), choose=self._fixed))
+
+    def effects(self, axes: list[Axis]) -> Effects | None:
         """What every option of every axis adds to the sizes of all tensors; None where operators come or go."""
+        whole = self.whole
         effects: Effects = {(axis.name, *axis.depends_on): {} for axis in axes}
         base, plain = self._net.largest, [axis for axis in axes if not axis.depends_on]
         for i in range(max((len(axis.options) for axis in plain), default=1) - 1):
@@ -75,7 +88,7 @@ class EffectsReader:
         read = {axis.depends_on[0]: net.space[axis.depends_on[0]].options for axis in axes}
         for j in range(max(map(len, read.values()), default=0)):
             base = {**net.largest, **{name: options[min(j, len(options) - 1)] for name, options in read.items()}}
-            bottom = self._tracer.run(net.cut_of(base))
+            bottom = self._trace(base)
             for i in range(max(len(axis.options) for axis in axes) - 1):
                 change = {axis.name: axis.options[i] for axis in axes if i < len(axis.options) - 1}
                 traced = self._apart(bottom, base, change)
@@ -122,7 +135,7 @@ class EffectsReader:
         sizes, signature = padded(bottom.shapes), bottom.signature()
         added = np.zeros((len(changes), *sizes.shape), dtype=np.int64)
         for i, change in enumerate(changes):
-            trace = self._tracer.run(self._net.cut_of({**base, **change}))
+            trace = self._trace({**base, **change})
             if trace.signature() != signature:
                 return None
             added[i] = padded(trace.shapes) - sizes

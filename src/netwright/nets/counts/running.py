@@ -44,6 +44,12 @@ def with_zeros(trace: Trace, zeros: frozenset[str]) -> tuple[Trace, dict[int, st
     return replace(trace, ops=ops), made
 
 
+def without_menus(trace: Trace) -> Trace:
+    """A trace without what makes one result of those of all options of a menu, of which a candidate has one."""
+    menus = {call.menu for call in trace.menus}
+    return replace(trace, ops=[op for op in trace.ops if op.module not in menus]) if menus else trace
+
+
 class Running:
     """What runs in candidates: which modules do, in which operators and tensors lie, as *conditions*.
 
@@ -107,12 +113,21 @@ class Running:
 
 
 def passing(trace: Trace, running: Running, zeros: frozenset[str]) -> list[tuple[int, int, int]] | None:
-    """Storages whose content is another's where a module is skipped: the storage, the other, and the condition.
+    """Storages whose content is another's where a module is skipped, or an option of a menu runs: the storage, the
+    other, and the condition.
 
     The others come first, so that one pass goes through a chain of skipped modules. None where there is no such order.
     """
     found: dict[int, list[tuple[int, int]]] = {}
+    options = {path for call in trace.menus for path in call.options}
+    for call in trace.menus:
+        for path, given in call.options.items():
+            for into, out in zip(given, call.given, strict=True):
+                if into is not None and out is not None:
+                    found.setdefault(trace.buffers[out], []).append((trace.buffers[into], running.where_runs(path)))
     for path in running.modules:
+        if path in options or path not in trace.around:  # another path of an option
+            continue
         into, out = (trace.buffers[tensor] for tensor in trace.around[path])
         if path not in zeros and into != out:
             found.setdefault(out, []).append((into, running.where_skipped(path)))

@@ -13,7 +13,7 @@ from ..trace import Trace
 from .moved import Moved
 from .operators import UNCOUNTED_HEAVY, macs_terms, multiplies
 from .peak import Lifetimes
-from .running import Running, passing, with_zeros
+from .running import Running, passing, with_zeros, without_menus
 from .sizes import Effects, Sizes, Sum, Term
 from .stored import StoredMany
 
@@ -43,7 +43,7 @@ class SizeTable:
         skipped_modules: Mapping[str, Mapping[str, tuple[Option, ...]]] | None = None,
         zeros: frozenset[str] = frozenset(),
     ) -> None:
-        self._trace = trace
+        self._trace = trace = without_menus(trace)
         self._sizes = sizes = Sizes(trace.shapes, effects or {}, choices)
         self._running = running = Running(skipped_modules or {}, choices)
         trace, made = with_zeros(trace, zeros) if zeros else (trace, {})
@@ -63,8 +63,12 @@ class SizeTable:
         self._moved = Moved(trace, conditions, aliases, sizes)
         self._lifetimes = Lifetimes(trace, conditions, aliases, sizes)
         # What the operators of another library compute, nobody knows.
-        unknown = {op.name for op in trace.ops if op.name in UNCOUNTED_HEAVY or "." in op.name}
-        self.uncounted = tuple(sorted(unknown | {f"{trace.ops[i].name} of a sparse or nested tensor" for i in sparse}))
+        self._uncounted: dict[str, set[int]] = {}  # by name, the conditions under which it runs
+        for i, op, condition in zip(count(), trace.ops, conditions, strict=False):
+            if op.name in UNCOUNTED_HEAVY or "." in op.name:
+                self._uncounted.setdefault(op.name, set()).add(condition)
+            if i in sparse:
+                self._uncounted.setdefault(f"{op.name} of a sparse or nested tensor", set()).add(condition)
         self._owners: dict[str, frozenset[int]] = {}
         self._element_bytes: dict[str, int] = {}
         self._parameters: dict[
@@ -117,6 +121,14 @@ class SizeTable:
             "peak_activation_bytes": self._lifetimes.peak(products, holds),
             "moved_bytes": self._moved.bytes(products, holds, held),
         }
+
+    def uncounted(self, rows: np.ndarray) -> list[tuple[str, ...]]:
+        """What is not in the multiply-accumulates of the candidates of these rows."""
+        if not self._uncounted:
+            return [()] * len(rows)
+        holds = self._running.holds(rows)
+        runs = {name: np.logical_or.reduce([holds[c] for c in own]) for name, own in sorted(self._uncounted.items())}
+        return [tuple(name for name, own in runs.items() if own[at]) for at in range(len(rows))]
 
     def _runs(self, name: str, holds: np.ndarray) -> np.ndarray:
         """In which candidates some owner of a tensor runs."""
