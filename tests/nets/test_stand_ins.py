@@ -180,6 +180,7 @@ def test_modules_run_before_and_after() -> None:
     bits = Making("bits", "first.0.weight", (Rounded(4),))
     width = Width.tie(module, "w", (4, 16), out_of=["side.0"], into=["side.2"])
     net = SuperNet(module, [Replaced("r", "first", AROUND), bits, width], TOKENS)
+    assert net._counter._table is not None
     for option, other in enumerate((*AROUND, None)):
         candidate = net.space.candidate(
             {"r": option, "bits": 1, "w": 16} if option in (1, 2) else {"r": option, "bits": 1}
@@ -267,6 +268,42 @@ def test_stand_ins_within_one_another_and_within_what_is_left_out() -> None:
     wanted = module.last(module.first[1](module.side(module.first[0](module.gate(TOKENS)))))
     assert torch.equal(net.extract(net.smallest)(TOKENS), wanted)
     check_supernet(net, candidates=[net.smallest], formats=("pt2", "onnx"))
+
+
+class Two(nn.Module):
+    """Two arguments and two results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self.one(x).relu(), self.other(y)
+
+
+class Crossed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.two, self.last = nn.Linear(8, 8), Two(), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        a, b = self.two(x, y=x.tanh())
+        return self.last(a + b)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "passthrough",
+    [(0, "y"), ("y", 0), (Scaled(0.5), "y"), (Zeros("y"), Scaled(2.0, "y")), (0, Zeros()), (Scaled(0.5, "y"), 0)],
+)
+def test_what_is_given_is_counted_from_the_table(passthrough: Passthrough) -> None:
+    torch.manual_seed(0)
+    module = Crossed().eval()
+    net = SuperNet(module, [Depth("d", ("two",), (0, 1), (passthrough,))], TOKENS)
+    assert net._counter._table is not None
+    for candidate in net.space.enumerate():
+        assert net.count(candidate) == net._counter._trace(candidate)
+    check_supernet(net, candidates=1)
 
 
 def test_zeros_within_zeros_and_of_what_does_nothing() -> None:

@@ -23,7 +23,7 @@ from .isolation import State
 from .lengths import Lengths, resized
 from .menu import Menu, leaves
 from .reach import Reach
-from .stand_ins import Passthrough
+from .stand_ins import Passthrough, Wrapped
 
 OWN = frozenset({"aten", "prim", "prims"})
 """Where PyTorch's own operators are. Others have the name of their library before theirs."""
@@ -293,7 +293,7 @@ class Tracer:
         inputs = fresh(self._inputs)
         # See :meth:`form`.
         with self._state.kept(), torch.no_grad(), torch.inference_mode(False), applied(self._index, cut):
-            recorder = _Recorder(self._twin, self._mode)
+            recorder = _Recorder(self._twin, self._mode, self._index.modules)
             with recorder:
                 trace = recorder.record(inputs)
             for name in self._index.shapes.keys() - trace.names.keys():  # what runs elsewhere in the cut: tied, wrapped
@@ -348,7 +348,7 @@ class Watching(TorchDispatchMode):
 
 
 class _Recorder(Watching):
-    def __init__(self, network: nn.Module, mode: FakeTensors | None) -> None:
+    def __init__(self, network: nn.Module, mode: FakeTensors | None, known: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.network, self.mode = network, mode
         self.trace = Trace()
@@ -359,8 +359,11 @@ class _Recorder(Watching):
         self._stack: list[str] = [""]
         self._starts: list[int] = [0]
         self._paths: dict[int, tuple[nn.Module, list[str]]] = {}
-        for path, module in network.named_modules(remove_duplicate=False):
+        for path, module in known.items():
             self._paths.setdefault(id(module), (module, []))[1].append(path)
+        for path, module in network.named_modules():
+            if id(module) not in self._paths:  # it stands in for another, which a wrapped one holds
+                self._paths[id(module)] = module, [f"{path}@" if isinstance(module, Wrapped) else path]
         self._menus: dict[str, dict[str, tuple[int | None, ...]]] = {}  # those that are running, and what was given
 
     @property

@@ -9,6 +9,7 @@ effects is traced anew for each candidate, which is slower and as exact.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -19,11 +20,11 @@ from ...core.encoding import Candidates, Encoding
 from ...core.space import Space
 from ..axes import Axis, OneOf
 from .effects import Cuttable, EffectsReader
+from .instead import Untabulated, given_instead
 from .result import LARGEST, NAMES, Counts, ManyCounts, check_bound
-from .running import without_menus, zeros_of
 from .sizes import RANK
 from .stored import StoredMany, StoredTensors
-from .table import SizeTable, Untabulated
+from .table import SizeTable
 
 AT_ONCE = 1024
 """Candidates that are counted together, which bounds the memory."""
@@ -83,6 +84,11 @@ class Counter:
     @cached_property
     def _table(self) -> SizeTable | None:
         """The table, or None where the network's sizes are not sums of its axes' effects."""
+        with suppress(Untabulated):
+            return self._tabulate()
+        return None
+
+    def _tabulate(self) -> SizeTable | None:
         net, reader = self._net, EffectsReader(self._net)
         whole = reader.whole
         if any(len(shape) > RANK for shape in whole.shapes):
@@ -90,21 +96,14 @@ class Counter:
         skipped_modules = {axis.name: net.skipped_modules(axis) for axis in net.axes if axis.skipped_modules()}
         options = {place for call in whole.menus for path in call.options for place in net.index.twins(path)}
         left_out = {axis for axis, paths in skipped_modules.items() if not options.issuperset(paths)}
-        skipped = {path for paths in skipped_modules.values() for path in paths} - options
-        zeros = zeros_of(net.writes.stand_ins)
-        if zeros is None or not zeros <= skipped or any(not without_menus(whole).runs(path) for path in zeros):
-            return None
-        if any(path not in whole.around for path in skipped):
-            return None
+        skipped = dict.fromkeys(path for paths in skipped_modules.values() for path in paths if path not in options)
+        instead = given_instead(whole, net.writes.stand_ins, skipped)
         if any(axis.name in left_out and any(True for _ in axis.regions(net.index)) for axis in net.axes):
             return None
         effects = reader.effects([axis for axis in net.axes if axis.name not in left_out and _changes_sizes(axis)])
         if effects is None:
             return None
-        try:
-            table = SizeTable(whole, net.space.choices, effects, skipped_modules, zeros)
-        except Untabulated:
-            return None
+        table = SizeTable(whole, net.space.choices, effects, skipped_modules, instead)
         table.count_parameters(self._parameter_bytes, net.index.owners, self._stored.names)
         return table if table.most() <= LARGEST and self._agrees(table, left_out, skipped_modules) else None
 

@@ -16,6 +16,7 @@ from ..axes import Axis
 from ..contradictions import Writes
 from ..cut import Cut, ModuleIndex
 from ..trace import Trace, Tracer
+from .instead import arounds
 from .sizes import Effects, padded
 
 
@@ -44,7 +45,9 @@ class Cuttable(Protocol):
 
 
 class EffectsReader:
-    """Reads the effects of a super-network's axes off differences between traces, in which all options of menus run.
+    """Reads the effects of a super-network's axes off differences between traces.
+
+    In these all options of menus run, and all that may run before or after modules.
 
     Attributes:
         whole: the trace of the whole network.
@@ -52,11 +55,11 @@ class EffectsReader:
 
     def __init__(self, net: Cuttable) -> None:
         self._net = net
-        self._fixed = net.cut_of({}).choose
+        self._fixed, self._arounds = net.cut_of({}).choose, arounds(net.writes.stand_ins)
         self.whole = self._trace(net.largest)
 
     def _trace(self, options: Mapping[str, Option]) -> Trace:
-        return self._net.tracer.run(replace(self._net.cut_of(options), choose=self._fixed))
+        return self._net.tracer.run(replace(self._net.cut_of(options), choose=self._fixed, replace=self._arounds))
 
     def effects(self, axes: list[Axis]) -> Effects | None:
         """What every option of every axis adds to the sizes of all tensors; None where operators come or go."""

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
+from types import MappingProxyType
 
 import numpy as np
 
 from ...core.candidate import Option
 from ...core.space import Choice
 from ..trace import Trace
+from .instead import Given, Untabulated, with_instead
 from .moved import Moved
 from .operators import UNCOUNTED_HEAVY, macs_terms, multiplies
 from .peak import Lifetimes
-from .running import Running, passing, with_zeros, without_menus
+from .running import Running, passing
 from .sizes import Effects, Sizes, Sum, Term
 from .stored import StoredMany
-
-
-class Untabulated(Exception):
-    """A network whose candidates' counts no table holds."""
 
 
 class SizeTable:
@@ -30,7 +28,7 @@ class SizeTable:
         choices: of the space whose candidates are counted; none: the trace alone is.
         effects: what options add to the sizes of its tensors.
         skipped_modules: axis to the modules that it may skip, with the options with which each runs.
-        zeros: those of them that give zeros when they are skipped; the others give their first argument.
+        instead: what is given in the place of their results.
 
     Raises :class:`Untabulated` for skipped modules that pass their arguments on in a circle.
     """
@@ -41,17 +39,17 @@ class SizeTable:
         choices: Sequence[Choice] = (),
         effects: Effects | None = None,
         skipped_modules: Mapping[str, Mapping[str, tuple[Option, ...]]] | None = None,
-        zeros: frozenset[str] = frozenset(),
+        instead: Mapping[str, Sequence[Given]] = MappingProxyType({}),
     ) -> None:
-        self._trace = trace = without_menus(trace)
+        self._trace = trace
         self._sizes = sizes = Sizes(trace.shapes, effects or {}, choices)
         self._running = running = Running(skipped_modules or {}, choices)
-        trace, made = with_zeros(trace, zeros) if zeros else (trace, {})
+        trace, made = with_instead(trace, instead)
         conditions = [
             running.where_skipped(made[i]) if i in made else running.where_runs(op.module)
             for i, op in enumerate(trace.ops)
         ]
-        aliases = passing(trace, running, zeros)
+        aliases = passing(trace, running, instead)
         if aliases is None:
             raise Untabulated
         # How many products one with a sparse or nested tensor is, its entries say, not its sizes.
