@@ -281,3 +281,42 @@ def test_what_cannot_be_is_refused(make, said):
 def test_wrap_says_the_same_of_a_menu_that_cannot_be():
     with pytest.raises(NetError, match="options of the menu at 0 give different shapes"):
         nw.wrap(nn.Sequential(nw.oneof(nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 1)), nn.Flatten()), IMAGES)
+
+
+def test_all_options_run_in_turn_for_what_is_found_on_data():
+    network, images = made("nested")
+    net = nw.wrap(network, images, round_to=4)
+    assert [turn["1.option"] for turn in net.turns] == ["1", "1", "1", "0"]
+    assert [turn.get("1.1.option") for turn in net.turns] == ["1", "1", "0", None]
+    (alone,) = nw.wrap(conv(3, 16).eval(), IMAGES).turns
+    assert alone == nw.wrap(conv(3, 16).eval(), IMAGES).largest
+
+
+@pytest.mark.parametrize("criterion", ["l1", nw.importance.Activation([IMAGES]), nw.importance.Taylor([IMAGES])])
+def test_sorting_leaves_what_every_option_computes(criterion):
+    network, images = made("plain")
+    network[1] = nw.oneof(nn.Identity(), nn.Sequential(conv(16, 24, 5), conv(24, 16, 1)), conv(16, 16))
+    net = nw.wrap(network.eval(), images, round_to=4)
+
+    def computed() -> list[Tensor]:
+        found = []
+        for turn in net.turns:
+            with net.active(turn) as module:
+                found.append(module(images).detach().clone())
+        return found
+
+    before = computed()
+    worth = nw.sort_channels(net, criterion)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(before, computed(), strict=True))
+    assert len(worth["1.1.0.0.width"]) == 24  # of an option that the whole network does not run
+
+
+def test_the_sandwich_trains_what_it_chooses_and_nothing_else():
+    network, images = made("plain")
+    loader = [(images, torch.tensor([0, 1]))]
+    network.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    net = nw.wrap(network, images, round_to=4)
+    before = {name: p.detach().clone() for name, p in net.module.named_parameters()}
+    nw.train(net, loader, rule=nw.rules.Sandwich(random=0), optimizer="sgd,lr=0.1", epochs=1)
+    changed = {name for name, p in net.module.named_parameters() if not torch.equal(p, before[name])}
+    assert any(name.startswith("1.2") for name in changed) and not any(name.startswith("1.1") for name in changed)

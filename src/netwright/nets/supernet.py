@@ -189,6 +189,33 @@ class SuperNet:
         return (options[axis.name], *(options.get(name, self.space[name].options[-1]) for name in axis.depends_on))
 
     @cached_property
+    def turns(self) -> tuple[Candidate, ...]:
+        """The whole network as often as it takes for every option of every menu to run once: it alone, without menus.
+
+        What is found of a network's channels on data is found in these.
+        """
+        options = [f"{menu}.{own}".lstrip(".") for menu, held in self.index.menus.items() for own in held.options]
+        runs = {axis.name: self.skipped_modules(axis) for axis in self.axes}
+        waiting = {path for path in options if any(path in paths for paths in runs.values())}
+        found: list[Candidate] = []
+
+        def chosen(choice: Choice) -> Option:
+            own = runs[choice.name]
+            for option in reversed(choice.options):
+                here = [path for path in options if option in own.get(path, ())]
+                if any(f"{left}.".startswith(f"{path}.") for left in waiting for path in here):
+                    return option
+            return choice.options[-1]
+
+        while not found or waiting:
+            found.append(self.space.build(chosen))
+            ran = {path for path in waiting if not self.cut(found[-1]).skips(path)}
+            if not ran and len(found) > 1:
+                break  # no candidate runs what is left
+            waiting -= ran
+        return tuple(found)
+
+    @cached_property
     def report(self) -> Report:
         """What is elastic, what is not, and how far it reaches."""
         axes = [*self.axes, *self._left_out]

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..axes import Part, Parts
 from ..cut import ModuleIndex
+from ..menu import Menu
 from ..stand_ins import Instead, Passthrough, Zeros
 from ..trace import ModuleCall, Ref, Trace
 from .flow import Flow, Value, overlap, within
@@ -140,6 +141,8 @@ class _Finder:
 
     def _is_addition(self, at: int) -> bool:
         op, shapes = self.trace.ops[at], self.trace.shapes
+        if isinstance(self.index.modules.get(op.module), Menu):  # the mean of its options
+            return False
         return op.name in ADDITIONS and len(op.reads) == 2 and {shapes[p] for p in op.reads} == {shapes[op.writes[0]]}
 
     def _sums(self, at: int) -> Iterator[_Sum]:
