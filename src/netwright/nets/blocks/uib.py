@@ -1,4 +1,4 @@
-"""The universal inverted bottleneck of MobileNetV4 (Qin et al. 2024, arXiv 2404.10518, section 4)."""
+"""The universal inverted bottleneck of MobileNetV4 (Qin et al. 2024, arXiv 2404.10518)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .parts import conv_norm
 
 
 class UniversalInvertedBottleneck(nn.Module):
-    """Expand and project with 1x1 convolutions, with or without a depthwise convolution before and in between.
+    """MobileNetV4: expand and project, with or without depthwise convolutions before and in between (arXiv 2404.10518).
 
     Its four forms: with that in between it is the inverted bottleneck of MobileNetV2, with that before it is like
     ConvNeXt's block, with neither the feed-forward part of a Transformer, with both "extra depthwise". The input is
