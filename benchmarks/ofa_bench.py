@@ -27,7 +27,7 @@ from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
-from netwright.strategies.base import Problem
+from netwright.strategies.base import Problem, of_each
 from netwright.strategies.integer_encoding import IntegerEncoding, new_rows
 from netwright.strategies.ranking import ranked
 
@@ -192,7 +192,7 @@ class Session:
         def exact(candidate: Candidate) -> dict[str, float]:
             return {name: value for name, value in self.ofa.exact(candidate).items() if name in wanted}
 
-        return Problem(self.ofa.space, self.task.objectives, self.task.limits, exact, self.seed)
+        return Problem(self.ofa.space, self.task.objectives, self.task.limits, of_each(exact), self.seed)
 
     @property
     def left(self) -> int:

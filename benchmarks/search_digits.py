@@ -28,7 +28,7 @@ from netwright.measure.base import EvaluationContext
 from netwright.pipeline.context import open_run
 from netwright.pipeline.train import train
 from netwright.recipe.load import load
-from netwright.strategies.base import Problem
+from netwright.strategies.base import Problem, of_each
 
 ACCURACY = Metric("accuracy", "%", "max")
 MACS = Metric("macs", "", "min", exact=True)
@@ -86,7 +86,7 @@ class Digits:
 
 def search(digits: Digits, strategy: nw.Strategy, seed: int, evaluations: int) -> np.ndarray:
     """The losses of the networks that one run measures, in order, shape (evaluations, 2)."""
-    problem = Problem(digits.net.space, (ACCURACY, MACS), exact=lambda c: {"macs": digits.macs(c)}, seed=seed)
+    problem = Problem(digits.net.space, (ACCURACY, MACS), exact=of_each(lambda c: {"macs": digits.macs(c)}), seed=seed)
     records: list[Record] = []
     while len(records) < evaluations:
         for candidate in strategy.ask(problem, records, min(strategy.batch, evaluations - len(records))):

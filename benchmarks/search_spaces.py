@@ -52,7 +52,7 @@ from netwright.core.enumerated import EnumeratedSpace
 from netwright.core.front import nondominated
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
-from netwright.strategies.base import Problem, Strategy
+from netwright.strategies.base import Problem, Strategy, of_each
 from netwright.strategies.integer_encoding import IntegerEncoding, new_rows
 from netwright.strategies.ranking import ranked
 
@@ -410,7 +410,8 @@ TASKS: dict[str, Callable[[], Task]] = {
 def search(task: Task, strategy: Strategy, seed: int, budget: int) -> np.ndarray:
     """The noise-free losses of what a run measures, in order."""
     exact = [m.name for m in task.objectives if m.exact]
-    problem = Problem(task.space, task.objectives, exact=lambda c: {n: task.true(c)[n] for n in exact}, seed=seed)
+    computed = of_each(lambda c: {n: task.true(c)[n] for n in exact})
+    problem = Problem(task.space, task.objectives, exact=computed, seed=seed)
     rng = np.random.default_rng([seed, 1])
     records: list[Record] = []
     while len(records) < budget:

@@ -20,7 +20,7 @@ from netwright.nets.supernet import SuperNet
 
 @pytest.fixture(scope="module")
 def net() -> SuperNet:
-    return inverted_residual(widths=((4, 8), (6, 8)), depths=((0, 1, 2), (1, 2)), expands=(1, 2), kernels=(3, 5))
+    return inverted_residual(widths=((4, 8), (6, 8)), depths=((0, 1, 2), (1, 2)), expands=(1, 2), kernels=(3,))
 
 
 def each(found: ManyCounts) -> list[Counts]:

@@ -14,7 +14,7 @@ from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.strategies import botorch as module
-from netwright.strategies.base import Problem
+from netwright.strategies.base import Problem, of_each
 from netwright.strategies.botorch import BoTorch
 
 QUALITY, COST = Metric("quality", direction="max"), Metric("cost", exact=True)
@@ -50,7 +50,7 @@ def history() -> list[Record]:
 def test_what_it_asks_is_new_allowed_good_and_repeatable(
     objectives: tuple[Metric, ...], limits: tuple[Limit, ...]
 ) -> None:
-    problem = Problem(SPACE, objectives, limits, cost)
+    problem = Problem(SPACE, objectives, limits, of_each(cost))
     strategy = BoTorch(batch=4, start=10, pool=150)
     asked = strategy.ask(problem, history(), 4)
     assert len(set(asked)) == len(asked) == 4
@@ -67,7 +67,7 @@ def test_what_is_being_measured_is_not_asked_again(monkeypatch: pytest.MonkeyPat
     everyone = list(space.enumerate())
     known, pending = everyone[1:6], (everyone[0], *everyone[6:9])
     values = {"quality": Measurement(1.0), "cost": Measurement(2.0)}
-    problem = Problem(space, (QUALITY, COST), (), cost, pending=pending)
+    problem = Problem(space, (QUALITY, COST), (), of_each(cost), pending=pending)
     asked = BoTorch(start=5).ask(problem, [Record(c, values) for c in known], 12)
     assert set(asked) == set(everyone[9:]) and len(asked) == 3
 
@@ -75,4 +75,4 @@ def test_what_is_being_measured_is_not_asked_again(monkeypatch: pytest.MonkeyPat
 @pytest.mark.skipif(find_spec("botorch") is not None, reason="the extra 'botorch' is installed")
 def test_a_missing_extra_is_named() -> None:
     with pytest.raises(MissingExtra, match=r"the strategy BoTorch needs .*netwright\[botorch\]"):
-        BoTorch(start=10).ask(Problem(SPACE, (QUALITY, COST), (), cost), history(), 2)
+        BoTorch(start=10).ask(Problem(SPACE, (QUALITY, COST), (), of_each(cost)), history(), 2)

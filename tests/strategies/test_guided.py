@@ -20,7 +20,7 @@ from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.strategies.acquisition import ExpectedHypervolumeImprovement, promising
-from netwright.strategies.base import Problem
+from netwright.strategies.base import Problem, of_each
 from netwright.strategies.guided import WHOLE, Guided
 
 Values = Mapping[str, float]
@@ -127,7 +127,7 @@ def share_needed(case: Case, seed: int) -> tuple[float, int]:
     front = set(map(tuple, table[nondominated(table)].tolist()))
     size, left = len(front), set(front)
     metrics = tuple(Metric(n, direction=way, exact=n in case.exact) for n, way in case.directions.items())
-    problem = Problem(case.space, metrics, (), lambda c: {n: case.values(c)[n] for n in case.exact}, seed)
+    problem = Problem(case.space, metrics, (), of_each(lambda c: {n: case.values(c)[n] for n in case.exact}), seed)
     history: list[Record] = []
     strategy = Guided()
     while left:
@@ -226,11 +226,11 @@ def seconds_to_ask(objectives: int, n: int) -> float:
     metrics = (Metric("top1", direction="max"), Metric("macs", exact=True), Metric("params", exact=True))[:objectives]
     space = ofa_like()
     history = ofa_records(space, n + 20)
-    Guided().ask(Problem(space, metrics, (), ofa_cost), history[:n], 4)
+    Guided().ask(Problem(space, metrics, (), of_each(ofa_cost)), history[:n], 4)
     spent = []
     for more in (0, 4, 8):
         begin = time.process_time()
-        assert len(Guided().ask(Problem(space, metrics, (), ofa_cost), history[: n + more], 4)) == 4
+        assert len(Guided().ask(Problem(space, metrics, (), of_each(ofa_cost)), history[: n + more], 4)) == 4
         spent.append(time.process_time() - begin)
     return float(np.mean(spent))
 

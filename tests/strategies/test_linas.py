@@ -14,7 +14,7 @@ from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
-from netwright.strategies.base import Problem, Strategy
+from netwright.strategies.base import Problem, Strategy, of_each
 from netwright.strategies.linas import ConcurrentNas, Linas, WeakSurrogates
 from netwright.strategies.random import Random
 from netwright.strategies.weaknas import WeakNas
@@ -45,7 +45,7 @@ def measured(candidate: Candidate) -> Record:
 
 
 def problem_of(space: Space, seed: int = 0, limits: tuple[Limit, ...] = ()) -> Problem:
-    return Problem(space, (QUALITY, COST), limits, cost, seed)
+    return Problem(space, (QUALITY, COST), limits, of_each(cost), seed)
 
 
 def searched(strategy: Strategy, problem: Problem, evaluations: int) -> list[Record]:
@@ -114,7 +114,7 @@ def test_only_listed_candidates_are_met(strategy: Strategy) -> None:
         assert candidate in known
         return cost(candidate)
 
-    problem = Problem(space, (QUALITY, COST), (), looked_up)
+    problem = Problem(space, (QUALITY, COST), (), of_each(looked_up))
     assert set(strategy.ask(problem, searched(Random(), problem, 20), 5)) <= known
 
 
@@ -137,7 +137,7 @@ def test_any_number_of_objectives(strategy: Strategy, objectives: tuple[Metric, 
         Record(r.candidate, {**r.measurements, "heat": r.measurements["cost"], "size": Measurement(i % 3)})
         for i, r in enumerate(searched(Random(), problem_of(space), 30))
     ]
-    assert len(strategy.ask(Problem(space, objectives, (), cost), history, 5)) == 5
+    assert len(strategy.ask(Problem(space, objectives, (), of_each(cost)), history, 5)) == 5
 
 
 def test_exact_metrics_are_computed_and_never_predicted() -> None:

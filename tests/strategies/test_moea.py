@@ -21,7 +21,7 @@ from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.strategies.aging_evolution import AgingEvolution
-from netwright.strategies.base import Problem, Strategy
+from netwright.strategies.base import Problem, Strategy, of_each
 from netwright.strategies.cmaes import CmaEs, _Distribution
 from netwright.strategies.evolution import Measured, Nsga2
 from netwright.strategies.geometry import geometry, survive_by_geometry
@@ -129,7 +129,7 @@ some = pytest.mark.parametrize("strategy, objectives", [p for p in EACH if p.val
 def test_what_is_asked_is_new_distinct_legal_and_within_limits(strategy: Strategy, objectives: int, name: str) -> None:
     space = SPACES[name]
     middle = (cost(space.smallest)["cost"] + cost(space.largest)["cost"]) / 2
-    problem = Problem(space, METRICS[:objectives], (LIMIT, Limit("cost", "<=", middle)), cost, seed=1)
+    problem = Problem(space, METRICS[:objectives], (LIMIT, Limit("cost", "<=", middle)), of_each(cost), seed=1)
     allowed = {c for c in space.enumerate() if problem.allows(c)} if space.size < 1000 else None
     for kind, size in (("ok", 0), ("ok", 1), *((kind, 21) for kind in KINDS[: space.size])):
         history = history_of(space, size, kind)
@@ -144,7 +144,7 @@ def test_what_is_asked_is_new_distinct_legal_and_within_limits(strategy: Strateg
 def test_an_ask_is_a_function_of_problem_and_records(strategy: Strategy, objectives: int) -> None:
     for kind in ("ok", "mixed"):
         history = history_of(SPACES["large"], 45, kind)
-        problem = Problem(SPACES["large"], METRICS[:objectives], (LIMIT,), cost, seed=4)
+        problem = Problem(SPACES["large"], METRICS[:objectives], (LIMIT,), of_each(cost), seed=4)
         strategy.ask(problem, history, 1)  # what it imports may have filters for warnings of its own
         filters, dice = list(warnings.filters), np.random.get_state()[1].copy()  # type: ignore[index]
         first = [strategy.ask(problem, history[:size], 6) for size in (20, 33, 45)]
@@ -153,7 +153,7 @@ def test_an_ask_is_a_function_of_problem_and_records(strategy: Strategy, objecti
         np.random.seed(7)
         again = [type(strategy)(**vars(strategy)).ask(problem, tuple(history[:size]), 6) for size in (45, 33, 20)]
         assert again[::-1] == first
-        fresh = Problem(large(), METRICS[:objectives], (LIMIT,), cost, seed=4)
+        fresh = Problem(large(), METRICS[:objectives], (LIMIT,), of_each(cost), seed=4)
         assert strategy.ask(fresh, history_of(fresh.space, 45, kind), 6) == first[-1]
         assert strategy.ask(replace(problem, seed=5), history, 6) != first[-1]
 
@@ -161,7 +161,7 @@ def test_an_ask_is_a_function_of_problem_and_records(strategy: Strategy, objecti
 @some
 def test_a_small_space_is_emptied_to_the_last(strategy: Strategy, objectives: int) -> None:
     for name in ("one", "two", "listed"):
-        problem = Problem(SPACES[name], METRICS[:objectives], (LIMIT,), cost)
+        problem = Problem(SPACES[name], METRICS[:objectives], (LIMIT,), of_each(cost))
         history: list[Record] = []
         while asked := strategy.ask(problem, history, 7):
             history += [measured(c) for c in asked]
@@ -175,7 +175,7 @@ def test_the_unit_of_an_objective_does_not_matter(strategy: Strategy, objectives
         changed = record.measurements | {"quality": Measurement(record.values["quality"] * 2.0**20)}  # type: ignore[operator]
         return replace(record, measurements=changed)
 
-    problem = Problem(SPACES["large"], METRICS[:objectives], (), cost)
+    problem = Problem(SPACES["large"], METRICS[:objectives], (), of_each(cost))
     history = history_of(problem.space, 40)
     assert strategy.ask(problem, history, 6) == strategy.ask(problem, [scaled(r) for r in history], 6)
 
@@ -183,7 +183,7 @@ def test_the_unit_of_an_objective_does_not_matter(strategy: Strategy, objectives
 @some
 def test_what_is_still_being_measured_is_not_asked_for_again(strategy: Strategy, objectives: int) -> None:
     for name, size in (("large", 30), ("listed", 40)):
-        problem = Problem(SPACES[name], METRICS[:objectives], (LIMIT,), cost)
+        problem = Problem(SPACES[name], METRICS[:objectives], (LIMIT,), of_each(cost))
         history = history_of(problem.space, size)
         out: tuple[Candidate, ...] = ()
         for _ in range(3):
@@ -203,7 +203,7 @@ def test_other_numbers_of_objectives_are_refused_at_the_first_ask(
     strategy: Strategy, objectives: int, words: str
 ) -> None:
     with pytest.raises(NetwrightError) as error:
-        strategy.ask(Problem(SPACES["two"], METRICS[:objectives], (), cost), [], 1)
+        strategy.ask(Problem(SPACES["two"], METRICS[:objectives], (), of_each(cost)), [], 1)
     assert str(error.value) == words
 
 
@@ -243,7 +243,7 @@ def by_chance(objectives: tuple[Metric, ...]) -> list[float]:
 
 
 def toy(objectives: tuple[Metric, ...], seed: int) -> Problem:
-    return Problem(large(20), objectives, (), lambda c: {"cost": benefit(c)["cost"]}, seed)
+    return Problem(large(20), objectives, (), of_each(lambda c: {"cost": benefit(c)["cost"]}), seed)
 
 
 def merit(losses: np.ndarray) -> float:
@@ -407,7 +407,7 @@ def test_a_climb_goes_from_the_best_to_a_top_and_then_elsewhere() -> None:
 
 def test_several_objectives_are_climbed_from_every_member_of_the_front() -> None:
     space = large(12)
-    problem = Problem(space, METRICS[:2], (), cost)
+    problem = Problem(space, METRICS[:2], (), of_each(cost))
     history = history_of(space, 12)
     points = np.array([problem.losses(r) for r in history])
     front = [r.candidate for r, kept in zip(history, nondominated(points), strict=True) if kept]

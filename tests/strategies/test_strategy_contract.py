@@ -18,7 +18,7 @@ from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.strategies.aging_evolution import AgingEvolution
-from netwright.strategies.base import Problem, Strategy
+from netwright.strategies.base import Problem, Strategy, of_each
 from netwright.strategies.cmaes import CmaEs
 from netwright.strategies.evolution import Nsga2
 from netwright.strategies.guided import Guided
@@ -166,7 +166,7 @@ def test_the_last_of_some_hundred_is_found_one_at_a_time(strategy: Strategy, wor
     everyone = list(space.enumerate())
     missing = everyone[7]
     history = [measured(c) for c in everyone if c != missing]
-    problem = Problem(space, OBJECTIVES, (), cost)
+    problem = Problem(space, OBJECTIVES, (), of_each(cost))
     found: list[Candidate] = []
     assert work(lambda: found.extend(strategy.ask(problem, history, 1))) < 6_000_000
     assert found == [missing]
@@ -178,7 +178,7 @@ def test_a_narrow_limit_that_is_used_up_is_given_up_quickly(strategy: Strategy, 
     limit = Limit("cost", "<=", 30.5)  # kept by the smallest alone
     rng = np.random.default_rng(0)
     history = [measured(c) for c in (space.smallest, space.largest, *(space.sample(rng) for _ in range(48)))]
-    problem = Problem(space, OBJECTIVES, (limit,), cost)
+    problem = Problem(space, OBJECTIVES, (limit,), of_each(cost))
     found: list[Candidate] = []
     assert work(lambda: found.extend(strategy.ask(problem, history, 8))) < 6_000_000
     assert found == []

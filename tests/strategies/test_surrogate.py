@@ -19,7 +19,7 @@ from netwright.core.metric import Measurement, Metric
 from netwright.core.record import Record
 from netwright.core.space import Choice, Space
 from netwright.strategies import surrogate as module
-from netwright.strategies.base import Problem
+from netwright.strategies.base import Problem, of_each
 from netwright.strategies.integer_encoding import IntegerEncoding
 from netwright.strategies.output_transform import OutputTransform
 from netwright.strategies.predict import gp
@@ -54,7 +54,7 @@ def records(n: int, seed: int = 0, shift: float = 0.0) -> list[Record]:
 
 
 def believed(history: list[Record], **more: Any) -> Surrogates:
-    return Surrogates(Problem(SPACE, (QUALITY, COST), LIMITS, cost, **more), history)
+    return Surrogates(Problem(SPACE, (QUALITY, COST), LIMITS, of_each(cost), **more), history)
 
 
 # -- values --------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_candidates_like_those_that_failed_are_thought_to_fail() -> None:
     drawn = list(dict.fromkeys(SPACE.sample(rng) for _ in range(80)))
     history = [Record(c, {}, "failed", "too deep") if c["d0"] == 3 else measured(c) for c in drawn]
     new = [c for c in dict.fromkeys(SPACE.sample(rng) for _ in range(200)) if c not in drawn]
-    surrogates = Surrogates(Problem(SPACE, (QUALITY, COST), (), cost), history)
+    surrogates = Surrogates(Problem(SPACE, (QUALITY, COST), (), of_each(cost)), history)
     feasible = surrogates.predict(surrogates.encoding.of(new)).feasible
     deep = np.array([c["d0"] == 3 for c in new])
     assert feasible[~deep].mean() > 0.85 and feasible[deep].mean() < 0.25
@@ -186,7 +186,7 @@ def test_candidates_like_those_that_failed_are_thought_to_fail() -> None:
 @pytest.mark.parametrize("objectives", [(QUALITY,), (QUALITY, COST), (QUALITY, COST, Metric("heat", direction="max"))])
 def test_the_records_that_tell_most_hold_the_front_in_order(objectives: tuple[Metric, ...]) -> None:
     history = records(1500)
-    problem = Problem(SPACE, objectives, (), cost)
+    problem = Problem(SPACE, objectives, (), of_each(cost))
     some = select_training_records(problem, history)
     losses = np.array([problem.losses(r) for r in history])
     front = np.flatnonzero(nondominated(losses))
@@ -220,8 +220,9 @@ def test_hyperparameters_are_found_anew_only_now_and_then(outliers: bool, monkey
             for i, r in enumerate(history)
         ]
     found: dict[int, tuple[float, ...]] = {}
+    problem = Problem(SPACE, (QUALITY, COST), (), of_each(cost))
     for n in range(19, 38):
-        hyper = Surrogates(Problem(SPACE, (QUALITY, COST), (), cost), history[:n]).models["quality"].predictor.hyper  # type: ignore[union-attr]
+        hyper = Surrogates(problem, history[:n]).models["quality"].predictor.hyper  # type: ignore[union-attr]
         assert hyper is not None
         found[n] = tuple(hyper.tolist())
     sizes = [LEAST]
@@ -232,7 +233,7 @@ def test_hyperparameters_are_found_anew_only_now_and_then(outliers: bool, monkey
     due = [n for n in sizes if 19 <= n < 38]
     assert sorted(set(calls)) == due and len(calls) <= 2 * len(due), "each is found once for a transform"
     module._tuned.cache_clear()
-    again = Surrogates(Problem(SPACE, (QUALITY, COST), (), cost), history[:30]).models["quality"].predictor.hyper  # type: ignore[union-attr]
+    again = Surrogates(problem, history[:30]).models["quality"].predictor.hyper  # type: ignore[union-attr]
     assert tuple(again.tolist()) == found[30], "and is a function of the records"  # type: ignore[union-attr]
 
 
@@ -270,4 +271,4 @@ def test_advice_that_misleads_is_seen_through() -> None:
 def test_codes_are_those_of_the_problems_space() -> None:
     surrogates = believed(records(10))
     rows = IntegerEncoding(SPACE).sample(5, np.random.default_rng(0))
-    assert surrogates.predict(rows).candidates == IntegerEncoding(SPACE).candidates(rows)
+    assert surrogates.predict(rows).rows is rows

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
+import numpy as np
+
 from .errors import LimitError, did_you_mean
 from .metric import Measurement, Metric
 from .units import BARE, UNITS, format_value
@@ -41,6 +43,11 @@ class Limit:
         if self.allows(value):
             return 0.0
         return max(abs(value - self.bound) / (abs(self.bound) or 1.0), 1e-12)
+
+    def violations(self, values: np.ndarray) -> np.ndarray:
+        """The same of many values, in the array's own shape."""
+        beyond = np.maximum(np.abs(values - self.bound) / (abs(self.bound) or 1.0), 1e-12)
+        return np.where(self.allows(values), 0.0, beyond)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         return f"{self.metric} {self.op} {format_value(self.bound, self.unit)}"

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from ..core.candidate import Candidate
 from ..core.metric import Measurement, Metric
 from ..core.space import Space
@@ -143,6 +145,25 @@ class EvaluationContext:
         return TemporaryFolder()
 
 
+class ManyCandidates:
+    """Candidates of which something is computed: what is found of all of them, measurers share.
+
+    Args:
+        net: where they come from.
+        candidates: which ones.
+    """
+
+    def __init__(self, net: Searchable, candidates: Sequence[Candidate]) -> None:
+        self.net, self.candidates = net, candidates
+        self._found: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, find: Callable[[], Any]) -> Any:
+        """What ``find`` found when it was first asked by this key."""
+        if key not in self._found:
+            self._found[key] = find()
+        return self._found[key]
+
+
 class Measurer(ABC):
     """Finds one or more metrics of a network.
 
@@ -166,9 +187,17 @@ class Measurer(ABC):
     def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         """The measurements by metric name. What could not be found is left out, or raises with the reason."""
 
+    def compute(self, many: ManyCandidates) -> Mapping[str, np.ndarray] | None:
+        """The values of exact metrics for many candidates at once, by name, each of shape (candidates,); searches ask
+        for thousands. None: each is measured by itself."""
+        return None
+
     def values(self, net: Searchable, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
         """The values of many candidates by metric name: what :func:`netwright.prune_to_budget` asks for. Statistics
         stay as they are extracted."""
+        computed = self.compute(ManyCandidates(net, candidates))
+        if computed is not None:
+            return [{name: float(values[i]) for name, values in computed.items()} for i in range(len(candidates))]
         found = (self.measure(EvaluationContext(net, candidate, ())) for candidate in candidates)
         return [{name: m.value for name, m in each.items()} for each in found]
 

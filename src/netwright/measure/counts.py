@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..core.errors import MeasureError, NetwrightError, did_you_mean
 from ..core.metric import Measurement, Metric
-from .base import EvaluationContext, Measurer
+from .base import EvaluationContext, ManyCandidates, Measurer
 
 METRICS = {
     m.name: m
@@ -42,6 +44,17 @@ class Count(Measurer):
                 "this super-network does not count: measure its networks with netwright.NetworkCounts() instead"
             )
         return _measurements(self.metrics, count(context.candidate))
+
+    def compute(self, many: ManyCandidates) -> Mapping[str, np.ndarray] | None:
+        counts = counts_of(many)
+        return None if counts is None else {m.name: getattr(counts, m.name) for m in self.metrics}
+
+
+def counts_of(many: ManyCandidates) -> Any:
+    """All counts of candidates, as :class:`netwright.nets.counts.ManyCounts`; None where the super-network counts one
+    by one."""
+    counts: Any = getattr(many.net, "counts", None)
+    return None if counts is None else many.once("counts", lambda: counts(many.candidates))
 
 
 class NetworkCounts(Measurer):

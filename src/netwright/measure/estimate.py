@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from ..core.errors import MeasureError, did_you_mean
 from ..core.metric import Measurement, Metric
-from .base import EvaluationContext, Measurer
+from .base import EvaluationContext, ManyCandidates, Measurer
+from .counts import counts_of
 
 ENERGY_ESTIMATE = Metric("energy_estimate", "mJ", "min", exact=True)
 
@@ -65,12 +68,20 @@ class EnergyEstimate(Measurer):
         if count is None:
             raise MeasureError("this super-network does not count, so its networks' energy cannot be estimated")
         counts = count(context.candidate)
-        # Elements moved, as far as they are known: bytes by the size of the network's own.
-        own = counts.weight_bytes / counts.params if counts.params else BYTES["float32"]
-        moved = counts.moved_bytes * BYTES[self.precision] / own
-        value = 1e-9 * (counts.macs * self.pj_per_mac + moved * self.pj_per_byte)
         how = {"uncounted": list(counts.uncounted)} if counts.uncounted else {}
-        return {"energy_estimate": Measurement(value, "mJ", kind="exact", details=how)}
+        return {"energy_estimate": Measurement(float(self._energy(counts)), "mJ", kind="exact", details=how)}
+
+    def compute(self, many: ManyCandidates) -> Mapping[str, np.ndarray] | None:
+        counts = counts_of(many)
+        return None if counts is None else {"energy_estimate": self._energy(counts)}
+
+    def _energy(self, counts: Any) -> np.ndarray:
+        """Of one candidate's counts, or of many."""
+        params = np.asarray(counts.params)
+        # Elements moved, as far as they are known: bytes by the size of the network's own.
+        own = np.where(params, counts.weight_bytes / np.maximum(params, 1), BYTES["float32"])
+        moved = counts.moved_bytes * BYTES[self.precision] / own
+        return np.asarray(1e-9 * (counts.macs * self.pj_per_mac + moved * self.pj_per_byte))
 
     def provenance(self) -> Mapping[str, Any]:
         about = {"precision": self.precision, "pj_per_mac": self.pj_per_mac, "pj_per_byte": self.pj_per_byte}

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
 from ..core.candidate import Candidate
+from ..core.encoding import Encoding
 from ..core.enumerated import EnumeratedSpace
 from ..core.errors import CallError
 from ..core.front import nondominated
-from ..core.limits import Limit, broken
+from ..core.limits import Limit
 from ..core.metric import Metric
 from ..core.record import Record
 from ..core.space import Space
+
+T = TypeVar("T")
 
 TRIES = 200
 """Draws per wanted candidate before a search for new, feasible candidates is given up."""
@@ -29,6 +32,21 @@ LISTED = 4000
 """Spaces up to this size are gone through when draws find too little, so that they are emptied to the last."""
 
 
+Figures = Callable[[Sequence[Candidate]], Mapping[str, np.ndarray]]
+"""Figures of candidates, by name, each of shape (candidates,)."""
+
+
+def of_each(function: Callable[[Candidate], Mapping[str, float]]) -> Figures:
+    """The figures of many candidates, of a function that finds those of one."""
+
+    def found(candidates: Sequence[Candidate]) -> dict[str, np.ndarray]:
+        each = [function(candidate) for candidate in candidates]
+        names = each[0] if each else ()
+        return {name: np.array([values[name] for values in each], dtype=np.float64) for name in names}
+
+    return found
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is searched for.
@@ -37,7 +55,7 @@ class Problem:
         space: the space of the candidates.
         objectives: the objectives, in order; one or more.
         limits: the limits that a candidate must keep.
-        exact: the exact metrics of a candidate, cheap enough to ask for thousands of times.
+        exact: the exact metrics of candidates by name, each of shape (candidates,): cheap enough to ask for thousands.
         seed: the seed of everything random.
         pending: candidates that were proposed and are still being measured.
         warm_start: records of another study of the same space (another device, another dataset). They advise, and are
@@ -47,7 +65,7 @@ class Problem:
     space: Space
     objectives: tuple[Metric, ...]
     limits: tuple[Limit, ...] = ()
-    exact: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {}
+    exact: Figures = lambda candidates: {}
     seed: int = 0
     pending: tuple[Candidate, ...] = ()
     warm_start: tuple[Record, ...] = ()
@@ -65,14 +83,23 @@ class Problem:
         """What was measured and what is being measured."""
         return [*(r.candidate for r in history), *self.pending]
 
-    def known(self, history: Sequence[Record], more: Iterable[Candidate] = ()) -> Known:
+    def known(self, history: Sequence[Record], more: Iterable[Candidate] = ()) -> Known[Candidate]:
         """The same, and more, as a set, at once for a :class:`History`."""
         measured = history.candidates if isinstance(history, History) else {r.candidate for r in history}
         return Known(measured, (*self.pending, *more))
 
     def allows(self, candidate: Candidate) -> bool:
         """Whether the candidate keeps every limit on an exact metric."""
-        return not self.limits or not broken(self.limits, self.exact(candidate))
+        return bool(self.allowed([candidate])[0])
+
+    def allowed(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Which candidates keep every limit on an exact metric, bool of shape (candidates,)."""
+        kept = np.ones(len(candidates), dtype=bool)
+        values = self.exact(candidates) if self.limits else {}
+        for limit in self.limits:
+            if limit.metric in values:
+                kept &= limit.violations(values[limit.metric]) == 0
+        return kept
 
     def violation(self, values: Mapping[str, float]) -> float:
         """How far values are beyond the limits, summed; 0 where all known limits are kept."""
@@ -85,38 +112,68 @@ class Problem:
         return [m.loss(record.values[m.name]) for m in self.objectives]
 
 
-class Known(AbstractSet[Candidate]):
-    """A set of candidates and some more, which leaves that set as it is: it may be large, and is not copied."""
+class Known(AbstractSet[T]):
+    """A set (of candidates) and some more, which leaves that set as it is: it may be large, and is not copied."""
 
-    def __init__(self, those: AbstractSet[Candidate], more: Iterable[Candidate] = ()) -> None:
+    def __init__(self, those: AbstractSet[T], more: Iterable[T] = ()) -> None:
         self._those, self._more = those, {c for c in more if c not in those}
 
     def __contains__(self, candidate: object) -> bool:
         return candidate in self._those or candidate in self._more
 
-    def __iter__(self) -> Iterator[Candidate]:
+    def __iter__(self) -> Iterator[T]:
         yield from self._those
         yield from self._more
 
     def __len__(self) -> int:
         return len(self._those) + len(self._more)
 
-    def add(self, candidate: Candidate) -> None:
+    def add(self, candidate: T) -> None:
         """Know one more."""
         if candidate not in self._those:
             self._more.add(candidate)
 
 
 class History(list[Record]):
-    """Records that only grow in number, whose candidates are known without going through all of them."""
+    """Records that only grow in number: their candidates, and figures of all, are known without going through all."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         super().__init__(records)
         self.candidates = {r.candidate for r in self}
+        self._columns: dict[Hashable, np.ndarray] = {}
+        self._rows: tuple[Encoding, np.ndarray, set[bytes]] | None = None
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> History:
+        """The records themselves, where they are a history."""
+        return records if isinstance(records, History) else cls(records)
 
     def append(self, record: Record) -> None:
         super().append(record)
         self.candidates.add(record.candidate)
+
+    def column(self, key: Hashable, of: Callable[[Record], float]) -> np.ndarray:
+        """A number of every record, float64 of shape (records,). By the same key it is read of new records alone."""
+        known = self._columns.get(key, np.empty(0))
+        if len(known) < len(self):
+            more = [of(self[i]) for i in range(len(known), len(self))]
+            self._columns[key] = known = np.concatenate([known, np.array(more, dtype=np.float64)])
+        return known
+
+    def values(self, name: str) -> np.ndarray:
+        """The values of a metric; NaN where it was not found."""
+        return self.column(name, lambda record: record.values.get(name, np.nan))
+
+    def rows(self, encoding: Encoding) -> tuple[np.ndarray, AbstractSet[bytes]]:
+        """The rows of the candidates, and the bytes of each."""
+        known = self._rows if self._rows and self._rows[0] is encoding else None
+        _, rows, found = known or (encoding, encoding.of([]), set[bytes]())
+        if len(rows) < len(self):
+            more = encoding.of([self[i].candidate for i in range(len(rows), len(self))])
+            found.update(row.tobytes() for row in more)
+            rows = np.concatenate([rows, more])
+        self._rows = encoding, rows, found
+        return rows, found
 
 
 class Strategy(ABC):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.candidate import Candidate
+from ..core.encoding import Candidates
 from ..core.errors import MissingExtra
 from ..core.limits import Limit
 from ..core.record import Record
@@ -77,8 +78,7 @@ class BoTorch(Strategy):
             children = guess.encoding.children(parents[pairs[0]], parents[pairs[1]], rng)
             everyone = np.vstack([children, guess.encoding.sample(self.pool // 3, rng)])
         rows = new_rows(everyone, keys(guess.encoding.of(known)))
-        allowed = np.array([problem.allows(c) for c in guess.encoding.candidates(rows)], dtype=bool)
-        return rows[allowed], guess
+        return rows[problem.allowed(Candidates(guess.encoding, rows))], guess
 
 
 def _chosen(
@@ -123,8 +123,8 @@ def _chosen(
 def _inputs(guess: WeakSurrogates, exact: Sequence[str], rows: np.ndarray) -> np.ndarray:
     """One-hot options, then the exact metrics that are wanted, shape (n, columns)."""
     options = guess.encoder.rows(rows, np.empty((len(rows), 0))).options
-    computed = [guess.problem.exact(c) for c in guess.encoding.candidates(rows)]
-    return np.hstack([options, np.array([[c[name] for name in exact] for c in computed]).reshape(len(rows), -1)])
+    computed = guess.computed(rows)
+    return np.hstack([options, *(computed[name][:, None] for name in exact)])
 
 
 def _fitted(known: Tensor, values: Tensor, columns: int) -> Any:

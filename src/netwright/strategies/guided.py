@@ -9,17 +9,17 @@ import numpy as np
 
 from ..core.candidate import Candidate, Option
 from ..core.enumerated import EnumeratedSpace
-from ..core.front import comparable, nondominated
+from ..core.front import nondominated
 from ..core.record import Record
 from ..core.space import Choice
 from .acquisition import OPTIMISM, ExpectedHypervolumeImprovement, promising
-from .base import Problem, Strategy, draw_new, initial_candidates
+from .base import Known, Problem, Strategy, draw_new, initial_candidates
 from .integer_encoding import keys, new_rows
 from .metric_prediction import predict_metrics
 from .predict import PREDICTORS, Predictor
 from .predict.encode import is_ordered
 from .ranking import ranked
-from .surrogate import GAUSSIAN_PROCESS, Predictions, Surrogates, select_training_records
+from .surrogate import GAUSSIAN_PROCESS, Predictions, Surrogates
 
 WHOLE = 3000
 """Spaces up to this size are evaluated whole on the surrogates."""
@@ -69,13 +69,12 @@ class Guided(Strategy):
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
         rng = problem.rng(history)
         chosen = initial_candidates(problem, history, n)
-        known = [*problem.proposed(history), *chosen]
-        left = problem.space.size - len(known)
+        left = problem.space.size - len(history) - len(problem.pending) - len(chosen)
         if len(history) >= self.start and 0 < n - len(chosen) < left:
             surrogates = Surrogates(problem, history, self.predictor)
             if surrogates.ready:
-                chosen += self._choose(surrogates, history, known, n - len(chosen), rng)
-                known += chosen
+                chosen += self._choose(surrogates, chosen, n - len(chosen), rng)
+        known = problem.known(history, chosen)
         return chosen + draw_new(problem, known, n - len(chosen), rng, self._start(problem, history, rng))
 
     def predict_metrics(
@@ -103,18 +102,18 @@ class Guided(Strategy):
     def _choose(
         self,
         surrogates: Surrogates,
-        history: Sequence[Record],
-        known: Sequence[Candidate],
+        chosen: Sequence[Candidate],
         n: int,
         rng: np.random.Generator,
     ) -> list[Candidate]:
         """Up to ``n`` candidates, each the best addition to the front and to those before it."""
         problem = surrogates.problem
-        seen = keys(surrogates.encoding.of(known))
-        pool = self._pool(surrogates, history, seen, rng)
+        _, measured = surrogates.told.records.rows(surrogates.encoding)
+        seen = Known(measured, keys(surrogates.encoding.of([*problem.pending, *chosen])))
+        pool = self._pool(surrogates, seen, rng)
         if not len(pool):
             return []
-        found = surrogates.losses(comparable(history, problem.objectives))
+        found = surrogates.comparable()
         best = found[nondominated(found)]
         for optimism in OPTIMISMS:
             some = promising(pool.losses, pool.std, best, optimism)
@@ -130,7 +129,7 @@ class Guided(Strategy):
                 ehvi.undominated *= 1 - probability
         if free:
             pool, probabilities = self._local_search(surrogates, pool, probabilities, ehvi, best, seen, n, rng)
-        return [pool.candidates[i] for i in _taken(pool, probabilities, ehvi, n)]
+        return surrogates.encoding.candidates(pool.rows[_taken(pool, probabilities, ehvi, n)])
 
     def _local_search(
         self,
@@ -139,7 +138,7 @@ class Guided(Strategy):
         probabilities: np.ndarray,
         ehvi: ExpectedHypervolumeImprovement,
         best: np.ndarray,
-        seen: set[bytes],
+        seen: Known[bytes],
         n: int,
         rng: np.random.Generator,
     ) -> tuple[Predictions, np.ndarray]:
@@ -155,17 +154,15 @@ class Guided(Strategy):
             probabilities = np.vstack([probabilities, ehvi.domination_probability(around.losses, around.std)])
         return pool, probabilities
 
-    def _pool(
-        self, surrogates: Surrogates, history: Sequence[Record], seen: set[bytes], rng: np.random.Generator
-    ) -> Predictions:
+    def _pool(self, surrogates: Surrogates, seen: Known[bytes], rng: np.random.Generator) -> Predictions:
         """New candidates that keep the exact limits: all of a small space, else those met in evolution."""
         encoding, space = surrogates.encoding, surrogates.problem.space
         if space.size <= WHOLE:
             pool = surrogates.predict(new_rows(encoding.of(list(space.enumerate())), seen))
             return pool[pool.allowed]
-        measured = select_training_records(surrogates.problem, [r for r in history if r.status != "failed"])
+        measured = surrogates.told.chosen(surrogates.told.not_failed())
         listed = (
-            new_rows(encoding.of(list(space.enumerate())), set(seen)) if isinstance(space, EnumeratedSpace) else None
+            new_rows(encoding.of(list(space.enumerate())), Known(seen)) if isinstance(space, EnumeratedSpace) else None
         )
         pool = everyone = surrogates.predict(encoding.of([r.candidate for r in measured]))
         for _ in range(self.generations):

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 
 from ..core.encoding import Encoding
 from ..core.space import Space
+
+
+class Seen(Protocol):
+    """A set of rows that grows."""
+
+    def __contains__(self, row: object) -> bool: ...
+    def add(self, row: bytes) -> None: ...
 
 
 class IntegerEncoding(Encoding):
@@ -62,7 +70,7 @@ def kinds_of(space: Space) -> list[list[int]]:
     return list(kinds.values())
 
 
-def new_rows(rows: np.ndarray, seen: set[bytes]) -> np.ndarray:
+def new_rows(rows: np.ndarray, seen: Seen) -> np.ndarray:
     """The rows that are not in ``seen``, each once; they are added to it."""
     keep = []
     for i, row in enumerate(rows):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core.candidate import Candidate
+from ..core.encoding import Candidates
 from ..core.enumerated import EnumeratedSpace
 from ..core.record import Record
 from .base import Problem, Strategy, draw_new, initial_candidates
@@ -55,7 +56,8 @@ class Linas(Strategy):
         weak = WeakSurrogates.fit(problem, history, self.regressors) if len(history) >= self.batch else None
         if weak is not None and len(first) < n:
             rows = self._search(weak, known, max(self.batch, n), rng)
-            first += [c for c in weak.encoding.candidates(rows) if problem.allows(c)][: n - len(first)]
+            best = Candidates(weak.encoding, rows)
+            first += [*best[problem.allowed(best)]][: n - len(first)]
             known += first
         return first + draw_new(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
 
@@ -108,7 +110,7 @@ class WeakSurrogates:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.exact = list(problem.exact(problem.space.smallest))
+        self.exact = list(problem.exact([problem.space.smallest]))
         self.encoder = Encoder(problem.space)
         self.encoding = self.encoder.encoding
         self.models: dict[str, _Weak] = {}
@@ -135,15 +137,19 @@ class WeakSurrogates:
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Losses (n, objectives) and violation over the limits (n,) of rows of option positions."""
-        computed = [self.problem.exact(c) for c in self.encoding.candidates(rows)] if self.exact else []
-        values = {name: np.array([c[name] for c in computed], dtype=np.float64) for name in self.exact}
+        values = self.computed(rows)
         features = self.encoder.rows(rows, np.empty((len(rows), 0)))
         values |= {name: model.predict(features) for name, model in self.models.items()}
         losses = np.stack([m.loss(1.0) * values[m.name] for m in self.problem.objectives], axis=1)
         violation = np.zeros(len(rows))
         for limit in self.problem.limits:
-            violation += [limit.violation(v) for v in values[limit.metric]]
+            violation += limit.violations(values[limit.metric])
         return losses, violation
+
+    def computed(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The exact metrics of rows."""
+        some = Candidates(self.encoding, rows)
+        return {**self.problem.exact(some)} if len(rows) else {name: np.empty(0) for name in self.exact}
 
     def whole(self, most: int, rng: np.random.Generator) -> np.ndarray | None:
         """Rows of the whole space where it has at most so many candidates, else None.

@@ -11,11 +11,12 @@ from hashlib import sha256
 import numpy as np
 
 from ..core.candidate import Candidate
-from ..core.front import nondominated
+from ..core.encoding import Candidates
+from ..core.front import is_comparable, nondominated
 from ..core.limits import Limit
 from ..core.record import Record
 from ..core.space import Space
-from .base import Problem
+from .base import History, Problem
 from .output_transform import OutputTransform
 from .predict import PREDICTORS, Predictor
 from .predict.encode import Encoder, Features
@@ -42,7 +43,6 @@ class Predictions:
 
     Args:
         rows: their option positions, see :class:`IntegerEncoding`.
-        candidates: the same.
         losses: expected objectives, less is better, shape (n, objectives).
         std: standard deviation of each, 0 for exact ones.
         feasible: the probability that nothing fails and the measured limits are kept, shape (n,).
@@ -51,7 +51,6 @@ class Predictions:
     """
 
     rows: np.ndarray
-    candidates: list[Candidate]
     losses: np.ndarray
     std: np.ndarray
     feasible: np.ndarray
@@ -59,19 +58,17 @@ class Predictions:
     allowed: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.candidates)
+        return len(self.rows)
 
     def __getitem__(self, index: np.ndarray) -> Predictions:
-        own = [self.candidates[i] for i in np.arange(len(self))[index]]
         return Predictions(
-            self.rows[index], own, self.losses[index], self.std[index], self.feasible[index], self.violation[index],
+            self.rows[index], self.losses[index], self.std[index], self.feasible[index], self.violation[index],
             self.allowed[index],
         )  # fmt: skip
 
     def __add__(self, other: Predictions) -> Predictions:
         return Predictions(
             np.vstack([self.rows, other.rows]),
-            self.candidates + other.candidates,
             np.vstack([self.losses, other.losses]),
             np.vstack([self.std, other.std]),
             np.concatenate([self.feasible, other.feasible]),
@@ -97,13 +94,15 @@ class Surrogates:
         self.predictor = None if predictor == GAUSSIAN_PROCESS else PREDICTORS.make(predictor)
         self.encoder = _encoder(problem.space)
         self.encoding = self.encoder.encoding
-        self.exact = list(problem.exact(problem.space.smallest))
+        self.exact = list(problem.exact([problem.space.smallest]))
         self._advice: list[Predictor] = []
         self.predicted = [name for name in problem.metrics if name not in self.exact]
         if problem.warm_start:
-            advisors = (_Model.of(self, name, problem.warm_start) for name in self.predicted)
+            past = Told(problem, problem.warm_start)
+            advisors = (_Model.of(self, name, past) for name in self.predicted)
             self._advice = [model.predictor for model in advisors if model]
-        self.models = {name: _Model.of(self, name, history) for name in self.predicted}
+        self.told = Told(problem, history)
+        self.models = {name: _Model.of(self, name, self.told) for name in self.predicted}
         self._fails = self._failing(history)
 
     @property
@@ -111,14 +110,16 @@ class Surrogates:
         """Whether enough was measured for every model."""
         return all(model is not None for model in self.models.values())
 
-    def features(self, rows: np.ndarray, candidates: Sequence[Candidate]) -> tuple[Features, np.ndarray]:
-        """Of candidates, with their exact metrics, shape (n, metrics).
+    def features(self, rows: np.ndarray) -> tuple[Features, np.ndarray]:
+        """Of the candidates of these rows, with their exact metrics, shape (n, metrics).
 
         What the records of another study would make expect of a metric is one more cost: the models learn how far
         it holds here.
         """
-        exact = np.array([list(self.problem.exact(c).values()) for c in candidates], dtype=np.float64)
-        exact = exact.reshape(len(candidates), len(self.exact))
+        exact = np.zeros((len(rows), len(self.exact)))
+        if len(rows):
+            for i, values in enumerate(self.problem.exact(Candidates(self.encoding, rows)).values()):
+                exact[:, i] = values
         features = self.encoder.rows(rows, exact)
         if self._advice:
             features = features.with_costs(np.stack([each.predict(features)[0] for each in self._advice], axis=1))
@@ -126,7 +127,7 @@ class Surrogates:
 
     def features_of(self, candidates: Sequence[Candidate]) -> Features:
         """The features of candidates whose rows and exact metrics are not asked for."""
-        return self.features(self.encoding.of(candidates), candidates)[0]
+        return self.features(self.encoding.of(candidates))[0]
 
     def training_data(self, name: str, records: Sequence[Record]) -> tuple[Features, np.ndarray, np.ndarray]:
         """Features, values and the values' standard deviations of records that all have a metric."""
@@ -136,8 +137,8 @@ class Surrogates:
 
     def predict(self, rows: np.ndarray) -> Predictions:
         """What is predicted of the candidates of these rows."""
-        problem, candidates = self.problem, self.encoding.candidates(rows)
-        features, exact = self.features(rows, candidates)
+        problem = self.problem
+        features, exact = self.features(rows)
         mean: dict[str, np.ndarray] = {}
         std: dict[str, np.ndarray] = {}
         for name, model in self.models.items():
@@ -153,7 +154,7 @@ class Surrogates:
             stds[:, i] = std[metric.name] if measured else 0.0
         feasible, violation, allowed = np.ones(len(rows)), np.zeros(len(rows)), np.ones(len(rows), dtype=bool)
         for limit in problem.limits:
-            beyond = np.array([limit.violation(v) for v in value[limit.metric]], dtype=np.float64)
+            beyond = limit.violations(value[limit.metric])
             violation += beyond
             model = self.models.get(limit.metric)
             if model is None:
@@ -162,12 +163,12 @@ class Surrogates:
                 feasible *= model.keeps(limit, mean[limit.metric], std[limit.metric])
         if self._fails is not None:
             feasible *= np.clip(1 - self._fails.predict(features)[0], 0.0, 1.0)
-        return Predictions(rows, candidates, losses, stds, feasible, violation, allowed)
+        return Predictions(rows, losses, stds, feasible, violation, allowed)
 
-    def losses(self, records: Sequence[Record]) -> np.ndarray:
-        """The objectives of records that have them, as :class:`Predictions` have theirs, (records, objectives)."""
-        found = np.array([self.problem.losses(r) for r in records], dtype=np.float64)
-        found = found.reshape(len(records), len(self.problem.objectives))
+    def comparable(self) -> np.ndarray:
+        """The objectives of the feasible records that were measured whole in all of them, as :class:`Predictions` have
+        theirs, shape (records, objectives)."""
+        found = self.told.losses[self.told.comparable()]
         for i, metric in enumerate(self.problem.objectives):
             model = self.models.get(metric.name)
             if model is not None:
@@ -221,18 +222,18 @@ class _Model:
         self._sign, self.transform, self.predictor = sign, transform, predictor
 
     @classmethod
-    def of(cls, surrogates: Surrogates, name: str, history: Sequence[Record]) -> _Model | None:
+    def of(cls, surrogates: Surrogates, name: str, told: Told) -> _Model | None:
         """The model of a metric, or None while too little was measured."""
         problem = surrogates.problem
-        known = [r for r in history if name in r.values]
+        known = told.having(name)
         if len(known) < LEAST:
             return None
         sign = next((m.loss(1.0) for m in problem.objectives if m.name == name), None)
         if sign is None:
             sign = next(1.0 if x.op in ("<", "<=") else -1.0 for x in problem.limits if x.metric == name)
 
-        def sample(some: Sequence[Record], most: int = MOST) -> Sample:
-            features, values, noise = surrogates.training_data(name, select_training_records(problem, some, most))
+        def sample(some: np.ndarray, most: int = MOST) -> Sample:
+            features, values, noise = surrogates.training_data(name, told.chosen(some, most))
             return Sample(features, sign * values, noise)
 
         # The transform and the hyperparameters are functions of the first records, and found anew only now and then.
@@ -246,7 +247,7 @@ class _Model:
             fresh = GaussianProcess(_tuned(sample(known[:first], TUNING).transformed(transform))[0])
         last = sample(known).transformed(transform)
         model = cls(sign, transform, deepcopy(fresh).fit(last.features, last.values, last.noise))
-        lost = [r.candidate for r in history[-MOST:] if r.status == "failed" and name not in r.values]
+        lost = [r.candidate for r in told.records[-MOST:] if r.status == "failed" and name not in r.values]
         if lost:
             # What fails never shows its value. Were it not taken to be as expected, the doubt about it, and with it
             # the optimism, would stay, and the search would try its like for ever.
@@ -313,26 +314,75 @@ def _tuned(sample: Sample) -> tuple[np.ndarray, float]:
     return process.hyper, process.evidence
 
 
+class Told:
+    """What records tell, as arrays: read off them once for all models.
+
+    Args:
+        problem: what is searched for.
+        records: in the order of measuring.
+    """
+
+    def __init__(self, problem: Problem, records: Sequence[Record]) -> None:
+        self._problem, self.records = problem, History.of(records)
+        self._selected: dict[tuple[bytes, int], list[Record]] = {}
+
+    @cached_property
+    def losses(self) -> np.ndarray:
+        """The objectives with less being better, shape (records, objectives); NaN where one was not found."""
+        columns = [metric.loss(1.0) * self.records.values(metric.name) for metric in self._problem.objectives]
+        return np.stack(columns, axis=1)
+
+    def having(self, name: str) -> np.ndarray:
+        """The places of the records that have a metric."""
+        return np.flatnonzero(~np.isnan(self.records.values(name)))
+
+    def not_failed(self) -> np.ndarray:
+        """The places of the records that did not fail."""
+        return np.flatnonzero(self.records.column("failed", lambda r: r.status == "failed") == 0)
+
+    def comparable(self) -> np.ndarray:
+        """The places of the feasible records that were measured whole in all objectives."""
+        names = [metric.name for metric in self._problem.objectives]
+        whole = self.records.column(("comparable", *names), lambda record: is_comparable(record, names))
+        return np.flatnonzero(whole)
+
+    def chosen(self, places: np.ndarray, most: int = MOST) -> list[Record]:
+        """At most ``most`` of some records, in their order: three quarters of them the nearest to the front, the others
+        spread."""
+        key = places.tobytes(), most
+        if key not in self._selected:
+            kept = places if len(places) <= most else places[_selected(self.losses[places], most)]
+            self._selected[key] = [self.records[i] for i in kept.tolist()]
+        return self._selected[key]
+
+
 def select_training_records(problem: Problem, records: Sequence[Record], most: int = MOST) -> Sequence[Record]:
-    """At most ``most`` records, in their order: three quarters of them the nearest to the front, the others spread."""
-    if len(records) <= most:
-        return records
-    found = [problem.losses(r) for r in records]
-    whole = [i for i, losses in enumerate(found) if losses is not None]
-    chosen = set(np.linspace(0, len(records) - 1, most // 4).astype(int).tolist())
-    if whole:
-        losses = np.array([found[i] for i in whole])
+    """See :meth:`Told.chosen`."""
+    return records if len(records) <= most else Told(problem, records).chosen(np.arange(len(records)), most)
+
+
+def _selected(losses: np.ndarray, most: int) -> np.ndarray:
+    """The places of ``most`` of more records, ascending; see :meth:`Told.chosen`.
+
+    Args:
+        losses: shape (records, objectives), NaN where one is not known.
+        most: how many.
+    """
+    whole = np.flatnonzero(~np.isnan(losses).any(axis=1))
+    chosen = np.zeros(len(losses), dtype=bool)
+    chosen[np.linspace(0, len(losses) - 1, most // 4).astype(int)] = True
+    if len(whole):
+        losses = losses[whole]
         front = losses[nondominated(losses)]
         reach = np.maximum(np.ptp(front, axis=0), 1e-12)
         # How much better a record would have to be in every objective to stand on the front.
         gap = np.full(len(losses), np.inf)
         for member in np.unique(front, axis=0):
             gap = np.minimum(gap, ((losses - member) / reach).max(axis=1))
-        for i in np.argsort(gap, kind="stable"):
-            if len(chosen) == most:
-                break
-            chosen.add(whole[i])
-    return [records[i] for i in sorted(chosen)]
+        nearest = whole[np.argsort(gap, kind="stable")]
+        nearest = nearest[~chosen[nearest]]
+        chosen[nearest[: most - chosen.sum()]] = True
+    return np.flatnonzero(chosen)
 
 
 @lru_cache(maxsize=8)

@@ -8,11 +8,13 @@ import re
 import signal
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from ..core.candidate import Candidate
 from ..core.errors import DeviceLost, MachineFault, MeasureError, NetwrightError, did_you_mean, format_error
@@ -21,7 +23,8 @@ from ..core.interruption import interruption
 from ..core.limits import Limit, broken, explain
 from ..core.metric import Measurement, Metric
 from ..core.record import Record, Status
-from ..measure.base import EvaluationContext, Measurer, Searchable
+from ..measure.base import EvaluationContext, ManyCandidates, Measurer, Searchable
+from ..strategies.base import of_each
 from .failures import BY, MISSING, failed_by
 from .racing import Rivals
 from .stores.base import body_text
@@ -103,10 +106,34 @@ class EvaluationPlan:
         """Whether what was found breaks a limit."""
         return bool(broken(self.limits, {name: m.value for name, m in found.items()}))
 
-    def exact_values(self, candidate: Candidate) -> dict[str, float]:
-        """The exact metrics of a candidate."""
-        context = EvaluationContext(self.net, candidate)
-        return {name: m.value for measurer in self.exact for name, m in measurer.measure(context).items()}
+    def exact_values(
+        self, candidates: Sequence[Candidate], known: dict[Candidate, dict[str, float]]
+    ) -> dict[str, np.ndarray]:
+        """The exact metrics of candidates, each of shape (candidates,).
+
+        Args:
+            candidates: which ones.
+            known: what was measured candidate by candidate before; what is measured now is added.
+        """
+        many, found, alone = ManyCandidates(self.net, candidates), dict[str, np.ndarray](), list[Measurer]()
+        for measurer in self.exact:
+            values = measurer.compute(many)
+            if values is None:
+                alone.append(measurer)
+            else:
+                found.update(values)
+        if alone:
+            found |= of_each(lambda candidate: self._one(alone, candidate, known))(candidates)
+        order = [metric.name for measurer in self.exact for metric in measurer.metrics if metric.name in found]
+        return {name: np.asarray(found[name], dtype=np.float64) for name in order}
+
+    def _one(
+        self, measurers: Iterable[Measurer], candidate: Candidate, known: dict[Candidate, dict[str, float]]
+    ) -> dict[str, float]:
+        if candidate not in known:
+            context = EvaluationContext(self.net, candidate)
+            known[candidate] = {n: m.value for each in measurers for n, m in each.measure(context).items()}
+        return known[candidate]
 
 
 def evaluate(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ..core.candidate import Candidate
 from ..core.errors import InfeasibleConstraints
 from ..core.limits import Limit, apart
 from ..core.record import Record
@@ -26,11 +25,11 @@ def check_exact_limits(problem: Problem, exact: Iterable[str]) -> None:
         return
     rng = np.random.default_rng(problem.seed)
     tried = [space.smallest, space.largest, *(space.sample(rng) for _ in range(DRAWS))]
-    if any(problem.allows(c) for c in tried) or draw_new(problem, [], 1, rng, lambda: space.sample(rng)):
+    if problem.allowed(tried).any() or draw_new(problem, [], 1, rng, lambda: space.sample(rng)):
         return
-    values: Callable[[Candidate], Mapping[str, float]] = problem.exact
-    nearest = min(tried, key=lambda c: problem.violation(values(c)))
-    raise InfeasibleConstraints(_sentence(limits, values(nearest)))
+    values = problem.exact(tried)
+    nearest = int(np.argmin(sum(limit.violations(values[limit.metric]) for limit in limits)))
+    raise InfeasibleConstraints(_sentence(limits, {name: float(found[nearest]) for name, found in values.items()}))
 
 
 def nearest_record(problem: Problem, records: Iterable[Record]) -> Record | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from ..core.candidate import Candidate
 from ..core.errors import DeviceLost, InfeasibleConstraints, MeasureError, NetwrightError, StoreError
 from ..core.front import Front
@@ -321,10 +323,8 @@ class Study:
         if candidates := [r.candidate for r in records if r.candidate not in self.journal.again]:
             self._append("retry", {"candidates": [dict(c) for c in candidates]})
 
-    def _exact_of(self, candidate: Candidate) -> Mapping[str, float]:
-        if candidate not in self._exact:
-            self._exact[candidate] = self.plan.exact_values(candidate)
-        return self._exact[candidate]
+    def _exact_of(self, candidates: Sequence[Candidate]) -> Mapping[str, np.ndarray]:
+        return self.plan.exact_values(candidates, self._exact)
 
     # -- before training ---------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from ..core.limits import Limit
 from ..core.metric import Direction, Measurement, Metric
 from ..core.record import Record
 from ..core.space import Choice, Space
-from ..strategies.base import LISTED, Problem, Strategy
+from ..strategies.base import LISTED, Problem, Strategy, of_each
 
 Make = Callable[[], Strategy]
 
@@ -167,7 +167,7 @@ def _history(space: Space, size: int, kind: str = "ok") -> tuple[Record, ...]:
 
 
 def _problem(space: Space, objectives: int, limits: Sequence[Limit] = (), seed: int = 1) -> Problem:
-    return Problem(space, METRICS[:objectives], tuple(limits), _cost_in(space), seed)
+    return Problem(space, METRICS[:objectives], tuple(limits), of_each(_cost_in(space)), seed)
 
 
 def _middle(space: Space) -> float:
@@ -230,7 +230,7 @@ def _asks_for_what_is_new_and_legal(make: Make, supported: Sequence[int]) -> Non
     for n in (0, 1, 7):
         _is_sound(make(), _problem(_vast(), supported[0]), _history(_vast(), 20), n, f"{n} are wanted")
     costs = tuple(Metric(name, direction=way, exact=True) for name, way in zip("abcd", 2 * WAYS, strict=True))
-    exact = Problem(_vast(), costs[: supported[0]], (), _costs)
+    exact = Problem(_vast(), costs[: supported[0]], (), of_each(_costs))
     history = tuple(
         Record(r.candidate, {name: Measurement(v) for name, v in _costs(r.candidate).items()})
         for r in _history(_vast(), 20)

@@ -45,8 +45,11 @@ class Sizes:
     ) -> dict[tuple[int, int], int]:
         """Tensor and dimension to the number that it is, for those that vary. Sizes that all options change alike are
         one number."""
-        tables = {names: _tabulated(added, [choices[place[n]].options for n in names])
-                  for names, added in effects.items()}  # fmt: skip
+        tables = {
+            names: _tabulated(added, [choices[place[n]].options for n in names])
+            for names, added in effects.items()
+            if added  # an axis of one option adds nothing
+        }
         changes: dict[tuple[int, int], list[tuple[tuple[str, ...], np.ndarray]]] = {}
         for names, table in tables.items():
             flat = table.reshape(-1, *table.shape[-2:])
@@ -147,8 +150,7 @@ class Sum:
 
 def _tabulated(added: Mapping[tuple[Option, ...], np.ndarray], options: list[tuple[Option, ...]]) -> np.ndarray:
     """What options add, shape (options of the first, of the second, ..., tensors, RANK); nothing where not given."""
-    shape = next(iter(added.values())).shape if added else (0, RANK)
-    table = np.zeros((*map(len, options), *shape), dtype=np.int64)
+    table = np.zeros((*map(len, options), *next(iter(added.values())).shape), dtype=np.int64)
     for given, effect in added.items():
         table[tuple(own.index(o) for own, o in zip(options, given, strict=True))] = effect
     return table
