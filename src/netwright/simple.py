@@ -41,6 +41,7 @@ def search(
     seed: int = 0,
     store: Store | str | Path | None = None,
     warm_start: Iterable[Record] = (),
+    hints: Mapping[str, Callable[[Candidate], float]] | None = None,
     retry: str = "",
     timeout: float | None = None,
     memory: str = "",
@@ -62,6 +63,8 @@ def search(
             continues from; none by default.
         warm_start: records of another search of the same space, such as one for another device: the strategy starts
             from what they say of the same metrics.
+        hints: functions of a candidate by name, cheaper than ``evaluate`` and dearer than ``exact``, such as a
+            zero-cost proxy: asked for a shortlist, as features of what is predicted. See :class:`Study`.
         retry: ``"failed"`` measures again what failed before in this store; without it that is done only where all
             failed, or ``evaluate`` or the metrics that are asked for have changed since.
         timeout: seconds that ``evaluate`` may take for a candidate. With this or ``memory`` it is called in a process
@@ -93,6 +96,7 @@ def search(
         limits=limits,
         seed=seed,
         warm_start=warm_start,
+        hints=hints,
     )
     executor = Local(timeout, memory)
     return study.run(Guided() if strategy is None else strategy, evaluations, retry=retry, executor=executor)

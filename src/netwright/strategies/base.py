@@ -60,6 +60,9 @@ class Problem:
         pending: candidates that were proposed and are still being measured.
         warm_start: records of another study of the same space (another device, another dataset). They advise, and are
             never part of a front.
+        hints: cheap figures of candidates by name, such as zero-cost proxies, that cost too much to be asked for
+            thousands: a strategy that uses them asks for a shortlist, and for what it learns from. The same for the
+            same candidate.
     """
 
     space: Space
@@ -69,6 +72,7 @@ class Problem:
     seed: int = 0
     pending: tuple[Candidate, ...] = ()
     warm_start: tuple[Record, ...] = ()
+    hints: Figures | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ STARTS = 12
 """Candidates from which the local search goes on in a round, at least."""
 NEIGHBOURS = 12
 """Neighbours of each."""
+SHORTLIST = 8
+"""Networks for each that is wanted, of which the problem's hints are asked for."""
 OPTIMISMS = (OPTIMISM, 2 * OPTIMISM, 4 * OPTIMISM, 8 * OPTIMISM)
 """Standard deviations by which something may be better than expected: more, where no candidate is promising."""
 
@@ -42,7 +44,8 @@ class Guided(Strategy):
        network met on the way;
     3. takes, one after the other, the network that is expected to add most to the hypervolume of the front and of
        those already taken (:class:`ExpectedHypervolumeImprovement`), times the probability that it keeps the limits;
-       the neighbours of the most promising are considered as well.
+       the neighbours of the most promising are considered as well. Where the problem has hints, they are asked for
+       the ``SHORTLIST`` best for each that is wanted, and the choice among these is made by predictors that know them.
 
     Args:
         batch: networks measured between two fits.
@@ -123,13 +126,30 @@ class Guided(Strategy):
         ehvi = ExpectedHypervolumeImprovement(found, pool.losses, pool.std, rng, optimism, surrogates.weight)
         probabilities = ehvi.domination_probability(pool.losses, pool.std)
         free = not isinstance(problem.space, EnumeratedSpace) and problem.space.size > WHOLE
-        if problem.pending:  # counted as chosen, since their results are still to come
-            out = surrogates.predict(surrogates.encoding.of(problem.pending))
-            for probability in ehvi.domination_probability(out.losses, out.std) * out.feasible[:, None]:
-                ehvi.undominated *= 1 - probability
+        self._count_pending(surrogates, ehvi)
         if free:
             pool, probabilities = self._local_search(surrogates, pool, probabilities, ehvi, best, seen, n, rng)
+        if problem.hints:
+            shortlist = pool.rows[_taken(pool, probabilities, ehvi, SHORTLIST * n)]
+            return self._hinted(surrogates, shortlist, n, rng)
         return surrogates.encoding.candidates(pool.rows[_taken(pool, probabilities, ehvi, n)])
+
+    def _hinted(self, plain: Surrogates, shortlist: np.ndarray, n: int, rng: np.random.Generator) -> list[Candidate]:
+        """Up to ``n`` of a shortlist, judged by predictors that the problem's hints are features of, too."""
+        surrogates = Surrogates(plain.problem, plain.told.records, self.predictor, hinted=True)
+        pool, found = surrogates.predict(shortlist), surrogates.comparable()
+        ehvi = ExpectedHypervolumeImprovement(found, pool.losses, pool.std, rng, weight=surrogates.weight)
+        self._count_pending(surrogates, ehvi)
+        chosen = _taken(pool, ehvi.domination_probability(pool.losses, pool.std), ehvi, n)
+        return surrogates.encoding.candidates(pool.rows[chosen])
+
+    def _count_pending(self, surrogates: Surrogates, ehvi: ExpectedHypervolumeImprovement) -> None:
+        """Count what is pending as chosen, since its results are still to come."""
+        pending = surrogates.problem.pending
+        if pending:
+            out = surrogates.predict(surrogates.encoding.of(pending))
+            for probability in ehvi.domination_probability(out.losses, out.std) * out.feasible[:, None]:
+                ehvi.undominated *= 1 - probability
 
     def _local_search(
         self,

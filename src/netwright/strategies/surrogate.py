@@ -85,12 +85,18 @@ class Surrogates:
         history: what was measured.
         predictor: what learns each metric; netwright's Gaussian process by default, which keeps its hyperparameters
             from one proposal to the next.
+        hinted: whether the problem's hints are features: then they are asked for all that is learned and predicted.
     """
 
     def __init__(
-        self, problem: Problem, history: Sequence[Record], predictor: Predictor | str = GAUSSIAN_PROCESS
+        self,
+        problem: Problem,
+        history: Sequence[Record],
+        predictor: Predictor | str = GAUSSIAN_PROCESS,
+        hinted: bool = False,
     ) -> None:
         self.problem = problem
+        self._hints = problem.hints if hinted else None
         self.predictor = None if predictor == GAUSSIAN_PROCESS else PREDICTORS.make(predictor)
         self.encoder = _encoder(problem.space)
         self.encoding = self.encoder.encoding
@@ -121,6 +127,9 @@ class Surrogates:
             for i, values in enumerate(self.problem.exact(Candidates(self.encoding, rows)).values()):
                 exact[:, i] = values
         features = self.encoder.rows(rows, exact)
+        if self._hints and len(rows):
+            found = self._hints(Candidates(self.encoding, rows))
+            features = features.with_costs(np.stack([*found.values()], axis=1))
         if self._advice:
             features = features.with_costs(np.stack([each.predict(features)[0] for each in self._advice], axis=1))
         return features, exact

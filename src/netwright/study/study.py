@@ -23,6 +23,7 @@ from ..measure.base import Measurer, Searchable
 from ..strategies import STRATEGIES
 from ..strategies.base import Problem, Strategy
 from .asked import asked_for, check_evaluations, check_settings, check_warm_start, listed, proposed
+from .candidate_hints import Hints
 from .evaluate import EvaluationPlan, failure
 from .executors import EXECUTORS
 from .executors.base import Executor
@@ -75,6 +76,9 @@ class Study:
         warm_start: records of another study of the same space (another device, dataset or super-network), for
             strategies to start from. They are never part of the front, and are looked at for the objectives' and
             limits' names.
+        hints: functions of a candidate by name, cheaper than measuring and dearer than counting, such as a zero-cost
+            proxy: numbers that may tell something of the objectives, always the same for the same candidate. Strategies
+            that predict ask them for a shortlist, and use them as features.
         racing: a confidence below 1, such as 0.95: measurers that can (:class:`netwright.Accuracy`) judge a candidate
             on growing parts of their data, and stop once a record that was measured whole dominates it with this
             confidence. 0 measures all candidates whole. What a limit is on is always measured whole. A measurement
@@ -94,6 +98,7 @@ class Study:
         calibration: Iterable[Any] | None = None,
         seed: int = 0,
         warm_start: Iterable[Record] = (),
+        hints: Mapping[str, Callable[[Candidate], float]] | None = None,
         racing: float = 0.0,
         key: Mapping[str, Any] | None = None,
     ) -> None:
@@ -110,6 +115,7 @@ class Study:
         self.plan = EvaluationPlan(net, self.measurers, self.objectives, self.limits, calibration, racing > 0)
         self.warm_start = tuple(check_warm_start(each, net.space) for each in warm_start)
         self._exact: dict[Candidate, dict[str, float]] = {}
+        self._hints = Hints(hints) if hints else None
         self._standing: Standing | None = None
         self._begun: Candidate | None = None
         self._resumed: Candidate | None = None
@@ -140,9 +146,8 @@ class Study:
     def problem(self) -> Problem:
         """The study as a strategy sees it; what was asked for and is not measured yet is pending."""
         pending = tuple(self.journal.asked)
-        return Problem(
-            self.net.space, self.objectives, self.limits, self._exact_of, self.seed, pending, warm_start=self.warm_start
-        )
+        known = self.net.space, self.objectives, self.limits, self._exact_of, self.seed
+        return Problem(*known, pending, self.warm_start, self._hints)
 
     def nearest(self) -> Record | None:
         """The record that is least beyond the limits, of those that a limit was measured for."""

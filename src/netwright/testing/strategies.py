@@ -32,6 +32,8 @@ METRICS = (
     Metric("wear", direction="max"),
 )
 WAYS: tuple[Direction, Direction] = ("min", "max")
+FEW = 100
+"""Candidates, beside those measured, that a strategy may ask hints of for four proposals."""
 PATIENCE = 5.0
 """CPU seconds in which a strategy finds that there is nothing to ask for."""
 
@@ -54,6 +56,7 @@ def check_strategy(make: Make, objectives: Collection[int] = (1, 2, 3, 4)) -> No
     _goes_on_to_the_last(make, supported)
     _knows_when_there_is_nothing(make, supported)
     _takes_advice_for_advice(make, supported)
+    _asks_hints_of_few(make, supported)
     _resumes(make, supported)
     _says_what_it_does_not_support(make, [n for n in (1, 2, 3, 4) if n not in supported])
 
@@ -320,6 +323,22 @@ def _takes_advice_for_advice(make: Make, supported: Sequence[int]) -> None:
                 _is_sound(make(), problem, history, 6, f"all {space.size} candidates in warm records ({kind})")
         alone = replace(_problem(_vast(), objectives), warm_start=_history(_vast(), 1))
         _is_sound(make(), alone, _history(_vast(), 14), 4, "a single warm record")
+
+
+def _asks_hints_of_few(make: Make, supported: Sequence[int]) -> None:
+    """A hint costs more than a count: whoever uses it asks for what was measured, and for a shortlist."""
+    for size in (3, 30):
+        history, asked = list(_history(_vast(), size)), dict[Candidate, None]()
+
+        def hints(candidates: Sequence[Candidate], asked: dict[Candidate, None] = asked) -> dict[str, np.ndarray]:
+            asked.update(dict.fromkeys(candidates))
+            return {"hint": np.array([_values(c)["quality"] for c in candidates])}
+
+        problem = replace(_problem(_vast(), supported[0]), hints=hints)
+        first = _is_sound(make(), problem, history, 4, "with hints")
+        assert make().ask(problem, history, 4) == first, "with the same records and hints, the same is proposed"
+        few = len(asked.keys() - {r.candidate for r in history})
+        assert few <= FEW, f"hints were asked for {few} candidates that nobody measured: ask for a shortlist, not all"
 
 
 def _resumes(make: Make, supported: Sequence[int]) -> None:
