@@ -98,8 +98,8 @@ def test_every_command_that_is_mentioned_exists(page):
         if verb == "--help":
             continue
         assert verb in VERBS
-        if verb in ("fit", "train", "search") and "--help" not in rest:
-            parser = recipe_parser if verb == "train" else search_parser
+        if verb in ("fit", "trim", "train", "search") and "--help" not in rest:
+            parser = recipe_parser if verb in ("trim", "train") else search_parser
             assert read(parser(verb, ""), rest)["recipe"]
 
 

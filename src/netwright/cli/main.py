@@ -17,6 +17,7 @@ from .streams import flush_output, secure
 
 VERBS = {
     "fit": "the whole job: train, search, export, report",
+    "trim": "cut a trained network to limits, without a search",
     "train": "train the super-network of a recipe",
     "search": "measure networks of a trained super-network",
     "records": "print every record of a study",
@@ -29,11 +30,12 @@ VERBS = {
     "targets": "list the runtimes that work here, and what to install for the others",
 }
 
-TRAINS = ("fit", "train", "search", "export")
+TRAINS = ("fit", "trim", "train", "search", "export")
 """They load torch."""
 
 AGAIN = {
     "fit": "the same command continues from here",
+    "trim": "the same command begins anew, with the blocks that were measured",
     "train": "the same command continues from here",
     "search": "the same command continues from here",
     "export": "networks that were exported stay, and the same command makes the others",

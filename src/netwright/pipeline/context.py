@@ -17,16 +17,19 @@ from ..core.limits import metric_named
 from ..core.metric import Measurement, Metric
 from ..measure.base import EvaluationContext, Measurer
 from ..measure.latency import Energy, Latency
+from ..measure.lookup import LookupTable
 from ..measure.quality import Quality
 from ..measure.sampling import SamplingPlan
 from ..measure.target_quality import TargetQuality, job_size
 from ..measure.targets import Target, parse_target
 from ..nets.devices import device_of
+from ..nets.importance import CRITERIA, sort_channels
 from ..nets.inputs import Inputs
 from ..nets.recalibrate import Statistics, needs_recalibration
 from ..recipe.schema import NO_DATA, Recipe, Train
 from ..sources.base import Source
 from ..sources.load import load_data, load_model
+from ..sources.supernet import SuperNetSource
 from ..tasks import TASKS, Task
 from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, loader_of
 from ..tasks.own_metrics import extended
@@ -143,6 +146,8 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         source = load_model(recipe.model, lambda: _one_input(recipe, task, data))
+    if data is None and recipe.train.importance and isinstance(source, SuperNetSource):
+        sort_channels(source.net, CRITERIA.make(recipe.train.importance))  # with data it is done before training
     if data is not None:
         if source.no_networks:
             raise RecipeError(f"the key 'data' is of no use: {source.untrained}; leave the key out")
@@ -152,7 +157,8 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
     latency = Latency(target, plan)
     validation = None if data is None else _validation(recipe, task, data)
     quality = None if validation is None else _quality(recipe, validation, latency)
-    on_target = [latency, Energy(target, plan)]
+    timed = LookupTable(latency, Path(recipe.latency.table)) if recipe.latency.table else latency
+    on_target = [timed, Energy(target, plan)]
     measurers = _measurers(source, on_target, quality)
     there = [*on_target, *([quality] if quality is not None and latency.lossy else [])]
     context = Context(
@@ -235,8 +241,8 @@ def _check(context: Context) -> None:
             raise RecipeError(f"objectives: there is no metric {name!r} of {recipe.model}; {near}")
     if context.untrained and recipe.train.weights:
         raise RecipeError(f"train.weights is {recipe.train.weights}, but {context.untrained}; leave the key out")
-    if recipe.train.importance and (context.untrained or recipe.train.weights):
-        why = context.untrained or f"the weights in {recipe.train.weights} are taken up as they are"
+    if recipe.train.importance and context.source.untrained:
+        why = context.source.untrained
         raise RecipeError(f"train.importance is {recipe.train.importance}, but {why}; leave the key out")
     if recipe.train.weights:
         trained_in(recipe.train.weights)

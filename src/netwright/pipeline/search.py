@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from ..core.errors import NetwrightError, StoreError
 from ..core.files import write_json
@@ -14,6 +17,7 @@ from ..core.limits import parse_limit
 from ..core.metric import PRECISION, Measurement
 from ..core.provenance import git_commit, versions
 from ..measure.counts import METRICS
+from ..measure.lookup import LEAST, LookupTable, build
 from ..strategies import STRATEGIES
 from ..strategies.surrogate import cross_validate
 from ..study.executors.base import Executor
@@ -51,13 +55,23 @@ def open_study(context: Context) -> Study:
 
 def check(context: Context, study: Study) -> None:
     """Say what cannot work before anything costly begins, and note in the directory what it is of."""
+    fill_tables(context, study.measurers)
     for measurer in study.measurers:
         measurer.require()
     check_device(context, study)
     if not context.untrained:
         study.probe(_executor(context))
     context.source.check()
-    context.run.write_info(_describe(context, study))
+    context.run.write_info(describe(context, study))
+
+
+def fill_tables(context: Context, measurers: Iterable[object]) -> None:
+    """Measure the networks whole that tables need to predict others; rows follow when they are asked for."""
+    for table in measurers:
+        if isinstance(table, LookupTable) and len(table.whole) < LEAST:
+            context.callback.stage(f"measuring {LEAST} networks for the table of {table.metric.name}")
+            for _ in build(table, context.source.net, LEAST, np.random.default_rng(context.recipe.seed), still=0):
+                pass
 
 
 def check_device(context: Context, study: Study) -> None:
@@ -76,7 +90,7 @@ def search(context: Context, study: Study, retry: str = "") -> Front:
     callback, recipe = context.callback, context.recipe
     callback.stage("searching")
     check_device(context, study)
-    context.run.write_info(_describe(context, study))  # with what training has found
+    context.run.write_info(describe(context, study))  # with what training has found
     strategy = STRATEGIES.make(recipe.search.strategy)
     executor = _executor(context)
     study.run(strategy, recipe.evaluations, lambda step: callback.measured(step, study), retry=retry, executor=executor)
@@ -89,7 +103,7 @@ def search(context: Context, study: Study, retry: str = "") -> Front:
             "another train.optimizer"
         )
     write_json(context.run.front, [record.to_json() for record in front])
-    info, number = _describe(context, study), len(study.records)
+    info, number = describe(context, study), len(study.records)
     if info.judged != number:
         info = replace(info, predictability=cross_validate(study.problem, study.records), judged=number)
     context.run.write_info(info)
@@ -107,7 +121,7 @@ def _executor(context: Context) -> Executor:
     return Local(context.recipe.search.timeout, context.recipe.search.memory)
 
 
-def _describe(context: Context, study: Study) -> RunInfo:
+def describe(context: Context, study: Study) -> RunInfo:
     """What the directory is of; what was found out of the same records stays."""
     source = context.source
     largest = study.journal.found.get(source.space.largest)
@@ -160,7 +174,7 @@ def _study_key(context: Context, store: Store) -> dict[str, Any]:
     ours = [x.name for m in context.on_target for x in m.metrics]
     measured = any(x in context.recipe.objectives or x in limited for x in ours)
     if "target" in header if header is not None else measured:
-        wish = {"target": recipe["target"], **recipe["latency"]}
+        wish = {"target": recipe["target"], **{name: value for name, value in recipe["latency"].items() if value != ""}}
         known = (header or {}).get("target", {})
         # A device is asked who it is when something is to be measured there, and not before.
         trusted = wish == {name: known.get(name) for name in wish}

@@ -10,7 +10,7 @@ from ..core.errors import CheckpointError, NetwrightError
 from ..core.files import sha256
 from ..core.metric import Measurement
 from ..core.provenance import versions
-from ..nets.importance import CRITERIA, sort_channels
+from ..nets.importance import CRITERIA, Importance, sort_channels
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
 from ..report.data import format_measurement
@@ -22,19 +22,27 @@ from .judgement import is_trained, worry
 from .run_directory import LEFT, RunDirectory, Training, trained_in
 
 
-def train(context: Context) -> None:
-    """Train the super-network, or load it where it is trained; one that comes with its weights is left alone."""
+def train(context: Context) -> Importance | None:
+    """Train the super-network, or load it where it is trained; one that comes with its weights is left alone.
+
+    Returns what its channels are worth, where they were sorted before that.
+    """
     if context.untrained:
         context.callback.stage(f"not training: {context.untrained}")
-        return
+        return None
     net = context.source.supernet()
     if _load(context, net):
-        return
+        return None
     if elsewhere := context.recipe.train.weights:
         context.callback.stage(f"taking up the super-network that was trained in {elsewhere}")
-        _take_up(context, net)
-    else:
-        _train(context, net)
+        return _take_up(context, net)
+    return _train(context, net)
+
+
+def _sorted(context: Context, net: SuperNet) -> Importance | None:
+    """Sort the channels where the recipe wants it."""
+    wish = context.recipe.train.importance
+    return sort_channels(net, CRITERIA.make(wish, batches=context.calibration)) if wish else None
 
 
 def require_trained(context: Context) -> None:
@@ -61,10 +69,10 @@ def _load(context: Context, net: SuperNet) -> bool:
     return True
 
 
-def _train(context: Context, net: SuperNet) -> None:
+def _train(context: Context, net: SuperNet) -> Importance | None:
     assert context.validation is not None and context.data is not None
     recipe, wish, run, metric = context.recipe, context.recipe.train, context.run, context.validation.metrics[0]
-    given, pretrained = _judge_given(context)
+    given, pretrained = judge_given(context)
     found: dict[str, Measurement] = {}
 
     def evaluate() -> Mapping[str, Measurement]:
@@ -73,8 +81,7 @@ def _train(context: Context, net: SuperNet) -> None:
             found[name] = context.validate(network)[metric.name]
         return dict(found)
 
-    if wish.importance:
-        sort_channels(net, CRITERIA.make(wish.importance, batches=context.calibration))
+    importance = _sorted(context, net)
     optimizer = _optimizer(context, net, given[metric.name] if pretrained else None)
     loop.train(
         net,
@@ -104,9 +111,10 @@ def _train(context: Context, net: SuperNet) -> None:
     validation = {"given": given[metric.name].value, **{name: m.value for name, m in found.items()}}
     _write(context, net, metric.name, validation, {} if pretrained is False else given, warning)
     run.checkpoint.unlink(missing_ok=True)
+    return importance
 
 
-def _take_up(context: Context, net: SuperNet) -> None:
+def _take_up(context: Context, net: SuperNet) -> Importance | None:
     """Keep the weights that another job has trained, with what it found of them."""
     source, about = trained_in(context.recipe.train.weights)
     if about.space != net.space.fingerprint:
@@ -116,7 +124,16 @@ def _take_up(context: Context, net: SuperNet) -> None:
         )
     load_state(net.module, _weights(source, about), source.weights)
     net.module.eval()
+    importance = _sorted(context, net)
     _write(context, net, about.metric, about.validation, about.given, about.warning)
+    return importance
+
+
+def keep_weights(context: Context, net: SuperNet) -> None:
+    """Keep weights that have changed since they were trained or taken up."""
+    about = context.run.read_training()
+    if about is not None:
+        _write(context, net, about.metric, about.validation, about.given, about.warning)
 
 
 def _weights(run: RunDirectory, about: Training) -> dict[str, Tensor]:
@@ -154,7 +171,7 @@ def _write(
     run.write_training(about)
 
 
-def _judge_given(context: Context) -> tuple[Mapping[str, Measurement], bool | None]:
+def judge_given(context: Context) -> tuple[Mapping[str, Measurement], bool | None]:
     """The figures of the given model on the validation data, and whether it comes trained: None where the task does not
     know what a constant answer has."""
     assert context.validation is not None

@@ -61,7 +61,7 @@ class Train:
     """The learning rate over the steps, such as "linear,warmup=0.1"."""
     importance: str = field(default="", metadata=kind("nets.importance:CRITERIA", "named"))
     """By what channels, heads and experts are sorted before training, so that a cut keeps the most important; empty
-    leaves them as they are given. For pre-trained weights."""
+    leaves them as they are given. For pre-trained weights, those of train.weights among them."""
     clip_norm: float | None = None
     """The longest that the gradient may be, over all weights."""
     accumulate: int = 1
@@ -107,6 +107,22 @@ class Latency:
     """Sample until half the 95 % interval of the median is this small, relative to the median."""
     max_seconds: float = 1.0
     """Seconds after which sampling stops all the same; the precision that was reached is recorded."""
+    table: str = ""
+    """A JSON file of a table of blocks, filled where it is not: latency is predicted by it in a search, and measured of
+    the networks that are handed back. For devices that are slow or far away."""
+
+
+@dataclass(frozen=True)
+class Trim:
+    """How 'netwright trim' goes down to its limits; by what it judges is train.importance."""
+
+    rounds: int = 0
+    """Rounds in which a few proposals are tuned for a short while, and the one that does best is gone on with
+    (NetAdapt); 0 takes what importance says in one go."""
+    proposals: int = 4
+    """Proposals that are tuned in each round."""
+    batches: int = 20
+    """Batches that each of them is tuned with."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +194,7 @@ class Recipe:
     train: Train = field(default_factory=Train)
     search: Search = field(default_factory=Search)
     latency: Latency = field(default_factory=Latency)
+    trim: Trim = field(default_factory=Trim)
     export: Export = field(default_factory=Export)
     report: Report = field(default_factory=Report)
 
@@ -191,14 +208,15 @@ class Recipe:
                 raise RecipeError(f"{name} must be a finite number, not {value}")
         positive = {
             "evaluations": self.evaluations, "threads": self.threads, "train.batch_size": train.batch_size,
-            "train.accumulate": train.accumulate, "search.calibration": self.search.calibration, **numbers,
+            "train.accumulate": train.accumulate, "search.calibration": self.search.calibration,
+            "trim.proposals": self.trim.proposals, "trim.batches": self.trim.batches, **numbers,
         }  # fmt: skip
         for name, value in positive.items():
             if not value > 0:
                 raise RecipeError(f"{name} must be more than 0, not {told(value)}")
         counts = {
             "train.epochs": train.epochs, "export.epochs": self.export.epochs, "seed": self.seed,
-            "train.checkpoint_steps": train.checkpoint_steps,
+            "train.checkpoint_steps": train.checkpoint_steps, "trim.rounds": self.trim.rounds,
         }  # fmt: skip
         for name, value in counts.items():
             if value < 0:

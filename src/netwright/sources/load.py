@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -33,6 +34,7 @@ def load_model(reference: str, inputs: Callable[[], Inputs]) -> Source:
     """
     made = resolve(reference, "model", object)
     if isinstance(made, SuperNet):
+        _check_measurers(made, reference)
         return SuperNetSource(made, reference)
     if isinstance(made, TabularBenchmark):
         return TableSource(made, reference)
@@ -47,10 +49,16 @@ def load_model(reference: str, inputs: Callable[[], Inputs]) -> Source:
         )
     if not isinstance(space, Space):
         raise RecipeError(f"model: the space of {reference} must be a netwright.Space, not a {_kind(space)}")
-    for measurer in getattr(made, "measurers", ()):
+    _check_measurers(made, reference)
+    return ExternalSource(made, reference, inputs)
+
+
+def _check_measurers(made: Any, reference: str) -> None:
+    """Refuse an attribute ``measurers`` that holds others."""
+    several = getattr(made, "measurers", ())
+    for measurer in several if isinstance(several, list | tuple) else [several]:
         if not isinstance(measurer, Measurer):
             raise RecipeError(f"model: the measurers of {reference} must be netwright.Measurer, not {_kind(measurer)}")
-    return ExternalSource(made, reference, inputs)
 
 
 def load_data(reference: str, task: Task, folder: str | None) -> Data:

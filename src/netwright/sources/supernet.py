@@ -14,7 +14,8 @@ class SuperNetSource(Source):
     """A super-network that can be trained here.
 
     Args:
-        net: what is searched.
+        net: what is searched. It may have an attribute ``measurers``, of metrics of its own or of such as netwright
+            measures in another way, like a :class:`netwright.LookupTable` of latencies.
         reference: the recipe's ``module:function``, for messages.
     """
 
@@ -22,6 +23,7 @@ class SuperNetSource(Source):
         super().__init__(reference)
         self._net = net
         self.counts = tuple(Count(name) for name in METRICS)
+        self.measurers = tuple(getattr(net, "measurers", ()))
 
     @property
     def net(self) -> SuperNet:

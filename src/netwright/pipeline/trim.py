@@ -1,0 +1,293 @@
+"""Trimming: the network within limits that keeps most of what is worth something, without a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.candidate import Candidate
+from ..core.errors import InfeasibleConstraints, NetwrightError, RecipeError
+from ..core.interruption import ending
+from ..core.limits import Limit, apart, broken, metric_named, parse_limit
+from ..core.metric import Measurement
+from ..core.record import Record
+from ..measure.base import EvaluationContext, Measurer
+from ..measure.counts import METRICS
+from ..measure.latency import Energy
+from ..measure.lookup import LookupTable
+from ..nets.importance import CRITERIA, Importance, importance_of, prune_to_budget
+from ..nets.supernet import SuperNet
+from ..recipe.load import folder_of, load, name_of, parse
+from ..recipe.schema import Recipe
+from ..report.data import ExportedNetwork, format_measurement
+from ..sources.supernet import SuperNetSource
+from ..strategies.base import Problem, Strategy
+from ..study.study import Study
+from ..tasks.base import Task
+from ..tasks.data import loader_of
+from ..training import loop
+from ..training.defaults import default_optimizer
+from ..training.rules.base import Rule, State, Step, Teacher, learn, untracked
+from .callback import Callback
+from .context import Context, open_run
+from .export import export
+from .search import describe, fill_tables, open_study
+from .summary import write_report
+from .train import judge_given, keep_weights, train
+
+BY_DATA, BY_WEIGHTS = "taylor", "l2"
+"""By what is judged where the recipe does not say, with data and without."""
+
+TRIES = 4
+"""How often a network is cut that is measured beyond a limit which a table said that it keeps."""
+
+TABLE = "{}_table.json"
+"""Where a table is kept in the output directory, by the metric's name."""
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """What trimming gave.
+
+    Args:
+        network: that was handed back.
+        before, after: the figures of the whole network, and those of the file that is handed back, by metric name.
+        folder: of its files.
+        report: path of the page.
+    """
+
+    network: ExportedNetwork
+    before: Mapping[str, Measurement]
+    after: Mapping[str, Measurement]
+    folder: Path
+    report: Path
+
+
+def trim(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    out: str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
+) -> Trimmed:
+    """From a recipe with limits to one network that keeps them, in files that run without netwright.
+
+    Args: see :func:`netwright.fit`. ``train.epochs`` and what is of a search are not used.
+    """
+    if isinstance(recipe, Mapping):
+        recipe = parse(recipe, "the recipe")
+    wish = _for_trimming(load(recipe, overrides))
+    opened = open_run(wish, out, name_of(recipe), folder_of(recipe), callback)
+    with ending("the same call continues from here"), opened as context:
+        net = _require(context)
+        importance = train(context) or importance_of(net, _criterion(context))
+        candidate = _cut(context, net, importance)
+        study = open_study(context)
+        before = _whole(context)
+        record = _evaluated(context, study, candidate)
+        context.run.write_info(describe(context, study))
+        (network,) = export(context, study, [record])
+        after = {**record.measurements, **network.test, **network.validation}
+        context.callback.stage("writing the report")
+        report = write_report(context.run, trust=True)
+        return Trimmed(network, before, after, context.run.network(record.id), report)
+
+
+def _for_trimming(recipe: Recipe) -> Recipe:
+    """The recipe whose weights are sorted and not trained."""
+    if not recipe.limits:
+        raise RecipeError("trimming needs a limit to keep, such as --limit 'macs <= 30M'; without one nothing is cut")
+    by = recipe.train.importance or (BY_DATA if recipe.data else BY_WEIGHTS)
+    return replace(recipe, train=replace(recipe.train, epochs=0, importance=by))
+
+
+def _require(context: Context) -> SuperNet:
+    """The super-network. Raises :class:`RecipeError` for what cannot be trimmed, before anything costly begins."""
+    source, recipe = context.source, context.recipe
+    if not isinstance(source, SuperNetSource):
+        raise RecipeError(
+            f"{source.untrained}: what its parts are worth cannot be judged; give a netwright.SuperNet "
+            "(nw.wrap(model, example_inputs) makes one of any model), or search"
+        )
+    own = [x.name for m in source.measurers if not m.depends_on_weights for x in m.metrics]
+    known = list(dict.fromkeys([*METRICS, "latency", "energy", *own]))
+    for text in recipe.limits:
+        if (name := parse_limit(text, (*context.metrics, *context.task.metrics)).metric) not in known:
+            raise RecipeError(
+                f"the limit {text!r}: {name} is not known before a network is made; trim to what can be computed or "
+                f"predicted ({', '.join(known)}), or search with 'netwright fit'"
+            )
+    if context.data is not None and not recipe.train.weights and context.run.read_training() is None:
+        given, pretrained = judge_given(context)
+        if pretrained is False:
+            found = next(iter(given.values()))
+            raise RecipeError(
+                f"the model comes untrained ({next(iter(given))} {format_measurement(found)} on the validation data), "
+                "and what its parts are worth cannot be judged: run 'netwright train' with this recipe first, and give "
+                "its output directory as --train.weights"
+            )
+    return source.net
+
+
+def _criterion(context: Context) -> Any:
+    at_hand = {"batches": context.calibration} if context.data is not None else {}
+    return CRITERIA.make(context.recipe.train.importance, **at_hand)
+
+
+# -- the cut -------------------------------------------------------------------------------------------------------
+
+
+def _cut(context: Context, net: SuperNet, importance: Importance) -> Candidate:
+    """The candidate that keeps the limits, also those on what a table predicts as it is measured whole."""
+    recipe, limits = context.recipe, [parse_limit(text, context.metrics) for text in context.recipe.limits]
+    known = open_study(context).records if recipe.trim.rounds and context.run.study.exists() else []
+    if tuned := [record.candidate for record in known if record.status == "ok"]:
+        return tuned[-1]  # the weights are tuned for it
+    prices = _prices(context, [limit.metric for limit in limits])
+    tables = [price for price in prices if isinstance(price, LookupTable)]
+    fill_tables(context, tables)
+    by, rounds = recipe.train.importance, recipe.trim.rounds
+    context.callback.stage(f"cutting by {by}" + (f", in {rounds} rounds of tuning" if rounds else ""))
+    for name, why in importance.unjudged.items():
+        context.callback.stage(f"{name} stays whole: {why}")
+    for _ in range(TRIES):
+        if rounds:
+            tune = _Tuning(context)
+            settings = {"tune": tune, "rounds": rounds, "proposals": recipe.trim.proposals}
+            candidate = prune_to_budget(net, importance, limits, prices, **settings)  # type: ignore[arg-type]
+            keep_weights(context, net)
+        else:
+            candidate = prune_to_budget(net, importance, limits, prices)
+        tighter = [_tightened(context, limit, candidate, tables) for limit in limits]
+        if tighter == limits or rounds:
+            break
+        limits = tighter
+    return candidate
+
+
+def _prices(context: Context, wanted: Sequence[str]) -> list[Measurer]:
+    """What tells of limits that the network does not count: the model's own measurers, and tables."""
+    found: list[Measurer] = [m for m in context.source.measurers if not m.depends_on_weights]
+    own = {x.name for m in found for x in m.metrics}
+    for measurer in (context.latency, Energy(context.target, context.latency.plan)):
+        name = measurer.metrics[0].name
+        if name in wanted and name not in own:
+            given = context.recipe.latency.table if measurer is context.latency else ""
+            found.append(LookupTable(measurer, Path(given) if given else context.run.path / TABLE.format(name)))
+    return found
+
+
+def _tightened(context: Context, limit: Limit, candidate: Candidate, tables: Sequence[LookupTable]) -> Limit:
+    """The limit that a table must keep, so that the network does as it is measured."""
+    table = next((each for each in tables if each.metric.name == limit.metric), None)
+    if table is None:
+        return limit
+    found = table.measurer.measure(EvaluationContext(context.source.net, candidate, ()))[limit.metric]
+    asked = parse_limit(next(t for t in context.recipe.limits if metric_named(t) == limit.metric), table.metrics)
+    if asked.allows(found.value):
+        return limit
+    value, bound = apart(found.value, asked)
+    (told,) = table.values(context.source.net, [candidate])
+    context.callback.stage(
+        f"{limit.metric} is {value} as measured, where the table says {format_measurement_of(table, told)}; the limit "
+        f"is {bound}: cutting on"
+    )
+    return replace(limit, bound=0.995 * told[limit.metric] * asked.bound / found.value)
+
+
+def format_measurement_of(table: LookupTable, told: Mapping[str, float]) -> str:
+    """What a table tells, as a person reads it."""
+    return format_measurement(Measurement(told[table.metric.name], table.metric.unit))
+
+
+class _Tuning:
+    """Trains a candidate for a few batches on the shared weights, and says how well it does."""
+
+    def __init__(self, context: Context) -> None:
+        if context.data is None or context.validation is None:
+            raise RecipeError("trim.rounds tunes and judges, which takes data; name some, or leave the key out")
+        recipe, self._context = context.recipe, context
+        loader = loader_of(context.data.train, recipe.train.batch_size, shuffle=True, augment=context.data.augment)
+        self._batches = list(islice(loader, recipe.trim.batches))
+        self._metric = context.validation.metrics[0]
+        self._optimizer = recipe.train.optimizer or default_optimizer(context.source.supernet().module, "pretrained")[0]
+
+    def __call__(self, net: SuperNet, candidate: Candidate) -> float:
+        context = self._context
+        loop.train(
+            net, self._batches, task=context.task, epochs=1, rule=_Only(candidate), optimizer=self._optimizer,
+            device=context.recipe.train.device, seed=context.recipe.seed, evaluate=dict,
+        )  # fmt: skip
+        network, _ = context.network(candidate)
+        return -self._metric.loss(context.validate(network)[self._metric.name].value)
+
+
+@dataclass(frozen=True)
+class _Only(Rule):
+    """Each batch teaches one sub-network, always the same."""
+
+    candidate: Candidate
+
+    def step(
+        self,
+        net: SuperNet,
+        batch: Any,
+        task: Task,
+        rng: np.random.Generator,
+        *,
+        at: Step = Step(),  # noqa: B008
+        teacher: Teacher | None = None,
+        state: State | None = None,
+    ) -> float:
+        with net.active(self.candidate) as module, untracked(module):
+            return learn(module, batch, task, teacher)[0]
+
+
+# -- figures -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trim(Strategy):
+    """Proposes what trimming has found."""
+
+    candidate: Candidate | None = None
+
+    def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
+        return [] if self.candidate is None else [self.candidate]
+
+
+def _evaluated(context: Context, study: Study, candidate: Candidate) -> Record:
+    """The record of a candidate, measured as a search would."""
+    known = {record.candidate: record for record in study.records}
+    if candidate not in known or known[candidate].status == "failed":
+        context.callback.stage("measuring the network")
+        strategy: Strategy = Trim(candidate=candidate)
+        with suppress(InfeasibleConstraints):  # by less than tables are worth; it is said of what is handed back
+            study.run(strategy, len(study.records) + 1, lambda step: context.callback.measured(step, study))
+        known = {record.candidate: record for record in study.records}
+    record = known[candidate]
+    if record.status == "failed":
+        raise NetwrightError(f"the network that is within the limits cannot be measured: {record.reason}")
+    if beyond := broken(study.limits, record.values):
+        context.callback.stage(f"warning: as measured, {beyond[0].metric} is beyond its limit: {record.reason}")
+    return record
+
+
+def _whole(context: Context) -> dict[str, Measurement]:
+    """The figures of the whole network."""
+    source = context.source
+    largest = source.space.largest
+    network, _ = context.network(largest)
+    told = EvaluationContext(source.net, largest, context.calibration, judge=context.quality)
+    told.__dict__["module"] = network
+    counts = source.counts_of(largest)
+    exact = {name: Measurement(value, METRICS[name].unit, kind="exact") for name, value in counts.items()}
+    judged = {} if context.quality is None else dict(context.quality.measure(told))
+    timed = context.latency.measure(told)
+    return {**judged, **timed, **exact}
