@@ -1,4 +1,4 @@
-"""A trained ResNet-56, wrapped and cut to half its MACs: by importance, at random, and by Torch-Pruning.
+"""A trained ResNet-56, wrapped and cut to half its MACs: by importance, at random, by Torch-Pruning; or to a latency.
 
 Every network has the same MACs (Torch-Pruning's within 1 %, the best widths at most as many). "Uniform" and random: the
 inner channels of every block are halved; "best widths": ``prune_to_budget`` chooses, block by block, among quarters.
@@ -7,6 +7,12 @@ Accuracies are of the first images of CIFAR-10's test set (``--images``), with n
 ``cifar10`` and ``weights_cifar10_resnet`` of the shared data.
 
     python benchmarks/cut_resnet56.py --data ../shared/data
+
+With ``--latency``, shares of the whole network's latency (ONNX Runtime, one thread, by a table of blocks), it is
+trimmed to each by the table, and to as many MACs as the same table says take as long: at equal predicted latency, which
+keeps more? Both are then measured, in turn with the whole network, in one run.
+
+    python benchmarks/cut_resnet56.py --data ../shared/data --latency 0.8 0.65 0.5
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ import argparse
 import importlib
 import statistics
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +33,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import netwright as nw
+from netwright.core.errors import NetError
+from netwright.core.temporary import TemporaryFolder
 from netwright.formats.safetensors import load_weights
+from netwright.measure.lookup import LookupTable, build
+from netwright.measure.sampling import SamplingPlan
 from netwright.nets.families.cifar_resnet import CifarResNet
 from netwright.nets.importance import L1, L2, Activation, Taylor, prune_to_budget
 from netwright.nets.permutation import permute
@@ -44,9 +55,16 @@ def main() -> None:
     parser.add_argument("--tuned-random", type=int, default=3, help="how many of them are fine-tuned as well")
     parser.add_argument("--untrained", action="store_true", help="leave fine-tuning out")
     parser.add_argument("--lr", type=float, default=0.02, help="highest learning rate of fine-tuning")
+    parser.add_argument(
+        "--latency", type=float, nargs="+", help="shares of the latency to trim to, by table and by MACs"
+    )
+    parser.add_argument("--table", type=Path, default=Path("runs/cut_resnet56/table.json"), help="for --latency")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     bench = Bench(arguments.data, arguments.images, arguments.lr, arguments.untrained)
+    if arguments.latency:
+        to_latencies(bench, arguments.latency, arguments.table)
+        return
 
     net = bench.wrapped()
     half = net.space.build(lambda choice: choice.options[(len(choice.options) - 1) // 2])
@@ -78,6 +96,59 @@ def main() -> None:
             f"  {len(found)} random orders: median {statistics.median(found):.2f} % ({low:.2f} to {high:.2f}), {after}"
         )
     _torch_pruning(bench, macs)
+
+
+def to_latencies(bench: Bench, shares: list[float], path: Path) -> None:
+    """Print what is kept at a latency when cutting for it by a table, and for MACs."""
+    net, latency = bench.wrapped(), nw.Latency("onnxruntime,threads=1", SamplingPlan(max_seconds=0.3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table, begin = LookupTable(latency, path), time.process_time()
+    importance = nw.sort_channels(net, Taylor(list(bench.calibration)[:2]))
+    for _ in build(table, net, 8, np.random.default_rng(0), still=0):
+        pass
+    filled = time.process_time() - begin
+    (whole,), most = table.values(net, [net.largest]), net.count(net.largest).macs
+    print(
+        f"whole: {bench.plain():.2f} %, {whole['latency']:.3f} ms by the table; 8 networks measured: {filled:.0f} CPU s"
+    )
+    found = {"whole": net.largest}
+    for share in shares:
+        begin, bound = time.process_time(), share * whole["latency"]
+        fast = nw.prune_to_budget(net, importance, f"latency <= {bound} ms", table)
+        print(f"  {share:.0%}: {time.process_time() - begin:.0f} CPU s of trimming, {len(table.rows)} rows", flush=True)
+        low, high = 0.0, float(most)
+        while high - low > 0.005 * most:  # the most MACs that the table says are as fast
+            macs = (low + high) / 2
+            try:
+                small = nw.prune_to_budget(net, importance, f"macs <= {macs}")
+            except NetError:
+                low = macs
+                continue
+            low, high = (macs, high) if table.values(net, [small])[0]["latency"] <= bound else (low, macs)
+        found[f"{share:.0%} by table"] = fast
+        found[f"{share:.0%} by MACs"] = nw.prune_to_budget(net, importance, f"macs <= {low}")
+    _measure(bench, net, table, found)
+
+
+def _measure(bench: Bench, net: nw.SuperNet, table: LookupTable, found: dict[str, nw.Candidate]) -> None:
+    """Each in turn, for some rounds: what they have in one round was measured in the same state of the machine."""
+    rounds: dict[str, list[float]] = {name: [] for name in found}
+    with TemporaryFolder() as folder:
+        files = {}
+        for i, (name, candidate) in enumerate(found.items()):
+            network = net.extract(candidate).eval()
+            files[name] = folder / f"{i}.onnx"
+            table.measurer.write(network, EXAMPLE, files[name])
+        for _ in range(7):
+            for name, file in files.items():
+                rounds[name].append(table.measurer.of(file, EXAMPLE)["latency"].value)
+    print(f"{'':16}{'MACs':>9}{'table, ms':>11}{'measured':>10}{'of whole':>10}{'accuracy':>10}")
+    for name, candidate in found.items():
+        ratio = statistics.median(a / b for a, b in zip(rounds[name], rounds["whole"], strict=True))
+        told = table.values(net, [candidate])[0]["latency"]
+        kept = bench.accuracy(net.extract(candidate))
+        macs = net.count(candidate).macs / 1e6
+        print(f"{name:16}{macs:7.1f} M{told:11.3f}{statistics.median(rounds[name]):10.3f}{ratio:10.3f}{kept:9.2f} %")
 
 
 class Bench:

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,7 @@ def main() -> None:
     some = [phrases[i] for i in rng.choice(len(phrases), given.examples, replace=False)]
     looked = [{**inputs, "labels": labels} for inputs, labels in batches(some, ids, 32)]
     table = {name: list(row(make, weights, given.share, judged)) for name, make in criteria(looked).items()}
-    several = [
-        list(row(lambda seed=seed: Shuffled(seed), weights, given.share, judged)) for seed in range(given.random)
-    ]
+    several = [list(row(partial(Shuffled, seed), weights, given.share, judged)) for seed in range(given.random)]
     print(
         f"{'accuracy at a share of the MACs of':40}" + "".join(f"{share:9.0%}" for share in given.share) + "   judging"
     )
@@ -95,7 +94,9 @@ def criteria(looked: list[dict[str, Tensor]]) -> dict[str, Callable[[], Any]]:
         "l2 (heads, FFN)": lambda: "l2",
         "activation (heads, FFN)": lambda: nw.importance.Activation(looked),
         "taylor (layers, heads, FFN)": lambda: nw.importance.Taylor(looked),
-        "taylor of the loss": lambda: nw.importance.Taylor(looked, loss=lambda out, batch: out.loss),
+        "taylor of the loss": lambda: nw.importance.Taylor(
+            looked, loss=lambda out, batch: nn.functional.cross_entropy(out.logits, batch["labels"])
+        ),
         "trajectory, OPTIN (layers, heads, FFN)": lambda: nw.importance.Trajectory(looked),
     }
 
