@@ -29,7 +29,6 @@ from ..nets.recalibrate import Statistics, needs_recalibration
 from ..recipe.schema import NO_DATA, Recipe, Train
 from ..sources.base import Source
 from ..sources.load import load_data, load_model
-from ..sources.supernet import SuperNetSource
 from ..tasks import TASKS, Task
 from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, loader_of
 from ..tasks.own_metrics import extended
@@ -146,8 +145,8 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         source = load_model(recipe.model, lambda: _one_input(recipe, task, data))
-    if data is None and recipe.train.importance and isinstance(source, SuperNetSource):
-        sort_channels(source.net, CRITERIA.make(recipe.train.importance))  # with data it is done before training
+    if data is None and recipe.train.importance and not source.untrained:
+        sort_channels(source.supernet(), CRITERIA.make(recipe.train.importance))  # with data it is done before training
     if data is not None:
         if source.no_networks:
             raise RecipeError(f"the key 'data' is of no use: {source.untrained}; leave the key out")

@@ -26,7 +26,6 @@ from ..nets.supernet import SuperNet
 from ..recipe.load import folder_of, load, name_of, parse
 from ..recipe.schema import Recipe
 from ..report.data import ExportedNetwork, format_measurement
-from ..sources.supernet import SuperNetSource
 from ..strategies.base import Problem, Strategy
 from ..study.study import Study
 from ..tasks.base import Task
@@ -110,11 +109,13 @@ def _for_trimming(recipe: Recipe) -> Recipe:
 def _require(context: Context) -> SuperNet:
     """The super-network. Raises :class:`RecipeError` for what cannot be trimmed, before anything costly begins."""
     source, recipe = context.source, context.recipe
-    if not isinstance(source, SuperNetSource):
+    try:
+        net = source.supernet()
+    except NetwrightError as error:
         raise RecipeError(
-            f"{source.untrained}: what its parts are worth cannot be judged; give a netwright.SuperNet "
+            f"{error}: what its parts are worth cannot be judged; give a netwright.SuperNet "
             "(nw.wrap(model, example_inputs) makes one of any model), or search"
-        )
+        ) from None
     own = [x.name for m in source.measurers if not m.depends_on_weights for x in m.metrics]
     known = list(dict.fromkeys([*METRICS, "latency", "energy", *own]))
     for text in recipe.limits:
@@ -132,7 +133,7 @@ def _require(context: Context) -> SuperNet:
                 "and what its parts are worth cannot be judged: run 'netwright train' with this recipe first, and give "
                 "its output directory as --train.weights"
             )
-    return source.net
+    return net
 
 
 def _criterion(context: Context) -> Any:
