@@ -41,7 +41,7 @@ EVALUATIONS = 24
 """Of a search with a function."""
 PAUSE_S = 0.03
 """That the function takes."""
-LIMIT_S = 180
+LIMIT_S = 600
 """That a job may take before it counts as hung."""
 VARIES = ("latency", "throughput", "memory")
 """Metrics that no two measurements agree on."""
