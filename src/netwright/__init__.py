@@ -43,6 +43,7 @@ _HOME = {
     "Part": "nets.axes",
     "Parts": "nets.axes",
     "TiedAxes": "nets.axes",
+    "Route": "nets.axes",
     "Heads": "nets.axes",
     "Experts": "nets.axes",
     "ChannelSlice": "nets.axes",
@@ -53,6 +54,7 @@ _HOME = {
     "prune_to_budget": "nets.importance",
     "part_importance": "nets.surgery",
     "sort_parts": "nets.surgery",
+    "stitch": "nets.stitching",
     "wrap": "nets.wrap",
     "Task": "tasks.base",
     "Evaluator": "tasks.base",
@@ -189,6 +191,7 @@ if TYPE_CHECKING:
     from .nets.axes import RelativeWidth as RelativeWidth
     from .nets.axes import Resize as Resize
     from .nets.axes import Resolution as Resolution
+    from .nets.axes import Route as Route
     from .nets.axes import TiedAxes as TiedAxes
     from .nets.axes import Width as Width
     from .nets.axes import add_transforms as add_transforms
@@ -202,6 +205,7 @@ if TYPE_CHECKING:
     from .nets.stand_ins import Instead as Instead
     from .nets.stand_ins import Scaled as Scaled
     from .nets.stand_ins import Zeros as Zeros
+    from .nets.stitching import stitch as stitch
     from .nets.supernet import SuperNet as SuperNet
     from .nets.surgery import part_importance as part_importance
     from .nets.surgery import sort_parts as sort_parts

@@ -11,6 +11,7 @@ from .parts import Part, Parts
 from .rank import Rank, factorise
 from .relative_width import RelativeWidth
 from .resolution import Resize, Resolution
+from .route import Route
 from .tied_axes import TiedAxes
 from .width import ChannelSlice, Width
 
@@ -29,6 +30,7 @@ __all__ = [
     "RelativeWidth",
     "Resize",
     "Resolution",
+    "Route",
     "TiedAxes",
     "Width",
     "add_transforms",
