@@ -68,7 +68,7 @@ def trained(folder: Path, layers: int) -> CifarResNet:
     return network.eval()
 
 
-def with_identity(net: nw.SuperNet, option: str, accuracy: nw.Accuracy) -> float:
+def with_identity(net: nw.SuperNet, option: Any, accuracy: nw.Accuracy) -> float:
     """Accuracy where what is between the anchors gives on what it is given."""
     network = net.extract({"route": option})
     for layer in network.stitches.children():  # type: ignore[union-attr]

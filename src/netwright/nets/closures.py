@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
@@ -37,6 +37,9 @@ class Copier:
         for tensor in (v for v in (self._reach.own | self._reach.held).values() if isinstance(v, Tensor)):
             if not tensor.is_leaf or not is_dense(tensor) or tensor.is_inference():
                 memo.setdefault(id(tensor), tensor.detach().clone())  # deepcopy refuses or keeps what these hang on
+        for at, value in self._reach.own.items():
+            if type(value) is OrderedDict and not value and not vars(value):
+                memo.setdefault(at, OrderedDict())  # of hooks: deepcopy would pickle each
         functions = [f for f in self._reach.functions() if not is_foreign(f) and self._is_copied(f)]
         if functions:
             self._reach = Reach(network)

@@ -195,4 +195,4 @@ def _follow(
                 continue
             if closures:
                 waiting += _closure(value)
-        waiting += directly(value)
+        waiting += [part for part in directly(value) if type(part) not in ATOMS]  # most are: for speed

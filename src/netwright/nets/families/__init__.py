@@ -5,7 +5,9 @@ from .cifar_resnet import cifar_resnet
 from .decoder import decoder
 from .detector import detector
 from .inverted_residual import inverted_residual
+from .mobile_menus import mobile_menus
 from .mobilenet import mobilenet_v1, mobilenet_v2
+from .nas_bench_201 import nas_bench_201
 from .ofa import from_ofa, load_ofa, ofa_mobilenet_v3, ofa_proxyless, ofa_resnet50, to_ofa
 from .resnet8 import resnet8
 from .simplenet import simplenet
@@ -23,8 +25,10 @@ __all__ = [
     "from_ofa",
     "inverted_residual",
     "load_ofa",
+    "mobile_menus",
     "mobilenet_v1",
     "mobilenet_v2",
+    "nas_bench_201",
     "ofa_mobilenet_v3",
     "ofa_proxyless",
     "ofa_resnet50",
