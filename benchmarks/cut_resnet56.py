@@ -12,7 +12,7 @@ With ``--latency``, shares of the whole network's latency (ONNX Runtime, one thr
 trimmed to each by the table, and to as many MACs as the same table says take as long: at equal predicted latency, which
 keeps more? Both are then measured, in turn with the whole network, in one run.
 
-    python benchmarks/cut_resnet56.py --data ../shared/data --latency 0.8 0.65 0.5
+    python benchmarks/cut_resnet56.py --data ../shared/data --latency 0.85 0.75
 """
 
 from __future__ import annotations

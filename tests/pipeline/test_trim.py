@@ -141,6 +141,21 @@ def test_what_cannot_be_trimmed_is_told(tmp_path: Path, changes: dict[str, Any],
         trim({**recipe(), **changes}, tmp_path / "out")
 
 
+def test_a_model_may_be_named_alone(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    less = ["--latency.max_seconds", "0.01", "--export.epochs", "0", "--export.formats", "onnx"]
+    main(["trim", f"{MODULE}:solved", "--limit", "macs <= 84", *less])
+    said = capsys.readouterr()
+    assert f"exported: runs/{MODULE}-solved-trim/networks/" in said.out and "cutting by l2" in said.err
+    with pytest.raises(SystemExit):
+        main(["trim", f"{MODULE}:plain", "--limit", "macs <= 84"])
+    assert "return nw.wrap(network, example_inputs)" in capsys.readouterr().err
+
+
+def plain() -> nn.Module:
+    return nn.Linear(2, 2)
+
+
 def test_the_command_says_before_and_after(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("small.yaml").write_text(json.dumps(recipe()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -17,7 +18,8 @@ from .terminal import Terminal
 
 TEXT = """Cut a trained network to limits without a search, in about a minute, and export it.
 
-RECIPE names a built-in recipe or a .yaml file of your own. What every channel, head and block is worth is judged on
+RECIPE names a built-in recipe or a .yaml file of your own; or it is module:function, which gives a super-network, and
+--data names data as a recipe does. What every channel, head and block is worth is judged on
 training data (--train.importance), and what is worth least for what it saves is given up until each --limit is kept: on
 macs, params, weight_bytes, peak_activation_bytes, moved_bytes, or on latency or energy by a table of measured blocks.
 With --trim.rounds a few proposals are tuned for a short while and judged on the way. A network that is not trained is
@@ -30,14 +32,24 @@ SHOWN = ("macs", "params", "weight_bytes", "file_bytes", "latency", "energy")
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
-    given = read(recipe_parser("trim", TEXT), arguments)
+    parser = recipe_parser("trim", TEXT)
+    parser.add_argument("--data", help="data of a model that is named as module:function; see 'data' of a recipe")
+    given = read(parser, arguments)
     recipe, out, overrides = asked(given)
-    out = given.get("out", f"{out}-trim")
+    out = given.get("out", f"{out.replace(':', '-')}-trim")
+    named = ":" in recipe and not Path(recipe).exists()
+    job = _of_model(recipe, overrides) if named else recipe
     with Display() as display:
-        done = trim(recipe, out, overrides=overrides, callback=display)
+        done = trim(job, out, overrides=overrides, callback=display)
     _show(done)
     display.say(f"exported: {done.folder}")
     display.say(f"report:   {done.report}")
+
+
+def _of_model(model: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of a model alone; without data nothing but what it costs is known."""
+    data = overrides.pop("data", None)
+    return {"model": model, **({"data": data} if data else {"objectives": ["latency", "macs"]})}
 
 
 def _show(done: Trimmed) -> None:

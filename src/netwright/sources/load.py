@@ -42,6 +42,11 @@ def load_model(reference: str, inputs: Callable[[], Inputs]) -> Source:
         space, extract = getattr(made, "space", None), getattr(made, "extract", None)
     except Exception as error:
         raise RecipeError(f"model: the space of {reference} raised {format_error(error)}") from error
+    if isinstance(made, nn.Module) and (space is None or not callable(extract)):
+        raise RecipeError(
+            f"model: {reference}() gives a network, a {_kind(made)}, where a super-network is needed: return "
+            "nw.wrap(network, example_inputs), which finds the ways to cut it"
+        )
     if space is None or not callable(extract):
         raise RecipeError(
             f"model: {reference}() must give a netwright.SuperNet, a netwright.TabularBenchmark, or an object with "
