@@ -133,3 +133,29 @@ def test_training_says_how_far_it_has_got(tmp_path):
     network_of = net.extract(net.smallest)
     nw.finetune(network_of, nw.TensorLoader(nw.Split(x, y), 8), epochs=1)
     assert nw.fold(network_of).folded_modules == ["2", "3"]
+
+
+def test_counts_are_those_of_the_form_that_runs_whenever_they_are_asked_for():
+    """Before the training as after it, and without data; from a table."""
+    whole, x = network("vanilla"), torch.randn(2, 3, 16, 16)
+    before = nw.SuperNet(whole, [], x)
+    counts = before.count(before.largest)
+    with torch.device("meta"):
+        bare = nw.SuperNet(network("vanilla"), [], torch.randn(2, 3, 16, 16))
+    assert bare.count(bare.largest) == counts
+    anneal(whole, 1.0)
+    made = nw.fold(whole, x)
+    plain = nw.SuperNet(made, [], x)
+    assert plain.count(plain.largest) == counts
+    assert counts.params == sum(p.numel() for p in made.parameters()) < sum(p.numel() for p in whole.parameters())
+    assert int(whole[2].progress) == 1000 and "progress" in dict(whole[2].named_buffers())
+
+
+def test_counts_of_cuts_are_those_of_folded_cuts():
+    whole, x = network("reparam"), torch.randn(1, 3, 16, 16)
+    net = nw.wrap(whole, x, round_to=1)
+    some = [net.space.sample(np.random.default_rng(seed)) for seed in range(4)]
+    many = net.counts(some)
+    for i, candidate in enumerate(some):
+        plain = nw.SuperNet(nw.fold(net.extract(candidate)), [], x)
+        assert many[i] == plain.count(plain.largest)

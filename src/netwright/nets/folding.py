@@ -8,7 +8,7 @@ what is trained, cut and judged in PyTorch is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,11 @@ def _offers(module: nn.Module) -> bool:
     return callable(getattr(type(module), "folded", None))
 
 
+def is_folded(tensor: str, paths: Iterable[str]) -> bool:
+    """Whether a tensor is one of what is folded: what is made of it is not stored as it is."""
+    return any(not path or tensor.startswith(f"{path}.") for path in paths)
+
+
 def fold(network: nn.Module, example_inputs: Inputs | None = None) -> nn.Module:
     """The network in the form in which it runs: every module that offers ``folded()`` is what that gives.
 
@@ -72,14 +77,13 @@ def fold(network: nn.Module, example_inputs: Inputs | None = None) -> nn.Module:
         raise NetError("fold() needs example_inputs=: what the network is called with, to compare what it computes")
     made = copy_of(network).eval()
     stands_for: dict[str, tuple[nn.Module, nn.Module]] = {}
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False):
         root = fold_modules(made, stands_for)
     root.eval()
     if root is not made:
         vars(root).update((name, vars(made)[name]) for name in KEPT if name in vars(made))
-    if STORED in vars(root):  # what is made of such tensors is no longer stored as they are
-        gone = tuple(f"{path}." for path in stands_for)
-        vars(root)[STORED] = {n: held for n, held in vars(root)[STORED].items() if not n.startswith(gone)}
+    if STORED in vars(root):
+        vars(root)[STORED] = {n: held for n, held in vars(root)[STORED].items() if not is_folded(n, stands_for)}
     with evaluating(network):
         _compare(network, root, stands_for, example)
     setattr(root, FOLDED, [path for path in foldable(network) if stands_for[path][0] is not stands_for[path][1]])
@@ -111,7 +115,7 @@ def fold_modules(network: nn.Module, stands_for: dict[str, tuple[nn.Module, nn.M
 def _folded(path: str, module: Any) -> nn.Module:
     what = _named(path, module)
     try:
-        with _defaults(module):
+        with _defaults(module), torch.no_grad():
             other = module.folded()
     except Exception as error:  # a person's own code
         raise NetError(f"{what} cannot be folded: folded() raises {format_error(error)}") from error

@@ -235,8 +235,8 @@ class SuperNet:
 
     @cached_property
     def tracer(self) -> Tracer:
-        """Traces this network and its sub-networks."""
-        return Tracer(self.index, self.example_inputs)
+        """Traces this network and its sub-networks, in the form in which they run."""
+        return Tracer(self.index, self.example_inputs, folds=True)
 
     @cached_property
     def _counter(self) -> Counter:

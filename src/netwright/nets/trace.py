@@ -15,9 +15,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.errors import NetError, format_error
+from .annealing import anneal
+from .closures import Copier
 from .cut import Cut, ModuleIndex, applied
 from .extract import copied, extract
 from .fake_tensors import FakeTensors, without_data
+from .folding import fold_modules, foldable
 from .inputs import Inputs, call, each_tensor, fresh, is_dense, shape_of, tensors_in
 from .isolation import State
 from .lengths import Lengths, resized
@@ -125,6 +128,7 @@ class Trace:
         calls: the calls of modules that ran once, by module path.
         names: parameter or buffer to the position of its tensor.
         menus: the calls of menus of which all options ran.
+        folded: the parts of what ran, where that was folded.
     """
 
     ops: list[Op] = field(default_factory=list)
@@ -143,6 +147,7 @@ class Trace:
     calls: dict[str, ModuleCall] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
     menus: list[MenuCall] = field(default_factory=list)
+    folded: ModuleIndex | None = None
 
     def live(self, beside: bool = False) -> set[int]:
         """The operators, by their place in :attr:`ops`, that the outputs depend on.
@@ -215,12 +220,15 @@ class Tracer:
         example_inputs: the example inputs that it is called with.
         supposes: whether, before all is computed, sizes that depend on values are supposed (see :class:`FakeTensors`):
             what a threshold keeps differs from cut to cut, and says nothing of whether the network takes it.
+        folds: whether :meth:`run` traces what is cut in the form in which it runs after all training, folded.
 
     Attributes:
         whole: the trace of the whole network.
+        folds: the paths of the modules that are folded.
     """
 
-    def __init__(self, index: ModuleIndex, example_inputs: Inputs, supposes: bool = False) -> None:
+    def __init__(self, index: ModuleIndex, example_inputs: Inputs, supposes: bool = False, folds: bool = False) -> None:
+        self.folds = foldable(index.root) if folds else []
         weights = index.parameters
         self._originals = _own_tensors(index)
         check_tensors(index, example_inputs)
@@ -253,6 +261,7 @@ class Tracer:
                 self._twin = extract(index, Cut(), part)
                 self._index, self._inputs, self._mode = ModuleIndex(self._twin), inputs, mode
                 self._state = State(self._twin)
+                anneal(self._twin, 1.0 if self.folds else 0.0)
                 try:
                     self.whole = self.run(Cut())
                     if mode is None or not mode.supposes or mode.sized:
@@ -293,9 +302,12 @@ class Tracer:
         inputs = fresh(self._inputs)
         # See :meth:`form`.
         with self._state.kept(), torch.no_grad(), torch.inference_mode(False), applied(self._index, cut):
-            recorder = _Recorder(self._twin, self._mode, self._index.modules)
+            network = self._folded() if self.folds else self._twin
+            index = ModuleIndex(network) if self.folds else self._index
+            recorder = _Recorder(network, self._mode, index.modules)
             with recorder:
                 trace = recorder.record(inputs)
+            trace.folded = index if self.folds else None
             for name in self._index.shapes.keys() - trace.names.keys():  # what runs elsewhere in the cut: tied, wrapped
                 position = recorder.position(self._index.tensor(name))
                 if position is not None:
@@ -308,6 +320,17 @@ class Tracer:
                 "of the network would use it too; make it a method, or look the module up in its arguments"
             )
         return trace
+
+    def _folded(self) -> nn.Module:
+        """A copy of the twin, as it is cut now, that holds its very tensors, with what offers it folded; without data,
+        all that is folded has none."""
+        inside = {m for path in self.folds for m in self._index.modules[path].modules()}
+        memo: dict[int, Any] = {}
+        for module in self._twin.modules():
+            for own in (module._parameters, module._buffers, vars(module)):
+                tensors = [t for t in own.values() if isinstance(t, Tensor)]
+                memo |= {id(t): without_data(t) if self._mode and module in inside else t for t in tensors}
+        return fold_modules(Copier(self._twin, memo).copy(), {})
 
     def _start(self, training: bool) -> None:
         self._twin.train(training)

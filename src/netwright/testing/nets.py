@@ -17,8 +17,11 @@ from ..core.candidate import Candidate
 from ..core.errors import NetError, format_error
 from ..core.temporary import TemporaryFolder
 from ..formats.bundle import export, load
+from ..nets.annealing import anneal
 from ..nets.axes import Axis, Width
 from ..nets.cut import Cut, CutBuilder
+from ..nets.extract import copy_of
+from ..nets.folding import fold
 from ..nets.inputs import Inputs, call, each_tensor, evaluating, fresh, shape_of, tensors_in
 from ..nets.isolation import isolated, outputs_of
 from ..nets.layers import attributes
@@ -42,8 +45,8 @@ def check_supernet(
     The largest sub-network computes what the network computes. Channels of a :class:`Width` may change places in all
     its tensors at once, on which :func:`sort_channels` relies. An axis drops what it says it may drop. Each
     candidate, active, computes what it computes extracted, and what it computes written to files and read back; its
-    layers' attributes are those of its tensors; its counts are those of the extracted network, the MACs as PyTorch's
-    own counter finds them; a training step reaches the shared weights; and nothing of it stays behind.
+    layers' attributes are those of its tensors; its counts are those of the extracted network, folded, the MACs as
+    PyTorch's own counter finds them; a training step reaches the shared weights; and nothing of it stays behind.
 
     Args:
         net: the super-network, in evaluation mode while this runs.
@@ -212,6 +215,9 @@ def _unlike(layer: nn.Module) -> dict[str, Any]:
 
 
 def _check_counts(net: SuperNet, candidate: Candidate, network: nn.Module) -> None:
+    network = copy_of(network)
+    anneal(network, 1.0)
+    network = fold(network, net.example_inputs)
     counts, parameters = net.count(candidate), list(network.parameters())
     params = sum(p.numel() for p in parameters)
     assert counts.params == params, f"{candidate}: counts {counts.params} parameters, extracted has {params}"

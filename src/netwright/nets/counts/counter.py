@@ -19,6 +19,8 @@ from ...core.candidate import Candidate
 from ...core.encoding import Candidates, Encoding
 from ...core.space import Space
 from ..axes import Axis, OneOf
+from ..cut import ModuleIndex
+from ..folding import is_folded
 from .effects import Cuttable, EffectsReader
 from .instead import Untabulated, given_instead
 from .result import LARGEST, NAMES, Counts, ManyCounts, check_bound
@@ -37,8 +39,7 @@ class Counter:
         self._net = net
         self._tracer = net.tracer
         self._encoding, self._stored = Encoding(net.space), StoredTensors(net)
-        auxiliary = net.cut(net.largest).auxiliary
-        self._parameter_bytes = {name: size for name, size in net.index.parameters.items() if name not in auxiliary}
+        self._auxiliary = net.cut(net.largest).auxiliary
         self._traced = lru_cache(maxsize=65536)(self._trace)
 
     def counts(self, candidates: Sequence[Mapping[str, object]]) -> ManyCounts:
@@ -52,21 +53,30 @@ class Counter:
 
     def _tabulated(self, table: SizeTable, rows: np.ndarray) -> ManyCounts:
         starts = range(0, max(len(rows), 1), AT_ONCE)
-        parts = [table.count(part, self._stored(part)) for part in (rows[at : at + AT_ONCE] for at in starts)]
+        parts = [table.count(part, self._as_stored(part)) for part in (rows[at : at + AT_ONCE] for at in starts)]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in NAMES}
         return ManyCounts(**arrays, uncounted=tuple(table.uncounted(rows)))
+
+    def _as_stored(self, rows: np.ndarray) -> dict[str, StoredMany]:
+        return {n: held for n, held in self._stored(rows).items() if not is_folded(n, self._tracer.folds)}
+
+    def _parameter_bytes(self, index: ModuleIndex) -> dict[str, int]:
+        """The parameters of networks, and the bytes of an element."""
+        return {name: size for name, size in index.parameters.items() if name not in self._auxiliary}
 
     def _trace(self, candidate: Candidate) -> Counts:
         """The counts of a candidate without the table."""
         cut, index = self._net.cut(candidate), self._net.index
         stored = cut.stored(index) if self._stored.names else {}
+        stored = {name: held for name, held in stored.items() if not is_folded(name, self._tracer.folds)}
+        trace = self._tracer.run(cut)
         params = weight_bytes = 0
-        for name, size in self._parameter_bytes.items():
-            if not all(cut.skips(owner) for owner in index.owners[name]):
-                elements = int(np.prod(cut.shape(name, index.shapes[name]), dtype=np.int64))
+        for name, size in self._parameter_bytes(trace.folded or index).items():
+            if trace.folded or not all(cut.skips(owner) for owner in index.owners[name]):
+                shape = trace.folded.shapes[name] if trace.folded else cut.shape(name, index.shapes[name])
+                elements = int(np.prod(shape, dtype=np.int64))
                 params += elements
                 weight_bytes += stored[name].bytes if name in stored else elements * size
-        trace = self._tracer.run(cut)
         table = SizeTable(trace)
         table.count_parameters({}, index.owners, [name for name in stored if name in trace.names])
         check_bound(table.most())
@@ -104,7 +114,9 @@ class Counter:
         if effects is None:
             return None
         table = SizeTable(whole, net.space.choices, effects, skipped_modules, instead)
-        table.count_parameters(self._parameter_bytes, net.index.owners, self._stored.names)
+        index = whole.folded or net.index
+        stored = [name for name in self._stored.names if not is_folded(name, self._tracer.folds)]
+        table.count_parameters(self._parameter_bytes(index), index.owners, stored)
         return table if table.most() <= LARGEST and self._agrees(table, left_out, skipped_modules) else None
 
     def _agrees(self, table: SizeTable, *whole: Collection[str]) -> bool:

@@ -15,7 +15,8 @@ LARGEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Counts:
-    """What a candidate costs, by arithmetic alone.
+    """What a candidate costs, by arithmetic alone, in the form in which it runs: folded (:func:`netwright.fold`), and
+    with what training takes away gone.
 
     Args:
         params: elements of all parameters; tied parameters once.
