@@ -55,6 +55,7 @@ _HOME = {
     "part_importance": "nets.surgery",
     "sort_parts": "nets.surgery",
     "stitch": "nets.stitching",
+    "to_foldable_norm": "nets.surgery",
     "wrap": "nets.wrap",
     "Task": "tasks.base",
     "Evaluator": "tasks.base",
@@ -209,6 +210,7 @@ if TYPE_CHECKING:
     from .nets.supernet import SuperNet as SuperNet
     from .nets.surgery import part_importance as part_importance
     from .nets.surgery import sort_parts as sort_parts
+    from .nets.surgery import to_foldable_norm as to_foldable_norm
     from .nets.transforms import Transform as Transform
     from .nets.wrap import wrap as wrap
     from .pipeline.callback import Callback as Callback

@@ -34,6 +34,11 @@ KEPT = ("example_inputs", "batch_dims", "candidate")
 """What a network says of itself, which its folded form says too."""
 
 
+class Merged(nn.Identity):
+    """What ``folded()`` gives for a module that it has made part of its neighbours. It is not compared by itself, the
+    network is."""
+
+
 def foldable(network: nn.Module) -> list[str]:
     """The paths of the modules that offer ``folded()``; of one that stands at several places the first."""
     return [path for path, module in network.named_modules() if _offers(module)]
@@ -197,7 +202,8 @@ def _watched(
         handles.append(module.register_forward_hook(after, with_kwargs=True))
 
     for path, (_, other) in stands_for.items():
-        watch(path, network.get_submodule(path), other)
+        if not isinstance(other, Merged):
+            watch(path, network.get_submodule(path), other)
     try:
         yield
     finally:
