@@ -159,3 +159,16 @@ def test_counts_of_cuts_are_those_of_folded_cuts():
     for i, candidate in enumerate(some):
         plain = nw.SuperNet(nw.fold(net.extract(candidate)), [], x)
         assert many[i] == plain.count(plain.largest)
+
+
+def test_a_menu_of_blocks_that_fold_counts_the_chosen_one_folded():
+    make, x = nw.blocks.BLOCKS.make, torch.randn(1, 3, 16, 16)
+    menu = nw.oneof(
+        branches=make("reparam", inputs=8, outputs=12, stride=2),
+        shallow=make("vanilla", inputs=8, outputs=12, stride=2),
+    )
+    whole = used(nn.Sequential(conv_norm(3, 8, 3, 2), nn.ReLU(), menu, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    anneal(whole, 1.0)
+    net = nw.wrap(whole, x, axes=["oneof"])
+    assert net.space.size == 2
+    nw.testing.check_supernet(net, candidates=net.space.enumerate(), formats=("onnx",))

@@ -48,9 +48,9 @@ def _offers(module: nn.Module) -> bool:
     return callable(getattr(type(module), "folded", None))
 
 
-def is_folded(tensor: str, paths: Iterable[str]) -> bool:
-    """Whether a tensor is one of what is folded: what is made of it is not stored as it is."""
-    return any(not path or tensor.startswith(f"{path}.") for path in paths)
+def is_folded(name: str, paths: Iterable[str]) -> bool:
+    """Whether a tensor or module lies in what is folded at some paths: it is not what it was, nor stored as it was."""
+    return any(not path or name.startswith(f"{path}.") for path in paths)
 
 
 def fold(network: nn.Module, example_inputs: Inputs | None = None) -> nn.Module:

@@ -64,6 +64,10 @@ class Counter:
         """The parameters of networks, and the bytes of an element."""
         return {name: size for name, size in index.parameters.items() if name not in self._auxiliary}
 
+    def _place(self, path: str) -> str:
+        """A module; of what a module is folded to, where that stands."""
+        return next((fold for fold in self._tracer.folds if is_folded(path, [fold])), path)
+
     def _trace(self, candidate: Candidate) -> Counts:
         """The counts of a candidate without the table."""
         cut, index = self._net.cut(candidate), self._net.index
@@ -71,8 +75,9 @@ class Counter:
         stored = {name: held for name, held in stored.items() if not is_folded(name, self._tracer.folds)}
         trace = self._tracer.run(cut)
         params = weight_bytes = 0
-        for name, size in self._parameter_bytes(trace.folded or index).items():
-            if trace.folded or not all(cut.skips(owner) for owner in index.owners[name]):
+        made = trace.folded or index
+        for name, size in self._parameter_bytes(made).items():
+            if not all(cut.skips(self._place(owner)) for owner in made.owners[name]):
                 shape = trace.folded.shapes[name] if trace.folded else cut.shape(name, index.shapes[name])
                 elements = int(np.prod(shape, dtype=np.int64))
                 params += elements
@@ -107,6 +112,8 @@ class Counter:
         options = {place for call in whole.menus for path in call.options for place in net.index.twins(path)}
         left_out = {axis for axis, paths in skipped_modules.items() if not options.issuperset(paths)}
         skipped = dict.fromkeys(path for paths in skipped_modules.values() for path in paths if path not in options)
+        if any(is_folded(path, self._tracer.folds) for path in (*skipped, *options)):
+            return None
         instead = given_instead(whole, net.writes.stand_ins, skipped)
         if any(axis.name in left_out and any(True for _ in axis.regions(net.index)) for axis in net.axes):
             return None
