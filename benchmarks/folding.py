@@ -76,8 +76,9 @@ def forms_of(name: str, size: int) -> tuple[dict[str, nn.Module], Tensor]:
     changed = nn.Sequential(*(Layer(192, 3, "pre" in name) for _ in range(6))).eval()
     nw.to_foldable_norm(changed, x)
     for norm in (m for m in changed.modules() if isinstance(m, FoldableNorm)):
-        nn.init.uniform_(norm.after.running_var, 0.5, 2)
-        nn.init.normal_(norm.after.running_mean, std=0.1)
+        statistics = dict(norm.after.named_buffers())
+        nn.init.uniform_(statistics["running_var"], 0.5, 2)
+        nn.init.normal_(statistics["running_mean"], std=0.1)
     anneal(changed, 1.0)
     return {"layer norm": given, "folded": nw.fold(changed, x)}, x
 

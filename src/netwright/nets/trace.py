@@ -261,7 +261,8 @@ class Tracer:
                 self._twin = extract(index, Cut(), part)
                 self._index, self._inputs, self._mode = ModuleIndex(self._twin), inputs, mode
                 self._state = State(self._twin)
-                anneal(self._twin, 1.0 if self.folds else 0.0)
+                if self.folds:
+                    anneal(self._twin, 1.0)
                 try:
                     self.whole = self.run(Cut())
                     if mode is None or not mode.supposes or mode.sized:
