@@ -82,6 +82,10 @@ class SuperNet:
         """The whole network."""
         return self.space.largest
 
+    def largest_with(self, options: Mapping[str, Option]) -> Candidate:
+        """The whole network but for some choices; what lies in an option that is chosen of a menu is whole, too."""
+        return self.space.build(lambda choice: options.get(choice.name, choice.options[-1]))
+
     @property
     def smallest(self) -> Candidate:
         """The first option of every axis."""

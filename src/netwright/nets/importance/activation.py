@@ -14,7 +14,7 @@ from ..inputs import call, evaluating, fresh, tensors_in
 from ..isolation import isolated
 from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
-from .base import Criterion, by_channel, given_batches, reads_from, scaled
+from .base import Criterion, by_channel, given_batches, in_turns, reads_from, scaled
 from .magnitude import magnitude
 
 
@@ -55,8 +55,8 @@ def _activations(net: SuperNet, widths: Sequence[Width], batches: list[Any]) -> 
     with isolated(net.module), evaluating(net.module):  # which takes the hooks away again, too
         for path in dims:
             index.modules[path].register_forward_pre_hook(watch(path))
-        for batch in batches:
-            call(net.module, fresh(calibration_inputs(net, batch)))
+        for batch, module in in_turns(net, batches):
+            call(module, fresh(calibration_inputs(net, batch)))
     scores = []
     for width in widths:
         total = torch.zeros(width.channels, dtype=torch.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -64,6 +64,15 @@ def given_batches(batches: Iterable[Any], criterion: str) -> list[Any]:
     if not found:
         raise NetError(f"{criterion} needs batches, a few of the training data; the list is empty")
     return found
+
+
+def in_turns(net: SuperNet, batches: Sequence[Any]) -> Iterator[tuple[Any, nn.Module]]:
+    """Every batch with the whole network; where it has menus, so often that each of their options runs (see
+    :attr:`SuperNet.turns`)."""
+    for turn in net.turns:
+        with net.active(turn) as module:
+            for batch in batches:
+                yield batch, module
 
 
 def by_channel(whole: Tensor, slot: ChannelSlice, channels: int) -> Tensor:

@@ -64,7 +64,7 @@ def prune_to_budget(
             raise NetError(f"{name} is a number of 1 or more, not {value!r}")
     greedy = _Greedy(net, importance, Budget(net, limits, prices))
     if tune is None:
-        state = greedy.lowered(dict(net.largest), 0.0)
+        state = greedy.lowered(greedy.whole(), 0.0)
         return greedy.candidate(greedy.raised(state))
     return _in_rounds(greedy, tune, rounds, proposals)
 
@@ -104,6 +104,10 @@ class _Greedy:
         for at in torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, len(shape)).tolist():
             found[tuple(own[i] for own, i in zip(options, at, strict=True))] = float(table[tuple(at)])
         return found
+
+    def whole(self) -> State:
+        """The state of the whole network."""
+        return {choice.name: choice.options[-1] for choice in self.net.space}
 
     def candidate(self, state: Mapping[str, Option]) -> Candidate:
         """The network of a state."""
@@ -274,7 +278,7 @@ class _Greedy:
 
 def _in_rounds(greedy: _Greedy, tune: Tune, rounds: int, proposals: int) -> Candidate:
     """Tune a few proposals in each round, and go on with the one that does best."""
-    module, state = greedy.net.module, dict(greedy.net.largest)
+    module, state = greedy.net.module, greedy.whole()
     beyond = greedy.excess(state)
     greedy.lowered(state, 0.0)  # whether the limits can be kept is known before anything is tuned
     for i in range(rounds if beyond else 0):

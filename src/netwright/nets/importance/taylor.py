@@ -17,7 +17,7 @@ from ..isolation import isolated
 from ..permutation import expert_tensors
 from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
-from .base import Effects, Gates, by_channel, given_batches
+from .base import Effects, Gates, by_channel, given_batches, in_turns
 
 BatchLoss = Callable[[Any, Any], Tensor]
 """The loss of an output and the batch that it came from."""
@@ -60,14 +60,14 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
             of[at, examples] = x.new_ones(examples, widths[at].channels, requires_grad=True)
         return of[at, examples]
 
-    gates = Gates(index, widths, factor)
+    gates, runs = Gates(index, widths, factor), [0] * len(widths)
     try:
         for t in wholes.values():
             t.requires_grad_(True)
         with isolated(net.module), evaluating(net.module):
-            for batch in batches:
+            for batch, module in in_turns(net, batches):
                 of.clear()
-                output = call(net.module, fresh(calibration_inputs(net, batch)))
+                output = call(module, fresh(calibration_inputs(net, batch)))
                 value = _lost(loss, output, batch) if loss else _projected(output, generator)
                 read = {at for at, _ in of}
                 others = [at for at in range(len(widths)) if at not in read]  # judged by their weights
@@ -76,6 +76,7 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
                 asked = [*of.values(), *(wholes[n] for n in names)]
                 found = torch.autograd.grad(value, asked, allow_unused=True)
                 for (at, _), gradient in zip(of, found, strict=False):
+                    runs[at] += 1
                     if gradient is not None:
                         scores[at] += gradient.double().square().sum(0).cpu()
                 gradients = dict(zip(names, found[len(of) :], strict=True))
@@ -85,7 +86,9 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
         gates.remove()
         for name, t in wholes.items():
             t.requires_grad_(wanted[name])
-    return scores
+    # What lies outside of menus has run in all turns, what lies in an option in those that chose it.
+    times = [n / len(batches) or len(net.turns) for n in runs]
+    return [score / n for score, n in zip(scores, times, strict=True)]
 
 
 @torch.no_grad()
@@ -96,7 +99,7 @@ def _change(net: SuperNet, options: Mapping[str, Option], batches: list[Any], lo
         inputs = calibration_inputs(net, batch)
         with isolated(net.module), evaluating(net.module):
             whole = call(net.module, fresh(inputs))
-        candidate = net.space.candidate({**net.largest, **options})
+        candidate = net.largest_with(options)
         with net.active(candidate) as module, isolated(module), evaluating(module):
             part = call(module, fresh(inputs))
         if loss:

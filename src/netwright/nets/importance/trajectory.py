@@ -133,7 +133,7 @@ class _Runs:
     @torch.no_grad()
     def change(self, options: Mapping[str, Option]) -> float | None:
         """Of a network that takes some options; None where its outputs are of another form."""
-        with self.net.active(self.net.space.candidate({**self.net.largest, **options})) as module, self._watched():
+        with self.net.active(self.net.largest_with(options)) as module, self._watched():
             relations, outputs = self._run(State(module), module, self.inputs, 1)
         if [each[0].shape for each in outputs] != [each.shape for each in self.outputs]:
             return None
