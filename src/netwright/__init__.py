@@ -56,6 +56,10 @@ _HOME = {
     "sort_parts": "nets.surgery",
     "stitch": "nets.stitching",
     "to_foldable_norm": "nets.surgery",
+    "to_low_rank": "nets.surgery",
+    "to_experts": "nets.surgery",
+    "share_layers": "nets.surgery",
+    "grow": "nets.surgery",
     "wrap": "nets.wrap",
     "Task": "tasks.base",
     "Evaluator": "tasks.base",
@@ -208,9 +212,13 @@ if TYPE_CHECKING:
     from .nets.stand_ins import Zeros as Zeros
     from .nets.stitching import stitch as stitch
     from .nets.supernet import SuperNet as SuperNet
+    from .nets.surgery import grow as grow
     from .nets.surgery import part_importance as part_importance
+    from .nets.surgery import share_layers as share_layers
     from .nets.surgery import sort_parts as sort_parts
+    from .nets.surgery import to_experts as to_experts
     from .nets.surgery import to_foldable_norm as to_foldable_norm
+    from .nets.surgery import to_low_rank as to_low_rank
     from .nets.transforms import Transform as Transform
     from .nets.wrap import wrap as wrap
     from .pipeline.callback import Callback as Callback

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatch
 from typing import Any
 
 from torch import nn
 
 from ..core.errors import NetError, did_you_mean
-from .axes import Axis, Depth, Parts
+from .axes import Axis, Depth, Parts, Rank
 from .batch import Given
 from .contradictions import check_axes
 from .cut import Cut, ModuleIndex
@@ -22,7 +21,9 @@ from .propagation import PROPAGATORS, plain
 from .propagation.compute import ELEMENTWISE
 from .supernet import SuperNet
 from .surgery.flow import overlap
+from .surgery.low_rank import ranks
 from .surgery.parts import parts
+from .surgery.same import patterns as patterns_of
 from .trace import Trace, Tracer
 from .verification import Verifier
 
@@ -35,7 +36,12 @@ NO_PARTS = (
     "except_="
 )
 
-MORE_KINDS = ("parts",)
+NO_RANKS = (
+    "no rank can be cut: there is no factorised layer of which a lower rank is cheaper than one layer; "
+    "netwright.to_low_rank(model, example_inputs) makes those for which it pays, or leave 'rank' out of axes="
+)
+
+MORE_KINDS = ("parts", "rank")
 """Those that are looked for when they are asked for."""
 
 DRAWS, ALIKE = 16, 3
@@ -69,7 +75,7 @@ def wrap(
         example_inputs: what it is called with: a tensor, a tuple of positional or a mapping of keyword tensors.
         axes: kinds of axes to look for: ``oneof``, ``width``, ``depth``, ``kernel``; also ``parts``, how many of the
             attentions and of the feed-forward networks run (:class:`Parts`), which takes the place of ``depth`` where
-            blocks are made of such.
+            blocks are made of such, and ``rank``, the ranks of layers that :func:`to_low_rank` made two of.
         only: patterns of module paths (``layer1.*``); an axis is kept if all modules that it changes match one.
         except_: patterns of module paths; an axis that changes a module that matches one is left out.
         round_to: widths are rounded up to multiples of this where the layer allows.
@@ -94,10 +100,7 @@ def wrap(
         verifier.keep(axis)
     if "oneof" in kinds:
         verifier.take_menus(menus(index, check_axes(index, extra).menus))
-    if "parts" in kinds:
-        verifier.take(parts(index, trace))
-        if not any(isinstance(axis, Parts) for axis in verifier.kept):
-            raise NetError(NO_PARTS)
+    _take_more(kinds, verifier, index, trace, round_to)
     if "depth" in kinds:
         verifier.take(_beside(verifier.kept, depths(index, trace)))
     if "width" in kinds:
@@ -127,9 +130,19 @@ def _check(index: ModuleIndex, kinds: Iterable[str], patterns: Iterable[str], ro
             raise NetError(f"there is no kind of axis {kind!r}; {did_you_mean(kind, (*KINDS, *MORE_KINDS))}")
     if type(round_to) is not int or round_to < 1:
         raise NetError(f"round_to is a whole number from 1, not {round_to!r}")
-    for pattern in patterns:
-        if not any(fnmatch(path, pattern) for path in index.modules):
-            raise NetError(f"no module matches {pattern!r}; {did_you_mean(pattern, list(index.modules)[1:])}")
+    patterns_of("only", patterns, index)
+
+
+def _take_more(kinds: Iterable[str], verifier: Verifier, index: ModuleIndex, trace: Trace, round_to: int) -> None:
+    """Take in axes of the kinds that are found only where they are asked for. Raises :class:`NetError` for none."""
+    if "parts" in kinds:
+        verifier.take(parts(index, trace))
+        if not any(isinstance(axis, Parts) for axis in verifier.kept):
+            raise NetError(NO_PARTS)
+    if "rank" in kinds:
+        verifier.take_widths(ranks(index, round_to))
+        if not any(isinstance(axis, Rank) for axis in verifier.kept):
+            raise NetError(NO_RANKS)
 
 
 def _beside(kept: Iterable[Axis], found: Iterable[Depth]) -> Iterator[Depth]:

@@ -36,7 +36,7 @@ class Part:
 @dataclass(frozen=True)
 class Parts(Axis):
     """The first ``option`` parts run, the others are left out (He et al. 2024, "What matters in Transformers? Not all
-    attention is needed", section 3: attention and feed-forward networks are dropped one by one, the least important
+    attention is needed": attention and feed-forward networks are dropped one by one, the least important
     first).
 
     ``wrap(axes=["parts"])`` finds them, in the order in which they run, and :func:`netwright.sort_parts` brings them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from ...core.errors import NetError
 from ..cut import ModuleIndex
+from ..layers import is_transposed_linear
 from .base import check_options
 from .width import ChannelSlice, Width
 
@@ -42,45 +44,90 @@ class Rank(Width):
 class Factorised(nn.Sequential):
     """Two layers, the first without a bias, that compute what one did."""
 
+    @property
+    def pays_below(self) -> float:
+        """The rank from which on the two have as many weights and multiply-accumulates as one."""
+        first: Any = self[0]
+        second: Any = self[1]
+        inputs, outputs = prod(first.weight.shape[1:]), int(second.weight.shape[0])
+        return inputs * outputs / (inputs + outputs)
+
+    @torch.no_grad()
+    def folded(self) -> nn.Module:
+        """One layer again, where the two cost no less."""
+        first: Any = self[0]
+        second: Any = self[1]
+        if first.weight.shape[0] < self.pays_below:
+            return nn.Sequential(first, second)
+        bias = second.bias is not None
+        one: Any
+        if isinstance(first, nn.Linear):
+            one = nn.Linear(first.in_features, second.out_features, bias)
+        else:
+            one = _convolution_like(first, second.out_channels, bias)
+        product = second.weight.double().flatten(1) @ first.weight.double().flatten(1)
+        one.weight.copy_(product.reshape(one.weight.shape))
+        if bias:
+            one.bias.copy_(second.bias)
+        return one
+
+
+def _convolution_like(layer: nn.Conv2d, channels: int, bias: bool) -> nn.Conv2d:
+    """One with other outputs, and all else that its window has."""
+    return nn.Conv2d(
+        layer.in_channels,
+        channels,
+        layer.kernel_size,  # type: ignore[arg-type]
+        layer.stride,  # type: ignore[arg-type]
+        layer.padding,  # type: ignore[arg-type]
+        layer.dilation,  # type: ignore[arg-type]
+        bias=bias,
+        padding_mode=layer.padding_mode,
+    )
+
+
+def why_not(index: ModuleIndex, layer: str) -> str:
+    """Why a layer cannot be factorised, or nothing."""
+    whole = index.modules[layer]
+    linear = isinstance(whole, nn.Linear) or is_transposed_linear(whole)
+    if not linear and not (isinstance(whole, nn.Conv2d) and whole.groups == 1):
+        return f"{layer} is a {type(whole).__name__}; a linear layer or an ungrouped Conv2d can be factorised"
+    if whole is index.root:
+        return "the network is one layer, which nothing holds; put it into an nn.Sequential"
+    if "weight" not in index.tensors_of.get(layer, {}):
+        return f"{layer} makes its weight of other tensors (weight_norm does); remove the parametrization"
+    if len(index.owners[index.tensors_of[layer]["weight"]]) > 1:
+        return f"{layer} shares its weight with another place; factorise layers that stand alone"
+    return ""
+
 
 @torch.no_grad()
 def factorise(net: nn.Module, layer: str) -> None:
     """Replace a linear layer or an ungrouped 2D convolution by two of full rank, in place, by its SVD.
 
+    Where the two cost no less than one (at full rank), they are measured and exported as one.
+
     Args:
         net: the network.
-        layer: the layer's path. ``W = U S V`` becomes ``V`` times the root of ``S``, then ``U`` times the root of
-            ``S``; a convolution's window goes to the first, which has stride and padding, the second is 1x1.
+        layer: the layer's path (transformers' ``Conv1D`` is a linear layer). ``W = U S V`` becomes ``V`` times the root
+            of ``S``, then ``U`` times the root of ``S``; a convolution's window goes to the first, which has stride
+            and padding, the second is 1x1.
     """
     index = ModuleIndex(net)
-    whole = index.module(layer)
-    if (isinstance(whole, nn.Conv2d) and whole.groups > 1) or not isinstance(whole, nn.Linear | nn.Conv2d):
-        raise NetError(f"{layer} is a {type(whole).__name__}; a linear layer or an ungrouped Conv2d can be factorised")
-    if whole is net:
-        raise NetError("the network is one layer, which nothing holds; put it into an nn.Sequential")
-    if "weight" not in index.tensors_of.get(layer, {}):
-        raise NetError(f"{layer} makes its weight of other tensors (weight_norm does); remove the parametrization")
-    if len(index.owners[index.tensors_of[layer]["weight"]]) > 1:
-        raise NetError(f"{layer} shares its weight with another place; factorise layers that stand alone")
-    weight, bias = whole.weight.detach(), whole.bias is not None
+    whole: Any = index.module(layer)
+    if reason := why_not(index, layer):
+        raise NetError(reason)
+    turned = is_transposed_linear(whole)
+    weight, bias = whole.weight.detach().T if turned else whole.weight.detach(), whole.bias is not None
     u, s, v = torch.linalg.svd(weight.double().flatten(1), full_matrices=False)
     root, rank = s.sqrt(), len(s)
     first: nn.Linear | nn.Conv2d
     second: nn.Linear | nn.Conv2d
-    if isinstance(whole, nn.Linear):
-        first = nn.Linear(whole.in_features, rank, bias=False)
-        second = nn.Linear(rank, whole.out_features, bias)
+    if turned or isinstance(whole, nn.Linear):
+        first = nn.Linear(weight.shape[1], rank, bias=False)
+        second = nn.Linear(rank, weight.shape[0], bias)
     else:
-        first = nn.Conv2d(
-            whole.in_channels,
-            rank,
-            whole.kernel_size,  # type: ignore[arg-type]
-            whole.stride,  # type: ignore[arg-type]
-            whole.padding,  # type: ignore[arg-type]
-            whole.dilation,  # type: ignore[arg-type]
-            bias=False,
-            padding_mode=whole.padding_mode,
-        )
+        first = _convolution_like(whole, rank, False)
         second = nn.Conv2d(rank, whole.out_channels, 1, bias=bias)
     pair = Factorised(first, second).to(weight.device, weight.dtype).train(whole.training)
     first.weight.copy_((root[:, None] * v).reshape(first.weight.shape))

@@ -130,18 +130,18 @@ class Width(Axis):
         return [(s.tensor, s.dim, s.offset, s.offset + self.channels * s.block) for s in self.slices]
 
     def affected_modules(self, index: ModuleIndex) -> set[str]:
-        self._counted(index)
+        self.counted(index)
         return super().affected_modules(index)
 
     def write(self, option: Option, builder: CutBuilder, index: ModuleIndex) -> None:
         gone = self.channels - int(option)  # type: ignore[arg-type]
         if gone:
-            for path, place, times in self._counted(index):
+            for path, place, times in self.counted(index):
                 builder.less(path, place, gone * times)
         for s in self.slices:
             builder.drop(s.tensor, s.dim, s.offset + int(option) * s.block, s.offset + self.channels * s.block)  # type: ignore[arg-type]
 
-    def _counted(self, index: ModuleIndex) -> list[tuple[str, str, int]]:
+    def counted(self, index: ModuleIndex) -> list[tuple[str, str, int]]:
         """Module, place of a number, and by how much it falls with each channel."""
         sizes = {self.channels * block for block in (1, *(s.block for s in self.slices))}
         found: list[tuple[str, str, int]] = []

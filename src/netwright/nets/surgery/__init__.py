@@ -1,6 +1,19 @@
 """Surgery: what is taken out of a network, or made anew of its weights, one kind per file."""
 
+from .experts import ExpertMixture, to_experts
 from .foldable_norm import to_foldable_norm
+from .grow import grow
+from .low_rank import to_low_rank
 from .order import part_importance, sort_parts
+from .share import share_layers
 
-__all__ = ["part_importance", "sort_parts", "to_foldable_norm"]
+__all__ = [
+    "ExpertMixture",
+    "grow",
+    "part_importance",
+    "share_layers",
+    "sort_parts",
+    "to_experts",
+    "to_foldable_norm",
+    "to_low_rank",
+]

@@ -23,8 +23,8 @@ from .parts import FoundPart, Place, find_parts
 def part_importance(net: SuperNet, batches: Iterable[Any]) -> dict[str, float]:
     """How much each part changes what it is added to: 1 minus the cosine of it before and after, from 0 to 2.
 
-    The mean over all positions of all batches (He et al. 2024, "What matters in Transformers? Not all attention is
-    needed", equations 1 and 3), with every part in its place.
+    The mean over all positions of all batches, with every part in its place (He et al. 2024, "What matters in
+    Transformers? Not all attention is needed", the importance score of a layer).
 
     Args:
         net: a super-network with :class:`Parts` axes; its weights and buffers are left as they are.

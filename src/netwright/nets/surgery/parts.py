@@ -84,11 +84,11 @@ def find_parts(index: ModuleIndex, trace: Trace) -> list[FoundPart]:
     A part is a module, or several that run for nothing else, and what stands in for it lets that to which it is added
     pass: the module that holds the addition gives it on, or the last module of the part gives zeros.
     """
-    return _Finder(index, trace).found()
+    return Finder(index, trace).found()
 
 
 @dataclass(frozen=True)
-class _Sum:
+class Sum:
     """An addition of what comes of the stream to the stream.
 
     Args:
@@ -108,7 +108,14 @@ class _Sum:
     alone: bool
 
 
-class _Finder:
+class Finder:
+    """Finds the parts of one network.
+
+    Attributes:
+        sums: the additions to streams, in the order in which they run.
+        flow: the values of the trace.
+    """
+
     def __init__(self, index: ModuleIndex, trace: Trace) -> None:
         self.index, self.trace, self.flow = index, trace, Flow(trace)
         several: dict[int, int] = {}
@@ -137,6 +144,10 @@ class _Finder:
                 found.append(FoundPart(part, self._kind(part.name), stream, after, own))
         return found
 
+    def inside(self, each: Sum, path: str) -> bool:
+        """Whether a sum lies in a module."""
+        return within_all(self.trace, each.ops, path)
+
     # -- additions ---------------------------------------------------------------------------------------------
 
     def _is_addition(self, at: int) -> bool:
@@ -145,7 +156,7 @@ class _Finder:
             return False
         return op.name in ADDITIONS and len(op.reads) == 2 and {shapes[p] for p in op.reads} == {shapes[op.writes[0]]}
 
-    def _sums(self, at: int) -> Iterator[_Sum]:
+    def _sums(self, at: int) -> Iterator[Sum]:
         """What an operator adds to a stream that it comes of, if it is the last to add."""
         if not self._is_addition(at):
             return
@@ -159,7 +170,7 @@ class _Finder:
             streams = [x for x in terms if x is not branch and self.flow.comes_of(branch, x)]
             alone = self.flow.readers[branch.number] == [next((r for r in ops if branch in self.flow.reads[r]), None)]
             if streams and alone and branch.number not in self.flow.given:
-                yield _Sum(at, frozenset(ops), total, branch, streams[0], len(terms) == 2)
+                yield Sum(at, frozenset(ops), total, branch, streams[0], len(terms) == 2)
 
     def _terms(self, at: int, ops: set[int]) -> Iterator[Value]:
         ops.add(at)
@@ -173,7 +184,7 @@ class _Finder:
 
     # -- the module that stands for the part -------------------------------------------------------------------
 
-    def _around(self, each: _Sum) -> tuple[str, Instead] | None:
+    def _around(self, each: Sum) -> tuple[str, Instead] | None:
         """The innermost module that holds the addition and little else, if it can give the stream on."""
         for path in self._holding(each.at):
             call = self.calls.get(path)
@@ -185,7 +196,7 @@ class _Finder:
                 return self._given_on(path, key, each)
         return None
 
-    def _given_on(self, path: str, key: int | str, each: _Sum) -> tuple[str, Instead] | None:
+    def _given_on(self, path: str, key: int | str, each: Sum) -> tuple[str, Instead] | None:
         call = self.calls[path]
         computes = any(
             self.flow.comes_of(self.flow.writes[at][0], each.total) and self._has_matrix(at)
@@ -209,7 +220,7 @@ class _Finder:
         owners, buffers = self.trace.owners, self.trace.buffers
         return {q for p in self.trace.ops[at].reads for q in (p, owners[buffers[p]])}
 
-    def _before(self, each: _Sum) -> tuple[str, Instead] | None:
+    def _before(self, each: Sum) -> tuple[str, Instead] | None:
         """The outermost module that gives what is added and nothing else, to give zeros instead."""
         value = each.branch
         while True:
@@ -233,7 +244,7 @@ class _Finder:
                 return None
             value = inner[0]
 
-    def _like(self, path: str, each: _Sum) -> int | str:
+    def _like(self, path: str, each: Sum) -> int | str:
         """An argument of the stream's shape; else the first, to be given in that shape by what runs before."""
         call, shape = self.calls[path], self._shape(each.stream)
         alike = [k for k, r in _named(call) if self.trace.shapes[r.position] == shape]
@@ -268,7 +279,7 @@ class _Finder:
 
     # -- what runs for it alone --------------------------------------------------------------------------------
 
-    def _with_helpers(self, path: str, instead: Instead, each: _Sum) -> Part | None:
+    def _with_helpers(self, path: str, instead: Instead, each: Sum) -> Part | None:
         """The part with the modules that run for nothing without it, each of which gives its first argument on."""
         removed = set(range(self.calls[path].start, self.calls[path].stop))
         idle = self.flow.idle_without(removed)
@@ -293,7 +304,7 @@ class _Finder:
             return None
         return Part(max(order, key=lambda p: sizes[p]), tuple((p, modules[p]) for p in order))
 
-    def _may_pass(self, helper: str, first: Ref, each: _Sum) -> bool:
+    def _may_pass(self, helper: str, first: Ref, each: Sum) -> bool:
         """Whether a module may give its first argument on: what it is given comes of the stream."""
         value = self.flow.at(first.position, self.calls[helper].start)
         return value == each.stream or self.flow.comes_of(value, each.stream)

@@ -1,0 +1,47 @@
+"""What all surgery asks: whether a network still computes what it did, and which modules are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from fnmatch import fnmatch
+
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import NetError, did_you_mean
+from ..cut import ModuleIndex
+from ..inputs import Inputs, call, fresh
+from ..isolation import isolated, outputs_of
+from ..noise import apart
+
+TOLERANCE = 1e-4
+"""How far outputs may be from what they were, relative to the largest of them."""
+
+
+def computes(network: nn.Module, example_inputs: Inputs, before: Sequence[Tensor]) -> bool:
+    """Whether a network runs, and all its outputs are what they were."""
+    with suppress(Exception):  # its own code may miss what was there
+        return apart(before, outputs_of(network, example_inputs)) <= TOLERANCE
+    return False
+
+
+def patterns(argument: str, given: Iterable[str], index: ModuleIndex) -> tuple[str, ...]:
+    """Patterns of module paths. Raises :class:`NetError` for one that matches nothing."""
+    if isinstance(given, str):
+        raise NetError(f"{argument} is a list, such as [{given!r}], not {given!r}")
+    wanted = tuple(given)
+    for pattern in wanted:
+        if not any(fnmatch(path, pattern) for path in index.modules):
+            raise NetError(f"no module matches {pattern!r}; {did_you_mean(pattern, list(index.modules)[1:])}")
+    return wanted
+
+
+def called(index: ModuleIndex, example_inputs: Inputs) -> set[str]:
+    """The modules that are called."""
+    ran: set[str] = set()
+    with isolated(index.root), torch.no_grad():
+        for path, module in index.modules.items():
+            module.register_forward_pre_hook(lambda *_, path=path: ran.add(path))
+        call(index.root, fresh(example_inputs))
+    return ran
