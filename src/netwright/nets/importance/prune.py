@@ -223,8 +223,9 @@ class _Greedy:
             if not limit.allows(values[limit.metric]):
                 value, bound = apart(values[limit.metric], limit)
                 told.append(f"the limit {limit.metric} {limit.op} {bound} cannot be kept: the nearest is {value}")
-        judged = ", ".join(f"{name} at {best[name]}" for name in list(self._kept)[:3])
-        more = ", ..." if len(self._kept) > 3 else ""
+        alive = [name for name in self._kept if name in self.candidate(best)]
+        judged = ", ".join(f"{name} at {best[name]}" for name in alive[:3])
+        more = ", ..." if len(alive) > 3 else ""
         at = f", with {judged}{more}" if judged else ""
         return NetError(f"{'; '.join(told)}{at}; {self._obstacle(best, least)}")
 
@@ -254,7 +255,7 @@ class _Greedy:
     def _heaviest(self, state: State) -> str | None:
         """The axis whose lowest option still costs most, by what the step to it has saved."""
         costs = {}
-        for name in self._kept:
+        for name in (name for name in self._kept if name in self.candidate(state)):
             options = self.axes[name].options
             numbers = [o for o in options[:2] if isinstance(o, int | float) and not isinstance(o, bool)]
             if len(numbers) == 2 and numbers[0] > 0:
