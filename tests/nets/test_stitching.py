@@ -186,6 +186,15 @@ def test_anchors_that_do_not_fit_are_refused_in_words(call: Callable[[], Any], t
         call()
 
 
+def test_inputs_that_do_not_fit_are_refused_in_words() -> None:
+    with pytest.raises(NetError, match="an anchor raises on its example inputs"):
+        nw.stitch(vits(), torch.zeros(1, 4, 16, 16), [IMAGES])
+    with pytest.raises(NetError, match="an anchor raises on a batch"):
+        nw.stitch(vits(), IMAGES[:1], [IMAGES[:, :2]])
+    with pytest.raises(NetError, match="two anchors or more"):
+        nw.stitch(nn.Sequential(*vits()), IMAGES[:1], [IMAGES])  # type: ignore[arg-type]
+
+
 def test_no_batches() -> None:
     with pytest.raises(MeasureError, match="no batches to fit stitches on"):
         nw.stitch(vits(), IMAGES[:1], [])

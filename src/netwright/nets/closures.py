@@ -38,8 +38,8 @@ class Copier:
             if not tensor.is_leaf or not is_dense(tensor) or tensor.is_inference():
                 memo.setdefault(id(tensor), tensor.detach().clone())  # deepcopy refuses or keeps what these hang on
         for at, value in self._reach.own.items():
-            if type(value) is OrderedDict and not value and not vars(value):
-                memo.setdefault(at, OrderedDict())  # of hooks: deepcopy would pickle each
+            if type(value) in (OrderedDict, set) and not value and not getattr(value, "__dict__", None):
+                memo.setdefault(at, type(value)())  # modules have many, and deepcopy would pickle each
         functions = [f for f in self._reach.functions() if not is_foreign(f) and self._is_copied(f)]
         if functions:
             self._reach = Reach(network)

@@ -11,7 +11,7 @@ import functools
 import logging
 import sys
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
@@ -99,7 +99,7 @@ def global_names(function: FunctionType) -> Iterator[str]:
 
 def directly(value: Any) -> Iterator[Any]:
     """The objects that one leads to, but for a function's closure and a class's code."""
-    if type(value) is dict:  # most are
+    if type(value) is dict or (type(value) is OrderedDict and not vars(value)):  # most are
         yield from value.values()
         return
     if isinstance(value, dict):

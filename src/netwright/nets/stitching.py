@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import MeasureError, NetError
+from ..core.errors import MeasureError, NetError, format_error
 from .axes import Route
 from .devices import device_under, to_device
 from .inputs import evaluating
@@ -81,11 +81,14 @@ def stitch(
     Raises :class:`NetError` for anchors that cannot be taken apart or that do not fit together, and
     :class:`MeasureError` where there are no batches.
     """
-    anchors = tuple(anchors)
+    anchors = () if isinstance(anchors, nn.Module) else tuple(anchors)
     if len(anchors) < 2:
         raise NetError(f"stitch() takes two anchors or more, from the smallest to the largest, not {len(anchors)}")
     if blocks is not None and len(blocks) != len(anchors):
         raise NetError(f"blocks= has {len(blocks)} entries for {len(anchors)} anchors")
+    for each in anchors:
+        with evaluating(each), torch.no_grad():
+            _activations([each], example_inputs)
     named = [find_blocks(each) for each in anchors] if blocks is None else [tuple(each) for each in blocks]
     parts = [pieces(each, own) for each, own in zip(anchors, named, strict=True)]
     net = Stitched([piece.module for piece in each] for each in parts)
@@ -117,12 +120,15 @@ def _routes(net: Stitched, handovers: Sequence[_Handover]) -> Iterable[tuple[str
             yield h.name, (*_parts(a, 0, h.behind + 1), f"stitches.{h.key}", *rest)
 
 
-def _activations(parts: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
-    """What each piece gives."""
+def _activations(parts: Iterable[nn.Module], x: Tensor, given: str = "its example inputs") -> list[Tensor]:
+    """What each piece gives. Raises :class:`NetError` where one raises."""
     found = []
-    for piece in parts:
-        x = piece(x)
-        found.append(x)
+    try:
+        for piece in parts:
+            x = piece(x)
+            found.append(x)
+    except Exception as error:
+        raise NetError(f"an anchor raises on {given}: {format_error(error)}") from error
     return found
 
 
@@ -163,7 +169,7 @@ def _fit(
             x = to_device(calibration_inputs(net, batch), device_under(net))
             if not isinstance(x, Tensor):
                 raise NetError("stitch() takes batches of one tensor, with targets or without")
-            found = [_activations(each.children(), x) for each in net.anchors]
+            found = [_activations(each.children(), x, "a batch") for each in net.anchors]
             count += 1
             for h in handovers:
                 a, b = _rows(found[h.anchor][h.behind]), _rows(found[h.anchor + 1][h.other_behind])
