@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations, count
 from math import comb
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -56,7 +56,8 @@ class EffectsReader:
     def __init__(self, net: Cuttable) -> None:
         self._net = net
         self._fixed, self._arounds = net.cut_of({}).choose, arounds(net.writes.stand_ins)
-        self.whole = self._trace(net.largest)
+        plain = not self._fixed and not self._arounds
+        self.whole = net.tracer.whole if plain else self._trace(net.largest)
 
     def _trace(self, options: Mapping[str, Option]) -> Trace:
         return self._net.tracer.run(replace(self._net.cut_of(options), choose=self._fixed, replace=self._arounds))
@@ -68,14 +69,13 @@ class EffectsReader:
         base, plain = self._net.largest, [axis for axis in axes if not axis.depends_on]
         for i in range(max((len(axis.options) for axis in plain), default=1) - 1):
             change = {axis.name: axis.options[i] for axis in plain if i < len(axis.options) - 1}
-            # Most sizes are straight lines in the option. Where those do not add up, the options are traced.
-            found = {a.name: _between(effects[a.name,], a.options, i) for a in plain if _is_line(a.options, i)}
-            if found:
-                together = self._added(whole, base, [{name: change[name] for name in found}])
+            found: dict[str, np.ndarray] = {}
+            if i and change:
+                together = self._added(whole, base, [change])
                 if together is None:
                     return None
-                wrong = together[0] != sum(found.values())
-                found = {name: effect for name, effect in found.items() if not effect[wrong].any()}
+                firsts = {a.name: effects[a.name,][a.options[0],] for a in plain if a.name in change}
+                found = _divided(together[0], firsts)
             traced = self._apart(whole, base, {name: o for name, o in change.items() if name not in found})
             if traced is None:
                 return None
@@ -145,11 +145,11 @@ class EffectsReader:
         return added
 
 
-def _is_line(options: tuple[Option, ...], i: int) -> bool:
-    """Whether the ``i``-th option is a number between the first and the last."""
-    return 0 < i < len(options) - 1 and all(isinstance(o, int) and not isinstance(o, bool) for o in options)
-
-
-def _between(effects: Mapping[tuple[Option, ...], np.ndarray], options: tuple[Any, ...], i: int) -> np.ndarray:
-    """What the ``i``-th option adds, if that is a straight line from what the first adds to nothing."""
-    return effects[options[0],] * (options[-1] - options[i]) // (options[-1] - options[0])
+def _divided(together: np.ndarray, firsts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What each axis adds of what all add together, of what the first option of each does: a size that one axis alone
+    changes with that, it changes with others too. Axes that share a size that changes are left out."""
+    owners = np.sum([first != 0 for first in firsts.values()], axis=0)
+    shared = (together != 0) & (owners != 1)
+    if (shared & (owners == 0)).any():
+        return {}
+    return {name: np.where(first != 0, together, 0) for name, first in firsts.items() if not (first[shared] != 0).any()}
