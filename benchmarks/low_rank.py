@@ -3,9 +3,9 @@
     python benchmarks/low_rank.py                          # MiniLM's: 384 to 1536 and back
     python benchmarks/low_rank.py --size 768 --hidden 3072 --lengths 16 128
 
-Both layers are factorised (``to_low_rank``) and cut to a rank. One thread. Each round times all networks one after the
-other, and a time is divided by the dense one's in the same round; the median of the rounds is told, and below 1.00 the
-rank pays. Weights do not matter for it.
+Both layers are factorised (``to_low_rank``) and cut to a rank. One thread, CPU time. Each round runs all networks one
+after the other, and a time is divided by the dense one's in the same round; the median of the rounds is told, and below
+1.00 the rank pays. Weights do not matter for it.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def session(network: nn.Module, length: int, size: int, folder: Path) -> Any:
 
 
 def timed(runs: dict[int, Any], feed: np.ndarray, rounds: int) -> dict[int, tuple[float, float]]:
-    """Milliseconds, and the share of the first's in the same round: medians over the rounds."""
+    """CPU milliseconds, and the share of the first's in the same round: medians over the rounds."""
     found: dict[int, list[float]] = {rank: [] for rank in runs}
     for _ in range(rounds):
         for rank, ready in runs.items():
             ready.run(None, {"x": feed})
-            begin = time.perf_counter()
+            begin = time.process_time()
             for _ in range(3):
                 ready.run(None, {"x": feed})
-            found[rank].append((time.perf_counter() - begin) / 3 * 1e3)
+            found[rank].append((time.process_time() - begin) / 3 * 1e3)
     dense = next(iter(found.values()))
     shares = {rank: [a / b for a, b in zip(own, dense, strict=True)] for rank, own in found.items()}
     return {rank: (median(own), median(shares[rank])) for rank, own in found.items()}

@@ -6,8 +6,8 @@
 
 Letters of tinyshakespeare; perplexity on its last tenth. Parts are left out in the order of LLM-Drop (1 minus the
 cosine of what goes through, before and after, on training text), and, to compare, from the last on. A decoding step
-takes one token and the keys and values of those before it, which it gives with one more: ONNX Runtime, one thread; each
-network's time is divided by the whole one's in the same round, and the median of the rounds is told.
+takes one token and the keys and values of those before it, which it gives with one more: ONNX Runtime, one thread, CPU
+time; each network's is divided by the whole one's in the same round, and the median of the rounds is told.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ class Step(nn.Module):
         held = {f"{what}{i}": torch.randn(shape) for i in self.attending for what in ("key", "value")}
         return {"input_ids": torch.ones(1, 1, dtype=torch.long), **held}
 
-    def forward(self, input_ids: Tensor, **held: Tensor) -> tuple[Tensor, ...]:
-        keys, values = ({i: held[f"{what}{i}"] for i in self.attending} for what in ("key", "value"))
+    def forward(self, input_ids: Tensor, *held: Tensor) -> tuple[Tensor, ...]:
+        keys, values = (dict(zip(self.attending, held[at::2], strict=True)) for at in (0, 1))
         past = _Past(keys, values, self.past)
         mask = torch.zeros(1, 1, 1, self.past + 1)
         at = torch.full((1, 1), self.past)
@@ -196,15 +196,15 @@ def session(path: Path) -> Any:
 
 
 def timed(runs: dict[str, tuple[Any, dict[str, np.ndarray]]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Milliseconds, and the share of the first's in the same round: medians over the rounds."""
+    """CPU milliseconds, and the share of the first's in the same round: medians over the rounds."""
     found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, (ready, feed) in runs.items():
             ready.run(None, feed)
-            begin = time.perf_counter()
+            begin = time.process_time()
             for _ in range(5):
                 ready.run(None, feed)
-            found[name].append((time.perf_counter() - begin) / 5 * 1e3)
+            found[name].append((time.process_time() - begin) / 5 * 1e3)
     first = next(iter(found.values()))
     shares = {name: [a / b for a, b in zip(own, first, strict=True)] for name, own in found.items()}
     return {name: (median(own), median(shares[name])) for name, own in found.items()}
@@ -232,7 +232,7 @@ def time_all(out: Path, model: Any, by_order: Any, past: int, rounds: int) -> No
         step = Step(network, past).eval()
         path = out / "step.onnx"
         inputs = step.inputs()
-        torch.onnx.export(step, (inputs,), path, input_names=list(inputs), dynamo=False)
+        torch.onnx.export(step, tuple(inputs.values()), path, input_names=list(inputs), dynamo=False)
         ready = session(path)
         own = {i.name for i in ready.get_inputs()}
         runs[name] = ready, {k: v.numpy() for k, v in inputs.items() if k in own}
