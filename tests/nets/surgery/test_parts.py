@@ -172,6 +172,11 @@ def test_where_the_sum_is_seen_does_not_matter(way: str) -> None:
         assert 0 < worth < 2, name
 
 
+class Cubed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.04 * x**3
+
+
 def test_what_is_no_part() -> None:
     class Cases(nn.Module):
         def __init__(self) -> None:
@@ -179,13 +184,14 @@ def test_what_is_no_part() -> None:
             self.enter = nn.Linear(4, SIZE)
             self.one, self.other = nn.Linear(SIZE, SIZE), nn.Linear(SIZE, SIZE)
             self.twice, self.read = nn.Linear(SIZE, SIZE), nn.Linear(SIZE, SIZE)
-            self.activation = nn.GELU("tanh")
+            self.activation = Cubed()
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.enter(x)
             x = self.one(x) + self.other(x)  # neither reads the other
             x = x + self.twice(x)
             x = x + self.twice(x)  # runs twice
+            x = self.activation(x)  # adds to what it takes, and holds no weights
             y = self.read(x)
             return x + y + y.sum()  # read elsewhere too
 
