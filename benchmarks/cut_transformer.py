@@ -14,11 +14,9 @@ import argparse
 import csv
 import gzip
 import importlib
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
+from torchvision_stub import stub
 
 import netwright as nw
 from netwright.nets.axes import Width
@@ -121,18 +120,7 @@ def row(make: Callable[[], Any], weights: Path, shares: Iterable[float], judged:
 
 def encoder() -> nn.Module:
     """With random weights."""
-    try:
-        torchvision = importlib.import_module("torchvision")
-    except (ImportError, RuntimeError):  # built for another PyTorch: transformers does without it where it is told so
-        for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        with suppress(RuntimeError):
-            library = torch.library.Library("torchvision", "DEF")
-            KEPT.append(library)
-            for name in ("nms", "qnms"):
-                library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torchvision = importlib.import_module("torchvision")
-    KEPT.append(torchvision)
+    stub()
     transformers: Any = importlib.import_module("transformers")
     config = transformers.BertConfig(
         vocab_size=WORDS, hidden_size=128, num_hidden_layers=4, num_attention_heads=8, intermediate_size=512,
@@ -140,9 +128,6 @@ def encoder() -> nn.Module:
     )  # fmt: skip
     made: nn.Module = transformers.BertForSequenceClassification(config)
     return made
-
-
-KEPT: list[Any] = []
 
 
 def read(path: Path) -> list[tuple[str, int]]:

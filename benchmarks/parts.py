@@ -27,6 +27,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision_stub import stub
 
 import netwright as nw
 from netwright.nets.stand_ins import Instead
@@ -37,6 +38,7 @@ LAYERS, HEADS, GROUPS, SIZE = 6, 4, 2, 128
 
 def model_of(letters: int) -> Any:
     """An untrained LLaMA."""
+    stub()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
