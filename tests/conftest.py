@@ -17,9 +17,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-# A shell has what it runs in the background ignore Ctrl-C, which the tests' own processes would inherit.
+# A shell has what it runs in the background ignore Ctrl-C, and nohup the end of the terminal: the tests' own processes
+# would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 torch.set_num_threads(1)
 os.environ["NETWRIGHT_CACHE"] = tempfile.mkdtemp(prefix="netwright-tests-")
