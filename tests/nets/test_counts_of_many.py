@@ -58,7 +58,7 @@ def test_rows_are_counted_without_their_candidates(net: SuperNet, monkeypatch: p
     monkeypatch.setattr(Encoding, "candidates", None)
     monkeypatch.setattr(Encoding, "_row", None)
     monkeypatch.setattr(net._counter, "_encoding", encoding)
-    assert each(net.counts(Candidates(encoding, rows))) == expected
+    assert each(net._counter.counts(Candidates(encoding, rows))) == expected
 
 
 def test_what_is_no_candidate_is_refused(net: SuperNet) -> None:

@@ -108,8 +108,8 @@ def test_a_recipe_is_a_file_a_name_or_made_in_python(install: Callable[[str, str
     recipe = nw.Recipe(model="plain:supernet", objectives=["macs", "params"], evaluations=3)
     fitted = nw.fit(recipe, tmp_path / "out", overrides={"export.formats": ["onnx"]})
     assert RunDirectory(tmp_path / "out").read_info().name == "out" and len(fitted.records) == 3
-    with pytest.raises(RecipeError, match=r"train\.importance is l1, but there are no data.*leave the key out"):
-        nw.fit(recipe, tmp_path / "other", overrides={"train.importance": "l1"})
+    with pytest.raises(RecipeError, match=r"train\.importance is taylor, but there are no data.*leave the key out"):
+        nw.fit(recipe, tmp_path / "other", overrides={"train.importance": "taylor"})
     with pytest.raises(RecipeError, match="did you mean 'digits'"):
         nw.fit("digit", tmp_path / "other")
     with pytest.raises(RecipeError, match=r"'evaluation'.*did you mean 'evaluations'"):

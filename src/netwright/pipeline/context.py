@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..core.candidate import Candidate
-from ..core.errors import CallError, MeasureError, NetwrightError, RecipeError, did_you_mean, format_error
+from ..core.errors import CallError, MeasureError, NetError, NetwrightError, RecipeError, did_you_mean, format_error
 from ..core.limits import metric_named
 from ..core.metric import Measurement, Metric
 from ..measure.base import EvaluationContext, Measurer
@@ -23,7 +23,7 @@ from ..measure.sampling import SamplingPlan
 from ..measure.target_quality import TargetQuality, job_size
 from ..measure.targets import Target, parse_target
 from ..nets.devices import device_of
-from ..nets.importance import CRITERIA, sort_channels
+from ..nets.importance import CRITERIA, Criterion, sort_channels
 from ..nets.inputs import Inputs
 from ..nets.recalibrate import Statistics, needs_recalibration
 from ..recipe.schema import NO_DATA, Recipe, Train
@@ -146,7 +146,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         torch.manual_seed(recipe.seed)
         source = load_model(recipe.model, lambda: _one_input(recipe, task, data))
     if data is None and recipe.train.importance and not source.untrained:
-        sort_channels(source.supernet(), CRITERIA.make(recipe.train.importance))  # with data it is done before training
+        sort_channels(source.supernet(), _without_data(recipe.train.importance))  # with data it is done before training
     if data is not None:
         if source.no_networks:
             raise RecipeError(f"the key 'data' is of no use: {source.untrained}; leave the key out")
@@ -224,6 +224,16 @@ def _measurers(source: Source, on_target: Sequence[Measurer], quality: Measurer 
     ours = [*source.counts, *on_target, *([quality] if quality else [])]
     theirs = {metric.name for measurer in source.measurers for metric in measurer.metrics}
     return (*source.measurers, *(m for m in ours if not any(metric.name in theirs for metric in m.metrics)))
+
+
+def _without_data(importance: str) -> Criterion:
+    try:
+        return CRITERIA.make(importance)
+    except NetError as error:
+        raise RecipeError(
+            f"train.importance is {importance}, but there are no data to judge on ({error}); give data, or leave the "
+            "key out"
+        ) from None
 
 
 def _check(context: Context) -> None:
