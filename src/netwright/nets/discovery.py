@@ -16,6 +16,7 @@ from .dependency_groups import DependencyGroups
 from .layers import CONVOLUTIONS, TRANSPOSED, is_transposed_linear
 from .makers import made_by_constants
 from .menu import Menu
+from .paths import overlap, within
 from .report import Dimension
 from .stand_ins import Passthrough
 from .trace import Trace
@@ -194,12 +195,11 @@ def depths(index: ModuleIndex, trace: Trace) -> Iterator[Depth]:
     listed = [p for p in residual if isinstance(index.modules[p.rpartition(".")[0]], nn.Sequential | nn.ModuleList)]
     size = Counter(p.rpartition(".")[0] for p in listed)
     # A stage whose first block adds what the stage takes looks like a block.
-    stages = {p for p in listed if size[p.rpartition(".")[0]] == 1 and any(size[q] > 1 and _within(q, p) for q in size)}
+    stages = {p for p in listed if size[p.rpartition(".")[0]] == 1 and any(size[q] > 1 and within(q, p) for q in size)}
     residual, listed = ([p for p in paths if p not in stages] for paths in (residual, listed))
-    outermost = [p for p in listed if not any(p.startswith(q + ".") for q in listed)]
+    outermost = _outermost(listed)
     # Residual modules that stand alone, where no list of blocks lies in them or around them.
-    alone = [p for p in residual if not any(_nested(p, q) for q in listed)]
-    outermost += [p for p in alone if not any(p.startswith(q + ".") for q in alone)]
+    outermost += _outermost([p for p in residual if not overlap(p, listed)])
     first = ran_first(list(dict.fromkeys(op.module for op in trace.ops)))
     containers: dict[str, list[str]] = {}
     for path in sorted(outermost, key=first):
@@ -225,17 +225,13 @@ def _passthrough(trace: Trace, blocks: Sequence[str]) -> tuple[Passthrough, ...]
     return () if all(passthrough == 0 for passthrough in found) else found
 
 
-def _nested(one: str, other: str) -> bool:
-    return one == other or _within(one, other) or _within(other, one)
-
-
-def _within(path: str, around: str) -> bool:
-    return path.startswith(around + ".")
+def _outermost(paths: Sequence[str]) -> list[str]:
+    return [p for p in paths if not any(p != q and within(p, q) for q in paths)]
 
 
 def ran_first(ran: Sequence[str]) -> Callable[[str], int]:
     """A sort key: when a module, or one in it, first ran."""
-    return lambda path: next((i for i, r in enumerate(ran) if r == path or r.startswith(path + ".")), len(ran))
+    return lambda path: next((i for i, r in enumerate(ran) if within(r, path)), len(ran))
 
 
 def _is_option(index: ModuleIndex, path: str) -> bool:
@@ -253,11 +249,7 @@ def _is_residual(index: ModuleIndex, trace: Trace, path: str) -> bool:
     buffers = trace.buffers
     if trace.shapes[into] != trace.shapes[out] or buffers[into] == buffers[out]:
         return False
-    inside = [
-        op
-        for op in trace.ops
-        if (op.module == path or op.module.startswith(path + ".")) and not isinstance(index.modules[op.module], Menu)
-    ]
+    inside = [op for op in trace.ops if within(op.module, path) and not isinstance(index.modules[op.module], Menu)]
     return any(
         op.name in ("add", "add_") and len(op.reads) == 2 and buffers[into] in {buffers[t] for t in op.reads}
         for op in inside

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import fx, nn
 
 from ..core.errors import NetError, format_error
+from .paths import within
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def find_blocks(model: nn.Module) -> tuple[str, ...]:
         return tuple(name for name, _ in model.named_children())
     found: list[str] = []
     for path, module in model.named_modules():
-        if isinstance(module, nn.Sequential | nn.ModuleList) and not _within(path, found):
+        if isinstance(module, nn.Sequential | nn.ModuleList) and not any(within(path, each) for each in found):
             members = [f"{path}.{name}" for name, member in module.named_children()]
             if any(True for member in module for _ in member.children()):
                 found += members
@@ -121,7 +122,3 @@ def _piece(model: nn.Module, nodes: Sequence[fx.Node], into: fx.Node, out: fx.No
         made[node] = graph.node_copy(node, made.__getitem__)
     graph.output(made[out])
     return fx.GraphModule(model, graph)
-
-
-def _within(path: str, found: Sequence[str]) -> bool:
-    return any(path == each or path.startswith(each + ".") for each in found)

@@ -22,6 +22,7 @@ from .cut import Cut, CutBuilder, ModuleIndex, applied
 from .extract import extract
 from .inputs import Inputs, call, evaluating, fresh
 from .isolation import isolated
+from .paths import within
 from .report import Dimension, Reasons, Report, rigidity, shapes_of
 from .saving import guard_saving
 from .trace import Tracer, check_tensors
@@ -207,7 +208,7 @@ class SuperNet:
             own = runs[choice.name]
             for option in reversed(choice.options):
                 here = [path for path in options if option in own.get(path, ())]
-                if any(f"{left}.".startswith(f"{path}.") for left in waiting for path in here):
+                if any(within(left, path) for left in waiting for path in here):
                     return option
             return choice.options[-1]
 
@@ -280,7 +281,7 @@ class SuperNet:
         for place in sorted(axis.affected_modules(self.index)):
             around: dict[str, tuple[Option, ...]] = {}
             for path, name, runs in hidden:
-                if name != axis.name and (place == path or place.startswith(path + ".")):
+                if name != axis.name and within(place, path):
                     around[name] = tuple(o for o in around.get(name, runs) if o in runs)
             if not around:
                 return None

@@ -25,6 +25,7 @@ from .inputs import Inputs, call, each_tensor, fresh, is_dense, shape_of, tensor
 from .isolation import State
 from .lengths import Lengths, resized
 from .menu import Menu, leaves
+from .paths import within
 from .reach import Reach
 from .stand_ins import Passthrough, Wrapped
 
@@ -168,7 +169,7 @@ class Trace:
 
     def runs(self, path: str) -> bool:
         """Whether a module ran once, and some operator in it."""
-        return path in self.around and any(f"{op.module}.".startswith(f"{path}.") for op in self.ops)
+        return path in self.around and any(within(op.module, path) for op in self.ops)
 
     def idle(self) -> set[str]:
         """Parameters and buffers that no operator reads."""

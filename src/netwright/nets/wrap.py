@@ -17,10 +17,10 @@ from .discovery import causes, depths, kernels, menus, widths
 from .inputs import Inputs
 from .isolation import seeded
 from .noise import repeats
+from .paths import overlap
 from .propagation import PROPAGATORS, plain
 from .propagation.compute import ELEMENTWISE
 from .supernet import SuperNet
-from .surgery.flow import overlap
 from .surgery.low_rank import ranks
 from .surgery.parts import parts
 from .surgery.same import patterns as patterns_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ..trace import Op, Trace
@@ -114,13 +114,3 @@ class Flow:
             else:
                 idle.add(at)
         return idle
-
-
-def within(path: str, around: str) -> bool:
-    """Whether a module is another or lies in it."""
-    return path == around or path.startswith(around + ".") or not around
-
-
-def overlap(one: str, others: Sequence[str]) -> bool:
-    """Whether a module lies in one of others or holds one."""
-    return any(within(one, other) or within(other, one) for other in others)

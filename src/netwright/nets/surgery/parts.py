@@ -12,9 +12,10 @@ from torch import nn
 from ..axes import Part, Parts
 from ..cut import ModuleIndex
 from ..menu import Menu
+from ..paths import overlap, within
 from ..stand_ins import Instead, Passthrough, Zeros
 from ..trace import ModuleCall, Ref, Trace
-from .flow import Flow, Value, overlap, within
+from .flow import Flow, Value
 
 ADDITIONS = frozenset({"add", "add_"})
 
