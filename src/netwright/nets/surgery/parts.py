@@ -235,8 +235,9 @@ class Finder:
             ]
             if giving:
                 path = min(giving, key=len)
-                passthrough = self._structure(path, Zeros(self._like(path, each)))
-                return None if passthrough is None else (path, Instead(passthrough))
+                like = self._like(path, each)
+                passthrough = self._structure(path, Zeros(like or 0))
+                return None if passthrough is None else (path, Instead(passthrough, in_chain=like is None))
             at = value.made_by
             if at is None or self.trace.ops[at].name not in KEEPS_ZERO:
                 return None
@@ -245,12 +246,13 @@ class Finder:
                 return None
             value = inner[0]
 
-    def _like(self, path: str, each: Sum) -> int | str:
-        """An argument of the stream's shape; else the first, to be given in that shape by what runs before."""
+    def _like(self, path: str, each: Sum) -> int | str | None:
+        """An argument of the stream's shape, the first (0, however it was passed) if it has that; None where none has:
+        then what runs before has to give the first in that shape."""
         call, shape = self.calls[path], self._shape(each.stream)
         alike = [k for k, r in _named(call) if self.trace.shapes[r.position] == shape]
         first = 0 if call.args else next(iter(call.kwargs), 0)
-        return 0 if not alike or first in alike else alike[0]
+        return 0 if first in alike else next(iter(alike), None)
 
     def _structure(self, path: str, leading: Passthrough) -> Passthrough:
         """What a module is to give: something in the place of its first result, and for others what it was given
@@ -294,10 +296,9 @@ class Finder:
             passthrough = self._structure(helper, 0)
             if passthrough is not None and first is not None and self._may_pass(helper, first, each):
                 modules[helper] = Instead(passthrough)
-        in_chain = _zeros_like_another_shape(instead, self.calls[path], self.trace.shapes, self._shape(each.stream))
-        if in_chain and not modules:
+        if instead.in_chain and not modules:
             return None
-        modules[path] = Instead(instead.passthrough, in_chain)
+        modules[path] = instead
         order = sorted(modules, key=lambda p: self.calls[p].start)
         weights = {p: [t for t in self.index.modules[p].parameters() if t.dim() > 1] for p in order}
         sizes = {p: sum(t.numel() for t in own) for p, own in weights.items()}
@@ -374,14 +375,3 @@ def _refs(value: Any) -> Iterator[Ref]:
         yield value
     elif isinstance(value, tuple) and value and isinstance(value[0], Ref):
         yield value[0]
-
-
-def _zeros_like_another_shape(
-    instead: Instead, call: ModuleCall, shapes: Sequence[tuple[int, ...]], wanted: tuple[int, ...]
-) -> bool:
-    leading = instead.passthrough[0] if isinstance(instead.passthrough, tuple) else instead.passthrough
-    if not isinstance(leading, Zeros):
-        return False
-    first = 0 if call.args else next(iter(call.kwargs), 0)
-    like = next((r for k, r in _named(call) if k == (leading.like or first)), None)
-    return like is None or shapes[like.position] != wanted
