@@ -119,13 +119,10 @@ class Finder:
 
     def __init__(self, index: ModuleIndex, trace: Trace) -> None:
         self.index, self.trace, self.flow = index, trace, Flow(trace)
-        several: dict[int, int] = {}
-        for module in index.modules.values():
-            several[id(module)] = several.get(id(module), 0) + 1
         self.calls = {
             path: call
             for path, call in trace.calls.items()
-            if path and several[id(index.modules[path])] == 1 and call.stop > call.start
+            if path and len(index.twins(path)) == 1 and call.stop > call.start
         }
         self.sums = [s for at in sorted(self.flow.live) for s in self._sums(at)]
 
@@ -147,7 +144,7 @@ class Finder:
 
     def inside(self, each: Sum, path: str) -> bool:
         """Whether a sum lies in a module."""
-        return within_all(self.trace, each.ops, path)
+        return all(within(self.trace.ops[at].module, path) for at in each.ops)
 
     # -- additions ---------------------------------------------------------------------------------------------
 
@@ -190,7 +187,7 @@ class Finder:
         for path in self._holding(each.at):
             call = self.calls.get(path)
             inside = [s for s in self.sums if within(self.trace.ops[s.at].module, path)]
-            if call is None or not within_all(self.trace, each.ops, path) or len(inside) > 1:
+            if call is None or not self.inside(each, path) or len(inside) > 1:
                 return None
             key = next((k for k, value in self._arguments(call) if value == each.stream), None)
             if key is not None and not isinstance(self.index.modules[path], LISTS):
@@ -205,7 +202,7 @@ class Finder:
             if self.flow.writes[at]
         )
         passthrough = self._structure(path, key)
-        first = next(_refs(call.result), None)
+        first = _leading(call.result)
         if computes or first is None or passthrough is None:
             return None
         same = self.trace.shapes[first.position] == self._shape(each.stream)
@@ -228,7 +225,7 @@ class Finder:
             giving = [
                 path
                 for path, call in self.calls.items()
-                if (first := next(_refs(call.result), None)) is not None
+                if (first := _leading(call.result)) is not None
                 and self.flow.at(first.position, call.stop) == value
                 and not any(call.start <= at < call.stop for at in each.ops)
                 and any(True for _ in self.index.modules[path].parameters())
@@ -339,7 +336,7 @@ class Finder:
     def _seen(self, value: Value) -> Place | None:
         """Where a value can be seen."""
         for path, call in self.trace.calls.items():
-            first = next(_refs(call.result), None)
+            first = _leading(call.result)
             if first is not None and self.flow.at(first.position, call.stop) == value:
                 return Place(path, None)
             key = next((k for k, v in self._arguments(call) if v == value), None)
@@ -358,20 +355,13 @@ class _NotGiven(Exception):
     """A result that cannot be left out."""
 
 
-def within_all(trace: Trace, ops: frozenset[int], path: str) -> bool:
-    """Whether operators all ran in a module."""
-    return all(within(trace.ops[at].module, path) for at in ops)
-
-
 def _named(call: ModuleCall) -> list[tuple[int | str, Ref]]:
     """The tensor arguments of a call, by position or name."""
     given: list[tuple[int | str, Any]] = [*enumerate(call.args), *call.kwargs.items()]
     return [(key, value) for key, value in given if isinstance(value, Ref)]
 
 
-def _refs(value: Any) -> Iterator[Ref]:
+def _leading(result: Any) -> Ref | None:
     """The tensor that a result is, or that leads it."""
-    if isinstance(value, Ref):
-        yield value
-    elif isinstance(value, tuple) and value and isinstance(value[0], Ref):
-        yield value[0]
+    first = result[0] if isinstance(result, tuple) and result else result
+    return first if isinstance(first, Ref) else None
