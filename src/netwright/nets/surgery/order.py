@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -69,54 +69,38 @@ def sort_parts(net: SuperNet, batches: Iterable[Any]) -> SuperNet:
     return net.with_axes(axes)
 
 
-class _Seen:
-    """Tensors of one run at some places."""
+def _watch(module: nn.Module, place: Place, seen: dict[Place, Tensor]) -> None:
+    """From now on, what a run has at a place of the module is noted."""
 
-    def __init__(self, modules: dict[str, nn.Module], places: Iterable[Place]) -> None:
-        self.at: dict[Place, Tensor] = {}
-        self._handles = []
-        for place in dict.fromkeys(places):
-            module = modules[place.module]
-            if place.key is None:
-                self._handles.append(module.register_forward_hook(self._result(place)))
-            else:
-                self._handles.append(module.register_forward_pre_hook(self._argument(place), with_kwargs=True))
+    def argument(module: nn.Module, args: Any, kwargs: Any) -> None:
+        given = kwargs[place.key] if isinstance(place.key, str) else args[place.key]
+        seen[place] = given.detach().clone()
 
-    def _result(self, place: Place) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            self.at[place] = next(tensors_in(output)).detach().clone()
+    def result(module: nn.Module, args: Any, output: Any) -> None:
+        seen[place] = next(tensors_in(output)).detach().clone()
 
-        return hook
-
-    def _argument(self, place: Place) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            given = kwargs[place.key] if isinstance(place.key, str) else args[place.key]
-            self.at[place] = given.detach().clone()
-
-        return hook
-
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
+    if place.key is None:
+        module.register_forward_hook(result)
+    else:
+        module.register_forward_pre_hook(argument, with_kwargs=True)
 
 
 @torch.no_grad()
 def _importance(net: SuperNet, found: dict[str, FoundPart], batches: list[Any]) -> dict[str, float]:
     places = [p for each in found.values() for p in (each.stream, each.after or each.own)]
     totals, counts = dict.fromkeys(found, 0.0), dict.fromkeys(found, 0)
-    with isolated(net.module), evaluating(net.module):
-        seen = _Seen(net.index.modules, places)
-        try:
-            for batch in batches:
-                call(net.module, fresh(calibration_inputs(net, batch)))
-                for name, each in found.items():
-                    before = seen.at[each.stream]
-                    after = seen.at[each.after] if each.after else before + seen.at[each.own]
-                    alike = F.cosine_similarity(_rows(before), _rows(after), dim=-1)
-                    totals[name] += float((1 - alike).sum())
-                    counts[name] += alike.numel()
-        finally:
-            seen.remove()
+    seen: dict[Place, Tensor] = {}
+    with isolated(net.module), evaluating(net.module):  # which takes the hooks away again, too
+        for place in dict.fromkeys(places):
+            _watch(net.index.modules[place.module], place, seen)
+        for batch in batches:
+            call(net.module, fresh(calibration_inputs(net, batch)))
+            for name, each in found.items():
+                before = seen[each.stream]
+                after = seen[each.after] if each.after else before + seen[each.own]
+                alike = F.cosine_similarity(_rows(before), _rows(after), dim=-1)
+                totals[name] += float((1 - alike).sum())
+                counts[name] += alike.numel()
     return {name: totals[name] / counts[name] for name in found}
 
 
