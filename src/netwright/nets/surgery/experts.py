@@ -15,7 +15,7 @@ from ..cut import ModuleIndex
 from ..importance.base import given_batches
 from ..inputs import call, evaluating, fresh, tensors_in
 from ..isolation import isolated
-from ..layers import is_transposed_linear
+from ..layers import attributes, is_transposed_linear
 from ..recalibrate import calibration_inputs
 
 ROUNDS = 10
@@ -181,9 +181,7 @@ def _expert(whole: nn.Module, makes: Sequence[str], reads: str, group: Tensor) -
             layer.bias = nn.Parameter(layer.bias[group], layer.bias.requires_grad)
         if side == "reads" and layer.bias is not None:
             layer.bias = None if isinstance(layer, nn.Linear) else nn.Parameter(torch.zeros_like(layer.bias))
-        names = ("in_features", "out_features") if isinstance(layer, nn.Linear) else ("nx", "nf")
-        for own, value in zip(names, _sizes(layer), strict=True):
-            setattr(layer, own, value)
+        vars(layer).update(attributes(layer, {"weight": tuple(layer.weight.shape)}))
     return expert
 
 
