@@ -90,10 +90,15 @@ def _widened(net: SuperNet, widths: list[tuple[Width, int]]) -> nn.Module:
             piece = _with_more(piece, slot, channels, extra, reads_from(layer, slot) is not None)
         return copied(name, piece)
 
+    def shape(name: str) -> tuple[int, ...]:
+        grown = list(index.shapes[name])
+        for slot, _, extra in more.get(name, ()):
+            grown[slot.dim] += extra * slot.block
+        return tuple(grown)
+
     changes: dict[str, dict[str, Any]] = {}
     for path in {owner for name in more for owner in index.owners[name]}:
-        own = index.tensors_of[path]
-        shapes = {o: tuple(part(t, index.tensor(t)).shape) for o, t in own.items()}
+        shapes = {own: shape(name) for own, name in index.tensors_of[path].items()}
         changes[path] = attributes(index.modules[path], shapes)
     for (path, place), by in counted.items():
         now = index.number(path, place)
