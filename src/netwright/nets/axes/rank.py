@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -46,11 +46,10 @@ class Factorised(nn.Sequential):
 
     @property
     def pays_below(self) -> float:
-        """The rank from which on the two have as many weights and multiply-accumulates as one."""
+        """See :func:`pays_below`."""
         first: Any = self[0]
         second: Any = self[1]
-        inputs, outputs = prod(first.weight.shape[1:]), int(second.weight.shape[0])
-        return inputs * outputs / (inputs + outputs)
+        return pays_below((second.weight.shape[0], *first.weight.shape[1:]))
 
     @torch.no_grad()
     def folded(self) -> nn.Module:
@@ -70,6 +69,12 @@ class Factorised(nn.Sequential):
         if bias:
             one.bias.copy_(second.bias)
         return one
+
+
+def pays_below(shape: Sequence[int]) -> float:
+    """The rank from which on two layers have as many weights and multiply-accumulates as one with such a weight."""
+    outputs, inputs = shape[0], prod(shape[1:])
+    return inputs * outputs / (inputs + outputs)
 
 
 def _convolution_like(layer: nn.Conv2d, channels: int, bias: bool) -> nn.Conv2d:

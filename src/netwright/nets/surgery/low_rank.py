@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
-from math import prod
 
 from torch import Tensor, nn
 
 from ...core.errors import NetError
 from ..axes import Rank, factorise, fractions
-from ..axes.rank import Factorised, why_not
+from ..axes.rank import Factorised, pays_below, why_not
 from ..cut import ModuleIndex
 from ..inputs import Inputs
 from ..isolation import outputs_of
@@ -90,9 +89,7 @@ def _pays(index: ModuleIndex, path: str, least: int) -> bool:
     inside = isinstance(index.modules[path.rpartition(".")[0]], Factorised)
     if inside or why_not(index, path):
         return False
-    rows, *window = index.shapes[index.tensors_of[path]["weight"]]
-    columns = prod(window)
-    return least * (rows + columns) < rows * columns
+    return least < pays_below(index.shapes[index.tensors_of[path]["weight"]])
 
 
 def _alone(index: ModuleIndex, path: str, example_inputs: Inputs, before: list[Tensor]) -> bool:
