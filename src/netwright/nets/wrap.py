@@ -23,7 +23,7 @@ from .propagation.compute import ELEMENTWISE
 from .supernet import SuperNet
 from .surgery.low_rank import ranks
 from .surgery.parts import parts
-from .surgery.same import patterns as patterns_of
+from .surgery.same import check_patterns, several
 from .trace import Trace, Tracer
 from .verification import Verifier
 
@@ -84,7 +84,7 @@ def wrap(
 
     Raises :class:`NetError` when the model does not run on its example inputs, and for patterns that match no module.
     """
-    kinds, wanted, unwanted = _several("axes", axes), _several("only", only), _several("except_", except_)
+    kinds, wanted, unwanted = several("axes", axes), several("only", only), several("except_", except_)
     index = ModuleIndex(module)
     _check(index, kinds, (*wanted, *unwanted), round_to)
     tracer = Tracer(index, example_inputs, supposes=True)
@@ -130,7 +130,7 @@ def _check(index: ModuleIndex, kinds: Iterable[str], patterns: Iterable[str], ro
             raise NetError(f"there is no kind of axis {kind!r}; {did_you_mean(kind, (*KINDS, *MORE_KINDS))}")
     if type(round_to) is not int or round_to < 1:
         raise NetError(f"round_to is a whole number from 1, not {round_to!r}")
-    patterns_of("only", patterns, index)
+    check_patterns(index, patterns)
 
 
 def _take_more(kinds: Iterable[str], verifier: Verifier, index: ModuleIndex, trace: Trace, round_to: int) -> None:
@@ -150,13 +150,6 @@ def _beside(kept: Iterable[Axis], found: Iterable[Depth]) -> Iterator[Depth]:
     candidates would be one network."""
     left_out = [path for axis in kept if isinstance(axis, Parts) for path in axis.skipped_modules()]
     return (axis for axis in found if not any(overlap(block, left_out) for block in axis.blocks))
-
-
-def _several(argument: str, given: Iterable[str]) -> tuple[str, ...]:
-    """Words of an argument: one word alone would be taken letter by letter."""
-    if isinstance(given, str):
-        raise NetError(f"{argument} is a list, such as [{given!r}], not {given!r}")
-    return tuple(given)
 
 
 def _learning(tracer: Tracer, trace: Trace, index: ModuleIndex) -> Trace | None:

@@ -13,7 +13,7 @@ from ..axes.rank import Factorised, pays_below, why_not
 from ..cut import ModuleIndex
 from ..inputs import Inputs
 from ..isolation import outputs_of
-from .same import called, computes, patterns
+from .same import called, check_patterns, computes, several
 
 SHARES = (0.25, 0.5, 0.75)
 """Of the rank from which on two layers cost as much as one."""
@@ -47,7 +47,8 @@ def to_low_rank(
     Raises :class:`NetError` for patterns that match no module, and where no layer is left to factorise.
     """
     index = ModuleIndex(module.eval())
-    only, except_ = patterns("only", only, index), patterns("except_", except_, index)
+    only, except_ = several("only", only), several("except_", except_)
+    check_patterns(index, (*only, *except_))
     before = outputs_of(module, example_inputs)
     ran = called(index, example_inputs)
     wanted = [

@@ -26,15 +26,18 @@ def computes(network: nn.Module, example_inputs: Inputs, before: Sequence[Tensor
     return False
 
 
-def patterns(argument: str, given: Iterable[str], index: ModuleIndex) -> tuple[str, ...]:
-    """Patterns of module paths. Raises :class:`NetError` for one that matches nothing."""
+def several(argument: str, given: Iterable[str]) -> tuple[str, ...]:
+    """Words of an argument: one word alone would be taken letter by letter."""
     if isinstance(given, str):
         raise NetError(f"{argument} is a list, such as [{given!r}], not {given!r}")
-    wanted = tuple(given)
-    for pattern in wanted:
+    return tuple(given)
+
+
+def check_patterns(index: ModuleIndex, patterns: Iterable[str]) -> None:
+    """Refuse patterns of module paths that match nothing."""
+    for pattern in patterns:
         if not any(fnmatch(path, pattern) for path in index.modules):
             raise NetError(f"no module matches {pattern!r}; {did_you_mean(pattern, list(index.modules)[1:])}")
-    return wanted
 
 
 def called(index: ModuleIndex, example_inputs: Inputs) -> set[str]:
