@@ -389,6 +389,8 @@ class _Recorder(Watching):
         for path, module in network.named_modules():
             if id(module) not in self._paths:  # it stands in for another, which a wrapped one holds
                 self._paths[id(module)] = module, [f"{path}@" if isinstance(module, Wrapped) else path]
+        menus = [path for module, paths in self._paths.values() if isinstance(module, Menu) for path in paths]
+        self._before_options = [f"{path}." for path in menus]  # with which the paths of their options begin
         self._menus: dict[str, dict[str, tuple[int | None, ...]]] = {}  # those that are running, and what was given
 
     @property
@@ -469,8 +471,7 @@ class _Recorder(Watching):
 
     def _nearest(self, paths: Sequence[str]) -> str:
         """Of the paths of a module, the one at which it runs: parts that options of menus share run in one of them."""
-        menus = {path for module, own in self._paths.values() if isinstance(module, Menu) for path in own}
-        if not any(f"{path}.".startswith(f"{menu}.") for path in paths for menu in menus):
+        if not any(f"{path}.".startswith(menu) for path in paths for menu in self._before_options):
             return paths[0]
         above = self._stack[-1].split(".")
 
@@ -479,15 +480,15 @@ class _Recorder(Watching):
 
         return max(paths, key=shared)
 
-    def _note_menu(self, path: str, module: nn.Module, output: Any) -> None:
+    def _note_menu(self, path: str, output: Any) -> None:
         """Keep what a menu has given of which all options ran, and what each of these has."""
-        above = self._stack[-1]
-        if above in self._menus or (isinstance(module, Menu) and module.chosen is None):
+        options, around = self._menus.pop(path, None), self._menus.get(self._stack[-1])
+        if options is not None or around is not None:
             given = tuple(None if t is None else self._see(t) for t in leaves(output))
-            if isinstance(module, Menu) and module.chosen is None:
-                self.trace.menus.append(MenuCall(path, given, self._menus.pop(path)))
-            if above in self._menus:
-                self._menus[above][path] = given
+            if options is not None:
+                self.trace.menus.append(MenuCall(path, given, options))
+            if around is not None:
+                around[path] = given
 
     @contextlib.contextmanager
     def _module_paths(self) -> Iterator[None]:
@@ -507,7 +508,7 @@ class _Recorder(Watching):
         def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             path = self._stack.pop()
             start, stop = self._starts.pop(), len(self.trace.ops)
-            self._note_menu(path, module, output)
+            self._note_menu(path, output)
             into, out = next(tensors_in((args, kwargs)), None), next(tensors_in(output), None)
             if path in self.trace.around:
                 ran_twice.add(path)
