@@ -19,7 +19,7 @@ from .menu import Menu
 from .paths import overlap, within
 from .report import Dimension
 from .stand_ins import Passthrough
-from .trace import Trace
+from .trace import ADDITIONS, Trace
 from .union_find import RIGID
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -251,8 +251,7 @@ def _is_residual(index: ModuleIndex, trace: Trace, path: str) -> bool:
         return False
     inside = [op for op in trace.ops if within(op.module, path) and not isinstance(index.modules[op.module], Menu)]
     return any(
-        op.name in ("add", "add_") and len(op.reads) == 2 and buffers[into] in {buffers[t] for t in op.reads}
-        for op in inside
+        op.name in ADDITIONS and len(op.reads) == 2 and buffers[into] in {buffers[t] for t in op.reads} for op in inside
     )
 
 

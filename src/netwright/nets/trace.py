@@ -32,6 +32,8 @@ from .stand_ins import Passthrough, Wrapped
 OWN = frozenset({"aten", "prim", "prims"})
 """Where PyTorch's own operators are. Others have the name of their library before theirs."""
 
+ADDITIONS = frozenset({"add", "add_"})
+
 RESHAPED_IN_PLACE = frozenset(
     "transpose_ t_ squeeze_ unsqueeze_ as_strided_ resize_ swapaxes_ swapdims_".split()  # noqa: SIM905
 )

@@ -18,7 +18,8 @@ from ..isolation import outputs_of
 from ..layers import attributes
 from ..places import numbers, replaced
 from ..supernet import SuperNet
-from .parts import ADDITIONS, Finder, Sum
+from ..trace import ADDITIONS
+from .parts import Finder, Sum
 from .same import called, computes
 
 

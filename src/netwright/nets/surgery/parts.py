@@ -14,10 +14,8 @@ from ..cut import ModuleIndex
 from ..menu import Menu
 from ..paths import overlap, within
 from ..stand_ins import Instead, Passthrough, Zeros
-from ..trace import ModuleCall, Ref, Trace
+from ..trace import ADDITIONS, ModuleCall, Ref, Trace
 from .flow import Flow, Value
-
-ADDITIONS = frozenset({"add", "add_"})
 
 KEEPS_ZERO = frozenset(
     (
