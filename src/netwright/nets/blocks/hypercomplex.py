@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..families.parts import check_positive
+from ..units import check_positive
 from .parts import check_divides
 
 

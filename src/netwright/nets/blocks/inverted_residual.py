@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..families.inverted_residual import InvertedResidual as Unit
-from ..families.parts import check_positive
+from ..units import check_positive
 
 
 class InvertedResidual(Unit):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..families.parts import check_positive
+from ..units import check_positive
 from .parts import as_images, check_divides, conv_norm, in_heads, transition
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..families.parts import check_positive
+from ..units import check_positive
 from .parts import conv_norm, transition
 
 

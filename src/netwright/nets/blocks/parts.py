@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import NetError
-from ..families.parts import check_positive, unit
+from ..units import check_positive, unit
 
 
 def conv_norm(

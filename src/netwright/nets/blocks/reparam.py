@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..families.parts import check_positive
+from ..units import check_positive
 from .merging import merged
 from .parts import conv_norm
 

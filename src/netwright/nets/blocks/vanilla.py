@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..annealing import Annealed
-from ..families.parts import check_positive
+from ..units import check_positive
 from .merging import merged
 from .parts import conv_norm
 

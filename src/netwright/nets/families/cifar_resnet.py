@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ...core.errors import NetError
 from ..axes import Axis, Depth, Width, fractions
 from ..supernet import SuperNet
-from .parts import check_positive
+from ..units import check_positive
 
 STAGES = (16, 32, 64)
 

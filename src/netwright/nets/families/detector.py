@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from ...core.errors import NetError
 from ..axes import Axis, ChannelSlice, Depth, Width, fractions
 from ..supernet import SuperNet
-from .mobilenet import channels_of
-from .parts import check_positive, unit
+from ..units import channels_of, check_positive, unit
 
 STRIDES = (8, 16, 32)
 """Pixels between positions of each scale."""

@@ -17,8 +17,9 @@ from ...core.errors import NetError
 from ..axes import Axis, OneOf
 from ..menu import oneof
 from ..supernet import SuperNet
+from ..units import check_positive, unit
 from .mobilenet import EPS, Bottleneck
-from .parts import check_positive, halve, same, unit
+from .parts import halve, same
 
 STAGES = ((24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))
 """ProxylessNAS's: channels, blocks, and the stride of the first block."""

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from ...core.errors import NetError
 from ..axes import Axis, Depth, Kernel, fractions
 from ..supernet import SuperNet
-from .parts import check_positive, halve, same, tie, unit
+from ..units import channels_of, check_positive, unit
+from .parts import halve, same, tie
 
 V1 = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 """Width and stride of each block (table 1 of the paper)."""
@@ -216,8 +217,3 @@ def scaled(channels: int, width: float) -> int:
     exact = channels * width
     near = max(8, int(exact + 4) // 8 * 8)
     return near + 8 if near < 0.9 * exact else near
-
-
-def channels_of(net: nn.Module, path: str) -> int:
-    """The channels that a unit gives."""
-    return next(m.out_channels for m in net.get_submodule(path).modules() if isinstance(m, nn.Conv2d))

@@ -13,7 +13,7 @@ from ..axes import Axis, OneOf, TiedAxes
 from ..menu import Menu, oneof
 from ..stand_ins import Zeros
 from ..supernet import SuperNet
-from .parts import check_positive
+from ..units import check_positive
 
 OPERATIONS = ("none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3")
 """As the benchmark names them, from the cheapest to the dearest."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...core.errors import NetError
 from ..axes import Axis, Depth, Kernel, Resize, Resolution, TiedAxes, Width, add_transforms
 from ..supernet import SuperNet
-from .parts import check_positive
+from ..units import check_positive
 
 Layers = OrderedDict[str, nn.Module]
 """Modules in the order in which they run, by name."""

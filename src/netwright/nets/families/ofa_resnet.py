@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ..axes import Axis, Depth, RelativeWidth, Width
 from ..supernet import SuperNet
+from ..units import check_positive
 from .ofa_mobilenet import Layers, Residual, conv_norm, divisible, supernet
-from .parts import check_positive
 
 WIDTHS = (0.65, 0.8, 1.0)
 EXPANDS = (0.2, 0.25, 0.35)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from ..axes import Axis, Depth, Width, fractions
 from ..supernet import SuperNet
-from .parts import check_positive, halve, same
+from ..units import check_positive
+from .parts import halve, same
 
 WIDTHS = (16, 32, 64)
 EPS = 1e-3

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ...core.errors import NetError
 from ..axes import Axis, fractions
 from ..supernet import SuperNet
-from .parts import check_positive, tie
+from ..units import check_positive
+from .parts import tie
 
 WIDTHS = (64, 128, 128, 128, 128, 128, 256, 256, 256, 512, 2048, 256, 256)
 """The channels of the network with 5.48 million parameters."""

@@ -20,7 +20,8 @@ from ...core.files import read_json
 from ...core.shape import told
 from ..axes import Axis, Depth, Kernel, fractions
 from ..supernet import SuperNet
-from .parts import tie, unit
+from ..units import unit
+from .parts import tie
 
 MOST_WEIGHTS = 10**9
 """Of all blocks, besides their windows: a few letters of a file may stand for any number."""
