@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,7 +11,8 @@ from ...core.errors import NetError
 from .parts import as_images, check_divides, conv_norm, in_heads, linear_attention, transition
 from .uib import UniversalInvertedBottleneck
 
-KINDS = ("softmax", "linear", "cosine", "none")
+Kind = Literal["softmax", "linear", "cosine", "none"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Attention(nn.Module):
@@ -34,7 +35,7 @@ class Attention(nn.Module):
         inputs: int,
         outputs: int,
         stride: int = 1,
-        kind: Literal["softmax", "linear", "cosine", "none"] = "softmax",
+        kind: Kind = "softmax",
         head_dim: int = 8,
         expansion: float = 2,
     ) -> None:

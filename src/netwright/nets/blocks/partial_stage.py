@@ -24,10 +24,10 @@ class PartialStage(nn.Module):
         super().__init__()
         check_positive(share=share, depth=depth)
         part = max(1, round(outputs * share))
-        self.enter = transition(inputs, inputs if stride == 1 else outputs, stride)
-        inputs = inputs if stride == 1 else outputs
-        self.past = conv_norm(inputs, part)
-        self.through = conv_norm(inputs, part)
+        entered = inputs if stride == 1 else outputs
+        self.enter = transition(inputs, entered, stride)
+        self.past = conv_norm(entered, part)
+        self.through = conv_norm(entered, part)
         self.units = nn.ModuleList(
             nn.Sequential(conv_norm(part, part), nn.ReLU(), conv_norm(part, part, 3), nn.ReLU()) for _ in range(depth)
         )

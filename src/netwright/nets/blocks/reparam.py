@@ -6,8 +6,6 @@ al. 2022, arXiv 2206.04040, section 3.2).
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,8 +37,7 @@ class Reparam(nn.Module):
         self.mix = Reparam(inputs, outputs, kernel=1, copies=copies) if depthwise else None
 
     def forward(self, x: Tensor) -> Tensor:
-        branches: list[Any] = [*self.windows, self.point, self.norm]
-        first, *others = [branch(x) for branch in branches if branch is not None]
+        first, *others = [branch(x) for branch in self._branches()]
         for other in others:
             first = first + other
         y = F.relu(first)
@@ -48,6 +45,8 @@ class Reparam(nn.Module):
 
     def folded(self) -> nn.Module:
         """One convolution and ReLU; two of each where it is depthwise."""
-        branches = [each for each in (*self.windows, self.point, self.norm) if each is not None]
-        made = nn.Sequential(merged(branches), nn.ReLU())
+        made = nn.Sequential(merged(self._branches()), nn.ReLU())
         return made if self.mix is None else nn.Sequential(made, self.mix)
+
+    def _branches(self) -> list[nn.Module]:
+        return [each for each in (*self.windows, self.point, self.norm) if each is not None]

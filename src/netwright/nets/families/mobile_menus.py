@@ -8,6 +8,7 @@ option has weights of its own: in once-for-all's spaces, which are the other fam
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -53,9 +54,8 @@ class MobileMenus(nn.Module):
             for b in range(blocks):
                 step = 1 if b else stride
                 options: dict[str, nn.Module] = {"skip": nn.Identity()} if step == 1 and into == width else {}
-                for e in sorted(expansions):
-                    for k in sorted(kernels):
-                        options[f"mb{e}_k{k}"] = Bottleneck(into, into * e, width, k, step, EPS)
+                for e, k in product(sorted(expansions), sorted(kernels)):
+                    options[f"mb{e}_k{k}"] = Bottleneck(into, into * e, width, k, step, EPS)
                 menus.append(oneof(**options))
                 into = width
         self.blocks = nn.Sequential(*menus)

@@ -73,8 +73,7 @@ def simplenet(
         raise NetError(f"image is at least 16, since SimpleNet halves it four times, not {image}")
     if len(widths) != len(WIDTHS):
         raise NetError(f"widths has an entry for each of the {len(WIDTHS)} layers, not {len(widths)}")
-    for i, width in enumerate(widths):
-        check_positive(**{f"widths[{i}]": width})
+    check_positive(**{f"widths[{i}]": width for i, width in enumerate(widths)})
     net = SimpleNet(widths, classes)
     paths = [f"layers.{i}" for i in range(len(widths))]
     axes: list[Axis] = [
