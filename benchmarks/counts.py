@@ -16,19 +16,14 @@ each time in a process of its own, and the proposals of both are compared.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from against import in_turn, parser_of
 
-HERE = Path(__file__).resolve().parents[1]
 NETWORKS, RECORDS, MANY = 1000, 120, 100_000
 STUDIES = 3
 
@@ -139,31 +134,14 @@ def measure() -> dict[str, Any]:
     return networks() | took | more | {"proposals": sha256("".join(proposed + others).encode()).hexdigest()[:10]}
 
 
-def measured_with(checkout: Path) -> dict[str, Any]:
-    """The same with the code of a checkout, in a process of its own."""
-    env = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    told = subprocess.check_output([sys.executable, __file__, "--json"], env=env, text=True)
-    found: dict[str, Any] = json.loads(told.splitlines()[-1])
-    return found
-
-
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--against", type=Path, metavar="DIR", help="a checkout of another commit, to compare with")
-    parser.add_argument("--rounds", type=int, default=2, help="processes of each, in turn (default: 2)")
-    parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    parser = parser_of(__doc__)
     args = parser.parse_args()
     if args.json:
         print(json.dumps(measure()))
         return
-    if args.against and not (args.against / "src" / "netwright").is_dir():
-        parser.error(f"{args.against} is no checkout of netwright: it has no src/netwright")
-    checkouts = {"this": HERE} | ({"other": args.against.resolve()} if args.against else {})
-    found: dict[str, list[dict[str, Any]]] = {which: [] for which in checkouts}
-    for _ in range(args.rounds):
-        for which, checkout in checkouts.items():
-            found[which].append(measured_with(checkout))
+    found = in_turn(parser, args, __file__)
     print(f"{'CPU seconds':26}" + "".join(f"{which:>9}" for which in found) + "   other / this" * bool(args.against))
     for name in found["this"][0]:
         if name == "proposals":

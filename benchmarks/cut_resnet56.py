@@ -20,29 +20,26 @@ from __future__ import annotations
 import argparse
 import importlib
 import statistics
-import sys
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from cifar10 import first_of, trained
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import netwright as nw
 from netwright.core.errors import NetError
 from netwright.core.temporary import TemporaryFolder
-from netwright.formats.safetensors import load_weights
 from netwright.measure.lookup import LookupTable, build
 from netwright.measure.sampling import SamplingPlan
 from netwright.nets.families.cifar_resnet import CifarResNet
 from netwright.nets.importance import L1, L2, Activation, Taylor, prune_to_budget
 from netwright.nets.permutation import permute
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 
 
@@ -162,28 +159,15 @@ class Bench:
     """
 
     def __init__(self, folder: Path, images: int, lr: float, untrained: bool) -> None:
-        sys.path.insert(0, str(folder))
-        load: Callable[[str, str], Any] = importlib.import_module("images").load
-        self.untrained = untrained
-        self.weights, self.lr = folder / "weights_cifar10_resnet" / "resnet56.safetensors", lr
-
-        def part(split: str, count: int) -> nw.Split:
-            pixels, labels = load("cifar10", split)
-            inputs = (torch.from_numpy(pixels[:count]).permute(0, 3, 1, 2) / 255 - _row(MEAN)) / _row(DEVIATION)
-            return nw.Split(
-                inputs.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels[:count]).long()
-            )
-
-        self.train = part("train", 20000)
+        self._folder, self.lr, self.untrained = folder, lr, untrained
+        self.train = first_of(folder, "train", 20000)
         some = nw.Split(self.train.inputs[:1024], self.train.targets[:1024])
         self.calibration = nw.TensorLoader(some, 256)
-        self._judge = nw.Accuracy(nw.TensorLoader(part("test", images), 250))
+        self._judge = nw.Accuracy(nw.TensorLoader(first_of(folder, "test", images), 250))
 
     def model(self) -> CifarResNet:
         """The trained network."""
-        network = CifarResNet(9)
-        load_weights(network, self.weights)
-        return network.eval()
+        return trained(self._folder, 56)
 
     def wrapped(self) -> nw.SuperNet:
         """The trained network with the inner widths of its blocks."""
@@ -254,11 +238,6 @@ def _augmented(images: Tensor) -> Tensor:
     shifted = padded[:, :, y : y + 32, x : x + 32]
     mirrored = torch.rand(len(images)) < 0.5
     return torch.where(mirrored[:, None, None, None], shifted.flip(3), shifted)
-
-
-def _row(values: tuple[float, ...]) -> Tensor:
-    """Per-channel values, to be broadcast over images."""
-    return torch.tensor(values).reshape(1, 3, 1, 1)
 
 
 if __name__ == "__main__":

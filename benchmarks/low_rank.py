@@ -12,44 +12,23 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from rounds import session, timed
 from torch import nn
 
 import netwright as nw
 from netwright.nets.axes.rank import Factorised
 
 
-def session(network: nn.Module, length: int, size: int, folder: Path) -> Any:
-    """What ONNX Runtime runs, on one thread."""
-    import onnxruntime as ort
-
+def exported(network: nn.Module, length: int, size: int, folder: Path) -> Any:
+    """A session of the network's file."""
     path = folder / "m.onnx"
     torch.onnx.export(network, (torch.randn(1, length, size),), path, input_names=["x"], dynamo=False)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-
-
-def timed(runs: dict[int, Any], feed: np.ndarray, rounds: int) -> dict[int, tuple[float, float]]:
-    """CPU milliseconds, and the share of the first's in the same round: medians over the rounds."""
-    found: dict[int, list[float]] = {rank: [] for rank in runs}
-    for _ in range(rounds):
-        for rank, ready in runs.items():
-            ready.run(None, {"x": feed})
-            begin = time.process_time()
-            for _ in range(3):
-                ready.run(None, {"x": feed})
-            found[rank].append((time.process_time() - begin) / 3 * 1e3)
-    dense = next(iter(found.values()))
-    shares = {rank: [a / b for a, b in zip(own, dense, strict=True)] for rank, own in found.items()}
-    return {rank: (median(own), median(shares[rank])) for rank, own in found.items()}
+    return session(path)
 
 
 def main() -> None:
@@ -78,12 +57,12 @@ def main() -> None:
     whole: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for length in args.lengths:
-            runs = {0: session(dense, length, args.size, Path(folder))}
+            feed = {"x": np.random.default_rng(0).normal(size=(1, length, args.size)).astype(np.float32)}
+            runs = {0: (exported(dense, length, args.size, Path(folder)), feed)}
             for rank in ranks:
-                runs[rank] = session(net.extract({"0": rank, "2": rank}), length, args.size, Path(folder))
-            found = timed(
-                runs, np.random.default_rng(0).normal(size=(1, length, args.size)).astype(np.float32), args.rounds
-            )
+                network = net.extract({"0": rank, "2": rank})
+                runs[rank] = exported(network, length, args.size, Path(folder)), feed
+            found = timed(runs, args.rounds, 3)
             whole.append(f" {found[0][0]:.2f} ms |")
             for rank in ranks:
                 shares[rank].append(f" {found[rank][1]:.2f} |")

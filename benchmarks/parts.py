@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from rounds import session, timed
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -188,30 +188,6 @@ class Step(nn.Module):
         return self.model.lm_head(given.last_hidden_state), *kept
 
 
-def session(path: Path) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def timed(runs: dict[str, tuple[Any, dict[str, np.ndarray]]], rounds: int) -> dict[str, tuple[float, float]]:
-    """CPU milliseconds, and the share of the first's in the same round: medians over the rounds."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, (ready, feed) in runs.items():
-            ready.run(None, feed)
-            begin = time.process_time()
-            for _ in range(5):
-                ready.run(None, feed)
-            found[name].append((time.process_time() - begin) / 5 * 1e3)
-    first = next(iter(found.values()))
-    shares = {name: [a / b for a, b in zip(own, first, strict=True)] for name, own in found.items()}
-    return {name: (median(own), median(shares[name])) for name, own in found.items()}
-
-
 def cases(by_order: dict[str, tuple[nw.SuperNet, str]]) -> Iterator[tuple[str, int, nn.Module]]:
     for kind, (net, axis) in by_order.items():
         for left_out in range(1, LAYERS + 1):
@@ -242,7 +218,7 @@ def time_all(out: Path, model: Any, by_order: Any, past: int, rounds: int) -> No
     add("whole", model)
     for kind, left_out, network in cases({k: v for k, v in by_order.items() if "important" in k}):
         add(f"{kind}: {left_out}", network)
-    (out / f"latency-{past}.json").write_text(json.dumps(timed(runs, rounds), indent=1))
+    (out / f"latency-{past}.json").write_text(json.dumps(timed(runs, rounds, 5), indent=1))
 
 
 def show(out: Path) -> None:

@@ -12,20 +12,14 @@ images, a random one each step, by ResNet-56's outputs and the labels, and judge
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from cifar10 import first_of, trained
 from torch import nn
 
 import netwright as nw
-from netwright.formats.safetensors import load_weights
-from netwright.nets.families.cifar_resnet import CifarResNet
-
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main() -> None:
@@ -38,11 +32,9 @@ def main() -> None:
     parser.add_argument("--train-images", type=int, default=20000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    sys.path.insert(0, str(arguments.data))
-    load: Callable[[str, str], Any] = importlib.import_module("images").load
 
-    fit = nw.TensorLoader(part(load, "train", arguments.fit), 128)
-    accuracy = nw.Accuracy(nw.TensorLoader(part(load, "test", arguments.images), 250))
+    fit = nw.TensorLoader(first_of(arguments.data, "train", arguments.fit), 128)
+    accuracy = nw.Accuracy(nw.TensorLoader(first_of(arguments.data, "test", arguments.images), 250))
     anchors = [trained(arguments.data, layers) for layers in (20, 56)]
     net = nw.stitch(anchors, torch.zeros(1, 3, 32, 32), fit)
     print(f"{arguments.images} test images; fitted on {arguments.fit} training images")
@@ -54,18 +46,12 @@ def main() -> None:
         row = f"{found[0]:8.2f} % {found[1]:7.2f} % {found[2]:11.2f} %"
         print(f"  {option:<48} {net.count({'route': option}).macs / 1e6:7.1f} {row}", flush=True)
     if arguments.epochs:
-        learn(net, part(load, "train", arguments.train_images), arguments.epochs, trained(arguments.data, 56))
+        images = first_of(arguments.data, "train", arguments.train_images)
+        learn(net, images, arguments.epochs, trained(arguments.data, 56))
         print(f"after {arguments.epochs} epochs of {arguments.train_images} images, recalibrated")
         for option in net.space["route"].options:
             value = accuracy.of(nw.recalibrate(net.extract({"route": option}), fit)).value
             print(f"  {option:<48} {value:8.2f} %", flush=True)
-
-
-def trained(folder: Path, layers: int) -> CifarResNet:
-    """Published weights."""
-    network = CifarResNet((layers - 2) // 6)
-    load_weights(network, folder / "weights_cifar10_resnet" / f"resnet{layers}.safetensors")
-    return network.eval()
 
 
 def with_identity(net: nw.SuperNet, option: Any, accuracy: nw.Accuracy) -> float:
@@ -82,14 +68,6 @@ def learn(net: nw.SuperNet, split: nw.Split, epochs: int, teacher: nn.Module) ->
     """All stitched networks at once."""
     loader = nw.TensorLoader(split, 128, shuffle=True)
     nw.train(net, loader, rule="single", optimizer="sgd,lr=0.005", epochs=epochs, teacher=teacher)
-
-
-def part(load: Callable[[str, str], Any], split: str, count: int) -> nw.Split:
-    """The first images of CIFAR-10, as the networks were trained on them."""
-    pixels, labels = load("cifar10", split)
-    mean, deviation = (torch.tensor(row)[:, None, None] for row in (MEAN, DEVIATION))
-    inputs = (torch.from_numpy(pixels[:count]).permute(0, 3, 1, 2) / 255 - mean) / deviation
-    return nw.Split(inputs.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels[:count]).long())
 
 
 if __name__ == "__main__":

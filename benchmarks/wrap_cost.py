@@ -10,21 +10,15 @@ this one's, each time in a process of its own; networks are the same, since all 
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from against import in_turn, parser_of
 from torch import Tensor, nn
-
-HERE = Path(__file__).resolve().parents[1]
 
 
 class Bottleneck(nn.Module):
@@ -160,32 +154,15 @@ def measure(times: int) -> dict[str, float]:
     return found
 
 
-def measured_with(checkout: Path, times: int) -> dict[str, float]:
-    """The same with the code of a checkout, in a process of its own."""
-    env = {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--json", "-n", str(times)]
-    found: dict[str, float] = json.loads(subprocess.check_output(command, env=env, text=True).splitlines()[-1])
-    return found
-
-
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("-n", type=int, default=5, help="how often each network is wrapped in a process (default: 5)")
-    parser.add_argument("--against", type=Path, metavar="DIR", help="a checkout of another commit, to compare with")
-    parser.add_argument("--rounds", type=int, default=2, help="processes of each, in turn (default: 2)")
-    parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.json:
         print(json.dumps(measure(args.n)))
         return
-    if args.against and not (args.against / "src" / "netwright").is_dir():
-        parser.error(f"{args.against} is no checkout of netwright: it has no src/netwright")
-    checkouts = {"this": HERE} | ({"other": args.against.resolve()} if args.against else {})
-    found: dict[str, list[dict[str, float]]] = {which: [] for which in checkouts}
-    for _ in range(args.rounds):
-        for which, checkout in checkouts.items():
-            found[which].append(measured_with(checkout, args.n))
+    found = in_turn(parser, args, __file__, "-n", str(args.n))
     print(f"{'CPU seconds of wrap':20}" + "".join(f"{which:>8}" for which in found) + "   ratio" * bool(args.against))
     for name in NETWORKS:
         least = [min(run[name] for run in runs) for runs in found.values()]

@@ -1,0 +1,34 @@
+"""CIFAR-10 and the ResNets that were published for it, of the shared data."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import netwright as nw
+from netwright.formats.safetensors import load_weights
+from netwright.nets.families.cifar_resnet import CifarResNet
+
+MEAN, DEVIATION = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+def first_of(folder: Path, split: str, count: int) -> nw.Split:
+    """The first images of a split, as the networks were trained on them."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    load: Callable[[str, str], Any] = importlib.import_module("images").load
+    pixels, labels = load("cifar10", split)
+    inputs = (torch.from_numpy(pixels[:count]).permute(0, 3, 1, 2) / 255 - MEAN) / DEVIATION
+    return nw.Split(inputs.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels[:count]).long())
+
+
+def trained(folder: Path, layers: int) -> CifarResNet:
+    """A ResNet with its published weights."""
+    network = CifarResNet((layers - 2) // 6)
+    load_weights(network, folder / "weights_cifar10_resnet" / f"resnet{layers}.safetensors")
+    return network.eval()
