@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ..core.errors import TrainingError
 from ..nets.families.detector import STRIDES
 from ..nets.inputs import describe
-from .detection import MOST, Boxes, overlap
+from .detection import MOST, Boxes, areas, overlap
 
 RADIUS = 1.5
 """Positions at most this many strides from the centre of a box answer for it."""
@@ -93,8 +93,7 @@ def assigned(points: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     farthest = sides.amax(-1)
     for step, (low, high) in zip(STRIDES, pairwise(SIZES), strict=True):
         near &= (stride != step) | ((farthest > low) & (farthest <= high))
-    area = (true[:, 2:] - true[:, :2]).prod(-1)
-    size, which = torch.where(near & (sides.amin(-1) > 0), area, float("inf")).min(1)
+    size, which = torch.where(near & (sides.amin(-1) > 0), areas(true), float("inf")).min(1)
     at = size.isfinite().nonzero()[:, 0]
     return at, which[at]
 
@@ -103,7 +102,7 @@ def generalised_overlap(a: Tensor, b: Tensor) -> Tensor:
     """Overlap of each box of ``a`` (k, 4) with that of ``b``, less the share of their hull that neither covers."""
     both = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(-1)
     hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(-1).clamp(min=1e-9)
-    union = ((a[:, 2:] - a[:, :2]).prod(-1) + (b[:, 2:] - b[:, :2]).prod(-1) - both).clamp(min=1e-9)
+    union = (areas(a) + areas(b) - both).clamp(min=1e-9)
     return both / union - (hull - union) / hull
 
 

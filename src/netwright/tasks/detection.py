@@ -93,13 +93,18 @@ def corners(boxes: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], -1)
 
 
+def areas(boxes: Tensor) -> Tensor:
+    """Those of boxes (k, 4) as x1, y1, x2, y2."""
+    return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+
+
 def overlap(a: Tensor, b: Tensor, crowd: Tensor) -> Tensor:
     """Intersection over union (len(a), len(b)) of boxes as x1, y1, x2, y2; over the area of ``a`` where ``b`` is a
     crowd."""
     low, high = torch.maximum(a[:, None, :2], b[:, :2]), torch.minimum(a[:, None, 2:], b[:, 2:])
     both = (high - low).clamp(min=0).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    whole = torch.where(crowd, areas[0][:, None], areas[0][:, None] + areas[1] - both)
+    own = areas(a)[:, None]
+    whole = torch.where(crowd, own, own + areas(b) - both)
     return both / whole.clamp(min=1e-12)
 
 
