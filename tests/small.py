@@ -29,6 +29,17 @@ class Of(nn.Module):
         return self.function(*self.layers, *inputs, **named)
 
 
+class Added(nn.Module):
+    """A residual block."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inner(x)
+
+
 class Learns(Task):
     """A task of a loss, and of a distillation where one is given; it is never judged."""
 

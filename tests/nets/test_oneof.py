@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import Added
 from torch import Tensor, nn
 
 import netwright as nw
@@ -19,17 +20,6 @@ IMAGES = torch.linspace(-2, 2, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8).sin()
 
 def conv(into: int, out: int, window: int = 3) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(into, out, window, padding=window // 2), nn.BatchNorm2d(out), nn.ReLU())
-
-
-class Added(nn.Module):
-    """A residual block."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.inner(x)
 
 
 class Pair(nn.Module):
