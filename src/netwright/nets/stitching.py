@@ -153,7 +153,7 @@ def _handovers(
             i for i, p in enumerate(other) if p.block is not None and _size(others[i]) == size and i + 1 < len(other)
         ]
         for rank, i in enumerate(mine):
-            if theirs:
+            if theirs and seen[i].ndim == others[theirs[0]].ndim:
                 j = theirs[max(0, round((rank + 1) / len(mine) * len(theirs)) - 1)]
                 yield _Handover(a, i, j, f"anchor{a} to {own[i].block}, anchor{a + 1} behind {other[j].block}")
 
