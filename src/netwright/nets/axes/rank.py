@@ -74,7 +74,7 @@ class Factorised(nn.Sequential):
 def pays_below(shape: Sequence[int]) -> float:
     """The rank from which on two layers have as many weights and multiply-accumulates as one with such a weight."""
     outputs, inputs = shape[0], prod(shape[1:])
-    return inputs * outputs / (inputs + outputs)
+    return inputs * outputs / max(inputs + outputs, 1)
 
 
 def _convolution_like(layer: nn.Conv2d, channels: int, bias: bool) -> nn.Conv2d:
