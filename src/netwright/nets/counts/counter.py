@@ -53,12 +53,9 @@ class Counter:
 
     def _tabulated(self, table: SizeTable, rows: np.ndarray) -> ManyCounts:
         starts = range(0, max(len(rows), 1), AT_ONCE)
-        parts = [table.count(part, self._as_stored(part)) for part in (rows[at : at + AT_ONCE] for at in starts)]
+        parts = [table.count(part, self._stored(part)) for part in (rows[at : at + AT_ONCE] for at in starts)]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in NAMES}
         return ManyCounts(**arrays, uncounted=tuple(table.uncounted(rows)))
-
-    def _as_stored(self, rows: np.ndarray) -> dict[str, StoredMany]:
-        return {n: held for n, held in self._stored(rows).items() if not is_folded(n, self._tracer.folds)}
 
     def _parameter_bytes(self, index: ModuleIndex) -> dict[str, int]:
         """The parameters of networks, and the bytes of an element."""
@@ -72,7 +69,7 @@ class Counter:
         """The counts of a candidate without the table."""
         cut, index = self._net.cut(candidate), self._net.index
         stored = cut.stored(index) if self._stored.names else {}
-        stored = {name: held for name, held in stored.items() if not is_folded(name, self._tracer.folds)}
+        stored = {name: held for name, held in stored.items() if name in self._stored.names}
         trace = self._tracer.run(cut)
         params = weight_bytes = 0
         made = trace.folded or index
@@ -122,8 +119,7 @@ class Counter:
             return None
         table = SizeTable(whole, net.space.choices, effects, skipped_modules, instead)
         index = whole.folded or net.index
-        stored = [name for name in self._stored.names if not is_folded(name, self._tracer.folds)]
-        table.count_parameters(self._parameter_bytes(index), index.owners, stored)
+        table.count_parameters(self._parameter_bytes(index), index.owners, self._stored.names)
         return table if table.most() <= LARGEST and self._agrees(table, left_out, skipped_modules) else None
 
     def _agrees(self, table: SizeTable, *whole: Collection[str]) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core.candidate import Option
 from ..cut import CutBuilder
+from ..folding import is_folded
 from ..transforms import Stored, says_how_it_is_stored
 from .effects import Cuttable
 
@@ -30,7 +31,7 @@ class StoredMany:
 
 
 class StoredTensors:
-    """Finds how tensors are stored: each from the axes that change it alone.
+    """Finds how tensors are stored: each from the axes that change it alone. What is folded is not stored as it was.
 
     Args:
         net: the super-network.
@@ -39,7 +40,7 @@ class StoredTensors:
     def __init__(self, net: Cuttable) -> None:
         self._net = net
         made = {name for name, some in net.writes.transforms.items() if any(map(says_how_it_is_stored, some))}
-        self.names = sorted({*net.index.stored, *made})
+        self.names = sorted(name for name in {*net.index.stored, *made} if not is_folded(name, net.tracer.folds))
         self._axes = self._changing() if self.names else {}
         self._of = lru_cache(maxsize=65536)(self._stored)
 
