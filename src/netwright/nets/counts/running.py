@@ -27,7 +27,7 @@ class Running:
     def __init__(
         self,
         skipped_modules: Mapping[str, Mapping[str, tuple[Option, ...]]],
-        choices: Sequence[Choice] = (),
+        choices: Sequence[Choice],
     ) -> None:
         self._tables: dict[str, list[tuple[int, np.ndarray]]] = {}
         for place, choice in enumerate(choices):

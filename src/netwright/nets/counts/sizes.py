@@ -31,7 +31,7 @@ class Sizes:
         choices: of the space.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], effects: Effects, choices: Sequence[Choice] = ()) -> None:
+    def __init__(self, shapes: Sequence[tuple[int, ...]], effects: Effects, choices: Sequence[Choice]) -> None:
         self._shapes = shapes
         self._changes: list[tuple[list[int], list[int], list[int], np.ndarray]] = []  # see products
         self._full: list[int] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import count
 from types import MappingProxyType
 
 import numpy as np
@@ -52,26 +51,23 @@ class SizeTable:
         aliases = passing(trace, running, instead)
         if aliases is None:
             raise Untabulated
-        # How many products one with a sparse or nested tensor is, its entries say, not its sizes.
-        sparse = {i for i, op in enumerate(trace.ops) if multiplies(op) and trace.sparse.intersection(op.reads)}
         self._macs = Sum()
-        for i, op, condition in zip(count(), trace.ops, conditions, strict=False):
-            for term in () if i in sparse else macs_terms(op, trace.shapes):
+        self._uncounted: dict[str, set[int]] = {}  # by name, the conditions under which it runs
+        for op, condition in zip(trace.ops, conditions, strict=True):
+            if op.name in UNCOUNTED_HEAVY or "." in op.name:  # what operators of another library compute, nobody knows
+                self._uncounted.setdefault(op.name, set()).add(condition)
+            if multiplies(op) and trace.sparse.intersection(op.reads):
+                # How many products that is, the tensor's entries say, not its sizes.
+                self._uncounted.setdefault(f"{op.name} of a sparse or nested tensor", set()).add(condition)
+                continue
+            for term in macs_terms(op, trace.shapes):
                 self._macs.add(condition, sizes.term(term))
         self._moved = Moved(trace, conditions, aliases, sizes)
         self._lifetimes = Lifetimes(trace, conditions, aliases, sizes)
-        # What the operators of another library compute, nobody knows.
-        self._uncounted: dict[str, set[int]] = {}  # by name, the conditions under which it runs
-        for i, op, condition in zip(count(), trace.ops, conditions, strict=False):
-            if op.name in UNCOUNTED_HEAVY or "." in op.name:
-                self._uncounted.setdefault(op.name, set()).add(condition)
-            if i in sparse:
-                self._uncounted.setdefault(f"{op.name} of a sparse or nested tensor", set()).add(condition)
         self._owners: dict[str, frozenset[int]] = {}
         self._element_bytes: dict[str, int] = {}
-        self._parameters: dict[
-            frozenset[int], tuple[Sum, Sum]
-        ] = {}  # elements and bytes, by what their owners run under
+        # Elements and bytes, by what their owners run under.
+        self._parameters: dict[frozenset[int], tuple[Sum, Sum]] = {}
 
     def count_parameters(
         self, element_bytes: Mapping[str, int], owners: Mapping[str, Iterable[str]], stored: Iterable[str]
