@@ -10,6 +10,7 @@ import numpy as np
 
 from ..trace import Trace
 from .operators import moved_tensors
+from .running import Aliases
 from .sizes import Sizes, Sum, Term
 from .stored import StoredMany
 
@@ -41,9 +42,7 @@ class Moved:
         sizes: of the tensors.
     """
 
-    def __init__(
-        self, trace: Trace, conditions: Sequence[int], aliases: Sequence[tuple[int, int, int]], sizes: Sizes
-    ) -> None:
+    def __init__(self, trace: Trace, conditions: Sequence[int], aliases: Aliases, sizes: Sizes) -> None:
         self._aliases, self._buffers, self._sizes = aliases, trace.buffers, sizes
         self._parts = Counter(
             _Part(condition, buffer, sizes.elements(tensor), trace.itemsize[buffer])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..trace import Trace
+from .running import Aliases
 from .sizes import Sizes
 
 NEVER = np.iinfo(np.int32).max
@@ -25,9 +26,7 @@ class Lifetimes:
         sizes: of the tensors.
     """
 
-    def __init__(
-        self, trace: Trace, conditions: Sequence[int], aliases: Sequence[tuple[int, int, int]], sizes: Sizes
-    ) -> None:
+    def __init__(self, trace: Trace, conditions: Sequence[int], aliases: Aliases, sizes: Sizes) -> None:
         uses: dict[tuple[int, int], tuple[int, int]] = {}
         for at, (op, condition) in enumerate(zip(trace.ops, conditions, strict=True)):
             for tensor in (*op.reads, *op.writes):

@@ -12,6 +12,9 @@ from ...core.space import Choice
 from ..trace import Trace
 from .instead import Given
 
+Aliases = list[tuple[int, int, int]]
+"""Storages whose content is another's under a condition: the storage, the other, and the condition."""
+
 
 class Running:
     """What runs in candidates: which modules do, in which operators and tensors lie, as *conditions*.
@@ -70,11 +73,8 @@ class Running:
         return found
 
 
-def passing(
-    trace: Trace, running: Running, instead: Mapping[str, Sequence[Given]]
-) -> list[tuple[int, int, int]] | None:
-    """Storages whose content is another's where a module is skipped, or an option of a menu runs: the storage, the
-    other, and the condition.
+def passing(trace: Trace, running: Running, instead: Mapping[str, Sequence[Given]]) -> Aliases | None:
+    """Storages whose content is another's where a module is skipped, or an option of a menu runs.
 
     The others come first, so that one pass goes through a chain of skipped modules. None where there is no such order.
     """
