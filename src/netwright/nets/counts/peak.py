@@ -37,10 +37,11 @@ class Lifetimes:
         own = dict.fromkeys([*(b for b in known if b not in trace.weights), *sorted(shared)])
         place = {buffer: i for i, buffer in enumerate(own)}
         self._end, self._aliases = len(trace.ops), [(place[out], place[into], c) for out, into, c in aliases]
-        self._uses: dict[int, list[tuple[int, int, int]]] = {}
+        used: dict[int, list[tuple[int, int, int]]] = {}
         for (buffer, condition), (first, last) in uses.items():
             if buffer in place:
-                self._uses.setdefault(condition, []).append((place[buffer], first, last))
+                used.setdefault(condition, []).append((place[buffer], first, last))
+        self._uses = {condition: np.array(own, dtype=np.int64).T for condition, own in used.items()}
         self._first_of = {condition: conditions.index(condition) for condition in dict.fromkeys(conditions)}
         self._inputs = [place[buffer] for buffer in trace.inputs if buffer in place]
         self._outputs = [place[buffer] for buffer in trace.outputs if buffer in place]
@@ -77,8 +78,7 @@ class Lifetimes:
         n = holds.shape[1]
         first = np.full((len(self._bytes), n), NEVER, dtype=np.int64)
         last = np.full((len(self._bytes), n), -1, dtype=np.int64)
-        for condition, uses in self._uses.items():
-            at, begin, end = np.array(uses, dtype=np.int64).T
+        for condition, (at, begin, end) in self._uses.items():
             first[at] = np.minimum(first[at], np.where(holds[condition], begin[:, None], NEVER))
             last[at] = np.maximum(last[at], np.where(holds[condition], end[:, None], -1))
         begins = [np.where(holds[condition], at, NEVER) for condition, at in self._first_of.items()]
