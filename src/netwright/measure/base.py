@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from ..core.warn import warn
 
 if TYPE_CHECKING:
     from ..nets.recalibrate import Statistics
+
+
+T = TypeVar("T")
 
 
 class Searchable(Protocol):
@@ -52,7 +55,21 @@ class Race:
     lost: Callable[[str, float], bool]
 
 
-class EvaluationContext:
+class Shared:
+    """What measurers share: each thing is found when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """What ``find`` found when it was first asked by this key."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: T = self._found[key]
+        return found
+
+
+class EvaluationContext(Shared):
     """One candidate under measurement: extracted once, converted once, for all measurers.
 
     Args:
@@ -73,12 +90,12 @@ class EvaluationContext:
         race: Race | None = None,
         judge: Measurer | None = None,
     ) -> None:
+        super().__init__()
         self.net, self.candidate, self.calibration, self.race = net, candidate, calibration, race
         self.statistics: Statistics | None = None
         """Where the running statistics of :attr:`module` come from, once it was asked for and calibrated."""
         self._judge = judge
         self._files: dict[str, Path] = {}
-        self._found: dict[Hashable, Mapping[str, Measurement]] = {}
 
     @cached_property
     def module(self) -> Any:
@@ -134,18 +151,12 @@ class EvaluationContext:
             self._files[key] = path
         return self._files[key]
 
-    def once(self, key: Hashable, find: Callable[[], Mapping[str, Measurement]]) -> Mapping[str, Measurement]:
-        """What ``find`` found when it was first asked by this key: measurers share what one run tells."""
-        if key not in self._found:
-            self._found[key] = find()
-        return self._found[key]
-
     @cached_property
     def _folder(self) -> TemporaryFolder:
         return TemporaryFolder()
 
 
-class ManyCandidates:
+class ManyCandidates(Shared):
     """Candidates of which something is computed: what is found of all of them, measurers share.
 
     Args:
@@ -154,14 +165,8 @@ class ManyCandidates:
     """
 
     def __init__(self, net: Searchable, candidates: Sequence[Candidate]) -> None:
+        super().__init__()
         self.net, self.candidates = net, candidates
-        self._found: dict[Hashable, Any] = {}
-
-    def once(self, key: Hashable, find: Callable[[], Any]) -> Any:
-        """What ``find`` found when it was first asked by this key."""
-        if key not in self._found:
-            self._found[key] = find()
-        return self._found[key]
 
 
 class Measurer(ABC):
