@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.candidate import Candidate
-from ..core.encoding import Candidates
 from ..core.errors import MissingExtra
 from ..core.limits import Limit
 from ..core.record import Record
@@ -78,7 +77,7 @@ class BoTorch(Strategy):
             children = guess.encoding.children(parents[pairs[0]], parents[pairs[1]], rng)
             everyone = np.vstack([children, guess.encoding.sample(self.pool // 3, rng)])
         rows = new_rows(everyone, keys(guess.encoding.of(known)))
-        return rows[problem.allowed(Candidates(guess.encoding, rows))], guess
+        return guess.allowed(rows).rows, guess
 
 
 def _chosen(

@@ -56,8 +56,7 @@ class Linas(Strategy):
         weak = WeakSurrogates.fit(problem, history, self.regressors) if len(history) >= self.batch else None
         if weak is not None and len(first) < n:
             rows = self._search(weak, known, max(self.batch, n), rng)
-            best = Candidates(weak.encoding, rows)
-            first += [*best[problem.allowed(best)]][: n - len(first)]
+            first += weak.allowed(rows)[: n - len(first)]
             known += first
         return first + draw_new(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
 
@@ -150,6 +149,11 @@ class WeakSurrogates:
         """The exact metrics of rows."""
         some = Candidates(self.encoding, rows)
         return {**self.problem.exact(some)} if len(rows) else {name: np.empty(0) for name in self.exact}
+
+    def allowed(self, rows: np.ndarray) -> Candidates:
+        """The candidates of rows that keep every limit on an exact metric."""
+        some = Candidates(self.encoding, rows)
+        return some[self.problem.allowed(some)]
 
     def whole(self, most: int, rng: np.random.Generator) -> np.ndarray | None:
         """Rows of the whole space where it has at most so many candidates, else None.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.candidate import Candidate
-from ..core.encoding import Candidates
 from ..core.record import Record
 from .base import Problem, Strategy, draw_new, initial_candidates
 from .integer_encoding import keys, new_rows
@@ -47,7 +46,6 @@ class WeakNas(Strategy):
             pool = weak.encoding.sample(self.pool, rng) if whole is None else whole
             pool = new_rows(pool, keys(weak.encoding.of(known)))
             chosen = rng.permutation(ranked(*weak(pool), max(self.best, n)))
-            best = Candidates(weak.encoding, pool[chosen])
-            first += [*best[problem.allowed(best)]][: n - len(first)]
+            first += weak.allowed(pool[chosen])[: n - len(first)]
             known += first
         return first + draw_new(problem, known, n - len(first), rng, lambda: problem.space.sample(rng))
