@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from .core.arguments import shown
+from .core.arguments import as_number, shown
 from .core.candidate import Candidate, Option
 from .core.errors import CallError, MeasureError, NetwrightError, format_error
 from .core.limits import Limit, metric_named
@@ -180,12 +180,9 @@ class _Function(Measurer):
 def _number(name: Any, value: Any) -> float:
     if not isinstance(name, str):
         raise MeasureError(f"a metric's name is a text, not {shown(name)}")
-    try:
-        if isinstance(value, str | bytes):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise MeasureError(f"{name!r} must be a number, not {shown(value)}") from None
+    number = as_number(value)
+    if number is None:
+        raise MeasureError(f"{name!r} must be a number, not {shown(value)}")
     if isfinite(number) and abs(number) > LARGEST:
         raise MeasureError(f"{name!r} must be a number between {-LARGEST:g} and {LARGEST:g}, not {value!r}")
     return number

@@ -124,6 +124,16 @@ def plain(value: Any, kind: Any) -> Any:
     return Path(value) if isinstance(value, str) and _takes_path(kind) else value
 
 
+def as_number(value: Any) -> float | None:
+    """What a person's own function gave, as a number; None for what is none. A text is none, whatever it says."""
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 def shown(value: Any) -> str:
     """A value as messages show it."""
     if isinstance(value, type | types.ModuleType | types.FunctionType):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arguments import shown
+from ..core.arguments import as_number, shown
 from ..core.candidate import Candidate
 from ..core.errors import CallError, MeasureError, format_error
 
@@ -49,13 +49,9 @@ def _asked(name: str, function: Callable[[Candidate], Any], candidate: Candidate
         value = function(candidate)
     except Exception as error:  # a person's own function
         raise MeasureError(f"the hint {name!r} raised {format_error(error)} for {dict(candidate)}") from error
-    try:
-        if isinstance(value, str | bytes):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        about = f"the hint {name!r} must be a number, not {shown(value)}, as for {dict(candidate)}"
-        raise MeasureError(about) from None
+    number = as_number(value)
+    if number is None:
+        raise MeasureError(f"the hint {name!r} must be a number, not {shown(value)}, as for {dict(candidate)}")
     if not isfinite(number) or abs(number) > LARGEST:
         raise MeasureError(f"the hint {name!r} must be a finite number, not {number}, as for {dict(candidate)}")
     return number
