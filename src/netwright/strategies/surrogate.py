@@ -396,5 +396,5 @@ def _selected(losses: np.ndarray, most: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _encoder(space: Space) -> Encoder:
-    """The encoder of a space; remembered, since its codes know the rows of the candidates that were met."""
+    """The encoder of a space; remembered, since a history knows its rows by the encoding that made them."""
     return Encoder(space)
