@@ -14,7 +14,7 @@ from ..inputs import call, evaluating, fresh, tensors_in
 from ..isolation import isolated
 from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
-from .base import Criterion, by_channel, given_batches, in_turns, reads_from, scaled
+from .base import Criterion, by_channel, given_batches, in_turns, readers, scaled
 from .magnitude import magnitude
 
 
@@ -37,13 +37,7 @@ class Activation(Criterion):
 def _activations(net: SuperNet, widths: Sequence[Width], batches: list[Any]) -> list[Tensor]:
     index = net.index
     squares: dict[str, Tensor] = {}
-    dims: dict[str, int] = {}
-    for width in widths:
-        for slot in width.slices:
-            for path in index.owners[slot.tensor]:
-                dim = reads_from(index.modules[path], slot)
-                if dim is not None:
-                    dims[path] = dim
+    dims = {path: dim for width in widths for path, _, dim in readers(index, width)}
 
     def watch(path: str) -> Callable[[nn.Module, Any], None]:
         def hook(module: nn.Module, arguments: Any) -> None:
@@ -60,13 +54,12 @@ def _activations(net: SuperNet, widths: Sequence[Width], batches: list[Any]) -> 
     scores = []
     for width in widths:
         total = torch.zeros(width.channels, dtype=torch.float64)
-        for slot in width.slices:
-            for path in index.owners[slot.tensor]:
-                if path in squares and reads_from(index.modules[path], slot) is not None:
-                    columns = index.tensor(slot.tensor).detach().double().movedim(slot.dim, 0).flatten(1).square()
-                    each = squares[path] * columns.sum(1).cpu()
-                    total += scaled(
-                        by_channel(each, ChannelSlice(slot.tensor, 0, slot.offset, slot.block), width.channels).sum(1)
-                    )
+        for path, slot, _ in readers(index, width):
+            if path in squares:
+                columns = index.tensor(slot.tensor).detach().double().movedim(slot.dim, 0).flatten(1).square()
+                each = squares[path] * columns.sum(1).cpu()
+                total += scaled(
+                    by_channel(each, ChannelSlice(slot.tensor, 0, slot.offset, slot.block), width.channels).sum(1)
+                )
         scores.append(total if total.any() else magnitude(index, width, 2))
     return scores

@@ -15,6 +15,7 @@ from ...core.registry import Registry
 from ..axes import Width
 from ..axes.width import ChannelSlice
 from ..cut import ModuleIndex
+from ..inputs import Inputs, tensors_in
 from ..layers import CONVOLUTIONS, is_transposed_linear
 from ..supernet import SuperNet
 
@@ -66,6 +67,12 @@ def given_batches(batches: Iterable[Any], criterion: str) -> list[Any]:
     return found
 
 
+def examples_in(inputs: Inputs) -> int:
+    """How many examples a batch has: the first dimension of its first tensor."""
+    first = next(tensors_in(inputs))
+    return first.shape[0] if first.dim() else 1
+
+
 def in_turns(net: SuperNet, batches: Sequence[Any]) -> Iterator[tuple[Any, nn.Module]]:
     """Every batch with the whole network; where it has menus, so often that each of their options runs (see
     :attr:`SuperNet.turns`)."""
@@ -96,6 +103,16 @@ def reads_from(layer: nn.Module, slot: ChannelSlice) -> int | None:
     return -1 if is_transposed_linear(layer) and slot.dim == 0 else None
 
 
+def readers(index: ModuleIndex, width: Width) -> Iterator[tuple[str, ChannelSlice, int]]:
+    """Who reads a width's channels: the path of each layer, where they lie in its weight, and the dimension of its
+    input."""
+    for slot in width.slices:
+        for path in index.owners[slot.tensor]:
+            dim = reads_from(index.modules[path], slot)
+            if dim is not None:
+                yield path, slot, dim
+
+
 Factor = Callable[[int, int, Tensor], Tensor | None]
 """Of a width's position, a number of examples and what is read: a factor for each channel of each example, of shape
 (examples, channels); None leaves what is read as it is."""
@@ -116,11 +133,8 @@ class Gates:
         """By the path of a layer: positions of widths, where the channels lie in its weight, and the dimension of its
         input."""
         for at, width in enumerate(widths):
-            for slot in width.slices:
-                for path in index.owners[slot.tensor]:
-                    dim = reads_from(index.modules[path], slot)
-                    if dim is not None:
-                        self.reads.setdefault(path, []).append((at, slot, dim))
+            for path, slot, dim in readers(index, width):
+                self.reads.setdefault(path, []).append((at, slot, dim))
         self._handles = [index.modules[p].register_forward_pre_hook(self._hook(p)) for p in self.reads]
 
     def _hook(self, path: str) -> Callable[[nn.Module, Any], Any]:

@@ -17,7 +17,7 @@ from ..isolation import isolated
 from ..permutation import expert_tensors
 from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
-from .base import Effects, Gates, by_channel, given_batches, in_turns
+from .base import Effects, Gates, by_channel, examples_in, given_batches, in_turns
 
 BatchLoss = Callable[[Any, Any], Tensor]
 """The loss of an output and the batch that it came from."""
@@ -103,8 +103,8 @@ def _change(net: SuperNet, options: Mapping[str, Option], batches: list[Any], lo
         with net.active(candidate) as module, isolated(module), evaluating(module):
             part = call(module, fresh(inputs))
         if loss:
-            examples = next(tensors_in(inputs)).shape[0] if next(tensors_in(inputs)).dim() else 1
-            total += float(_lost(loss, part, batch) - _lost(loss, whole, batch)) ** 2 / max(examples, 1)
+            change = float(_lost(loss, part, batch) - _lost(loss, whole, batch))
+            total += change**2 / max(examples_in(inputs), 1)
             continue
         for before, after in zip(tensors_in(whole), tensors_in(part), strict=False):
             if before.shape != after.shape:

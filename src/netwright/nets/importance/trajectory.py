@@ -19,7 +19,7 @@ from ..isolation import State
 from ..permutation import expert_tensors
 from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
-from .base import Effects, Gates, given_batches
+from .base import Effects, Gates, examples_in, given_batches
 
 TOGETHER = 128
 """Examples of one run, in which several channels are left out, each in a copy of the examples."""
@@ -56,14 +56,8 @@ class Trajectory(Effects):
     def _inputs(self, net: SuperNet) -> Inputs:
         """The first examples of the first batch."""
         inputs = calibration_inputs(net, self.batches[0])
-        size = _size(inputs)
+        size = examples_in(inputs)
         return each_tensor(inputs, lambda t: t[: self.examples] if t.dim() and t.shape[0] == size else t)
-
-
-def _size(inputs: Inputs) -> int:
-    """Examples of a batch: the first dimension of its first tensor."""
-    first = next(tensors_in(inputs))
-    return first.shape[0] if first.dim() else 1
 
 
 class _Runs:
@@ -76,7 +70,7 @@ class _Runs:
     """
 
     def __init__(self, net: SuperNet, inputs: Inputs, widths: Sequence[Width]) -> None:
-        self.net, self.inputs, self.widths, self.size = net, inputs, widths, _size(inputs)
+        self.net, self.inputs, self.widths, self.size = net, inputs, widths, examples_in(inputs)
         self._generator = torch.Generator().manual_seed(0)
         self._rows: dict[str, Tensor] = {}
         self._factor: tuple[int, Tensor] | None = None
