@@ -85,6 +85,18 @@ def state_of(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def copied_state(network: nn.Module) -> dict[str, Tensor]:
+    """Copies of the same, which :func:`put_state` puts back."""
+    return {name: tensor.detach().clone() for name, tensor in state_of(network).items()}
+
+
+@torch.no_grad()
+def put_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy what :func:`copied_state` gave of the same network into it, in place."""
+    for name, tensor in state_of(network).items():
+        put(tensor, tensors[name])
+
+
 def load_state(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     """Copy tensors into a network of the same shapes, in place; they take the precision that the network has.
 

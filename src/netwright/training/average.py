@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..nets.inputs import is_dense, put
-from ..nets.state import state_of
+from ..nets.state import copied_state, state_of
 
 
 class WeightAverage:
@@ -25,7 +25,7 @@ class WeightAverage:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module, self.decay, self.updates = module, decay, 0
-        self.tensors = {name: tensor.detach().clone() for name, tensor in state_of(module).items()}
+        self.tensors = copied_state(module)
 
     @torch.no_grad()
     def update(self) -> None:

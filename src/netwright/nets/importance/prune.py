@@ -13,6 +13,7 @@ from ...core.candidate import Candidate, Option
 from ...core.errors import NetError, did_you_mean
 from ...core.limits import Limit, apart
 from ..axes import Axis
+from ..state import copied_state, put_state
 from ..supernet import SuperNet
 from .budget import Budget, Price
 from .sort import Importance
@@ -288,23 +289,13 @@ def _in_rounds(greedy: _Greedy, tune: Tune, rounds: int, proposals: int) -> Cand
         if i == rounds - 1:
             several = [greedy.raised(each) for each in several]
         several = list({greedy.candidate(each): each for each in several}.values())[:proposals]
-        before, best = _weights(module), -inf
+        before, best = copied_state(module), -inf
         for each in several:
-            _put(module, before)
+            put_state(module, before)
             score = float(tune(greedy.net, greedy.candidate(each)))
             if not isfinite(score):
                 raise NetError(f"tune= returns how well a candidate does, a finite number, not {score!r}")
             if score > best:
-                best, state, kept = score, each, _weights(module)
-        _put(module, kept)
+                best, state, kept = score, each, copied_state(module)
+        put_state(module, kept)
     return greedy.candidate(state)
-
-
-def _weights(module: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-@torch.no_grad()
-def _put(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
-    for name, tensor in module.state_dict().items():
-        tensor.copy_(weights[name])
