@@ -114,6 +114,11 @@ class _Greedy:
         """The network of a state."""
         return self.net.space.candidate(state)
 
+    def alive(self, state: State) -> list[str]:
+        """The judged axes that exist in a state: a width within a block goes with it."""
+        candidate = self.candidate(state)
+        return [name for name in self._kept if name in candidate]
+
     def excess(self, state: Mapping[str, Option]) -> float:
         """How far its network is beyond the limits."""
         return self.budget.excess(self.candidate(state))
@@ -151,12 +156,11 @@ class _Greedy:
 
     def _steps(self, state: State) -> list[tuple[str, Option]]:
         """The lower options that are near, of axes that exist."""
-        alive, found = self.candidate(state), []
-        for name in self._kept:
+        found = []
+        for name in self.alive(state):
             options = self.axes[name].options
             at = options.index(state[name])
-            if name in alive:  # a width within a block goes with it
-                found += [(name, option) for option in options[max(0, at - REACH) : at]]
+            found += [(name, option) for option in options[max(0, at - REACH) : at]]
         return found
 
     @staticmethod
@@ -180,7 +184,7 @@ class _Greedy:
             now: how far the state is beyond the limits.
             goal: how far is allowed.
         """
-        alive = [name for name in self._kept if name in self.candidate(state)]
+        alive = self.alive(state)
         fresh: dict[tuple[str, Option], float] = {}
         costs = {step: self.given_up(state, self._taken(state, step), alive) for step in steps}
 
@@ -202,17 +206,17 @@ class _Greedy:
     def raised(self, state: State) -> State:
         """The state with what fits in again: of what does, what is worth most first."""
         while True:
-            now = self.candidate(state)
+            alive = self.alive(state)
             higher = [
                 self._taken(state, (name, options[options.index(state[name]) + 1]))
-                for name, options in ((name, self.axes[name].options) for name in self._kept)
-                if name in now and state[name] != options[-1]
+                for name, options in ((name, self.axes[name].options) for name in alive)
+                if state[name] != options[-1]
             ]
             self.budget.values([self.candidate(each) for each in higher])
             fits = [each for each in higher if self.excess(each) == 0]
             if not fits:
                 return state
-            state = max(fits, key=lambda each: self.given_up(each, state, [n for n in self._kept if n in now]))
+            state = max(fits, key=lambda each: self.given_up(each, state, alive))
 
     # -- what cannot be kept -----------------------------------------------------------------------------------
 
@@ -224,7 +228,7 @@ class _Greedy:
             if not limit.allows(values[limit.metric]):
                 value, bound = apart(values[limit.metric], limit)
                 told.append(f"the limit {limit.metric} {limit.op} {bound} cannot be kept: the nearest is {value}")
-        alive = [name for name in self._kept if name in self.candidate(best)]
+        alive = self.alive(best)
         judged = ", ".join(f"{name} at {best[name]}" for name in alive[:3])
         more = ", ..." if len(alive) > 3 else ""
         at = f", with {judged}{more}" if judged else ""
@@ -256,7 +260,7 @@ class _Greedy:
     def _heaviest(self, state: State) -> str | None:
         """The axis whose lowest option still costs most, by what the step to it has saved."""
         costs = {}
-        for name in (name for name in self._kept if name in self.candidate(state)):
+        for name in self.alive(state):
             options = self.axes[name].options
             numbers = [o for o in options[:2] if isinstance(o, int | float) and not isinstance(o, bool)]
             if len(numbers) == 2 and numbers[0] > 0:
@@ -267,13 +271,13 @@ class _Greedy:
     def alone(self, state: State, goal: float) -> list[tuple[float, State]]:
         """For every axis the state in which it alone goes as far down as the goal wants, and what that gives up."""
         found = []
-        alive = self.candidate(state)
-        for name in self._kept:
+        alive = self.alive(state)
+        for name in alive:
             options = self.axes[name].options
-            for option in reversed(options[: options.index(state[name])] if name in alive else ()):
+            for option in reversed(options[: options.index(state[name])]):
                 lower = self._taken(state, (name, option))
                 if self.excess(lower) <= goal:
-                    found.append((self.given_up(state, lower, [n for n in self._kept if n in alive]), lower))
+                    found.append((self.given_up(state, lower, alive), lower))
                     break
         return sorted(found, key=lambda each: each[0])
 
