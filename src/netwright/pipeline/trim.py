@@ -28,11 +28,10 @@ from ..recipe.schema import Recipe
 from ..report.data import ExportedNetwork, format_measurement
 from ..strategies.base import Problem, Strategy
 from ..study.study import Study
-from ..tasks.base import Task
 from ..tasks.data import loader_of
 from ..training import loop
 from ..training.defaults import default_optimizer
-from ..training.rules.base import Rule, State, Step, Teacher, learn, untracked
+from ..training.rules import SinglePath
 from .callback import Callback
 from .context import Context, open_run
 from .export import export
@@ -230,24 +229,13 @@ class _Tuning:
 
 
 @dataclass(frozen=True)
-class _Only(Rule):
-    """Each batch teaches one sub-network, always the same."""
+class _Only(SinglePath):
+    """Each batch teaches the same sub-network."""
 
     candidate: Candidate
 
-    def step(
-        self,
-        net: SuperNet,
-        batch: Any,
-        task: Task,
-        rng: np.random.Generator,
-        *,
-        at: Step = Step(),  # noqa: B008
-        teacher: Teacher | None = None,
-        state: State | None = None,
-    ) -> float:
-        with net.active(self.candidate) as module, untracked(module):
-            return learn(module, batch, task, teacher)[0]
+    def chosen(self, net: SuperNet, rng: np.random.Generator) -> Candidate:
+        return self.candidate
 
 
 # -- figures -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.candidate import Candidate
 from ...nets.supernet import SuperNet
 from ...tasks.base import Task
 from .base import Rule, State, Step, Teacher, learn, untracked
@@ -21,6 +22,10 @@ class SinglePath(Rule):
     what is extracted.
     """
 
+    def chosen(self, net: SuperNet, rng: np.random.Generator) -> Candidate:
+        """The sub-network that a batch teaches."""
+        return net.space.sample(rng)
+
     def step(
         self,
         net: SuperNet,
@@ -32,5 +37,5 @@ class SinglePath(Rule):
         teacher: Teacher | None = None,
         state: State | None = None,
     ) -> float:
-        with net.active(net.space.sample(rng)) as module, untracked(module):
+        with net.active(self.chosen(net, rng)) as module, untracked(module):
             return learn(module, batch, task, teacher)[0]
