@@ -11,7 +11,7 @@ from ..core.front import Front
 from ..core.interruption import ending
 from ..core.metric import Measurement
 from ..core.record import Record
-from ..recipe.load import folder_of, load, name_of, parse
+from ..recipe.load import folder_of, load, name_of
 from ..recipe.schema import Recipe
 from ..report.data import ExportedNetwork
 from ..study.failures import check_retry
@@ -62,8 +62,6 @@ def fit(
         retry: ``"failed"`` measures again what could not be measured.
     """
     check_retry(retry)
-    if isinstance(recipe, Mapping):
-        recipe = parse(recipe, "the recipe")
     opened = open_run(load(recipe, overrides), out, name_of(recipe), folder_of(recipe), callback)
     with ending("the same call continues from here"), opened as context:
         study = open_study(context)

@@ -23,7 +23,7 @@ from ..measure.latency import Energy
 from ..measure.lookup import LookupTable
 from ..nets.importance import CRITERIA, Importance, importance_of, prune_to_budget
 from ..nets.supernet import SuperNet
-from ..recipe.load import folder_of, load, name_of, parse
+from ..recipe.load import folder_of, load, name_of
 from ..recipe.schema import Recipe
 from ..report.data import ExportedNetwork, format_measurement
 from ..strategies.base import Problem, Strategy
@@ -78,8 +78,6 @@ def trim(
 
     Args: see :func:`netwright.fit`. ``train.epochs`` and what is of a search are not used.
     """
-    if isinstance(recipe, Mapping):
-        recipe = parse(recipe, "the recipe")
     wish = _for_trimming(load(recipe, overrides))
     opened = open_run(wish, out, name_of(recipe), folder_of(recipe), callback)
     with ending("the same call continues from here"), opened as context:

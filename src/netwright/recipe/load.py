@@ -21,15 +21,21 @@ def builtin() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def load(what: Recipe | str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+Given = Recipe | Mapping[str, Any] | str | Path
+"""A recipe, a tree of its keys, the name of a built-in one, or the path of a YAML file."""
+
+
+def load(what: Given, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe with some of its keys replaced.
 
     The directory of a file becomes importable, so that ``module:function`` may lie beside it.
 
     Args:
-        what: the name of a built-in recipe, the path of a YAML file, or a recipe itself.
+        what: the recipe as it is given.
         overrides: dotted key to value, such as ``{"train.epochs": 3}``.
     """
+    if isinstance(what, Mapping):
+        what = parse(what, "the recipe")
     if isinstance(what, Recipe):
         return parse(_replaced(what.to_json(), overrides), "the recipe") if overrides else what
     values = _values(str(what))
@@ -38,18 +44,20 @@ def load(what: Recipe | str | Path, overrides: Mapping[str, Any] | None = None) 
     return parse(_replaced(values, overrides), str(what), folder_of(what))
 
 
-def name_of(what: Recipe | str | Path) -> str:
+def name_of(what: Given) -> str:
     """What a person calls a recipe: its file's name, or that of the folder of a ``recipe.yaml``; empty for one that
     was made in Python."""
-    if isinstance(what, Recipe):
+    if isinstance(what, Recipe | Mapping):
         return ""
     path = Path(what)
     return path.resolve().parent.name if path.stem == "recipe" and _is_file(path) else path.stem
 
 
-def folder_of(what: Recipe | str | Path) -> str | None:
+def folder_of(what: Given) -> str | None:
     """Where a recipe's own code may lie: the directory of its file; None for others."""
-    return str(Path(what).resolve().parent) if not isinstance(what, Recipe) and _is_file(what) else None
+    if isinstance(what, Recipe | Mapping) or not _is_file(what):
+        return None
+    return str(Path(what).resolve().parent)
 
 
 def _is_file(what: str | Path) -> bool:
