@@ -88,19 +88,24 @@ class Context:
             return self.source.untrained
         return "there are no data: the super-network keeps the weights that it comes with"
 
-    def network(self, candidate: Candidate) -> tuple[nn.Module, Statistics | None]:
-        """A candidate's network as the search measures it, and where its running statistics come from, if it has any.
-        Without data they are inherited."""
+    def evaluation(self, candidate: Candidate) -> EvaluationContext:
+        """A candidate as the search measures it, its network made."""
         self.source.require_networks()
         found = EvaluationContext(self.source.net, candidate, self.calibration, judge=self.quality)
         try:
-            network: nn.Module = found.module
+            _ = found.module
         except NetwrightError:
             raise
         except Exception as error:  # a network that does not take all batches
             raise MeasureError(f"the networks cannot be run on the train data: {format_error(error)}") from error
-        inherited: Statistics | None = "inherited" if needs_recalibration(network) else None
-        return network, found.statistics or inherited
+        return found
+
+    def network(self, candidate: Candidate) -> tuple[nn.Module, Statistics | None]:
+        """A candidate's network as the search measures it, and where its running statistics come from, if it has any.
+        Without data they are inherited."""
+        found = self.evaluation(candidate)
+        inherited: Statistics | None = "inherited" if needs_recalibration(found.module) else None
+        return found.module, found.statistics or inherited
 
     def validate(self, network: nn.Module) -> dict[str, Measurement]:
         """How well a network does on the validation data, by metric name; nothing without data."""

@@ -155,12 +155,16 @@ def _given(context: Context, study: Study) -> dict[str, Measurement]:
         return {}
     if context.latency.lossy:  # it was not judged on the target
         judged = {name: replace(m, details={**m.details, PRECISION: "float32"}) for name, m in judged.items()}
-    counts = source.counts_of(source.space.largest)
-    exact = {name: Measurement(value, METRICS[name].unit, kind="exact") for name, value in counts.items()}
     largest = study.journal.found.get(source.space.largest)
     there = [x.name for m in context.on_target if not m.depends_on_weights for x in m.metrics]
     measured = {name: largest.measurements[name] for name in there if name in largest.measurements} if largest else {}
-    return {**judged, **{name: m for name, m in measured.items() if m.is_complete}, **exact}
+    return {**judged, **{name: m for name, m in measured.items() if m.is_complete}, **counts_of_largest(context)}
+
+
+def counts_of_largest(context: Context) -> dict[str, Measurement]:
+    """What the whole network costs, by metric name."""
+    counts = context.source.counts_of(context.source.space.largest)
+    return {name: Measurement(value, METRICS[name].unit, kind="exact") for name, value in counts.items()}
 
 
 def _study_key(context: Context, store: Store) -> dict[str, Any]:

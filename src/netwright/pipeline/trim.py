@@ -35,7 +35,7 @@ from ..training.rules import SinglePath
 from .callback import Callback
 from .context import Context, open_run
 from .export import export
-from .search import describe, fill_tables, open_study
+from .search import counts_of_largest, describe, fill_tables, open_study
 from .summary import write_report
 from .train import judge_given, keep_weights, train
 
@@ -268,13 +268,6 @@ def _evaluated(context: Context, study: Study, candidate: Candidate) -> Record:
 
 def _whole(context: Context) -> dict[str, Measurement]:
     """The figures of the whole network."""
-    source = context.source
-    largest = source.space.largest
-    network, _ = context.network(largest)
-    told = EvaluationContext(source.net, largest, context.calibration, judge=context.quality)
-    told.__dict__["module"] = network
-    counts = source.counts_of(largest)
-    exact = {name: Measurement(value, METRICS[name].unit, kind="exact") for name, value in counts.items()}
-    judged = {} if context.quality is None else dict(context.quality.measure(told))
-    timed = context.latency.measure(told)
-    return {**judged, **timed, **exact}
+    largest = context.evaluation(context.source.space.largest)
+    judged = {} if context.quality is None else context.quality.measure(largest)
+    return {**judged, **context.latency.measure(largest), **counts_of_largest(context)}
