@@ -10,7 +10,7 @@ from ..core.errors import CheckpointError, NetwrightError
 from ..core.files import sha256
 from ..core.metric import Measurement
 from ..core.provenance import versions
-from ..nets.importance import CRITERIA, Importance, sort_channels
+from ..nets.importance import CRITERIA, Criterion, Importance, sort_channels
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
 from ..report.data import format_measurement
@@ -39,10 +39,15 @@ def train(context: Context) -> Importance | None:
     return _train(context, net)
 
 
+def criterion_of(context: Context) -> Criterion:
+    """By what channels are judged, on training data where there are any."""
+    at_hand = {"batches": context.calibration} if context.data is not None else {}
+    return CRITERIA.make(context.recipe.train.importance, **at_hand)
+
+
 def _sorted(context: Context, net: SuperNet) -> Importance | None:
     """Sort the channels where the recipe wants it."""
-    wish = context.recipe.train.importance
-    return sort_channels(net, CRITERIA.make(wish, batches=context.calibration)) if wish else None
+    return sort_channels(net, criterion_of(context)) if context.recipe.train.importance else None
 
 
 def require_trained(context: Context) -> None:

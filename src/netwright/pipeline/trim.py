@@ -21,7 +21,7 @@ from ..measure.base import EvaluationContext, Measurer
 from ..measure.counts import METRICS
 from ..measure.latency import Energy
 from ..measure.lookup import LookupTable
-from ..nets.importance import CRITERIA, Importance, importance_of, prune_to_budget
+from ..nets.importance import Importance, importance_of, prune_to_budget
 from ..nets.supernet import SuperNet
 from ..recipe.load import folder_of, load, name_of
 from ..recipe.schema import Recipe
@@ -37,7 +37,7 @@ from .context import Context, open_run
 from .export import export
 from .search import counts_of_largest, describe, fill_tables, open_study
 from .summary import write_report
-from .train import judge_given, keep_weights, train
+from .train import criterion_of, judge_given, keep_weights, train
 
 BY_DATA, BY_WEIGHTS = "taylor", "l2"
 """By what is judged where the recipe does not say, with data and without."""
@@ -82,7 +82,7 @@ def trim(
     opened = open_run(wish, out, name_of(recipe), folder_of(recipe), callback)
     with ending("the same call continues from here"), opened as context:
         net = _require(context)
-        importance = train(context) or importance_of(net, _criterion(context))
+        importance = train(context) or importance_of(net, criterion_of(context))
         candidate = _cut(context, net, importance)
         study = open_study(context)
         before = _whole(context)
@@ -131,11 +131,6 @@ def _require(context: Context) -> SuperNet:
                 "its output directory as --train.weights"
             )
     return net
-
-
-def _criterion(context: Context) -> Any:
-    at_hand = {"batches": context.calibration} if context.data is not None else {}
-    return CRITERIA.make(context.recipe.train.importance, **at_hand)
 
 
 # -- the cut -------------------------------------------------------------------------------------------------------
