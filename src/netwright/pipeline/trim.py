@@ -14,7 +14,7 @@ import numpy as np
 from ..core.candidate import Candidate
 from ..core.errors import InfeasibleConstraints, NetwrightError, RecipeError
 from ..core.interruption import ending
-from ..core.limits import Limit, apart, broken, metric_named, parse_limit
+from ..core.limits import Limit, apart, broken, parse_limit
 from ..core.metric import Measurement
 from ..core.record import Record
 from ..measure.base import EvaluationContext, Measurer
@@ -138,27 +138,27 @@ def _require(context: Context) -> SuperNet:
 
 def _cut(context: Context, net: SuperNet, importance: Importance) -> Candidate:
     """The candidate that keeps the limits, also those on what a table predicts as it is measured whole."""
-    recipe, limits = context.recipe, [parse_limit(text, context.metrics) for text in context.recipe.limits]
+    recipe, asked = context.recipe, [parse_limit(text, context.metrics) for text in context.recipe.limits]
     known = open_study(context).records if recipe.trim.rounds and context.run.study.exists() else []
     if tuned := [record.candidate for record in known if record.status == "ok"]:
         return tuned[-1]  # the weights are tuned for it
-    prices = _prices(context, [limit.metric for limit in limits])
+    prices = _prices(context, [limit.metric for limit in asked])
     tables = [price for price in prices if isinstance(price, LookupTable)]
     fill_tables(context, tables)
     by, rounds = recipe.train.importance, recipe.trim.rounds
     context.callback.stage(f"cutting by {by}" + (f", in {rounds} rounds of tuning" if rounds else ""))
     for name, why in importance.unjudged.items():
         context.callback.stage(f"{name} stays whole: {why}")
-    for _ in range(TRIES):
+    tuning: dict[str, Any] = {}
+    if rounds:
+        tuning = {"tune": _Tuning(context), "rounds": rounds, "proposals": recipe.trim.proposals}
+    limits = asked
+    for _ in range(1 if rounds else TRIES):
+        candidate = prune_to_budget(net, importance, limits, prices, **tuning)
         if rounds:
-            tune = _Tuning(context)
-            settings = {"tune": tune, "rounds": rounds, "proposals": recipe.trim.proposals}
-            candidate = prune_to_budget(net, importance, limits, prices, **settings)  # type: ignore[arg-type]
             keep_weights(context, net)
-        else:
-            candidate = prune_to_budget(net, importance, limits, prices)
-        tighter = [_tightened(context, limit, candidate, tables) for limit in limits]
-        if tighter == limits or rounds:
+        tighter = [_tightened(context, *both, candidate, tables) for both in zip(asked, limits, strict=True)]
+        if tighter == limits:
             break
         limits = tighter
     return candidate
@@ -176,27 +176,23 @@ def _prices(context: Context, wanted: Sequence[str]) -> list[Measurer]:
     return found
 
 
-def _tightened(context: Context, limit: Limit, candidate: Candidate, tables: Sequence[LookupTable]) -> Limit:
-    """The limit that a table must keep, so that the network does as it is measured."""
+def _tightened(
+    context: Context, asked: Limit, limit: Limit, candidate: Candidate, tables: Sequence[LookupTable]
+) -> Limit:
+    """The limit that a table must keep, so that the network keeps what is asked as it is measured."""
     table = next((each for each in tables if each.metric.name == limit.metric), None)
     if table is None:
         return limit
     found = table.measurer.measure(EvaluationContext(context.source.net, candidate, ()))[limit.metric]
-    asked = parse_limit(next(t for t in context.recipe.limits if metric_named(t) == limit.metric), table.metrics)
     if asked.allows(found.value):
         return limit
     value, bound = apart(found.value, asked)
-    (told,) = table.values(context.source.net, [candidate])
+    told = table.values(context.source.net, [candidate])[0][limit.metric]
     context.callback.stage(
-        f"{limit.metric} is {value} as measured, where the table says {format_measurement_of(table, told)}; the limit "
-        f"is {bound}: cutting on"
+        f"{limit.metric} is {value} as measured, where the table says "
+        f"{format_measurement(Measurement(told, limit.unit))}; the limit is {bound}: cutting on"
     )
-    return replace(limit, bound=0.995 * told[limit.metric] * asked.bound / found.value)
-
-
-def format_measurement_of(table: LookupTable, told: Mapping[str, float]) -> str:
-    """What a table tells, as a person reads it."""
-    return format_measurement(Measurement(told[table.metric.name], table.metric.unit))
+    return replace(limit, bound=0.995 * told * asked.bound / found.value)
 
 
 class _Tuning:
@@ -234,14 +230,14 @@ class _Only(SinglePath):
 # -- figures -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trim(Strategy):
     """Proposes what trimming has found."""
 
-    candidate: Candidate | None = None
+    candidate: Candidate
 
     def ask(self, problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
-        return [] if self.candidate is None else [self.candidate]
+        return [self.candidate]
 
 
 def _evaluated(context: Context, study: Study, candidate: Candidate) -> Record:
