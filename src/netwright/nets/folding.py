@@ -109,12 +109,17 @@ def fold_modules(network: nn.Module, stands_for: dict[str, tuple[nn.Module, nn.M
         module = network.get_submodule(path)
         other = _folded(path, module)
         stands_for[path] = module, other
-        for parent in network.modules():
-            for own, child in parent._modules.items():
-                if child is module:
-                    parent._modules[own] = other
+        exchange(network, module, other)
         root = other if module is network else root
     return root
+
+
+def exchange(network: nn.Module, module: nn.Module, other: nn.Module) -> None:
+    """Put a module in the place of another, wherever a network holds that; not within the new one."""
+    for parent in list(network.modules()):
+        for own, child in parent._modules.items():
+            if child is module:
+                parent._modules[own] = other
 
 
 def _folded(path: str, module: Any) -> nn.Module:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ...core.errors import NetError, did_you_mean, format_error
 from ..annealing import Annealed
 from ..cut import Cut, ModuleIndex
-from ..folding import Merged
+from ..folding import Merged, exchange
 from ..inputs import Inputs, evaluating
 from ..isolation import outputs_of
 from ..noise import apart
@@ -120,16 +120,16 @@ def to_foldable_norm(
     with evaluating(network):
         wanted = outputs_of(network, example_inputs)
         made = {path: FoldableNorm(index.modules[path], _readers(trace, index, path), until) for path in chosen}  # type: ignore[arg-type]
-        for path, norm in made.items():
-            _put(index, path, norm.eval())
+        for norm in made.values():
+            exchange(network, norm.before, norm.eval())
         try:
             change = apart(wanted, outputs_of(network, example_inputs))
             reason = f"it computes something else ({change:.2g} of the largest output)" if change > SAME else ""
         except Exception as error:  # a person's own code
             reason = format_error(error)
         if reason:
-            for path, norm in made.items():
-                _put(index, path, norm.before)
+            for norm in made.values():
+                exchange(network, norm, norm.before)
             raise NetError(
                 f"the network does not do with other normalisations, it reads theirs itself: {reason}; name those that "
                 "it does not with only= (torch's own encoder layers: torch.backends.mha.set_fastpath_enabled(False))"
@@ -141,15 +141,6 @@ def to_foldable_norm(
 
 def _fits(module: nn.Module) -> bool:
     return type(module) is nn.LayerNorm and len(module.normalized_shape) == 1
-
-
-def _put(index: ModuleIndex, path: str, module: nn.Module) -> None:
-    """Put a module in a place of the network, wherever what is there is held."""
-    there = index.modules[path]
-    for parent in index.modules.values():
-        for own, child in parent._modules.items():
-            if child is there or (isinstance(child, FoldableNorm) and child.before is there):
-                parent._modules[own] = module
 
 
 def _readers(trace: Trace, index: ModuleIndex, path: str) -> list[nn.Linear]:
