@@ -212,7 +212,8 @@ class LookupTable(Measurer):
         except (OSError, ValueError) as error:
             raise MeasureError(f"{path} is not a lookup table: {format_error(error)}") from None
         if kept["metric"] != self.metric.name:
-            raise MeasureError(f"{path} is a table of {kept['metric']}, not of {self.metric.name}; use another file")
+            named = told(kept["metric"])
+            raise MeasureError(f"{path} is a table of {named}, not of {self.metric.name}; use another file")
         target, now = kept["target"], self.measurer.target
         if target["fingerprint"] != now["fingerprint"]:
             differs = next((k for k in now if target.get(k) != now[k]), "fingerprint")
