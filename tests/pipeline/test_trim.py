@@ -51,6 +51,12 @@ def timed() -> nw.SuperNet:
     return net
 
 
+def timed_by_one() -> nw.SuperNet:
+    net = solved()
+    net.measurers = Clock()  # type: ignore[attr-defined]
+    return net
+
+
 def mistimed() -> nw.SuperNet:
     net = solved()
     net.measurers = ["latency"]  # type: ignore[attr-defined]
@@ -94,8 +100,9 @@ def test_without_data_by_the_weights(tmp_path: Path) -> None:
 
 
 def test_a_super_network_brings_its_own_measurers(tmp_path: Path) -> None:
-    done = trim(recipe("timed", objectives=["mae", "latency"], limits=["latency <= 9 ms"]), tmp_path / "out")
-    assert done.network.record.candidate["width"] == 8 and done.network.record.values["latency"] == 8
+    for model in ("timed", "timed_by_one"):
+        done = trim(recipe(model, objectives=["mae", "latency"], limits=["latency <= 9 ms"]), tmp_path / model)
+        assert done.network.record.candidate["width"] == 8 and done.network.record.values["latency"] == 8
     with pytest.raises(RecipeError, match=r"the measurers of test_trim:mistimed must be netwright\.Measurer, not str"):
         trim(recipe("mistimed"), tmp_path / "other")
 
@@ -119,8 +126,20 @@ def test_a_table_in_a_recipe_predicts_and_what_is_handed_back_is_measured(tmp_pa
     assert len(json.loads(table.read_text())["whole"]) == 8
 
 
+def test_trimming_measures_the_table_of_the_recipe(tmp_path: Path) -> None:
+    table = tmp_path / "table.json"
+    limits = ["latency <= 1000 ms", "macs <= 84"]
+    wish = recipe(
+        "wide", objectives=["mae", "latency"], limits=limits, latency={"max_seconds": 0.01, "table": str(table)}
+    )
+    done = trim(wish, tmp_path / "out")
+    assert done.network.record.candidate["width"] == 12 and len(json.loads(table.read_text())["whole"]) == 8
+    assert done.network.record.measurements["latency"].kind == "predicted"
+    assert not (tmp_path / "out" / "latency_table.json").exists()
+
+
 def wide() -> nw.SuperNet:
-    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    net = solved().module
     return nw.SuperNet(net, [nw.Width.tie(net, "width", range(2, 17, 2), out_of=["0"], into=["2"])], torch.zeros(1, 6))
 
 

@@ -167,12 +167,12 @@ def _cut(context: Context, net: SuperNet, importance: Importance) -> Candidate:
 def _prices(context: Context, wanted: Sequence[str]) -> list[Measurer]:
     """What tells of limits that the network does not count: the model's own measurers, and tables."""
     found: list[Measurer] = [m for m in context.source.measurers if not m.depends_on_weights]
+    found += [m for m in context.on_target if isinstance(m, LookupTable) and m.metric.name in wanted]
     own = {x.name for m in found for x in m.metrics}
     for measurer in (context.latency, Energy(context.target, context.latency.plan)):
         name = measurer.metrics[0].name
         if name in wanted and name not in own:
-            given = context.recipe.latency.table if measurer is context.latency else ""
-            found.append(LookupTable(measurer, Path(given) if given else context.run.path / TABLE.format(name)))
+            found.append(LookupTable(measurer, context.run.path / TABLE.format(name)))
     return found
 
 

@@ -78,3 +78,9 @@ class Source(ABC):
     def counts_of(self, candidate: Candidate) -> dict[str, float]:
         """The exact metrics of a candidate by name, as far as they cost nothing."""
         return {}
+
+
+def measurers_of(made: Any) -> tuple[Any, ...]:
+    """What the attribute ``measurers`` of a person's object holds: one, or several."""
+    several = getattr(made, "measurers", ())
+    return tuple(several) if isinstance(several, list | tuple) else (several,)

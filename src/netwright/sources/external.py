@@ -16,7 +16,7 @@ from ..measure.counts import NetworkCounts
 from ..nets.batch import BatchDims, find_batch_dims
 from ..nets.extract import copy_of
 from ..nets.inputs import Inputs, call
-from .base import Source
+from .base import Source, measurers_of
 
 
 class ExternalSource(Source):
@@ -34,7 +34,7 @@ class ExternalSource(Source):
         super().__init__(reference)
         self._made, self._inputs = made, inputs
         self._space: Space = made.space
-        self.measurers = tuple(getattr(made, "measurers", ()))
+        self.measurers = measurers_of(made)
         self.counts = (NetworkCounts(),)
         self.fingerprint = str(getattr(made, "fingerprint", ""))
         self.untrained = f"{reference} gives a super-network made elsewhere, with its weights"

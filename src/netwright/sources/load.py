@@ -19,7 +19,7 @@ from ..recipe.load import resolve
 from ..tasks.base import Task
 from ..tasks.data import Data
 from ..tasks.files import names_files, read_files
-from .base import Source
+from .base import Source, measurers_of
 from .external import ExternalSource
 from .supernet import SuperNetSource
 from .table import TableSource, TabularBenchmark
@@ -60,8 +60,7 @@ def load_model(reference: str, inputs: Callable[[], Inputs]) -> Source:
 
 def _check_measurers(made: Any, reference: str) -> None:
     """Refuse an attribute ``measurers`` that holds others."""
-    several = getattr(made, "measurers", ())
-    for measurer in several if isinstance(several, list | tuple) else [several]:
+    for measurer in measurers_of(made):
         if not isinstance(measurer, Measurer):
             raise RecipeError(f"model: the measurers of {reference} must be netwright.Measurer, not {_kind(measurer)}")
 

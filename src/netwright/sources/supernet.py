@@ -7,7 +7,7 @@ from torch import nn
 from ..core.candidate import Candidate
 from ..measure.counts import METRICS, Count
 from ..nets.supernet import SuperNet
-from .base import Source
+from .base import Source, measurers_of
 
 
 class SuperNetSource(Source):
@@ -23,7 +23,7 @@ class SuperNetSource(Source):
         super().__init__(reference)
         self._net = net
         self.counts = tuple(Count(name) for name in METRICS)
-        self.measurers = tuple(getattr(net, "measurers", ()))
+        self.measurers = measurers_of(net)
 
     @property
     def net(self) -> SuperNet:
