@@ -67,7 +67,7 @@ def with_identity(net: nw.SuperNet, option: Any, accuracy: nw.Accuracy) -> float
 def learn(net: nw.SuperNet, split: nw.Split, epochs: int, teacher: nn.Module) -> None:
     """All stitched networks at once."""
     loader = nw.TensorLoader(split, 128, shuffle=True)
-    nw.train(net, loader, rule="single", optimizer="sgd,lr=0.005", epochs=epochs, teacher=teacher)
+    nw.train(net, loader, rule="single-path", optimizer="sgd,lr=0.005", epochs=epochs, teacher=teacher)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ KINDS = (
     "tasks:TASKS",
     "tasks:METRICS",
     "training.rules:RULES",
+    "training.sampling:SAMPLINGS",
+    "training.distillation:DISTILLATIONS",
     "training.optimizers:OPTIMIZERS",
     "training.schedules:SCHEDULES",
     "nets.importance:CRITERIA",

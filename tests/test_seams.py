@@ -91,14 +91,28 @@ OWN = """
     class Thrice(nw.rules.Rule):
         times: int = 3
 
-        def step(self, net, batch, task, rng, *, at=None, teacher=None, state=None):
+        def step(self, net, lesson):
             USED["rule"] = self.times
-            inputs, targets = task.split(batch)
             for _ in range(self.times):
-                with net.active(net.space.sample(rng)) as module:
-                    loss = task.loss(module(inputs), targets) / self.times
-                    loss.backward()
-            return float(loss.detach())
+                loss, answer = lesson.learn(net, net.largest, weight=1 / self.times)
+                lesson.imitate(net, lesson.sample(net), answer)
+            return loss
+
+    @dataclass(frozen=True)
+    class Narrow(nw.sampling.Sampling):
+        most: int = 8
+
+        def sample(self, net, rng, at, state):
+            USED["sampling"] = self.most
+            return net.space.candidate({"width": int(rng.choice([w for w in (2, 4, 6, 8) if w <= self.most]))})
+
+    @dataclass(frozen=True)
+    class Absolute(nw.distillation.Distillation):
+        scale: float = 1.0
+
+        def loss(self, task, student, teacher, targets):
+            USED["distillation"] = self.scale
+            return self.scale * (student.outputs - teacher.outputs).abs().mean()
 
     class Signs(torch.optim.Optimizer):
         def __init__(self, params, lr: float = 0.1):
@@ -195,6 +209,8 @@ KINDS = {
     "tasks": "LogCosh,scale=0.5",
     "metrics": "Bias,sign=-1",
     "rules": "Thrice,times=2",
+    "samplings": "Narrow,most=4",
+    "distillations": "Absolute,scale=0.5",
     "optimizers": "Signs,lr=0.05",
     "schedules": "Halving,every=2",
     "importance_criteria": "Backwards,power=3",
@@ -222,6 +238,7 @@ def test_a_job_of_nothing_but_ones_own(by: str, install: Install, tmp_path: Path
         "model": f"{module}:supernet", "data": f"{module}:data", "task": text["tasks"], "metric": text["metrics"],
         "objectives": ["log_cosh", "bias", "macs"], "evaluations": 2, "store": text["stores"],
         "train": {"epochs": 1, "batch_size": 4, "rule": text["rules"], "optimizer": text["optimizers"],
+                  "sampling": text["samplings"], "distillation": text["distillations"],
                   "schedule": text["schedules"], "importance": text["importance_criteria"]},
         "search": {"strategy": text["strategies"]},
         "export": {"epochs": 0, "formats": ["onnx", text["formats"]]},
@@ -231,7 +248,10 @@ def test_a_job_of_nothing_but_ones_own(by: str, install: Install, tmp_path: Path
     out = tmp_path / "out"
     fitted = nw.fit(tmp_path / "recipe.yaml", out)
     used = sys.modules[module].USED
-    assert used == {"task": 0.5, "metric": -1, "rule": 2, "optimizer": 0.05, "schedule": 2, "criterion": 3}
+    assert used == {
+        "task": 0.5, "metric": -1, "rule": 2, "sampling": 4, "distillation": 0.5, "optimizer": 0.05, "schedule": 2,
+        "criterion": 3,
+    }  # fmt: skip
     assert [record.candidate["width"] for record in fitted.records] == [8, 4], "by the strategy"
     assert fitted.records[0].provenance["strategy"] == text["strategies"]
     assert {(m.name, m.unit) for m in fitted.front.objectives} == {("log_cosh", "dB"), ("bias", "dB"), ("macs", "")}

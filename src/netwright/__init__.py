@@ -112,6 +112,8 @@ _MODULES = {
     "families": "nets.families",
     "importance": "nets.importance",
     "rules": "training.rules",
+    "sampling": "training.sampling",
+    "distillation": "training.distillation",
     "tasks": "tasks",
     "targets": "measure.targets",
     "testing": "testing",
@@ -251,6 +253,8 @@ if TYPE_CHECKING:
     from .tasks.data import Data as Data
     from .tasks.data import Split as Split
     from .tasks.data import TensorLoader as TensorLoader
+    from .training import distillation as distillation
     from .training import rules as rules
+    from .training import sampling as sampling
     from .training.loop import finetune as finetune
     from .training.loop import train as train

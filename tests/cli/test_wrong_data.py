@@ -86,8 +86,8 @@ def test_tasks_of_ones_own(recipe, tmp_path, task, words):
     "task, words",
     [
         ("WithoutGradient", ["the loss does not depend on the weights", "argmax"]),
-        ("NanLater", ["the loss is inf in epoch 1, step 1"]),
-        ("NoDistillation", ["distillation_loss(outputs, teacher, targets)", "rule='single'"]),
+        ("NanLater", ["the loss of the largest sub-network is inf in epoch 1, step 1"]),
+        ("NoDistillation", ["distillation_loss(outputs, teacher, targets)", "rule='single-path'"]),
     ],
 )
 def test_losses_that_turn_out_wrong_in_training(recipe, tmp_path, task, words):
@@ -99,7 +99,10 @@ def test_losses_that_turn_out_wrong_in_training(recipe, tmp_path, task, words):
 
 def test_a_rule_without_distillation_takes_any_loss(recipe, tmp_path):
     done(
-        "train", recipe(task="wrong:NoDistillation", train={"epochs": 1, "rule": "single"}, **WRONG), "--out", tmp_path
+        "train",
+        recipe(task="wrong:NoDistillation", train={"epochs": 1, "rule": "single-path"}, **WRONG),
+        "--out",
+        tmp_path,
     )
     assert (tmp_path / "supernet" / "weights.safetensors").exists()
 

@@ -125,7 +125,7 @@ def test_training_says_how_far_it_has_got(tmp_path):
     net = nw.wrap(network("vanilla"), x[:2])
     part = next(m for m in net.module.modules() if isinstance(m, Annealed))
     nw.train(
-        net, nw.TensorLoader(nw.Split(x, y), 4), epochs=2, ema=0.99, rule="single",
+        net, nw.TensorLoader(nw.Split(x, y), 4), epochs=2, ema=0.99, rule="single-path",
         callback=lambda progress: seen.append(float(part.share)),
     )  # fmt: skip
     assert seen == sorted(seen) and seen[0] == 0 and seen[-1] == 1 and 0.5 < seen[5] < 0.6

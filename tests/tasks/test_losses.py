@@ -220,7 +220,7 @@ def test_a_distillation_of_ones_own_is_used() -> None:
     x = torch.randn(4, 5, 3)
     net = nw.wrap(Tagger(), x, round_to=1)
     task = Learns(cross_entropy, distillation=own)
-    nw.rules.Sandwich(random=1).step(net, (x, classes(4, 4, 5)), task, np.random.default_rng(0))
+    nw.rules.Sandwich(random=1).step(net, nw.rules.Lesson((x, classes(4, 4, 5)), task, np.random.default_rng(0)))
     assert len(seen) == 2 and not any(teacher.logits.requires_grad for _, teacher in seen)
 
 

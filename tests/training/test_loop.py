@@ -283,7 +283,7 @@ def test_the_sandwich_gradient_is_the_sum_of_its_parts() -> None:
             p.add_(torch.randn_like(p) * 0.1)
     net.module.train()
     rng, twin = np.random.default_rng(3), np.random.default_rng(3)
-    value = nw.rules.Sandwich(random=3).step(net, (part.inputs, part.targets), Classification(), rng)
+    value = nw.rules.Sandwich(random=3).step(net, nw.rules.Lesson((part.inputs, part.targets), Classification(), rng))
     got = {k: p.grad.clone() for k, p in net.module.named_parameters() if p.grad is not None}
 
     net.module.zero_grad()
@@ -363,7 +363,9 @@ def test_the_shared_statistics_are_those_of_the_largest() -> None:
     alone = net.extract(net.largest).train()
     alone(part.inputs)
     net.module.train()
-    nw.rules.Sandwich(random=2).step(net, (part.inputs, part.targets), Classification(), np.random.default_rng(0))
+    nw.rules.Sandwich(random=2).step(
+        net, nw.rules.Lesson((part.inputs, part.targets), Classification(), np.random.default_rng(0))
+    )
     found, wanted = net.module.state_dict(), alone.state_dict()
     names = [name for name in wanted if "running" in name or "tracked" in name]
     assert names and all(torch.equal(found[name], wanted[name]) for name in names)

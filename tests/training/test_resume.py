@@ -24,9 +24,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import netwright as nw
 from netwright.core.errors import CheckpointError, TrainingError
 from netwright.nets.state import read_tensors, write_tensors
-from netwright.tasks.base import Task
 from netwright.training.optimizers import OPTIMIZERS
-from netwright.training.rules.base import Rule, Step
+from netwright.training.rules import Lesson, Rule, Step
 from netwright.training.run import Progress
 
 
@@ -79,7 +78,7 @@ def test_muon_goes_on_where_it_may_run(tmp_path: Path) -> None:
     accumulate=st.sampled_from([1, 2, 4]),
     ema=st.sampled_from([None, 0.9]),
     optimizer=st.sampled_from([*DENSE, "adamw,amsgrad=true", "sgd,lr=0.1,momentum=0.9", "lion,weight_decay=0.1"]),
-    rule=st.sampled_from(["sandwich", "single", "curriculum"]),
+    rule=st.sampled_from(["sandwich", "single-path", "curriculum"]),
     kind=st.sampled_from(["in memory", "shuffled", "with its own generator", "stream"]),
 )
 def test_at_any_step_with_any_settings(
@@ -235,9 +234,9 @@ def test_a_tensor_loader_goes_on_without_reading_what_was_read(tmp_path: Path) -
 class Curriculum(Rule):
     """Chooses data one by one, by what it has learned of them, and keeps a tensor of its own."""
 
-    def step(self, net: nw.SuperNet, batch: Any, task: Task, rng: np.random.Generator, **rest: Any) -> float:
-        loss = nw.rules.Sandwich().step(net, batch, task, rng)
-        state: dict[str, Tensor] = rest["state"]
+    def step(self, net: nw.SuperNet, lesson: Lesson) -> float:
+        loss = nw.rules.Sandwich().step(net, lesson)
+        state = lesson.state
         state["mean"] = 0.9 * state.get("mean", torch.zeros(())) + 0.1 * loss
         for group in net.module.parameters():
             assert group.grad is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ import netwright as nw
 from netwright.core.errors import CallError, NetwrightError, RecipeError, TrainingError
 from netwright.tasks.classification import Classification
 from netwright.tasks.outputs import scores_of
-from netwright.training.rules import RULES
-from netwright.training.rules.base import Rule, Step
+from netwright.training.answers import Answer
+from netwright.training.rules import RULES, Lesson, Rule, Step
 
 
 def batch() -> tuple[Tensor, Tensor]:
@@ -29,7 +30,7 @@ def gradients(net: nw.SuperNet) -> dict[str, Tensor]:
     return {k: p.grad.clone() for k, p in net.module.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("rule", ["sandwich,random=1", "largest", "single"])
+@pytest.mark.parametrize("rule", ["sandwich,random=1", "largest", "single-path"])
 def test_a_rule_is_used_in_a_loop_of_ones_own_in_two_lines(rule: str) -> None:
     net, task, rng = tiny(), Classification(), np.random.default_rng(0)
     optimizer = torch.optim.Adam(net.module.parameters(), lr=0.02)
@@ -38,7 +39,7 @@ def test_a_rule_is_used_in_a_loop_of_ones_own_in_two_lines(rule: str) -> None:
     for _ in range(30):
         for each in loader():
             optimizer.zero_grad()
-            losses.append(rule_.step(net, each, task, rng))
+            losses.append(rule_.step(net, Lesson(each, task, rng)))
             optimizer.step()
     assert np.mean(losses[-6:]) < 0.5 * np.mean(losses[:6])
 
@@ -46,7 +47,7 @@ def test_a_rule_is_used_in_a_loop_of_ones_own_in_two_lines(rule: str) -> None:
 def test_the_largest_alone_learns_as_any_network_does() -> None:
     net, (x, y) = small(), batch()
     net.module.train()
-    value = nw.rules.Largest().step(net, (x, y), Classification(), np.random.default_rng(0))
+    value = nw.rules.Largest().step(net, Lesson((x, y), Classification(), np.random.default_rng(0)))
     got = gradients(net)
     net.module.zero_grad()
     loss = F.cross_entropy(net.module(x), y)
@@ -61,7 +62,7 @@ def test_a_single_path_is_drawn_and_learns_from_the_targets() -> None:
     net, (x, y) = small(), batch()
     net.module.train()
     before = {k: v for k, v in state(net.module).items() if "running" in k}
-    nw.rules.SinglePath().step(net, (x, y), Classification(), np.random.default_rng(4))
+    nw.rules.SinglePath().step(net, Lesson((x, y), Classification(), np.random.default_rng(4)))
     got, statistics = gradients(net), state(net.module)
     net.module.zero_grad()
     with net.active(net.space.sample(np.random.default_rng(4))) as module:
@@ -93,9 +94,11 @@ def test_a_teacher_teaches_everyone() -> None:
 
     task = Learns(F.cross_entropy, imitate)
     scores = torch.tensor([3.0, 0.0, -1.0])
-    value = nw.rules.Sandwich(random=1).step(
-        net, (x, y), task, np.random.default_rng(0), teacher=lambda inputs: scores.expand(len(inputs), 3)
-    )
+
+    def teacher(inputs: Tensor, watched: Sequence[str] = ()) -> Answer:
+        return Answer(scores.expand(len(inputs), 3))
+
+    value = nw.rules.Sandwich(random=1).step(net, Lesson((x, y), task, np.random.default_rng(0), teacher=teacher))
     assert len(seen) == 3 and all(torch.equal(each[0], scores) for each in seen)
     got = gradients(net)
     net.module.zero_grad()
@@ -135,11 +138,11 @@ class Counting(Rule):
     def __init__(self, every: int = 1) -> None:
         self.every, self.seen, self.given = every, list[Step](), list[Any]()
 
-    def step(self, net: nw.SuperNet, batch: Any, task: Any, rng: np.random.Generator, **rest: Any) -> float:
-        self.seen.append(rest["at"])
-        rest["state"]["steps"] = rest["state"].get("steps", torch.tensor(0)) + 1
-        self.given.append(int(rest["state"]["steps"]))
-        return nw.rules.Largest().step(net, batch, task, rng)
+    def step(self, net: nw.SuperNet, lesson: Lesson) -> float:
+        self.seen.append(lesson.at)
+        lesson.state["steps"] = lesson.state.get("steps", torch.tensor(0)) + 1
+        self.given.append(int(lesson.state["steps"]))
+        return nw.rules.Largest().step(net, lesson)
 
     def data(self, loader: Any, rng: np.random.Generator, *, at: Step, state: Any) -> Any:
         return list(loader)[:: self.every]
@@ -175,4 +178,4 @@ def test_a_task_without_distillation_is_refused_by_rules_that_need_it_alone() ->
 
     with pytest.raises(NetwrightError, match=r"distillation_loss\(outputs, teacher, targets\)"):
         nw.train(tiny(), loader(), epochs=1, task=Learns(odd))
-    nw.train(tiny(), loader(), epochs=1, task=Learns(odd), rule="single")
+    nw.train(tiny(), loader(), epochs=1, task=Learns(odd), rule="single-path")

@@ -11,7 +11,7 @@ from ..core.errors import MissingExtra
 from ..nets.annealing import anneal
 from ..nets.supernet import SuperNet
 from ..tasks.base import Task
-from ..training.rules import RULES, Rule, Step
+from ..training.rules import RULES, Lesson, Rule, Step
 
 try:
     from lightning.pytorch import LightningModule
@@ -49,7 +49,7 @@ class SuperNetModule(LightningModule):  # type: ignore[misc, unused-ignore]
         at = Step(self.global_step, max(1, int(self.trainer.estimated_stepping_batches)))
         anneal(self.module, at.share)
         rng = np.random.default_rng([self.seed, at.step])
-        value = self.rule.step(self.net, batch, self.task, rng, at=at, state=self.rule_state)
+        value = self.rule.step(self.net, Lesson(batch, self.task, rng, at, state=self.rule_state))
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters(), self.clip_norm)
         optimizer.step()

@@ -11,7 +11,7 @@ from ..core.errors import MissingExtra, TrainingError
 from ..nets.annealing import anneal
 from ..nets.supernet import SuperNet
 from ..tasks.base import Task
-from ..training.rules import RULES, Rule, Step
+from ..training.rules import RULES, Lesson, Rule, Step
 
 try:
     from transformers import Trainer
@@ -54,7 +54,7 @@ class SuperNetTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         before = [p.grad for p in parameters]
         for p in parameters:
             p.grad = None
-        value = self.rule.step(self.net, inputs, self.task, rng, at=at, state=self.rule_state)
+        value = self.rule.step(self.net, Lesson(inputs, self.task, rng, at, state=self.rule_state))
         for p, grad in zip(parameters, before, strict=True):
             if p.grad is not None:
                 p.grad /= self.args.gradient_accumulation_steps

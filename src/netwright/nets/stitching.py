@@ -66,9 +66,9 @@ def stitch(
     of its blocks to the block of the next one that gives activations of the same size (but for channels) at the nearest
     share of those. The linear layers begin as the least-squares solution that maps the one activation to the other
     (section 3.3 of the paper, with an intercept). The paper then trains all for some epochs with a random candidate
-    each step and a trained network as teacher: :func:`netwright.train` with ``rule="single"``. With anchors that are
-    themselves distilled from one large network this is the pool of Shi et al. 2023, "Building variable-sized models via
-    Learngene pool", arXiv 2312.05743.
+    each step and a trained network as teacher: :func:`netwright.train` with ``rule="single-path"``. With anchors that
+    are themselves distilled from one large network this is the pool of Shi et al. 2023, "Building variable-sized models
+    via Learngene pool", arXiv 2312.05743.
 
     Args:
         anchors: trained networks of one input and one output, from the smallest to the largest. Their weights are

@@ -59,6 +59,7 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
         optimizer=wish.optimizer or None,
         schedule=wish.schedule,
         teacher=_teacher(context),
+        distillation=wish.distillation,
         trainable=wish.trainable or None,
         device=recipe.train.device,
         precision=recipe.train.precision,

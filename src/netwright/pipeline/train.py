@@ -94,6 +94,8 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
         task=context.task,
         epochs=wish.epochs,
         rule=wish.rule,
+        sampling=wish.sampling,
+        distillation=wish.distillation,
         optimizer=optimizer,
         schedule=wish.schedule,
         device=wish.device,

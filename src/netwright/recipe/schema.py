@@ -54,6 +54,10 @@ class Train:
     """Examples of a step, where the data are in memory; a loader of your own makes its own batches."""
     rule: str = field(default="sandwich", metadata=kind("training.rules:RULES"))
     """Which sub-networks learn from each batch, and from whom, such as "sandwich,random=2"."""
+    sampling: str = field(default="uniform", metadata=kind("training.sampling:SAMPLINGS"))
+    """How the rule's random sub-networks are drawn."""
+    distillation: str = field(default="outputs", metadata=kind("training.distillation:DISTILLATIONS"))
+    """How a network learns from the answer of another: a sub-network from the largest, any from a teacher."""
     optimizer: str = field(default="", metadata=kind("training.optimizers:OPTIMIZERS"))
     """How the weights change, such as "adamw,lr=1e-3", or module:function of your own, which takes the network. By
     default one that fits the network and its weights: which, is said."""
@@ -139,6 +143,8 @@ class Export:
     teacher: str = ""
     """From whom a network learns besides the targets: "largest", the super-network as a whole, or module:function that
     gives a network, or a list of several whose outputs are averaged."""
+    distillation: str = field(default="outputs", metadata=kind("training.distillation:DISTILLATIONS"))
+    """See train.distillation."""
     trainable: list[str] = field(default_factory=list)
     """Patterns of the names of the parameters that may move, such as "*head*"; all of them by default."""
     formats: list[str] = field(default_factory=lambda: list(STANDARD), metadata=kind("formats:FORMATS"))

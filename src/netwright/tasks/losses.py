@@ -202,7 +202,7 @@ def distillation(loss: Loss, output: Any, labels: Any) -> SoftLabels | Imitated:
 
 _TEACH = (
     "give the task a method distillation_loss(outputs, teacher, targets), such as mse_loss of the first two, or take a "
-    "rule without distillation, such as rule='single'"
+    "rule without distillation, such as rule='single-path'"
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .batches import batches_from, generators_of, tell_epoch
-from .rules.base import State
+from .steps import State
 from .streams import Stream
 
 END: Any = object()

@@ -18,13 +18,19 @@ from ..nets.supernet import SuperNet
 from ..tasks import Task, task_of
 from .checkpoint import Checkpoint
 from .defaults import Weights, default_optimizer
+from .distillation import DISTILLATIONS
+from .distillation.base import Distillation
+from .lesson import Lesson
 from .optimizers import OPTIMIZERS
 from .optimizers.base import Optimizer
 from .rules import RULES
-from .rules.base import Rule, State, Step, learn
+from .rules.base import Rule
 from .run import Figures, Learner, Precision, Progress, Run, Settings
+from .sampling import SAMPLINGS
+from .sampling.base import Sampling
 from .schedules import SCHEDULES
 from .schedules.base import Schedule
+from .steps import State, Step
 from .teachers import Teachers, teaching
 from .trainable import Trainable, only
 
@@ -36,9 +42,11 @@ def train(
     task: Task | str | None = None,
     epochs: int = 30,
     rule: Rule | str = "sandwich",
+    sampling: Sampling | str = "uniform",
     optimizer: Optimizer | str | Callable[[nn.Module], Any] | None = None,
     schedule: Schedule | str = "cosine",
     teacher: Teachers | None = None,
+    distillation: Distillation | str = "outputs",
     device: str | torch.device | None = None,
     clip_norm: float | None = None,
     accumulate: int = 1,
@@ -62,10 +70,12 @@ def train(
         task: what is learned from a batch, or a text such as ``"regression"``; classification by default.
         epochs: passes over the loader.
         rule: which sub-networks learn from each batch, and from whom.
+        sampling: how the rule's random sub-networks are drawn.
         optimizer: such as ``"adamw,lr=0.001"``, or a function of the network that makes a torch optimizer; by default
             one that fits the network: see :func:`~netwright.training.defaults.default_optimizer`.
         schedule: of the learning rate, such as ``"linear,warmup=0.1"``.
         teacher: a network that sub-networks learn from too, or several, whose outputs are averaged.
+        distillation: how a network learns from the answer of another, such as ``"outputs"``.
         device: ``cpu``, ``cuda`` or ``auto`` to have the network there while it trains; by default it stays where it
             is. Batches are moved to it.
         clip_norm: the longest that the gradient may be, over all weights; longer ones are shortened.
@@ -90,10 +100,11 @@ def train(
         )
     _require_functions(evaluate=evaluate, callback=callback)
     task, chosen = task_of(task), RULES.make(rule)
+    way, drawn = DISTILLATIONS.make(distillation), SAMPLINGS.make(sampling)
     with teaching(teacher, _device(net.module, device)) as taught:
 
         def step(batch: Any, rng: np.random.Generator, at: Step, state: State) -> float:
-            return chosen.step(net, batch, task, rng, at=at, teacher=taught, state=state)
+            return chosen.step(net, Lesson(batch, task, rng, at, taught, way, drawn, state))
 
         learner = Learner(net.module, step, lambda rng, at, state: chosen.data(loader, rng, at=at, state=state))
         settings = _settings(
@@ -116,6 +127,7 @@ def finetune(
     optimizer: Optimizer | str | Callable[[nn.Module], Any] | None = None,
     schedule: Schedule | str = "cosine",
     teacher: Teachers | None = None,
+    distillation: Distillation | str = "outputs",
     trainable: Trainable | None = None,
     device: str | torch.device | None = None,
     clip_norm: float | None = None,
@@ -144,11 +156,11 @@ def finetune(
             "first: net.extract(candidate)"
         )
     _require_functions(callback=callback)
-    task = task_of(task)
+    task, way = task_of(task), DISTILLATIONS.make(distillation)
     with only(network, trainable), teaching(teacher, _device(network, device)) as taught:
 
         def step(batch: Any, rng: np.random.Generator, at: Step, state: State) -> float:
-            return learn(network, batch, task, taught)[0]
+            return Lesson(batch, task, rng, at, taught, way).learn_alone(network)[0]
 
         learner = Learner(network, step, lambda rng, at, state: loader)
         settings = _settings(

@@ -26,9 +26,10 @@ from .average import WeightAverage
 from .batches import count_batches, generators_of, require_loader
 from .checkpoint import Checkpoint
 from .epoch import END, Epoch
+from .lesson import LossError
 from .optimizers.base import Optimizer
-from .rules.base import State, Step
 from .schedules.base import Schedule
+from .steps import State, Step
 from .streams import Stream
 
 Figures = Mapping[str, float | Measurement]
@@ -275,6 +276,8 @@ class Run:
                 value = self.learner.learn(batch, epoch.rng, at, self.state)
             if not isinstance(value, int | float):
                 raise TrainingError(f"what a rule's step() gives is the loss, a number, not a {type(value).__name__}")
+        except LossError as error:
+            raise self._not_finite(error.value, f" of {error.who}", where) from None
         except NetwrightError as error:
             raise TrainingError(f"{format_error(error)} (in {where})") from error
         except Exception as error:  # a person's network or loss may raise anything
@@ -283,12 +286,15 @@ class Run:
                 f"training raised in {where}, on a batch with tensors of shape {shapes}: {format_error(error)}"
             ) from error
         if not math.isfinite(value):
-            kept = f"; the state after {self._kept} is kept" if self._kept else ""
-            raise TrainingError(
-                f"the loss is {value} in {where}: the learning rate {max(self.rates):g} may be too high, or the data "
-                f"hold values that are not finite{kept}"
-            )
+            raise self._not_finite(value, "", where)
         return value
+
+    def _not_finite(self, value: float, whose: str, where: str) -> TrainingError:
+        kept = f"; the state after {self._kept} is kept" if self._kept else ""
+        return TrainingError(
+            f"the loss{whose} is {value} in {where}: the learning rate {max(self.rates):g} may be too high, or the "
+            f"data hold values that are not finite{kept}"
+        )
 
     def _update(self, epoch: Epoch, at: Step) -> None:
         """Move the weights by the mean gradient of the batches since the last update."""

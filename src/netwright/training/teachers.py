@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import CallError, TrainingError
 from ..nets.devices import placed
-from ..nets.inputs import Inputs, call, each_tensor, evaluating, fresh, tensors_in
-from .rules.base import Teacher
+from ..nets.inputs import Inputs, each_tensor, evaluating, tensors_in
+from .answers import Answer, Teacher, answer_of
 
 Teachers = nn.Module | Sequence[nn.Module]
 """A network, or several whose outputs are averaged."""
@@ -38,16 +37,18 @@ def teaching(networks: Teachers | None, device: torch.device) -> Iterator[Teache
         for network in several:
             stack.enter_context(placed(network, device))
             stack.enter_context(evaluating(network))
-        yield lambda inputs: outputs_of(several, inputs)
+        yield lambda inputs, watched=(): answers_of(several, inputs, watched)
 
 
 @torch.no_grad()
-def outputs_of(networks: Sequence[nn.Module], inputs: Inputs) -> Any:
-    """What networks give for inputs: the mean of their outputs, tensor by tensor where numbers are in them.
+def answers_of(networks: Sequence[nn.Module], inputs: Inputs, watched: Sequence[str] = ()) -> Answer:
+    """What networks give for inputs: the mean of their outputs, tensor by tensor where numbers are in them, and what
+    the watched modules of the first give.
 
     Raises :class:`TrainingError` for networks whose outputs have other structures or shapes than the first's.
     """
-    outputs = [call(network, fresh(inputs)) for network in networks]
+    answers = [answer_of(network, inputs, watched) for network in networks]
+    outputs = [answer.outputs for answer in answers]
     shapes = [[tuple(t.shape) for t in tensors_in(output)] for output in outputs]
     if other := [shape for shape in shapes if shape != shapes[0]]:
         raise TrainingError(f"the teachers' outputs differ in shape: {shapes[0]} and {other[0]}; give teachers alike")
@@ -57,4 +58,4 @@ def outputs_of(networks: Sequence[nn.Module], inputs: Inputs) -> Any:
         column = next(columns)
         return torch.stack(column).mean(0) if column[0].is_floating_point() and len(column) > 1 else column[0]
 
-    return each_tensor(outputs[0], mean)
+    return Answer(each_tensor(outputs[0], mean), answers[0].features).detached()

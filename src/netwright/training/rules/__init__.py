@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from ...core.errors import RecipeError
 from ...core.registry import Registry
-from .base import Rule, Step
+from ..lesson import Lesson
+from ..steps import Step
+from .base import Rule
 from .largest import Largest
 from .sandwich import Sandwich
-from .single import SinglePath
+from .single_path import SinglePath
 
-__all__ = ["Largest", "Rule", "Sandwich", "SinglePath", "Step"]
+__all__ = ["Largest", "Lesson", "Rule", "Sandwich", "SinglePath", "Step"]
 
 RULES: Registry[Rule] = Registry(
     "rule",
     Rule,
     __name__,
-    {"sandwich": "sandwich:Sandwich", "largest": "largest:Largest", "single": "single:SinglePath"},
+    {"sandwich": "sandwich:Sandwich", "largest": "largest:Largest", "single-path": "single_path:SinglePath"},
     error=RecipeError,
 )
 """Every rule by its name."""

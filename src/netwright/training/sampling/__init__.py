@@ -1,0 +1,15 @@
+"""Samplings, one a file: which sub-network is drawn where a rule wants a random one."""
+
+from __future__ import annotations
+
+from ...core.errors import RecipeError
+from ...core.registry import Registry
+from .base import Sampling
+from .uniform import Uniform
+
+__all__ = ["Sampling", "Uniform"]
+
+SAMPLINGS: Registry[Sampling] = Registry(
+    "sampling", Sampling, __name__, {"uniform": "uniform:Uniform"}, error=RecipeError
+)
+"""Every sampling by its name."""

@@ -1,0 +1,26 @@
+"""What a sampling is: which sub-network is drawn where a rule wants a random one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from ...core.candidate import Candidate
+from ...nets.supernet import SuperNet
+from ..steps import State, Step
+
+
+class Sampling(ABC):
+    """How rules draw random sub-networks."""
+
+    @abstractmethod
+    def sample(self, net: SuperNet, rng: np.random.Generator, at: Step, state: State) -> Candidate:
+        """A sub-network of the space.
+
+        Args:
+            net: the super-network.
+            rng: the only source of randomness.
+            at: which step of how many.
+            state: tensors by name that are kept from step to step, shared with the rule: name yours by the sampling.
+        """
