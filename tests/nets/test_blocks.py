@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import netwright as nw
+from netwright.core.registry import settings_of
 from netwright.nets.blocks.attention import attend
 from netwright.nets.blocks.dynamic import DynamicConv
 from netwright.nets.blocks.hypercomplex import HypercomplexConv
@@ -18,6 +19,14 @@ BLOCKS = nw.blocks.BLOCKS
 FORMS = ["uib,start=3", "uib,start=3,middle=0", "uib,middle=0", "attention,kind=linear", "attention,kind=cosine",
          "attention,kind=none"]  # fmt: skip
 """Of blocks that have several forms, those besides the default."""
+
+
+def having(setting: str) -> list[str]:
+    """The blocks that have a setting."""
+    return [name for name in BLOCKS.names() if setting in settings_of(BLOCKS.cls(name))]
+
+
+KERNELS, EXPANSIONS = having("kernel"), having("expansion")
 
 
 def make(text: str, inputs: int, outputs: int, stride: int = 1) -> nn.Module:
@@ -81,6 +90,14 @@ def test_a_menu_of_all_blocks_is_cut_exactly():
     ("text", "message"),
     [
         ("uib,expansion=-1", "expansion is a number above 0, not -1"),
+        ("uib,expansion=0.01", "expansion=0.01 of 16 channels is none: give 0.062 or more"),
+        ("uib,start=-3", "start is the side of a window, an odd number from 1, not -3"),
+        ("uib,middle=4", "middle is the side of a window, an odd number from 1, not 4"),
+        ("multi_scale_attention,scale=-1", "scale is the side of a window"),
+        *((f"{name},kernel=4", "window") for name in KERNELS),
+        *((f"{name},kernel=0", "window") for name in KERNELS),
+        *((f"{name},expansion=0", "expansion is a number above 0") for name in EXPANSIONS),
+        *((f"{name},expansion=0.01", "expansion=0.01 of 16 channels is none") for name in EXPANSIONS),
         ("grouped,group_size=5", "16 channels cannot be parted by group_size=5: give one that divides them"),
         ("hypercomplex,n=3", "16 channels cannot be parted by n=3"),
         ("attention,head_dim=7", "16 channels cannot be parted by head_dim=7"),

@@ -16,6 +16,22 @@ def check_positive(**given: float) -> None:
             raise NetError(f"{name} is a number above 0, not {value!r}")
 
 
+def check_windows(**given: int) -> None:
+    """Refuse windows that do not keep the size of an image: even ones have no middle. Raises :class:`NetError` that
+    names the argument."""
+    for name, value in given.items():
+        if type(value) is not int or value < 1 or not value % 2:
+            raise NetError(f"{name} is the side of a window, an odd number from 1, not {value!r}")
+
+
+def hidden_channels(channels: int, expansion: float) -> int:
+    """As many channels as an expansion makes of some. Raises :class:`NetError` where that is none."""
+    check_positive(expansion=expansion)
+    if not round(channels * expansion):
+        raise NetError(f"expansion={expansion} of {channels} channels is none: give {1 / channels:.2g} or more")
+    return round(channels * expansion)
+
+
 def unit(
     into: int,
     out: int,

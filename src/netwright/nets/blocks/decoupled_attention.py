@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
-from ..units import check_positive
+from ..units import check_positive, check_windows, hidden_channels
 from .parts import as_images, check_divides, conv_norm, in_heads, linear_attention, transition
 
 
@@ -35,7 +35,8 @@ class DecoupledAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_divides("head_dim", head_dim, outputs)
-        check_positive(share=share, kernel=kernel, expansion=expansion)
+        check_positive(share=share)
+        check_windows(kernel=kernel)
         self.head_dim = head_dim
         few = max(1, round(outputs * share / head_dim)) * head_dim
         many = max(1, outputs - few)
@@ -45,7 +46,7 @@ class DecoupledAttention(nn.Module):
         self.first = conv_norm(many, many, kernel, groups=many)
         self.second = conv_norm(many, many, kernel, groups=many)
         self.norm = nn.BatchNorm2d(few)
-        hidden = round(outputs * expansion)
+        hidden = hidden_channels(outputs, expansion)
         self.join = conv_norm(few + many, hidden)
         self.mix = conv_norm(hidden, hidden, kernel, groups=hidden)
         self.project = conv_norm(hidden, outputs)

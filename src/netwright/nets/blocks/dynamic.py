@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..units import check_positive
+from ..units import check_positive, check_windows, hidden_channels
 from .parts import conv_norm
 
 
@@ -48,10 +48,9 @@ class DynamicResidual(nn.Module):
         self, inputs: int, outputs: int, stride: int = 1, expansion: float = 4, kernel: int = 3, experts: int = 4
     ) -> None:
         super().__init__()
-        check_positive(
-            inputs=inputs, outputs=outputs, stride=stride, expansion=expansion, kernel=kernel, experts=experts
-        )
-        hidden = round(inputs * expansion)
+        check_positive(inputs=inputs, outputs=outputs, stride=stride, experts=experts)
+        check_windows(kernel=kernel)
+        hidden = hidden_channels(inputs, expansion)
         self.expand, self.expand_norm = DynamicConv(inputs, hidden, experts), nn.BatchNorm2d(hidden)
         self.filter = conv_norm(hidden, hidden, kernel, stride, groups=hidden)
         self.project, self.project_norm = DynamicConv(hidden, outputs, experts), nn.BatchNorm2d(outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..units import check_positive
+from ..units import check_positive, check_windows
 from .parts import check_divides, conv_norm
 
 
@@ -24,7 +24,8 @@ class GroupedConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, group_size: int = 8, kernel: int = 3) -> None:
         super().__init__()
-        check_positive(inputs=inputs, outputs=outputs, stride=stride, kernel=kernel)
+        check_positive(inputs=inputs, outputs=outputs, stride=stride)
+        check_windows(kernel=kernel)
         check_divides("group_size", group_size, inputs)
         self.filter = conv_norm(inputs, inputs, kernel, stride, groups=inputs // group_size)
         self.mix = conv_norm(inputs, outputs)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..units import check_positive
+from ..units import check_positive, check_windows
 from .parts import check_divides
 
 
@@ -63,7 +63,8 @@ class Hypercomplex(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, n: int = 4, kernel: int = 3) -> None:
         super().__init__()
-        check_positive(inputs=inputs, outputs=outputs, stride=stride, kernel=kernel)
+        check_positive(inputs=inputs, outputs=outputs, stride=stride)
+        check_windows(kernel=kernel)
         self.first, self.first_norm = HypercomplexConv(inputs, outputs, kernel, stride, n), nn.BatchNorm2d(outputs)
         self.second, self.second_norm = HypercomplexConv(outputs, outputs, kernel, 1, n), nn.BatchNorm2d(outputs)
         self.residual = stride == 1 and inputs == outputs

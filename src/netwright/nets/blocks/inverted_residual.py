@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..families.inverted_residual import InvertedResidual as Unit
-from ..units import check_positive
+from ..units import check_positive, check_windows, hidden_channels
 
 
 class InvertedResidual(Unit):
@@ -18,5 +18,6 @@ class InvertedResidual(Unit):
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, expansion: float = 4, kernel: int = 3) -> None:
-        check_positive(inputs=inputs, outputs=outputs, stride=stride, expansion=expansion, kernel=kernel)
-        super().__init__(inputs, outputs, round(inputs * expansion), kernel, stride)
+        check_positive(inputs=inputs, outputs=outputs, stride=stride)
+        check_windows(kernel=kernel)
+        super().__init__(inputs, outputs, hidden_channels(inputs, expansion), kernel, stride)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import NetError
-from ..units import check_positive
+from ..units import check_positive, hidden_channels
 from .merging import merged
 from .parts import conv_norm
 
@@ -41,11 +41,11 @@ class LargeKernel(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, kernel: int = 13, expansion: float = 2) -> None:
         super().__init__()
-        check_positive(inputs=inputs, outputs=outputs, stride=stride, expansion=expansion)
+        check_positive(inputs=inputs, outputs=outputs, stride=stride)
         if kernel not in BESIDE:
             raise NetError(f"the window of large_kernel is one of {', '.join(map(str, BESIDE))}, not {kernel!r}")
         self.window = Windows(inputs, stride, kernel)
-        hidden = round(inputs * expansion)
+        hidden = hidden_channels(inputs, expansion)
         self.expand, self.project = conv_norm(inputs, hidden), conv_norm(hidden, outputs)
         self.residual = stride == 1 and inputs == outputs
 

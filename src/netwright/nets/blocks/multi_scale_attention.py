@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, cat, nn
 
+from ..units import check_windows
 from .parts import as_images, check_divides, conv_norm, linear_attention, transition
 from .uib import UniversalInvertedBottleneck
 
@@ -26,6 +27,7 @@ class MultiScaleAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_divides("head_dim", head_dim, outputs)
+        check_windows(scale=scale)
         self.head_dim, three = head_dim, 3 * outputs
         self.enter = transition(inputs, outputs, stride)
         self.each = nn.Conv2d(outputs, three, 1, bias=False)  # a head's queries, keys and values side by side

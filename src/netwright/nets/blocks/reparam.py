@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..units import check_positive
+from ..units import check_positive, check_windows
 from .merging import merged
 from .parts import conv_norm
 
@@ -29,7 +29,8 @@ class Reparam(nn.Module):
         self, inputs: int, outputs: int, stride: int = 1, kernel: int = 3, copies: int = 1, depthwise: bool = False
     ) -> None:
         super().__init__()
-        check_positive(inputs=inputs, outputs=outputs, stride=stride, kernel=kernel, copies=copies)
+        check_positive(inputs=inputs, outputs=outputs, stride=stride, copies=copies)
+        check_windows(kernel=kernel)
         own, groups = (inputs, inputs) if depthwise else (outputs, 1)
         self.windows = nn.ModuleList(conv_norm(inputs, own, kernel, stride, groups=groups) for _ in range(copies))
         self.point = conv_norm(inputs, own, 1, stride, groups=groups) if kernel > 1 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..units import check_windows
 from .parts import as_images, check_divides, conv_norm, in_heads, linear_attention, transition
 from .uib import UniversalInvertedBottleneck
 
@@ -26,6 +27,7 @@ class SimplifiedAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_divides("head_dim", head_dim, outputs)
+        check_windows(kernel=kernel)
         self.head_dim = head_dim
         self.enter = transition(inputs, outputs, stride)
         self.norm = nn.BatchNorm2d(outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..units import check_positive
+from ..units import check_windows, hidden_channels
 from .parts import conv_norm, transition
 
 
@@ -23,9 +23,9 @@ class Star(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, expansion: float = 4, kernel: int = 7) -> None:
         super().__init__()
-        check_positive(expansion=expansion, kernel=kernel)
-        hidden = round(outputs * expansion)
+        check_windows(kernel=kernel)
         self.enter = transition(inputs, outputs, stride)
+        hidden = hidden_channels(outputs, expansion)
         self.before = conv_norm(outputs, outputs, kernel, groups=outputs)
         self.gate = nn.Conv2d(outputs, hidden, 1)
         self.value = nn.Conv2d(outputs, hidden, 1)

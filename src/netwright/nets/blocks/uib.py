@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import NetError
-from ..units import check_positive
+from ..units import check_positive, check_windows, hidden_channels
 from .parts import conv_norm
 
 
@@ -30,10 +30,11 @@ class UniversalInvertedBottleneck(nn.Module):
         self, inputs: int, outputs: int, stride: int = 1, expansion: float = 4, start: int = 0, middle: int = 3
     ) -> None:
         super().__init__()
-        check_positive(inputs=inputs, outputs=outputs, stride=stride, expansion=expansion)
+        check_positive(inputs=inputs, outputs=outputs, stride=stride)
+        check_windows(**{name: window for name, window in {"start": start, "middle": middle}.items() if window != 0})
         if stride > 1 and not (start or middle):
             raise NetError(f"uib without depthwise convolutions cannot have stride {stride}: give start=3 or middle=3")
-        hidden = round(inputs * expansion)
+        hidden = hidden_channels(inputs, expansion)
         own = 1 if middle else stride
         self.start = conv_norm(inputs, inputs, start, own, groups=inputs) if start else None
         self.expand = conv_norm(inputs, hidden)
