@@ -16,7 +16,7 @@ from .dependency_groups import DependencyGroups
 from .layers import CONVOLUTIONS, TRANSPOSED, is_transposed_linear
 from .makers import made_by_constants
 from .menu import Menu
-from .paths import overlap, within
+from .paths import join, overlap, within
 from .report import Dimension
 from .stand_ins import Passthrough
 from .trace import ADDITIONS, Trace
@@ -181,7 +181,7 @@ def menus(index: ModuleIndex, chosen: Collection[str]) -> Iterator[OneOf]:
     """A choice for every menu, but of those that something has ``chosen`` already."""
     for path, menu in index.menus.items():
         if path not in chosen:
-            yield OneOf(f"{path}.option".lstrip("."), path, menu.options)
+            yield OneOf(join(path, "option"), path, menu.options)
 
 
 def depths(index: ModuleIndex, trace: Trace) -> Iterator[Depth]:

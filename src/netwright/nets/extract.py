@@ -14,6 +14,7 @@ from .closures import Copier
 from .cut import STORED, Cut, ModuleIndex
 from .inputs import is_dense
 from .menu import Menu
+from .paths import join
 from .places import replaced
 from .stand_ins import HOOKS, Around, Instead, made
 
@@ -122,7 +123,7 @@ def _unchosen(index: ModuleIndex, cut: Cut) -> Iterator[str]:
     """The options of menus that run nowhere."""
     for menu, chosen in cut.choose.items():
         for option in index.menu(menu).options:
-            path = f"{menu}.{option}".lstrip(".")
+            path = join(menu, option)
             if chosen not in (None, option) and all(map(cut.skips, index.twins(path))):
                 yield path
 

@@ -13,3 +13,8 @@ def within(path: str, around: str) -> bool:
 def overlap(one: str, others: Iterable[str]) -> bool:
     """Whether a module lies in one of others or holds one."""
     return any(within(one, other) or within(other, one) for other in others)
+
+
+def join(*parts: str) -> str:
+    """The path of what lies in a module: ``join("layers", "0")``; of the network itself, ``join("", "0")``."""
+    return ".".join(part for part in parts if part)

@@ -22,7 +22,7 @@ from .cut import Cut, CutBuilder, ModuleIndex, applied
 from .extract import extract
 from .inputs import Inputs, call, evaluating, fresh
 from .isolation import isolated
-from .paths import within
+from .paths import join, within
 from .report import Dimension, Reasons, Report, rigidity, shapes_of
 from .saving import guard_saving
 from .trace import Tracer, check_tensors
@@ -199,7 +199,7 @@ class SuperNet:
 
         What is found of a network's channels on data is found in these.
         """
-        options = [f"{menu}.{own}".lstrip(".") for menu, held in self.index.menus.items() for own in held.options]
+        options = [join(menu, own) for menu, held in self.index.menus.items() for own in held.options]
         runs = {axis.name: self.skipped_modules(axis) for axis in self.axes}
         waiting = {path for path in options if any(path in paths for paths in runs.values())}
         found: list[Candidate] = []
@@ -267,7 +267,7 @@ class SuperNet:
     def skipped_modules(self, axis: Axis) -> dict[str, tuple[Option, ...]]:
         """Of an axis that skips modules: all paths of each to the options with which it runs there."""
         return {
-            f"{place}.{own}".lstrip("."): runs
+            join(place, own): runs
             for path, runs in axis.skipped_modules().items()
             for above, _, own in [path.rpartition(".")]
             for place in self.index.twins(above)

@@ -172,6 +172,125 @@ def test_where_the_sum_is_seen_does_not_matter(way: str) -> None:
         assert 0 < worth < 2, name
 
 
+class Skipping(nn.Module):
+    """Adds what it is given besides to what its layer makes of the stream."""
+
+    def __init__(self, scale: float | None = None) -> None:
+        super().__init__()
+        self.f, self.scale = nn.Linear(SIZE, SIZE), scale
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return x + (self.f(x) if self.scale is None else self.f(x) * self.scale) + skip
+
+
+class Skips(nn.Module):
+    def __init__(self, scale: float | None = None) -> None:
+        super().__init__()
+        self.enter, self.beside = nn.Linear(4, SIZE), nn.Linear(4, SIZE)
+        self.blocks = nn.ModuleList(Skipping(scale) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip, x = self.beside(x), self.enter(x)
+        for block in self.blocks:
+            x = block(x, skip)
+        return x
+
+
+def test_what_is_added_besides_stays() -> None:
+    torch.manual_seed(0)
+    module, x = Skips().eval(), torch.randn(2, 5, 4)
+    net = nw.wrap(module, x, axes=["parts"])
+    assert [axis.name for axis in net.axes] == ["blocks.f.parts"]
+    check_supernet(net, candidates=1)
+    with torch.no_grad():
+        skip, stream = module.beside(x), module.enter(x)
+        assert torch.allclose(given(net, {"blocks.f.parts": 0}, x), stream + 2 * skip, atol=1e-6)
+        after = stream + module.blocks[0].f(stream)
+    found = part_importance(net, [x])
+    wanted = 1 - torch.cosine_similarity(stream, after, dim=-1).mean()
+    assert found["blocks.0.f"] == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_a_part_that_no_module_gives_as_it_is_has_no_importance_but_can_be_left_out() -> None:
+    torch.manual_seed(0)
+    net = nw.wrap(Skips(0.5).eval(), torch.randn(2, 5, 4), axes=["parts"])
+    check_supernet(net, candidates=1)
+    with pytest.raises(NetError, match="no module gives what is added as it is"):
+        part_importance(net, [torch.randn(2, 5, 4)])
+
+
+class Adds(nn.Module):
+    def __init__(self, size: int = SIZE) -> None:
+        super().__init__()
+        self.f = nn.Linear(size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.f(x)
+
+
+class AddsMore(Adds):
+    """Of another kind."""
+
+
+def test_axes_have_names_in_a_root_sequential() -> None:
+    x = torch.randn(2, SIZE)
+    alone = nw.wrap(nn.Sequential(Adds(), Adds()).eval(), x, axes=["parts"])
+    assert [axis.name for axis in alone.axes] == ["parts"]
+    check_supernet(alone, candidates=1)
+    several = nw.wrap(nn.Sequential(Adds(), AddsMore(), Adds(), AddsMore()).eval(), x, axes=["parts"])
+    assert {a.name: a.options for a in several.axes} == {"Adds.parts": (0, 1, 2), "AddsMore.parts": (0, 1, 2)}
+
+
+class Folding(nn.Module):
+    """Is one layer, of another name, in the form in which it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(SIZE, 8), nn.Linear(8, SIZE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+    def folded(self) -> nn.Module:
+        one = nn.Linear(SIZE, SIZE)
+        one.weight.copy_(self.second.weight @ self.first.weight)
+        one.bias.copy_(self.second.weight @ self.first.bias + self.second.bias)
+        return nn.Sequential(one)
+
+
+class Folds(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(AddsFolding() for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class AddsFolding(Adds):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = Folding()  # type: ignore[assignment]
+
+
+def test_parts_that_are_folded_are_sorted_and_grow() -> None:
+    torch.manual_seed(0)
+    module, x = Folds().eval(), torch.randn(4, SIZE)
+    net = nw.wrap(module, x, axes=["parts"])
+    with torch.no_grad():
+        for scale, block in zip((1.0, 0.01, 0.5), module.blocks, strict=True):
+            block.f.second.weight.mul_(scale), block.f.second.bias.mul_(scale)  # type: ignore[union-attr]
+    importance = part_importance(net, [x])
+    assert sorted(importance, key=importance.__getitem__)[0] == "blocks.1"
+    (axis,) = nw.sort_parts(net, [x]).axes
+    assert isinstance(axis, nw.Parts) and axis.parts[-1].name == "blocks.1"
+    deep = nw.wrap(module, x, axes=["depth"])
+    grown = nw.grow(deep, {"blocks.depth": 4})
+    assert torch.allclose(grown(x), module(x), atol=1e-6) and len(grown.blocks) == 4  # type: ignore[arg-type]
+
+
 class Cubed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + 0.04 * x**3

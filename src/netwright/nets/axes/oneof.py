@@ -10,6 +10,7 @@ from torch import nn
 from ...core.candidate import Option
 from ...core.errors import NetError
 from ..cut import CutBuilder, ModuleIndex
+from ..paths import join
 from .base import Axis, Region
 
 
@@ -51,7 +52,7 @@ class OneOf(Axis):
         return {self.menu}
 
     def skipped_modules(self) -> Mapping[str, tuple[Option, ...]]:
-        return {f"{self.menu}.{option}".lstrip("."): (option,) for option in self.options}
+        return {join(self.menu, option): (option,) for option in self.options}
 
     def write(self, option: Option, builder: CutBuilder, index: ModuleIndex) -> None:
         builder.choose(self.menu, str(option))

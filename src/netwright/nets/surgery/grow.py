@@ -16,11 +16,12 @@ from ..extract import copied, copy_of, extract
 from ..importance.base import reads_from
 from ..isolation import outputs_of
 from ..layers import attributes
+from ..paths import join
 from ..places import numbers, replaced
 from ..supernet import SuperNet
 from ..trace import ADDITIONS
 from .parts import Finder, Sum
-from .same import called, computes
+from .same import called, computes, trained
 
 
 def grow(net: SuperNet, sizes: Mapping[str, int]) -> nn.Module:
@@ -148,12 +149,12 @@ def _deepen(net: SuperNet, grown: nn.Module, axis: Depth, count: int) -> None:
                 vars(around).update(replaced(around, {place: value + count}))
         if not path:
             break
-    _check_runs(net, grown, [f"{parent}.{int(own) + i}".lstrip(".") for i in range(1, count + 1)])
+    _check_runs(net, grown, [join(parent, str(int(own) + i)) for i in range(1, count + 1)])
 
 
 def _silent(net: SuperNet, block: str) -> list[str]:
     """The parameters of a block, by their names in it, without which it adds nothing."""
-    finder = Finder(net.index, net.tracer.whole)
+    finder = Finder(net.index, trained(net.index, net.example_inputs))
     found: list[str] = []
     for each in finder.sums:
         if finder.inside(each, block):

@@ -18,6 +18,7 @@ from ..isolation import isolated
 from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
 from .parts import FoundPart, Place, find_parts
+from .same import trained
 
 
 def part_importance(net: SuperNet, batches: Iterable[Any]) -> dict[str, float]:
@@ -38,12 +39,12 @@ def part_importance(net: SuperNet, batches: Iterable[Any]) -> dict[str, float]:
     wanted = [part.name for axis in net.axes if isinstance(axis, Parts) for part in axis.parts]
     if not wanted:
         raise NetError("this super-network has no parts to put in order; wrap(..., axes=['parts']) looks for them")
-    found = {each.part.name: each for each in find_parts(net.index, net.tracer.whole)}
-    unseen = [name for name in wanted if name not in found]
+    found = {each.part.name: each for each in find_parts(net.index, trained(net.index, net.example_inputs))}
+    unseen = [name for name in wanted if name not in found or not (found[name].after or found[name].own)]
     if unseen:
         raise NetError(
-            f"{unseen[0]} is no part whose result is added to what it reads, so that its importance is unknown; "
-            "give the Parts axis its order yourself"
+            f"{unseen[0]} is no part whose result is added to what it reads, or no module gives what is added as it "
+            "is, so that its importance is unknown; give the Parts axis its order yourself"
         )
     given = given_batches(batches, "part_importance")
     return _importance(net, {name: found[name] for name in wanted}, given)
@@ -87,7 +88,7 @@ def _watch(module: nn.Module, place: Place, seen: dict[Place, Tensor]) -> None:
 
 @torch.no_grad()
 def _importance(net: SuperNet, found: dict[str, FoundPart], batches: list[Any]) -> dict[str, float]:
-    places = [p for each in found.values() for p in (each.stream, each.after or each.own)]
+    places = [p for each in found.values() for p in (each.stream, each.after or each.own) if p]
     totals, counts = dict.fromkeys(found, 0.0), dict.fromkeys(found, 0)
     seen: dict[Place, Tensor] = {}
     with isolated(net.module), evaluating(net.module):  # which takes the hooks away again, too
@@ -97,7 +98,7 @@ def _importance(net: SuperNet, found: dict[str, FoundPart], batches: list[Any]) 
             call(net.module, fresh(calibration_inputs(net, batch)))
             for name, each in found.items():
                 before = seen[each.stream]
-                after = seen[each.after] if each.after else before + seen[each.own]
+                after = seen[each.after] if each.after else before + seen[each.own]  # type: ignore[index]
                 alike = F.cosine_similarity(_rows(before), _rows(after), dim=-1)
                 totals[name] += float((1 - alike).sum())
                 counts[name] += alike.numel()

@@ -12,7 +12,7 @@ from torch import nn
 from ..axes import Part, Parts
 from ..cut import ModuleIndex
 from ..menu import Menu
-from ..paths import overlap, within
+from ..paths import join, overlap, within
 from ..stand_ins import Instead, Passthrough, Zeros
 from ..trace import ADDITIONS, ModuleCall, Ref, Trace
 from .flow import Flow, Value
@@ -51,15 +51,15 @@ class FoundPart:
         part: the part.
         kind: what it has in common with those of other layers: its path but for places in lists, and its class.
         stream: what the part is added to.
-        after: the sum; None where it is not seen by itself, and the part's own result has to be added.
-        own: the part's result.
+        after: the sum; None where it is not seen, or where more than the part is added.
+        own: what the part adds; None where that is not seen.
     """
 
     part: Part
     kind: tuple[str, type]
     stream: Place
     after: Place | None
-    own: Place
+    own: Place | None
 
 
 def parts(index: ModuleIndex, trace: Trace) -> Iterator[Parts]:
@@ -67,8 +67,10 @@ def parts(index: ModuleIndex, trace: Trace) -> Iterator[Parts]:
     kinds: dict[tuple[str, type], list[Part]] = {}
     for found in find_parts(index, trace):
         kinds.setdefault(found.kind, []).append(found.part)
-    for own in kinds.values():
-        yield Parts(f"{_common([part.name for part in own])}.parts", tuple(own), tuple(range(len(own) + 1)))
+    places = [_common([part.name for part in own]) for own in kinds.values()]
+    for (_, kind), own, place in zip(kinds, kinds.values(), places, strict=True):
+        of = join(place, kind.__name__) if places.count(place) > 1 else place
+        yield Parts(join(of, "parts"), tuple(own), tuple(range(len(own) + 1)))
 
 
 def _common(paths: Sequence[str]) -> str:
@@ -136,8 +138,7 @@ class Finder:
             if part is not None and stream is not None and not any(overlap(path, taken) for path, _ in part.modules):
                 taken += [path for path, _ in part.modules]
                 after = self._seen(each.total) if each.alone else None
-                own = Place(chosen[0], None)
-                found.append(FoundPart(part, self._kind(part.name), stream, after, own))
+                found.append(FoundPart(part, self._kind(part.name), stream, after, self._seen(each.branch)))
         return found
 
     def inside(self, each: Sum, path: str) -> bool:
@@ -182,6 +183,8 @@ class Finder:
 
     def _around(self, each: Sum) -> tuple[str, Instead] | None:
         """The innermost module that holds the addition and little else, if it can give the stream on."""
+        if not each.alone:
+            return None
         for path in self._holding(each.at):
             call = self.calls.get(path)
             inside = [s for s in self.sums if within(self.trace.ops[s.at].module, path)]

@@ -14,9 +14,15 @@ from ..cut import ModuleIndex
 from ..inputs import Inputs, call, fresh
 from ..isolation import isolated, outputs_of
 from ..noise import apart
+from ..trace import Trace, Tracer
 
 TOLERANCE = 1e-4
 """How far outputs may be from what they were, relative to the largest of them."""
+
+
+def trained(index: ModuleIndex, example_inputs: Inputs) -> Trace:
+    """The trace of a whole network in the form in which it is trained: its modules are those of the index."""
+    return Tracer(index, example_inputs, supposes=True).whole
 
 
 def computes(network: nn.Module, example_inputs: Inputs, before: Sequence[Tensor]) -> bool:
