@@ -82,6 +82,11 @@ def test_strategies_have_the_names_of_recipes(name: str) -> None:
     assert isinstance(STRATEGIES.make(name), nw.Strategy)
 
 
+def test_a_number_too_large_for_arithmetic_is_told_as_such() -> None:
+    with pytest.raises(nw.NetwrightError, match=r"'q' must be a number between -1e.150 and 1e.150, not a whole number"):
+        nw.search(SPACE, lambda c: {"q": -(10**400)}, {"q": "max"}, evaluations=1)
+
+
 def test_a_super_network_is_searched_by_a_function() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     net = nw.SuperNet(model, [nw.Width.tie(model, "width", (4, 8), out_of=["0"], into=["2"])], torch.zeros(1, 4))

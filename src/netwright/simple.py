@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,6 @@ from .study.stores.memory import MemoryStore
 from .study.study import Study
 
 Values = Mapping[str, float]
-
-LARGEST = 1e150
-"""Of the values of a function: strategies multiply them with one another."""
 
 
 def search(
@@ -180,9 +176,7 @@ class _Function(Measurer):
 def _number(name: Any, value: Any) -> float:
     if not isinstance(name, str):
         raise MeasureError(f"a metric's name is a text, not {shown(name)}")
-    number = as_number(value)
-    if number is None:
-        raise MeasureError(f"{name!r} must be a number, not {shown(value)}")
-    if isfinite(number) and abs(number) > LARGEST:
-        raise MeasureError(f"{name!r} must be a number between {-LARGEST:g} and {LARGEST:g}, not {value!r}")
-    return number
+    try:
+        return as_number(value)
+    except ValueError as error:
+        raise MeasureError(f"{name!r} {error}") from None

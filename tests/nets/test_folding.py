@@ -257,3 +257,15 @@ def test_layers_that_run_several_times_are_compared_each_time():
     whole.part.layer.bias = nn.Parameter(torch.zeros(6))
     with pytest.raises(NetError, match="part \\(Wrong\\)"):  # of zeros alone, both give zeros
         nw.fold(whole, torch.randn(2, 6))
+
+
+def test_what_is_not_written_folded_is_not_folded(tmp_path):
+    class Unfoldable(Scaled):
+        def folded(self) -> nn.Module:
+            raise RuntimeError("not now")
+
+    whole, x = nn.Sequential(Unfoldable(nn.Linear(4, 3))).eval(), torch.randn(2, 4)
+    nw.export(whole, tmp_path, ["safetensors"], example_inputs=x)
+    assert "folded" not in json.loads((tmp_path / "manifest.json").read_text())
+    with pytest.raises(NetError, match="cannot be folded"):
+        nw.export(whole, tmp_path, ["onnx"], example_inputs=x)

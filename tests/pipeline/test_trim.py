@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from torch import nn
 import netwright as nw
 from netwright.cli.main import main
 from netwright.core.errors import NetwrightError, RecipeError
+from netwright.core.limits import parse_limit
+from netwright.pipeline.callback import Callback
 from netwright.pipeline.run_directory import RunDirectory
-from netwright.pipeline.trim import trim
+from netwright.pipeline.trim import _tightened, trim
 
 MODULE = "test_trim"
 
@@ -143,6 +146,43 @@ def wide() -> nw.SuperNet:
     return nw.SuperNet(net, [nw.Width.tie(net, "width", range(2, 17, 2), out_of=["0"], into=["2"])], torch.zeros(1, 6))
 
 
+class Slow:
+    """A table's measurer on a device that needs ten times as long as the table says."""
+
+    metrics = (nw.Metric("latency", "ms"),)
+
+    def measure(self, context: Any) -> Mapping[str, nw.Measurement]:
+        return {"latency": nw.Measurement(100.0, "ms")}
+
+
+class Wrong:
+    """What :func:`_tightened` asks of a table."""
+
+    metric, measurer = nw.Metric("latency", "ms"), Slow()
+
+    def values(self, net: Any, candidates: Any) -> list[dict[str, float]]:
+        return [{"latency": 10.0}]
+
+
+class Told(Callback):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_cutting_on_is_said_only_where_it_is_done(left: int) -> None:
+    net, callback = solved(), Told()
+    context: Any = SimpleNamespace(source=SimpleNamespace(net=net), callback=callback)
+    limit = parse_limit("latency <= 20 ms", Wrong.measurer.metrics)
+    tables: Any = [Wrong()]
+    tighter = _tightened(context, limit, limit, net.largest, tables, left)
+    assert tighter.bound == pytest.approx(0.995 * 10 * 20 / 100)
+    assert ("cutting on" in callback.said[0]) == bool(left) and "the limit is 20 ms" in callback.said[0]
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [
@@ -152,6 +192,7 @@ def wide() -> nw.SuperNet:
         ({"limits": ["macs <= 7"]}, r"macs <= 7 cannot be kept: the nearest is 28, with width at 4; .*holds most"),
         ({"limits": ["file_bytes <= 1 kB"]}, "file_bytes is not known before a network is made"),
         ({"limits": ["macs >= 7"]}, "an upper bound above 0"),
+        ({"model": "nothing:there", "data": "", "trim": {"rounds": 2}}, "trim.rounds tunes and judges, .* takes data"),
         ({"limits": ["mac <= 7"]}, "unknown metric; did you mean 'macs'"),
     ],
 )

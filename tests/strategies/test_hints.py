@@ -108,6 +108,8 @@ def test_hints_are_functions_by_name(wrong: Any) -> None:
         (lambda c: 1 / 0, "'p' raised ZeroDivisionError"),
         (lambda c: "much", "must be a number"),
         (lambda c: float("nan"), "must be a finite number"),
+        (lambda c: 1e200, "must be a number between -1e.150 and 1e.150, not 1e.200"),
+        (lambda c: 10**400, "must be a number between -1e.150 and 1e.150, not a whole number of 1329 bits"),
     ],
 )
 def test_a_wrong_hint_is_named(hint: Any, why: str) -> None:

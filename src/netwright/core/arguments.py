@@ -12,6 +12,7 @@ import os
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
+from math import isfinite
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -20,6 +21,9 @@ import numpy as np
 
 SHORT = 60
 """Characters of a value that is shown; of one that is longer its type is named."""
+
+LARGEST = 1e150
+"""Of what a person's own function gives: strategies and predictors multiply such values with one another."""
 
 SHOWN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, Path, type(None))
 """The types of values that are shown as they are."""
@@ -124,14 +128,23 @@ def plain(value: Any, kind: Any) -> Any:
     return Path(value) if isinstance(value, str) and _takes_path(kind) else value
 
 
-def as_number(value: Any) -> float | None:
-    """What a person's own function gave, as a number; None for what is none. A text is none, whatever it says."""
-    if isinstance(value, str | bytes):
-        return None
+def as_number(value: Any) -> float:
+    """What a person's own function gave, as a number. A text is none, whatever it says.
+
+    Raises ``ValueError`` whose text goes on after the value's name: "must be a number, not ...".
+    """
+    bounds = f"must be a number between {-LARGEST:g} and {LARGEST:g}"
     try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+        if isinstance(value, str | bytes):
+            raise TypeError
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{bounds}, not a whole number of {value.bit_length()} bits") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"must be a number, not {shown(value)}") from None
+    if isfinite(number) and abs(number) > LARGEST:
+        raise ValueError(f"{bounds}, not {number!r}")
+    return number
 
 
 def shown(value: Any) -> str:

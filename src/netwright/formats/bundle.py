@@ -113,7 +113,8 @@ def export(
     for form in writers.values():
         form.check(network, example)
     sizes = find_sizes(network, example)
-    forms = {True: fold(network, example), False: network}
+    kinds = {form.folds for form in writers.values()}
+    forms = {folds: fold(network, example) if folds else network for folds in kinds}
     written = {name: form.write(forms[form.folds], example, out / form.file, sizes) for name, form in writers.items()}
     differences = _differences(network, out, writers, sizes, written, check_inputs)
     files = {part.name: part for form in writers.values() for part in form.parts(out / form.file)}
@@ -125,7 +126,7 @@ def export(
         **({"candidate": network.candidate} if hasattr(network, "candidate") else {}),
         **_further_entries(about, bundle),
         "differences": differences,
-        **({"folded": folded} if (folded := getattr(forms[True], FOLDED, None)) else {}),
+        **({"folded": folded} if (folded := getattr(forms.get(True), FOLDED, None)) else {}),
         "example": _told(batch.part(example, 0, 1)),
         "batch": str(batch),
         "written": {name: dict(how) for name, how in written.items() if how},

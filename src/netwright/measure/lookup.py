@@ -150,7 +150,10 @@ class LookupTable(Measurer):
 
     def learn(self, network: nn.Module, inputs: Inputs, measured: float, key: str = "") -> None:
         """Remember what a whole network took; ``key`` tells networks apart."""
-        self.whole.append(Whole(**vars(self.sums(network, inputs)), measured=measured, key=key))
+        self._learn(self.sums(network, inputs), measured, key)
+
+    def _learn(self, sums: BlockSums, measured: float, key: str) -> None:
+        self.whole.append(Whole(**vars(sums), measured=measured, key=key))
         self._keep()
 
     def predict(self, network: nn.Module, inputs: Inputs) -> Measurement:
@@ -246,12 +249,12 @@ def build(
     for candidate in islice(_drawn(net.space, rng), most):
         context = EvaluationContext(net, candidate, ())
         before = len(table.rows)
-        table.sums(context.module, context.example_inputs)
+        sums = table.sums(context.module, context.example_inputs)
         known = known + 1 if len(table.rows) == before else 0
         key = context.candidate.key
         if len(table.whole) < networks and key not in seen:
             found = table.measurer.measure(context)[table.metric.name]
-            table.learn(context.module, context.example_inputs, found.value, key)
+            table._learn(sums, found.value, key)
             seen.add(key)
         yield context
         if known >= still and len(table.whole) >= min(networks, net.space.size):

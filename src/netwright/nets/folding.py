@@ -114,6 +114,13 @@ def fold_modules(network: nn.Module, stands_for: dict[str, tuple[nn.Module, nn.M
     return root
 
 
+def factor_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
+    """What batch normalisation is in evaluation mode, each of shape (channels,): its result is factor times input plus
+    shift."""
+    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return factor, norm.bias - norm.running_mean * factor
+
+
 def exchange(network: nn.Module, module: nn.Module, other: nn.Module) -> None:
     """Put a module in the place of another, wherever a network holds that; not within the new one."""
     for parent in list(network.modules()):

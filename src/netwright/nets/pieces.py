@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import fx, nn
 
 from ..core.errors import NetError, format_error
+from .cut import ModuleIndex
 from .paths import within
 
 
@@ -53,11 +54,8 @@ def pieces(model: nn.Module, blocks: Iterable[str]) -> list[Piece]:
 
     Raises :class:`NetError` for a network that cannot be traced.
     """
-    blocks = tuple(blocks)
-    names = dict(model.named_modules())
-    unknown = next((path for path in blocks if path not in names), None)
-    if unknown is not None:
-        raise NetError(f"the network has no module {unknown!r}; named_modules() lists what it has")
+    index = ModuleIndex(model)
+    blocks = tuple(index.twins(path)[0] for path in blocks)
     graph = _traced(model, blocks)
     nodes = [node for node in graph.nodes if node.op not in ("placeholder", "output", "get_attr")]
     given = [node for node in graph.nodes if node.op == "placeholder" and node.users]

@@ -99,6 +99,8 @@ def _for_trimming(recipe: Recipe) -> Recipe:
     """The recipe whose weights are sorted and not trained."""
     if not recipe.limits:
         raise RecipeError("trimming needs a limit to keep, such as --limit 'macs <= 30M'; without one nothing is cut")
+    if recipe.trim.rounds and not recipe.data:
+        raise RecipeError("trim.rounds tunes and judges, which takes data; name some, or leave the key out")
     by = recipe.train.importance or (BY_DATA if recipe.data else BY_WEIGHTS)
     return replace(recipe, train=replace(recipe.train, epochs=0, importance=by))
 
@@ -153,11 +155,11 @@ def _cut(context: Context, net: SuperNet, importance: Importance) -> Candidate:
     if rounds:
         tuning = {"tune": _Tuning(context), "rounds": rounds, "proposals": recipe.trim.proposals}
     limits = asked
-    for _ in range(1 if rounds else TRIES):
+    for left in reversed(range(1 if rounds else TRIES)):
         candidate = prune_to_budget(net, importance, limits, prices, **tuning)
         if rounds:
             keep_weights(context, net)
-        tighter = [_tightened(context, *both, candidate, tables) for both in zip(asked, limits, strict=True)]
+        tighter = [_tightened(context, *both, candidate, tables, left) for both in zip(asked, limits, strict=True)]
         if tighter == limits:
             break
         limits = tighter
@@ -177,9 +179,13 @@ def _prices(context: Context, wanted: Sequence[str]) -> list[Measurer]:
 
 
 def _tightened(
-    context: Context, asked: Limit, limit: Limit, candidate: Candidate, tables: Sequence[LookupTable]
+    context: Context, asked: Limit, limit: Limit, candidate: Candidate, tables: Sequence[LookupTable], left: int
 ) -> Limit:
-    """The limit that a table must keep, so that the network keeps what is asked as it is measured."""
+    """The limit that a table must keep, so that the network keeps what is asked as it is measured.
+
+    Args:
+        left: how often it can be cut again, which is told.
+    """
     table = next((each for each in tables if each.metric.name == limit.metric), None)
     if table is None:
         return limit
@@ -190,7 +196,8 @@ def _tightened(
     told = table.values(context.source.net, [candidate])[0][limit.metric]
     context.callback.stage(
         f"{limit.metric} is {value} as measured, where the table says "
-        f"{format_measurement(Measurement(told, limit.unit))}; the limit is {bound}: cutting on"
+        f"{format_measurement(Measurement(told, limit.unit))}; the limit is {bound}"
+        + (": cutting on" if left else ", which no further cut is made for")
     )
     return replace(limit, bound=0.995 * told * asked.bound / found.value)
 
@@ -199,8 +206,7 @@ class _Tuning:
     """Trains a candidate for a few batches on the shared weights, and says how well it does."""
 
     def __init__(self, context: Context) -> None:
-        if context.data is None or context.validation is None:
-            raise RecipeError("trim.rounds tunes and judges, which takes data; name some, or leave the key out")
+        assert context.data is not None and context.validation is not None  # see _for_trimming
         recipe, self._context = context.recipe, context
         loader = loader_of(context.data.train, recipe.train.batch_size, shuffle=True, augment=context.data.augment)
         self._batches = list(islice(loader, recipe.trim.batches))

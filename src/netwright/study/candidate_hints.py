@@ -12,9 +12,6 @@ from ..core.arguments import as_number, shown
 from ..core.candidate import Candidate
 from ..core.errors import CallError, MeasureError, format_error
 
-LARGEST = 1e150
-"""Of a hint: predictors multiply them with one another."""
-
 
 class Hints:
     """Functions of a candidate, each asked once for each.
@@ -49,9 +46,10 @@ def _asked(name: str, function: Callable[[Candidate], Any], candidate: Candidate
         value = function(candidate)
     except Exception as error:  # a person's own function
         raise MeasureError(f"the hint {name!r} raised {format_error(error)} for {dict(candidate)}") from error
-    number = as_number(value)
-    if number is None:
-        raise MeasureError(f"the hint {name!r} must be a number, not {shown(value)}, as for {dict(candidate)}")
-    if not isfinite(number) or abs(number) > LARGEST:
+    try:
+        number = as_number(value)
+    except ValueError as error:
+        raise MeasureError(f"the hint {name!r} {error}, as for {dict(candidate)}") from None
+    if not isfinite(number):
         raise MeasureError(f"the hint {name!r} must be a finite number, not {number}, as for {dict(candidate)}")
     return number

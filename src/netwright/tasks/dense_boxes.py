@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ..core.errors import TrainingError
 from ..nets.families.detector import STRIDES
 from ..nets.inputs import describe
-from .detection import MOST, Boxes, areas, overlap
+from .detection import MOST, Boxes, areas, overlap, with_corners
 
 RADIUS = 1.5
 """Positions at most this many strides from the centre of a box answer for it."""
@@ -48,7 +48,7 @@ def loss(outputs: Any, targets: Sequence[Boxes]) -> Tensor:
     lost = scores.new_zeros(())
     positive = 0
     for i, each in enumerate(targets):
-        true, labels = each["boxes"].to(boxes), each["labels"].to(scores.device)
+        true, labels = _true(each, boxes, scores.shape[2])
         at, which = assigned(points, true)
         wanted[i, at, labels[which]] = 1.0
         lost = lost + (1 - generalised_overlap(boxes[i, at], true[which])).sum()
@@ -58,6 +58,18 @@ def loss(outputs: Any, targets: Sequence[Boxes]) -> Tensor:
     weight = torch.where(wanted > 0, ALPHA, 1 - ALPHA) * hard
     focal = (weight * F.binary_cross_entropy_with_logits(scores, wanted, reduction="none")).sum()
     return (focal + lost) / max(positive, 1)
+
+
+def _true(given: Any, like: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """The true boxes of an image, and the number of the class of each."""
+    found = with_corners(given)
+    if not isinstance(found, Mapping) or not {"boxes", "labels"} <= set(found):
+        raise TrainingError(f"targets of an image are a dict of boxes and labels, not {describe(given)}")
+    true, labels = found["boxes"].to(like), found["labels"].to(like.device)
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        wrong = next(int(each) for each in labels if not 0 <= each < classes)
+        raise TrainingError(f"a box has label {wrong}, but the network has scores for {classes} classes, from 0 on")
+    return true, labels
 
 
 def decode(outputs: Any) -> list[dict[str, Tensor]]:

@@ -93,6 +93,13 @@ def corners(boxes: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], -1)
 
 
+def with_corners(true: Any) -> Any:
+    """The true boxes of an image with corners and ``labels``, where they have ``class_labels``; else as they are."""
+    if isinstance(true, Mapping) and {"boxes", "class_labels"} <= set(true):
+        return {**true, "boxes": corners(true["boxes"]), "labels": true["class_labels"]}
+    return true
+
+
 def areas(boxes: Tensor) -> Tensor:
     """Those of boxes (k, 4) as x1, y1, x2, y2."""
     return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
@@ -135,9 +142,7 @@ class BoxEvaluator(Evaluator):
         return len(targets)
 
     def _image(self, found: Boxes, wanted: Any) -> None:
-        if isinstance(wanted, Mapping) and "class_labels" in wanted:
-            wanted = {**wanted, "boxes": corners(wanted["boxes"]), "labels": wanted["class_labels"]}
-        wanted, group = _require(wanted, "labels"), self._images % GROUPS
+        wanted, group = _require(with_corners(wanted), "labels"), self._images % GROUPS
         self._images += 1
         for part in ("boxes", "scores"):
             finite(found[part])

@@ -144,6 +144,22 @@ def test_an_image_without_boxes_and_outputs_of_another_form() -> None:
         dense_boxes.loss(outputs, [nothing, nothing])
 
 
+def test_targets_of_image_processors_are_taken_and_wrong_labels_told() -> None:
+    torch.manual_seed(0)
+    outputs = Detector(2, (8, 8, 8, 8, 8), 1).eval()(torch.randn(1, 3, SIDE, SIDE))
+    corners, labels = torch.tensor([[8.0, 8, 28, 24]]), torch.tensor([1])
+    centre = torch.tensor([[18.0, 16, 20, 16]])
+    wanted = dense_boxes.loss(outputs, [{"boxes": corners, "labels": labels}])
+    assert torch.equal(dense_boxes.loss(outputs, [{"boxes": centre, "class_labels": labels}]), wanted)
+    for target, told in (
+        ({"boxes": corners, "labels": labels + 1}, "a box has label 2, but the network has scores for 2 classes"),
+        ({"boxes": corners, "labels": labels - 2}, "a box has label -1"),
+        ({"boxes": corners}, "a dict of boxes and labels, not a dict with the keys 'boxes'"),
+    ):
+        with pytest.raises(TrainingError, match=told):
+            dense_boxes.loss(outputs, [target])
+
+
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(NetError, match="image is a multiple of 32, not 100"):
         detector(image=100)

@@ -7,6 +7,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from zoo.packages import torchvision
 
 import netwright as nw
 from netwright.core.errors import CheckpointError, NetError, SpaceError
@@ -33,19 +35,11 @@ NETS: dict[str, Callable[..., nw.SuperNet]] = {
     "resnet50": lambda: ofa_resnet50((SIDE,)),
 }
 
-_ops: list[Any] = []  # a library of operators ends with the object that made it
-
 
 def networks() -> Any:
     """The package's super-networks; skips where it does not import."""
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:  # its compiled part is not for this build of torch; ofa needs none of it but the import
-        _ops.append(torch.library.Library("torchvision", "FRAGMENT"))
-        for name in ("nms", "qnms"):
-            _ops[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    except ImportError:
-        pass
+    with suppress(ImportError):
+        torchvision()  # ofa needs none of it but the import
     return pytest.importorskip("ofa.imagenet_classification.elastic_nn.networks", exc_type=ImportError)
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..folding import factor_and_shift
+
 
 def merged(branches: Sequence[nn.Module]) -> nn.Conv2d:
     """The convolution that computes what branches, added up, compute in evaluation mode.
@@ -29,9 +31,9 @@ def merged(branches: Sequence[nn.Module]) -> nn.Conv2d:
     for branch, conv, own in zip(branches, layers, spans, strict=True):
         norm: Any = branch if conv is None else branch.bn
         window = _nothing(made) if conv is None else _without_holes(conv, own)
-        factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        factor, shift = factor_and_shift(norm)
         weight += F.pad(window * factor[:, None, None, None], [(span - own) // 2] * 4)
-        bias += norm.bias - norm.running_mean * factor
+        bias += shift
     made.weight.copy_(weight)
     made.bias.copy_(bias)
     return made

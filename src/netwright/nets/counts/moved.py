@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -54,27 +55,28 @@ class Moved:
         between = {buffer for out, into, _ in aliases for buffer in (out, into)}
         self._whole |= {buffer: sizes.elements(trace.owners[buffer]) for buffer in between}
         self._stored: dict[str, int] = {}
-        self._arrange()
 
     def store(self, tensors: Mapping[str, int]) -> None:
         """Let :meth:`bytes` be told how these tensors are stored, each with its position in the trace."""
         self._stored = {**tensors}
-        self._arrange()
+        vars(self).pop("_arranged", None)
 
-    def _arrange(self) -> None:
-        """Add up what depends on no more than products; the rest is looked at part by part."""
+    @cached_property
+    def _arranged(self) -> tuple[Sum, list[tuple[_Part, int]]]:
+        """What depends on no more than products, added up, and the rest, which is looked at part by part."""
         wholes: dict[int, set[Term]] = {buffer: {term} for buffer, term in self._whole.items()}
         for out, into, _ in self._aliases:
             wholes[out] |= wholes[into]
         held = {self._buffers[tensor] for tensor in self._stored.values()}
-        self._sum, self._others = Sum(), list[tuple[_Part, int]]()
+        added, rest = Sum(), list[tuple[_Part, int]]()
         for part, times in self._parts.items():
             factor, product = part.elements
             (whole, own), *others = wholes[part.buffer]
             if part.buffer in held or others or own != product:
-                self._others.append((part, times))
+                rest.append((part, times))
             else:
-                self._sum.add(part.condition, (min(factor, whole) * part.element_bytes * times, product))
+                added.add(part.condition, (min(factor, whole) * part.element_bytes * times, product))
+        return added, rest
 
     def most(self, products: Sequence[int]) -> int:
         """What no candidate moves more than, of what the products are at most."""
@@ -91,14 +93,15 @@ class Moved:
             holds: which conditions hold, see :meth:`Running.holds`.
             stored: how tensors are stored.
         """
-        found = self._sum.value(products, holds)
-        if not self._others:
+        added, rest = self._arranged
+        found = added.value(products, holds)
+        if not rest:
             return found
         whole = {buffer: factor * products[product] for buffer, (factor, product) in self._whole.items()}
         for out, into, condition in self._aliases:
             whole[out] = np.where(holds[condition], whole[into], whole[out])
         held = {self._buffers[tensor]: (stored[name], tensor) for name, tensor in self._stored.items()}
-        for part, times in self._others:
+        for part, times in rest:
             factor, product = part.elements
             elements = np.minimum(factor * products[product], whole[part.buffer])
             size = elements * part.element_bytes

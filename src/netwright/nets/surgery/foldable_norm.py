@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...core.errors import NetError, did_you_mean, format_error
 from ..annealing import Annealed
-from ..cut import Cut, ModuleIndex
-from ..folding import Merged, exchange
+from ..cut import ModuleIndex
+from ..folding import Merged, exchange, factor_and_shift
 from ..inputs import Inputs, evaluating
 from ..isolation import outputs_of
 from ..noise import apart
@@ -61,9 +60,8 @@ class FoldableNorm(Annealed):
         """Nothing, where linear layers take it in; a factor and a shift elsewhere; itself before it is trained."""
         if not self.complete:
             return self
-        norm: Any = self.after
-        own = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        factor, shift = own + self.beside, norm.bias - norm.running_mean * own
+        own, shift = factor_and_shift(self.after)
+        factor = own + self.beside
         if not self.readers:
             return Affine(factor, shift)
         for reader in self.readers:
@@ -112,7 +110,7 @@ def to_foldable_norm(
     index, patterns = ModuleIndex(network), [only] if isinstance(only, str) else list(only)
     paths = [path for path, module in network.named_modules() if _fits(module)]
     chosen = [path for path in paths if any(fnmatchcase(path, pattern) for pattern in patterns)]
-    trace = Tracer(index, example_inputs).run(Cut())
+    trace = Tracer(index, example_inputs).whole
     chosen = [path for path in chosen if trace.runs(path)]
     if not chosen or "" in chosen:
         near = did_you_mean(patterns[0], paths) if paths and patterns else "it has none"
