@@ -113,8 +113,7 @@ def export(
     for form in writers.values():
         form.check(network, example)
     sizes = find_sizes(network, example)
-    kinds = {form.folds for form in writers.values()}
-    forms = {folds: fold(network, example) if folds else network for folds in kinds}
+    forms = {f: fold(network, example) if f else network for f in {form.folds for form in writers.values()}}
     written = {name: form.write(forms[form.folds], example, out / form.file, sizes) for name, form in writers.items()}
     differences = _differences(network, out, writers, sizes, written, check_inputs)
     files = {part.name: part for form in writers.values() for part in form.parts(out / form.file)}
