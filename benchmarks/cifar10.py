@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 import netwright as nw
 from netwright.formats.safetensors import load_weights
@@ -32,3 +34,17 @@ def trained(folder: Path, layers: int) -> CifarResNet:
     network = CifarResNet((layers - 2) // 6)
     load_weights(network, folder / "weights_cifar10_resnet" / f"resnet{layers}.safetensors")
     return network.eval()
+
+
+def augmented(images: Tensor) -> Tensor:
+    """Each image shifted by up to four pixels, black ones where it was, and half of them mirrored: as the published
+    networks were trained."""
+    n, _, height, width = images.shape
+    black = -MEAN / DEVIATION
+    padded = F.pad(images - black, (4, 4, 4, 4)) + black
+    rows = torch.randint(0, 9, (n, 1)) + torch.arange(height)
+    columns = torch.randint(0, 9, (n, 1)) + torch.arange(width)
+    columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
+    at = torch.arange(n)[:, None, None]
+    shifted = padded.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]]
+    return shifted.permute(0, 3, 1, 2)  # the channels last, as before

@@ -52,6 +52,8 @@ _HOME = {
     "recalibrate": "nets.recalibrate",
     "sort_channels": "nets.importance",
     "prune_to_budget": "nets.importance",
+    "block_importance": "nets.surgery",
+    "sort_blocks": "nets.surgery",
     "part_importance": "nets.surgery",
     "sort_parts": "nets.surgery",
     "stitch": "nets.stitching",
@@ -214,9 +216,11 @@ if TYPE_CHECKING:
     from .nets.stand_ins import Zeros as Zeros
     from .nets.stitching import stitch as stitch
     from .nets.supernet import SuperNet as SuperNet
+    from .nets.surgery import block_importance as block_importance
     from .nets.surgery import grow as grow
     from .nets.surgery import part_importance as part_importance
     from .nets.surgery import share_layers as share_layers
+    from .nets.surgery import sort_blocks as sort_blocks
     from .nets.surgery import sort_parts as sort_parts
     from .nets.surgery import to_experts as to_experts
     from .nets.surgery import to_foldable_norm as to_foldable_norm

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 import netwright as nw
 from netwright.core.errors import NetError
 from netwright.formats.onnx import write_onnx
+from netwright.nets.families.cifar_resnet import cifar_resnet
 from netwright.nets.families.mobilenet import mobilenet_v1, mobilenet_v2
 from netwright.nets.families.parts import halve, same
 from netwright.nets.families.resnet8 import resnet8
@@ -64,7 +65,9 @@ MAKERS: dict[str, Callable[[Path], nw.SuperNet]] = {
     "resnet8": lambda folder: resnet8(5),
     "simplenet": lambda folder: simplenet(5, 18, SMALL, shares=(0.5,), round_to=4),
     "wide_resnet": lambda folder: wide_resnet(16, (2, 3), 5),
+    "cifar_resnet": lambda folder: cifar_resnet(20, 5, depths=(1, 3), shares=(0.5,), between=(0.5, 0.75)),
     "from_json": lambda folder: from_json(described(folder)),
+    "from_json, between": lambda folder: from_json(described(folder), round_to=4, between=(0.5,)),
 }
 
 
@@ -167,6 +170,35 @@ def test_a_multiplier_of_widths_gives_the_wide_network_of_the_paper() -> None:
     assert net.report.rigid.keys() == {"stem", "stages.0.0.bn1"}
 
 
+def test_widths_between_blocks_of_a_padded_network_are_those_of_a_network_built_with_them() -> None:
+    """The shortcut of a narrower stage pads fewer channels, as many on either side."""
+    net = cifar_resnet(14, 5, between=(0.5,), shares=())
+    assert {axis.name: axis.options for axis in net.axes} == {
+        "layer1.depth": (1, 2), "layer2.depth": (1, 2), "layer3.depth": (1, 2),
+        "layer1.width": (8, 16), "layer2.added": (8, 16), "layer3.added": (16, 32),
+    }  # fmt: skip
+    cut = net.extract({**net.largest, "layer2.added": 8, "layer3.added": 16})
+    assert [cut.get_submodule(f"layer{s}.0").pad for s in (2, 3)] == [4, 8]
+    assert [cut.get_submodule(f"layer{s}.1.conv2").out_channels for s in (1, 2, 3)] == [16, 24, 40]
+    images, whole = torch.randn(2, 3, 32, 32), net.module.eval()
+    before = whole(images)
+    nw.sort_channels(net, "l2")
+    assert torch.allclose(whole(images), before, atol=1e-5)
+
+
+def test_ranges_are_arguments() -> None:
+    net = mobilenet_v2(1.0, 32, 5, depths=(2, 3), shares=(), between=(0.5,))
+    options = {axis.name: axis.options for axis in net.axes}
+    assert options["stage3.depth"] == (2, 3, 4) and options["stage1.depth"] == (2,)
+    assert options["stage3.width"] == (32, 64) and not any("expand" in name or "head" in name for name in options)
+    options = {axis.name: axis.options for axis in cifar_resnet(20, depths=(2, 3), shares=()).axes}
+    assert options == dict.fromkeys(("layer1.depth", "layer2.depth", "layer3.depth"), (2, 3))
+    with pytest.raises(NetError, match="depths must be at least 1"):
+        mobilenet_v2(depths=(0,))
+    with pytest.raises(NetError, match="between= takes shares of the whole"):
+        cifar_resnet(20, between=(2.0,))
+
+
 def test_blocks_keep_their_place_where_the_search_skipped_one(tmp_path: Path) -> None:
     net = from_json(described(tmp_path))
     names = {name.split(".")[1] for name in net.module.state_dict() if name.startswith("blocks.")}
@@ -176,6 +208,9 @@ def test_blocks_keep_their_place_where_the_search_skipped_one(tmp_path: Path) ->
     assert net.space["blocks.2.kernel"].options == (3, 5, 7)
     assert "blocks.4.kernel" not in net.report.elastic
     assert set(net.report.rigid.values()) == {"the widths between blocks stay whole"}
+    net = from_json(described(tmp_path), round_to=4, between=(0.5,))
+    assert not net.report.rigid
+    assert [net.space[f"{name}.width"].options for name in ("stem", "stage0", "stage1")] == [(4, 8), (4, 8), (8, 16)]
 
 
 def test_the_last_block_is_classified_where_there_is_no_mix(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from .base import Axis, Region, check_options
 
 @dataclass(frozen=True)
 class Depth(Axis):
-    """The first ``option`` blocks of a stage run; the others give on what they are given.
+    """``option`` blocks of a stage run, the first ones or those first in ``order``; the others give on what they are
+    given.
 
     Args:
         name: the name of the choice.
@@ -24,12 +25,15 @@ class Depth(Axis):
         passthrough: what each block gives when it is skipped, for blocks that give more than their first argument; see
             :data:`netwright.nets.stand_ins.Passthrough`. With ``Zeros()`` (and None for what else it gives)
             a module leaves that is no residual block itself: its result is added outside of it.
+        order: the blocks with the one to keep longest first, such as :func:`netwright.sort_blocks` finds; by default
+            as they run.
     """
 
     name: str
     blocks: tuple[str, ...]
     options: tuple[int, ...]
     passthrough: tuple[Passthrough, ...] = ()
+    order: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(self.blocks))
@@ -37,6 +41,12 @@ class Depth(Axis):
         if self.passthrough and len(self.passthrough) != len(self.blocks):
             raise NetError(
                 f"axis {self.name!r}: passthrough= has {len(self.passthrough)} entries for {len(self.blocks)} blocks"
+            )
+        object.__setattr__(self, "order", tuple(self.order) or self.blocks)
+        if sorted(self.order) != sorted(self.blocks):
+            raise NetError(
+                f"axis {self.name!r}: order= names the blocks in another order, each once; got {list(self.order)} for "
+                f"{list(self.blocks)}"
             )
 
     def regions(self, index: ModuleIndex) -> Iterable[Region]:
@@ -49,9 +59,13 @@ class Depth(Axis):
 
     def skipped_modules(self) -> Mapping[str, tuple[Option, ...]]:
         return {
-            path: tuple(o for o in self.options if o > i) for i, path in enumerate(self.blocks) if i >= self.options[0]
+            path: tuple(o for o in self.options if o > i) for i, path in enumerate(self.order) if i >= self.options[0]
         }
 
     def write(self, option: Option, builder: CutBuilder, index: ModuleIndex) -> None:
-        for i in range(int(option), len(self.blocks)):  # type: ignore[arg-type]
-            builder.skip(self.blocks[i], self.passthrough[i] if self.passthrough else 0)
+        for path in self.order[int(option) :]:  # type: ignore[arg-type]
+            builder.skip(path, self.given_on(path))
+
+    def given_on(self, block: str) -> Passthrough:
+        """What a block gives when it is skipped."""
+        return self.passthrough[self.blocks.index(block)] if self.passthrough else 0

@@ -162,7 +162,9 @@ def mobilenet_v2(
     *,
     kernels: Sequence[int] = (3,),
     norm: bool = True,
+    depths: Sequence[int] = (),
     shares: Sequence[float] = (0.25, 0.5, 0.75),
+    between: Sequence[float] = (0.25, 0.5, 0.75),
     round_to: int = 8,
 ) -> SuperNet:
     """The super-network of :class:`MobileNetV2`: depth and width of each stage, expansion and window of each block.
@@ -174,18 +176,26 @@ def mobilenet_v2(
         width, classes, norm: see :class:`MobileNetV2`.
         image: side of the images.
         kernels: options of each block's window, odd, 3 or more. Published weights have 3.
-        shares: options of each width, as shares of the whole.
+        depths: options of each stage's depth, of which each stage has those that are below its own; all from 1 on
+            by default.
+        shares: options of each hidden width and of the head's, as shares of the whole; none leaves them whole.
+        between: the same of the widths between blocks: of the stem and of the stages.
         round_to: widths are multiples of this.
     """
     check_positive(width=width, image=image, classes=classes, round_to=round_to)
+    if any(depth < 1 for depth in depths):
+        raise NetError(f"depths must be at least 1, since the first block of a stage always runs, not {list(depths)}")
     if any(k < 3 for k in kernels):
         raise NetError(f"kernels must be odd and at least 3, not {list(kernels)}")
     net = MobileNetV2(width, classes, max(kernels), norm)
     axes: list[Axis] = []
 
-    def widths(name: str, out_of: Sequence[str], into: Sequence[str], through: Sequence[str] = ()) -> None:
-        options = fractions(channels_of(net, out_of[0]), shares, round_to)
-        axes.append(tie(net, name, options, out_of=out_of, through=through, into=into))
+    def widths(
+        chosen: Sequence[float], name: str, out_of: Sequence[str], into: Sequence[str], through: Sequence[str] = ()
+    ) -> None:
+        if chosen:
+            options = fractions(channels_of(net, out_of[0]), chosen, round_to)
+            axes.append(tie(net, name, options, out_of=out_of, through=through, into=into))
 
     tied = "stem.width", ["stem"], ["blocks.0.project"], ["blocks.0.depthwise"]
     begin = 0
@@ -194,21 +204,22 @@ def mobilenet_v2(
         begin += depth
         if not net.get_submodule(blocks[0]).residual:
             # The first block of a narrow network may add its input: then both stages have one width.
-            widths(*tied)
+            widths(between, *tied)
             tied = f"stage{s}.width", [], [], []
         if depth > 1:
-            axes.append(Depth(f"stage{s}.depth", tuple(blocks), tuple(range(1, depth + 1))))
+            fewer = depths or range(1, depth)
+            axes.append(Depth(f"stage{s}.depth", tuple(blocks), (*(d for d in fewer if d < depth), depth)))
         after = f"blocks.{begin}.expand" if begin < len(net.blocks) else "head"
         tied[1].extend(f"{b}.project" for b in blocks)
         tied[2].extend([*(f"{b}.expand" for b in blocks[1:]), after])
         for block in blocks:
             if s > 0:
-                widths(f"{block}.expand", [f"{block}.expand"], [f"{block}.project"], [f"{block}.depthwise"])
+                widths(shares, f"{block}.expand", [f"{block}.expand"], [f"{block}.project"], [f"{block}.depthwise"])
             if len(set(kernels)) > 1:
                 layer = f"{block}.depthwise.conv" if norm else f"{block}.depthwise"
                 axes.append(Kernel(f"{block}.kernel", layer, tuple(kernels)))
-    widths(*tied)
-    widths("head.width", ["head"], ["classifier"])
+    widths(between, *tied)
+    widths(shares, "head.width", ["head"], ["classifier"])
     return SuperNet(net, axes, torch.zeros(1, 3, image, image))
 
 

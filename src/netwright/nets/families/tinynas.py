@@ -6,7 +6,7 @@ Images are expected as ``(x / 255 - 0.5) / 0.5``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,19 +124,27 @@ class TinyNas(nn.Module):
         return self.classifier(x.mean((2, 3)))
 
 
-def from_json(path: str | Path, shares: Sequence[float] = (0.25, 0.5, 0.75), round_to: int = 8) -> SuperNet:
+def from_json(
+    path: str | Path,
+    shares: Sequence[float] = (0.25, 0.5, 0.75),
+    round_to: int = 8,
+    between: Sequence[float] = (),
+) -> SuperNet:
     """The super-network whose largest sub-network a JSON file describes.
 
     Args:
         path: the path of the file, as published with MCUNet: ``resolution``, ``bn_eps``, ``first_conv``, ``blocks``,
             ``feature_mix`` and ``num_classes``; see :func:`read`.
         shares: options of each hidden width, as shares of the whole.
-        round_to: hidden widths are multiples of this.
+        round_to: widths are multiples of this.
+        between: options of the widths between blocks, as shares of the whole, which a trained network does not easily
+            do without; none leaves them whole.
 
     Returns:
         A super-network with the hidden width of each block (``blocks.N.expand``), its window where that is larger
         than 3 (``blocks.N.kernel``, cropped from the centre), and for each run of blocks that add their input, how
-        many of them run after the one before (``stageN.depth``). The widths between blocks stay whole.
+        many of them run after the one before (``stageN.depth``). With ``between`` also the width of each such run and
+        of the block before it (``stageN.width``), and of the stem (``stem.width``).
 
     Raises :class:`NetError` for a file that cannot be read or tells of something else.
     """
@@ -165,8 +173,37 @@ def from_json(path: str | Path, shares: Sequence[float] = (0.25, 0.5, 0.75), rou
             axes.append(Depth(f"stage{s}.depth", tuple(blocks), tuple(range(1, len(blocks) + 1))))
     if found.mix:
         widths("feature_mix.width", found.mix, "feature_mix_layer", "classifier")
-    reasons = {path: "the widths between blocks stay whole" for path, _ in net.named_modules()}
+    reasons = {} if between else {path: "the widths between blocks stay whole" for path, _ in net.named_modules()}
+    if between:
+        axes += _between(net, found, between, round_to)
     return SuperNet(net, axes, torch.zeros(1, 3, found.image, found.image), reasons)
+
+
+def _between(net: TinyNas, found: Description, shares: Sequence[float], round_to: int) -> Iterator[Axis]:
+    """The widths between blocks: what the blocks before and all that add their input have in common."""
+    name, whole, stage = "stem.width", found.stem[2], 0
+    out_of, through, into = ["first_conv"], list[str](), list[str]()
+
+    def width() -> Axis:
+        return tie(net, name, fractions(whole, shares, round_to, "between"), out_of=out_of, through=through, into=into)
+
+    for i, block in enumerate(found.blocks):
+        if block is None:
+            continue
+        layers = f"blocks.{i}.mobile_inverted_conv"
+        if block.expands:
+            into.append(f"{layers}.inverted_bottleneck")
+        else:
+            through.append(f"{layers}.depth_conv")
+            into.append(f"{layers}.point_linear")
+        if not block.shortcut:
+            yield width()
+            name, whole = f"stage{stage}.width", block.out
+            out_of, through, into = [], [], []
+        stage += not block.shortcut or not stage
+        out_of.append(f"{layers}.point_linear")
+    into.append("feature_mix_layer" if found.mix else "classifier")
+    yield width()
 
 
 def read(path: str | Path) -> Description:

@@ -1,5 +1,6 @@
 """Surgery: what is taken out of a network, or made anew of its weights, one kind per file."""
 
+from .block_order import block_importance, sort_blocks
 from .experts import ExpertMixture, to_experts
 from .foldable_norm import to_foldable_norm
 from .grow import grow
@@ -9,9 +10,11 @@ from .share import share_layers
 
 __all__ = [
     "ExpertMixture",
+    "block_importance",
     "grow",
     "part_importance",
     "share_layers",
+    "sort_blocks",
     "sort_parts",
     "to_experts",
     "to_foldable_norm",
