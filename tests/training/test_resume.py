@@ -25,8 +25,9 @@ import netwright as nw
 from netwright.core.errors import CheckpointError, TrainingError
 from netwright.nets.state import read_tensors, write_tensors
 from netwright.training.optimizers import OPTIMIZERS
-from netwright.training.rules import Lesson, Rule, Step
+from netwright.training.rules import RULES, Lesson, Rule, Step
 from netwright.training.run import Progress
+from netwright.training.sampling import SAMPLINGS
 
 
 class Interrupt(BaseException):
@@ -35,20 +36,21 @@ class Interrupt(BaseException):
 
 def trained(path: Path | None = None, stop: int = 0, batches: Any = None, **wishes: Any) -> dict[str, Tensor]:
     """The weights that training ends with; interrupted after a step and gone on with, where it is to be."""
+    made = wishes.pop("net", tiny)
     wishes = {"epochs": 3, "seed": 7, "checkpoint_steps": 1 if path else 0, "checkpoint": path, **wishes}
     make = batches or loader
 
     def callback(progress: Progress) -> None:
-        if progress.step == stop:
+        if progress.step >= stop:  # a curriculum may skip this one
             raise Interrupt
 
     if stop:
         with pytest.raises(Interrupt):
-            nw.train(tiny(), make(), callback=callback, **wishes)
+            nw.train(made(), make(), callback=callback, **wishes)
         random.seed(1)  # another process draws what it draws
         np.random.seed(1)
         torch.manual_seed(1)
-    net = tiny(seed=5 if path and path.exists() else 0)  # other weights, which the checkpoint replaces
+    net = made(seed=5 if path and path.exists() else 0)  # other weights, which the checkpoint replaces
     nw.train(net, make(), **wishes)
     return state(net.module)
 
@@ -71,6 +73,18 @@ def test_muon_goes_on_where_it_may_run(tmp_path: Path) -> None:
     assert same(trained(tmp_path / "c", 8, optimizer=matrices), trained(optimizer=matrices))
 
 
+@pytest.mark.parametrize("name", RULES.names())
+def test_every_rule_goes_on_in_the_middle_of_an_epoch(name: str, tmp_path: Path) -> None:
+    wishes: dict[str, Any] = {"rule": name, "net": small, "optimizer": "sgd,lr=0.1", "epochs": 2}
+    assert same(trained(tmp_path / "c", 9, **wishes), trained(**wishes))
+
+
+@pytest.mark.parametrize("name", SAMPLINGS.names())
+def test_every_sampling_goes_on_in_the_middle_of_an_epoch(name: str, tmp_path: Path) -> None:
+    wishes: dict[str, Any] = {"sampling": name, "net": small, "optimizer": "sgd,lr=0.1", "epochs": 2}
+    assert same(trained(tmp_path / "c", 9, **wishes), trained(**wishes))
+
+
 @settings(max_examples=10)
 @given(
     stop=st.integers(1, 17),
@@ -78,7 +92,8 @@ def test_muon_goes_on_where_it_may_run(tmp_path: Path) -> None:
     accumulate=st.sampled_from([1, 2, 4]),
     ema=st.sampled_from([None, 0.9]),
     optimizer=st.sampled_from([*DENSE, "adamw,amsgrad=true", "sgd,lr=0.1,momentum=0.9", "lion,weight_decay=0.1"]),
-    rule=st.sampled_from(["sandwich", "single-path", "curriculum"]),
+    rule=st.sampled_from(["curriculum", *RULES.names()]),
+    sampling=st.sampled_from(SAMPLINGS.names()),
     kind=st.sampled_from(["in memory", "shuffled", "with its own generator", "stream"]),
 )
 def test_at_any_step_with_any_settings(
@@ -88,13 +103,14 @@ def test_at_any_step_with_any_settings(
     ema: float | None,
     optimizer: str,
     rule: str,
+    sampling: str,
     kind: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     path = tmp_path_factory.mktemp("resume") / "c"
     batches = {"shuffled": shuffled, "with its own generator": with_its_own_generator, "stream": stream}.get(kind)
     wishes: dict[str, Any] = {"accumulate": accumulate, "ema": ema, "optimizer": optimizer, "clip_norm": 1.0}
-    wishes |= {"rule": Curriculum() if rule == "curriculum" else rule, "batches": batches}
+    wishes |= {"batches": batches, "rule": Curriculum() if rule == "curriculum" else rule, "sampling": sampling}
     stop = min(stop, 9)  # a stream and a curriculum have fewer steps
     assert same(trained(path, stop, checkpoint_steps=every, **wishes), trained(**wishes))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -103,6 +103,20 @@ class Lesson:
         if "answer" not in known:
             known["answer"] = self.teacher(self.inputs, self.distillation.watched(module))
         return known["answer"]
+
+    def taught_by(self, answer: Answer) -> Lesson:
+        """The same lesson with a teacher that gives this answer."""
+        return replace(self, teacher=lambda inputs, watched=(): answer)
+
+    @torch.no_grad()
+    def judge(self, net: SuperNet, candidate: Candidate) -> float:
+        """The loss of a sub-network from the targets; nothing is learned.
+
+        Raises :class:`LossError` where it is not finite.
+        """
+        with net.active(candidate) as module, _tracked(module, False):
+            value = scalar(self.task.loss(self.answer(module).outputs, self.targets))
+            return float(_finite(value, _named(net, candidate)))
 
     def learn(self, net: SuperNet, candidate: Candidate, *, weight: float = 1.0) -> tuple[float, Answer]:
         """Add the gradients of a sub-network that learns from the targets, and from the teacher where there is one.

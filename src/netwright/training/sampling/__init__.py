@@ -5,11 +5,12 @@ from __future__ import annotations
 from ...core.errors import RecipeError
 from ...core.registry import Registry
 from .base import Sampling
+from .cost import Cost
 from .uniform import Uniform
 
-__all__ = ["Sampling", "Uniform"]
+__all__ = ["Cost", "Sampling", "Uniform"]
 
 SAMPLINGS: Registry[Sampling] = Registry(
-    "sampling", Sampling, __name__, {"uniform": "uniform:Uniform"}, error=RecipeError
+    "sampling", Sampling, __name__, {"uniform": "uniform:Uniform", "cost": "cost:Cost"}, error=RecipeError
 )
 """Every sampling by its name."""
