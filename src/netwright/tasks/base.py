@@ -12,7 +12,7 @@ from ..core.errors import MeasureError, NetError, NetwrightError, RecipeError, f
 from ..core.metric import Measurement, Metric
 from ..nets.inputs import Inputs, call, describe, evaluating, fresh, split_batch, tensors_in
 from .data import PARTS, Data, Split, TensorLoader, read
-from .losses import distillation, scalar
+from .losses import Imitated, SoftLabels, distillation, scalar
 
 
 class Evaluator(ABC):
@@ -89,12 +89,28 @@ class Task(ABC):
         By default it is found by trying :meth:`loss` on the first batch, see
         :func:`netwright.tasks.losses.distillation`. Raises :class:`TrainingError` for a loss that does not tell.
         """
-        found: dict[int, Any] = vars(self).setdefault("_distillations", {})
-        dims = next((t.dim() for t in tensors_in(teacher)), 0)
+        return self._tried_distillation(teacher, targets)(outputs, teacher, targets)
+
+    def class_scores(self, outputs: Any, targets: Any) -> Tensor:
+        """The scores of the classes of all that counts, of shape (things, classes): what distillations compare that
+        compare probabilities. Where things are answered by yes or no, these are the two classes.
+
+        Args:
+            outputs: of a network.
+            targets: of the batch: which positions count.
+
+        By default it is found by trying :meth:`loss`, as that of :meth:`distillation_loss` is. Raises
+        :class:`TrainingError` for a task without classes.
+        """
+        return self._tried_distillation(outputs, targets).rows(outputs, targets)
+
+    def _tried_distillation(self, outputs: Any, targets: Any) -> SoftLabels | Imitated:
+        """What :func:`netwright.tasks.losses.distillation` finds, tried once for each form of outputs."""
+        found: dict[int, SoftLabels | Imitated] = vars(self).setdefault("_distillations", {})
+        dims = next((t.dim() for t in tensors_in(outputs)), 0)
         if dims not in found:
-            found[dims] = distillation(self.loss, teacher, targets)
-        value: Tensor = found[dims](outputs, teacher, targets)
-        return value
+            found[dims] = distillation(self.loss, outputs, targets)
+        return found[dims]
 
     def example_script(self) -> str:
         """Lines of Python for the README of an exported network, which say how well its outputs answer the targets of

@@ -13,7 +13,7 @@ from ..core.metric import CHANCE, Measurement, Metric
 from ..nets.inputs import describe
 from .base import Evaluator, Task
 from .counts import ACCURACY
-from .losses import SoftLabels, binary_distillation, cross_entropy, is_yes_or_no
+from .losses import class_rows, cross_entropy, is_yes_or_no, soft_cross_entropy
 from .outputs import IGNORED, answers_of, class_dimension, finite, require_classes, scores_of
 from .settings import require_settings
 from .statistics import most_right, proportion, require_examples
@@ -51,12 +51,16 @@ class Classification(Task):
         return cross_entropy(outputs, targets, label_smoothing=self.label_smoothing, class_weights=self.class_weights)
 
     def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
+        return soft_cross_entropy(
+            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
+        )
+
+    def class_scores(self, outputs: Any, targets: Any) -> Tensor:
         scores = scores_of(outputs)
         if is_yes_or_no(scores, targets):
-            counted = targets.reshape(scores.shape) != IGNORED
-            return binary_distillation(scores[counted], scores_of(teacher)[counted], self.temperature)
+            return class_rows(scores.reshape(*targets.shape, 1), targets, -1)
         soft = isinstance(targets, Tensor) and targets.is_floating_point()
-        return SoftLabels(1 if soft else class_dimension(scores, targets), self.temperature)(outputs, teacher, targets)
+        return class_rows(scores, targets, 1 if soft else class_dimension(scores, targets))
 
     def evaluator(self) -> ClassEvaluator:
         return ClassEvaluator(self.top5)

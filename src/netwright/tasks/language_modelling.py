@@ -17,7 +17,7 @@ from ..nets.inputs import Inputs, has_targets
 from .base import Task
 from .classification import check_class_indices, check_range
 from .grouped import GroupedEvaluator
-from .losses import SoftLabels, class_loss
+from .losses import class_loss, class_rows, soft_cross_entropy
 from .outputs import IGNORED, finite, require_classes, scores_of
 from .settings import require_settings
 
@@ -68,9 +68,13 @@ class LanguageModelling(Task):
         return class_loss(*self.aligned(outputs, targets), -1, IGNORED, 0.0, ())
 
     def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
+        return soft_cross_entropy(
+            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
+        )
+
+    def class_scores(self, outputs: Any, targets: Any) -> Tensor:
         scores, labels = self.aligned(outputs, targets)
-        beliefs, _ = self.aligned(teacher, targets)
-        return SoftLabels(-1, self.temperature)(scores, beliefs, labels)
+        return class_rows(scores, labels, -1)
 
     def evaluator(self) -> TokenLossEvaluator:
         return TokenLossEvaluator(self)

@@ -115,30 +115,51 @@ _OWN = (
 )
 
 
+def class_rows(scores: Tensor, labels: Any, dim: int, ignored: int = IGNORED) -> Tensor:
+    """The scores of the classes of all that counts, of shape (things, classes); a single score is that of yes, beside
+    0 for no.
+
+    Args:
+        scores: of any shape.
+        labels: class indices of the same shape without ``dim``, which say what counts; of others, all does.
+        dim: of the scores, that holds the classes.
+        ignored: the label of what does not count.
+    """
+    each = scores.movedim(dim, -1)
+    indices = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == each.shape[:-1]
+    rows = each[labels != ignored] if indices else each.reshape(-1, each.shape[-1])
+    return _yes_and_no(rows[:, 0], 1) if rows.shape[1] == 1 else rows
+
+
+def soft_cross_entropy(rows: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Cross-entropy of class scores with a teacher's, both of shape (things, classes): the mean over the things.
+
+    It differs from the Kullback-Leibler divergence by what the student cannot change. The scores of both are divided by
+    the temperature and the loss is multiplied by its square, as in Hinton and others, "Distilling the knowledge in a
+    neural network" (2015), section 2.
+    """
+    t = temperature
+    each = -((teacher / t).softmax(1) * (rows / t).log_softmax(1)).sum(1) * (t * t)
+    return each.mean() if len(each) else rows.sum() * 0.0
+
+
 @dataclass(frozen=True)
 class SoftLabels:
     """Cross-entropy of class scores with a teacher's: the in-place distillation of Yu and Huang, "Universally slimmable
-    networks" (2019), section 3.4; the mean over all that is classified. It differs from the Kullback-Leibler divergence
-    by what the student cannot change.
+    networks" (2019), section 3.4; see :func:`soft_cross_entropy`.
 
     Args:
         dim: of the scores, that holds the classes.
-        temperature: that the scores of both are divided by; the loss is multiplied by its square, as Hinton and others,
-            "Distilling the knowledge in a neural network" (2015), section 2, do.
-        ignored: the label of what does not count.
     """
 
     dim: int
-    temperature: float = 1.0
-    ignored: int = IGNORED
 
     def __call__(self, output: Any, teacher: Any, labels: Any) -> Tensor:
-        t = self.temperature
-        scores, beliefs = scores_of(output) / t, (scores_of(teacher) / t).softmax(self.dim)
-        each = -(beliefs * scores.log_softmax(self.dim)).sum(self.dim) * (t * t)
-        indices = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.shape == each.shape
-        counted = each[labels != self.ignored] if indices else each
-        return counted.mean() if counted.numel() else each.sum() * 0.0
+        return soft_cross_entropy(self.rows(output, labels), self.rows(teacher, labels))
+
+    def rows(self, output: Any, labels: Any) -> Tensor:
+        """See :func:`class_rows`."""
+        return class_rows(scores_of(output), labels, self.dim)
 
 
 @dataclass(frozen=True)
@@ -155,6 +176,12 @@ class Imitated:
 
     def __call__(self, output: Any, teacher: Any, labels: Any) -> Tensor:
         return self.loss(output, self.link(scores_of(teacher)).reshape(labels.shape))
+
+    def rows(self, output: Any, labels: Any) -> Tensor:
+        """See :func:`class_rows`. Raises :class:`TrainingError` where labels are values and no classes."""
+        if self.link is not torch.sigmoid:
+            raise TrainingError(f"the loss is one of values and has no classes, {NO_CLASSES}")
+        return _yes_and_no(scores_of(output).flatten(), 1)
 
 
 def distillation(loss: Loss, output: Any, labels: Any) -> SoftLabels | Imitated:
@@ -204,6 +231,9 @@ _TEACH = (
     "give the task a method distillation_loss(outputs, teacher, targets), such as mse_loss of the first two, or take a "
     "rule without distillation, such as rule='single-path'"
 )
+
+
+NO_CLASSES = "whose probabilities could be compared: take distillation='outputs'"
 
 
 def feature_loss(output: Any, teacher: Any) -> Tensor:
@@ -270,12 +300,6 @@ def _least(at: Callable[[Tensor, Tensor], Tensor], scores: Tensor, labels: Tenso
 
 def _itself(values: Tensor) -> Tensor:
     return values
-
-
-def binary_distillation(scores: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Binary cross-entropy of single scores (logits) with what a teacher believes of yes and no; the mean over all."""
-    t = temperature
-    return F.binary_cross_entropy_with_logits(scores / t, torch.sigmoid(teacher / t)) * (t * t)
 
 
 def is_yes_or_no(scores: Tensor, labels: Any) -> bool:

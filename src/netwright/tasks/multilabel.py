@@ -14,7 +14,7 @@ from ..core.metric import Measurement, Metric
 from ..nets.inputs import describe
 from .base import Evaluator, Task
 from .counts import F1
-from .losses import binary_distillation
+from .losses import class_rows, soft_cross_entropy
 from .outputs import finite, scores_of
 from .settings import require_settings
 from .statistics import GROUPS, jackknife, require_examples
@@ -48,7 +48,12 @@ class MultiLabel(Task):
         return F.binary_cross_entropy_with_logits(scores, targets.to(scores.dtype), pos_weight=weights)
 
     def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
-        return binary_distillation(scores_of(outputs), scores_of(teacher), self.temperature)
+        return soft_cross_entropy(
+            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
+        )
+
+    def class_scores(self, outputs: Any, targets: Any) -> Tensor:
+        return class_rows(scores_of(outputs).unsqueeze(-1), None, -1)
 
     def evaluator(self) -> MultiLabelEvaluator:
         return MultiLabelEvaluator()

@@ -63,6 +63,9 @@ class Extended(Task):
     def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
         return self.task.distillation_loss(outputs, teacher, targets)
 
+    def class_scores(self, outputs: Any, targets: Any) -> Tensor:
+        return self.task.class_scores(outputs, targets)
+
     def evaluator(self) -> Evaluator:
         return _Both(self.task.evaluator(), self.make())
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.errors import NetError, RecipeError
+from ..core.errors import NetError, RecipeError, TrainingError
 from ..core.metric import Metric
 from ..nets.inputs import describe
 from .base import Task
 from .grouped import GroupedEvaluator
+from .losses import NO_CLASSES
 from .outputs import finite, scores_of
 from .settings import require_known
 
@@ -54,6 +55,9 @@ class Regression(Task):
 
     def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
         return LOSSES[self.objective](scores_of(outputs), scores_of(teacher))
+
+    def class_scores(self, outputs: Any, targets: Any) -> Tensor:
+        raise TrainingError(f"a regression has no classes, {NO_CLASSES}")
 
     def evaluator(self) -> RegressionEvaluator:
         return RegressionEvaluator(self.metrics)

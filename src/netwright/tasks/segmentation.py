@@ -12,7 +12,7 @@ from ..core.errors import RecipeError
 from .base import Task
 from .classification import check_class_indices, check_range
 from .counts import ACCURACY, MIOU, CountsEvaluator
-from .losses import SoftLabels, binary_distillation, class_loss
+from .losses import class_loss, class_rows, soft_cross_entropy
 from .outputs import IGNORED, scores_of
 from .settings import require_settings
 
@@ -44,11 +44,12 @@ class Segmentation(Task):
         return class_loss(scores, targets, 1, self.ignore_index, self.label_smoothing, self.class_weights)
 
     def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
-        scores, beliefs = (_at_size(scores_of(each), targets) for each in (outputs, teacher))
-        if scores.shape[1] == 1:
-            counted = targets != self.ignore_index
-            return binary_distillation(scores[:, 0][counted], beliefs[:, 0][counted], self.temperature)
-        return SoftLabels(1, self.temperature, self.ignore_index)(scores, beliefs, targets)
+        return soft_cross_entropy(
+            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
+        )
+
+    def class_scores(self, outputs: Any, targets: Any) -> Tensor:
+        return class_rows(_at_size(scores_of(outputs), targets), targets, 1, self.ignore_index)
 
     def evaluator(self) -> PixelEvaluator:
         return PixelEvaluator(self.metrics, 1, self.ignore_index)

@@ -11,7 +11,7 @@ from ..core.errors import RecipeError
 from .base import Task
 from .classification import check_class_indices, check_range
 from .counts import ACCURACY, F1, CountsEvaluator
-from .losses import SoftLabels, class_loss
+from .losses import class_loss, class_rows, soft_cross_entropy
 from .outputs import IGNORED, scores_of
 from .settings import require_settings
 
@@ -41,7 +41,12 @@ class TokenClassification(Task):
         return class_loss(scores_of(outputs), targets, -1, self.ignore_index, self.label_smoothing, self.class_weights)
 
     def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
-        return SoftLabels(-1, self.temperature, self.ignore_index)(outputs, teacher, targets)
+        return soft_cross_entropy(
+            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
+        )
+
+    def class_scores(self, outputs: Any, targets: Any) -> Tensor:
+        return class_rows(scores_of(outputs), targets, -1, self.ignore_index)
 
     def evaluator(self) -> CountsEvaluator:
         return CountsEvaluator(self.metrics, -1, self.ignore_index)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ...core.errors import RecipeError
-from ...core.registry import Registry
+from .alpha import Alpha
+from .attention import Attention
 from .base import Distillation
+from .features import Features
+from .kl import Kl
 from .outputs import Outputs
+from .registry import DISTILLATIONS as DISTILLATIONS
+from .relational import Relational
 
-__all__ = ["Distillation", "Outputs"]
-
-DISTILLATIONS: Registry[Distillation] = Registry(
-    "distillation", Distillation, __name__, {"outputs": "outputs:Outputs"}, error=RecipeError
-)
-"""Every distillation by its name."""
+__all__ = ["Alpha", "Attention", "Distillation", "Features", "Kl", "Outputs", "Relational"]
