@@ -8,13 +8,29 @@ from ..lesson import Lesson
 from ..steps import Step
 from .attentive import Attentive
 from .base import Rule
+from .delayed_shrinking import DelayedShrinking
 from .fair import Fair
 from .largest import Largest
+from .path_data import PathData
 from .progressive import Progressive
 from .sandwich import Sandwich
 from .single_path import SinglePath
+from .sorted import Sorted
 
-__all__ = ["Attentive", "Fair", "Largest", "Lesson", "Progressive", "Rule", "Sandwich", "SinglePath", "Step"]
+__all__ = [
+    "Attentive",
+    "DelayedShrinking",
+    "Fair",
+    "Largest",
+    "Lesson",
+    "PathData",
+    "Progressive",
+    "Rule",
+    "Sandwich",
+    "SinglePath",
+    "Sorted",
+    "Step",
+]
 
 RULES: Registry[Rule] = Registry(
     "rule",
@@ -25,7 +41,10 @@ RULES: Registry[Rule] = Registry(
         "single-path": "single_path:SinglePath",
         "fair": "fair:Fair",
         "progressive": "progressive:Progressive",
+        "delayed-shrinking": "delayed_shrinking:DelayedShrinking",
         "attentive": "attentive:Attentive",
+        "path-data": "path_data:PathData",
+        "sorted": "sorted:Sorted",
         "largest": "largest:Largest",
     },
     error=RecipeError,
