@@ -9,7 +9,7 @@ from small_nets import loader, small
 from torch import nn
 
 import netwright as nw
-from netwright.core.errors import NetwrightError, RecipeError, TrainingError
+from netwright.core.errors import CallError, NetwrightError, RecipeError, TrainingError
 from netwright.nets.families.ofa import ofa_mobilenet_v3
 from netwright.recipes.digits import supernet
 from netwright.training.costs import costs_of
@@ -52,6 +52,14 @@ def test_of_one_cost_networks_differ_in_all_that_they_may() -> None:
     for choice in net.space:
         assert {c[choice.name] for c in drawn if choice.name in c} == set(choice.options)
     assert np.std([costs.share_of(c) for c in drawn]) < 0.15
+
+
+def test_a_network_of_a_cost_is_given() -> None:
+    net, rng = supernet(), np.random.default_rng(0)
+    drawn = [Cost().near(net, 700_000, rng) for _ in range(20)]
+    assert len(set(drawn)) > 15 and all(net.count(c).macs == pytest.approx(700_000, rel=0.05) for c in drawn)
+    with pytest.raises(CallError, match=r"between 19536 and .* macs; none has 2e\+08"):
+        Cost().near(net, 2e8, rng)
 
 
 def test_another_count_is_drawn_by() -> None:

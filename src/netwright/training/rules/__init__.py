@@ -8,10 +8,12 @@ from ..lesson import Lesson
 from ..steps import Step
 from .attentive import Attentive
 from .base import Rule
+from .complexity_aware import ComplexityAware
 from .delayed_shrinking import DelayedShrinking
 from .fair import Fair
 from .largest import Largest
 from .path_data import PathData
+from .probability_shift import ProbabilityShift
 from .progressive import Progressive
 from .sandwich import Sandwich
 from .single_path import SinglePath
@@ -19,11 +21,13 @@ from .sorted import Sorted
 
 __all__ = [
     "Attentive",
+    "ComplexityAware",
     "DelayedShrinking",
     "Fair",
     "Largest",
     "Lesson",
     "PathData",
+    "ProbabilityShift",
     "Progressive",
     "Rule",
     "Sandwich",
@@ -43,6 +47,8 @@ RULES: Registry[Rule] = Registry(
         "progressive": "progressive:Progressive",
         "delayed-shrinking": "delayed_shrinking:DelayedShrinking",
         "attentive": "attentive:Attentive",
+        "complexity-aware": "complexity_aware:ComplexityAware",
+        "probability-shift": "probability_shift:ProbabilityShift",
         "path-data": "path_data:PathData",
         "sorted": "sorted:Sorted",
         "largest": "largest:Largest",

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.candidate import Candidate
+from ...core.errors import CallError
 from ...nets.supernet import SuperNet
 from ..costs import Count, costs_of
 from ..steps import State, Step
 from .base import Sampling
+
+NEAR = 32
+"""Networks that are drawn for one whose cost a person has named."""
 
 
 @dataclass(frozen=True)
@@ -29,3 +33,15 @@ class Cost(Sampling):
 
     def sample(self, net: SuperNet, rng: np.random.Generator, at: Step, state: State) -> Candidate:
         return costs_of(net, self.count).draw(float(rng.random()), rng)
+
+    def near(self, net: SuperNet, cost: float, rng: np.random.Generator) -> Candidate:
+        """A random sub-network of about this cost.
+
+        Raises :class:`CallError` for a cost that lies outside of what sub-networks have.
+        """
+        costs = costs_of(net, self.count)
+        if not costs.least <= cost <= costs.most:
+            raise CallError(
+                f"sub-networks have between {costs.least:g} and {costs.most:g} {self.count}; none has {cost:g}"
+            )
+        return costs.draw((cost - costs.least) / (costs.most - costs.least), rng, tried=NEAR)
