@@ -51,18 +51,20 @@ class Costs:
         self._encoding = Encoding(net.space)
         self._sizes = self._encoding.sizes
         rng = np.random.default_rng(0)
-        self._effects = self._effects_of(self._draw(0.0, LEARNED, rng))
+        ends = self._encoding.of([net.smallest, net.largest])
+        uniform = np.concatenate([self._draw(0.0, LEARNED, rng), ends])
+        costs = self.of_rows(uniform)
+        if costs.min() >= costs.max():
+            raise TrainingError(
+                f"all sub-networks have the same {count} ({costs[0]:g}): there is nothing to draw by; take another "
+                "count, or a rule or sampling that needs no costs"
+            )
+        self._effects = self._effects_of(uniform, costs)
         self.tilts = np.sinh(np.linspace(-1, 1, TILTS) * np.arcsinh(STEEPEST))
-        rows = [self._draw(tilt, EACH, rng) for tilt in self.tilts]
-        every = np.concatenate([*rows, self._encoding.of([net.smallest, net.largest])])
+        every = np.concatenate([*(self._draw(tilt, EACH, rng) for tilt in self.tilts), ends])
         found = self.of_rows(every)
         self._ends = every[[found.argmin(), found.argmax()]]
         self.least, self.most = float(found.min()), float(found.max())
-        if self.least >= self.most:
-            raise TrainingError(
-                f"all sub-networks have the same {count} ({self.least:g}): there is nothing to draw by; take another "
-                "count, or a rule or sampling that needs no costs"
-            )
         # Draws are few: the mean costs are made to ascend, as their expectations do.
         means = found[: TILTS * EACH].reshape(TILTS, EACH).mean(1)
         self._means = np.maximum.accumulate(means)
@@ -117,22 +119,20 @@ class Costs:
         positions = (drawn[:, :, None] >= until[None, :, :-1]).sum(2)
         return self._encoding.canonical(np.minimum(positions, self._sizes - 1))
 
-    def _effects_of(self, rows: np.ndarray) -> np.ndarray:
+    def _effects_of(self, rows: np.ndarray, costs: np.ndarray) -> np.ndarray:
         """What each option adds to the cost, in standard deviations of all options' effects, float64 of shape
         (choices, most options); -inf where a choice has no such option.
 
         Least squares of the costs of uniform draws; what a draw lacks (a choice that is not active) adds nothing.
         """
-        costs = self.of_rows(rows)
-        spread = costs.std()
         starts = np.cumsum([0, *self._sizes])
         taken = np.zeros((len(rows), starts[-1]))
         at, choice = np.nonzero(rows >= 0)
         taken[at, starts[choice] + rows[at, choice]] = 1
         centred = taken - taken.mean(0)
         # A little of ridge regression: the options of a choice sum to a constant.
-        normal = centred.T @ centred + 0.01 * len(rows) / max(1, len(self._sizes)) * np.eye(starts[-1])
-        effects = np.linalg.solve(normal, centred.T @ ((costs - costs.mean()) / (spread or 1.0)))
+        normal = centred.T @ centred + 0.01 * len(rows) / max(1, len(self._sizes)) * np.eye(int(starts[-1]))
+        effects = np.linalg.solve(normal, centred.T @ ((costs - costs.mean()) / costs.std()))
         found = np.full((len(self._sizes), int(self._sizes.max(initial=1))), -np.inf)
         for i, (start, end) in enumerate(pairwise(starts)):
             found[i, : end - start] = effects[start:end] - effects[start:end].mean()
