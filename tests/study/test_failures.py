@@ -264,7 +264,7 @@ def test_a_fault_of_the_machine_is_no_network_s(number: int) -> None:
         ("Too many open files. Communication with the workers is no longer possible.", "too many files are open"),
         ("basic_ios::clear: iostream error", "the disk is full"),
         ("[enforce fail at inline_container.cc:112] . file not found: a/data.pkl", ""),
-        ("Cannot allocate memory: you tried to allocate 1000000000000 bytes", ""),
+        ("Cannot allocate memory: you tried to allocate 1000000000000 bytes", "there is not enough memory"),
     ],
 )
 def test_a_fault_of_the_machine_is_known_by_what_libraries_say(said: str, fault: str) -> None:

@@ -9,10 +9,11 @@ import traceback
 from importlib import import_module
 
 from ..core.errors import NetwrightError, did_you_mean
+from ..core.faults import check_addresses
 from ..core.interruption import interruptible
 from ..core.text import printable
 from ..core.version import __version__
-from .outcome import DEBUG, THEIRS, Outcome, check_addresses, one_line, outcome, own_place
+from .outcome import DEBUG, THEIRS, Outcome, one_line, outcome, own_place
 from .streams import flush_output, secure
 
 VERBS = {
@@ -32,6 +33,9 @@ VERBS = {
 
 TRAINS = ("fit", "trim", "train", "search", "export")
 """They load torch."""
+
+LEAST_ADDRESSES = 1 << 30
+"""Of memory that a process may have addresses for: what torch and SciPy map as they are loaded."""
 
 AGAIN = {
     "fit": "the same command continues from here",
@@ -89,7 +93,7 @@ def _run(verb: str, rest: list[str]) -> None:
     elif verb in VERBS:
         os.getcwd()  # MKL ends the process where there is none
         if verb in TRAINS:
-            check_addresses()
+            check_addresses(LEAST_ADDRESSES, "torch alone")
         import_module(f"{__package__}.{verb}").run(rest)
     else:
         raise NetwrightError(f"there is no command {verb!r}; {did_you_mean(verb, VERBS)}")

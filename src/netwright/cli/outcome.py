@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import sysconfig
 import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from ..core.errors import MachineFault, NetwrightError, format_error
-from ..core.faults import fix_of, machine_fault
+from ..core.errors import NetwrightError, format_error
+from ..core.faults import fix_of, machine_fault, no_memory
 from ..core.interruption import exit_code, interruption
 from ..core.text import printable
 
@@ -22,22 +21,13 @@ OURS, THEIRS = 1, 2
 DEBUG = "--debug"
 """Anywhere among the arguments: the traceback of a fault is shown too."""
 
-MEMORY = "there is not enough memory: close some programs, or raise the limit with 'ulimit -v'"
 THREADS = "no more threads or processes can be started: close some programs, or raise the limit with 'ulimit -u'"
 
 LIMITS = {
-    "can't allocate memory": MEMORY,
-    "cannot allocate memory": MEMORY,
-    "failed to map segment": MEMORY,
-    "std::bad_alloc": MEMORY,
-    "CUDA out of memory": "the GPU has not enough memory: end other programs on it, or take a smaller batch size",
     "can't start new thread": THREADS,
     "Resource temporarily unavailable": THREADS,
 }
 """What libraries say of the machine's limits, and what to do."""
-
-LEAST_ADDRESSES = 1 << 30
-"""Of memory that a process may have addresses for: what torch and SciPy map as they are loaded."""
 
 PATHS = {
     errno.EACCES: "make it readable and writable for you, or choose another place",
@@ -81,17 +71,6 @@ def outcome(error: BaseException, again: str) -> Outcome:
     return Outcome(f"{told}; {DEBUG} shows the rest; please report it", OURS)
 
 
-def check_addresses() -> None:
-    """Raise :class:`MachineFault` where 'ulimit -v' is so low that libraries would end the process while they load,
-    before they or Python can say why."""
-    most, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if most != resource.RLIM_INFINITY and most < LEAST_ADDRESSES:
-        raise MachineFault(
-            f"'ulimit -v' allows {most >> 10:,} kB, and torch alone takes more than {LEAST_ADDRESSES >> 10:,} kB of "
-            "addresses: raise the limit"
-        )
-
-
 def one_line(words: str) -> str:
     """Words of whatever origin as a line for the terminal."""
     return printable(" ".join(words.split()))
@@ -101,9 +80,7 @@ def _limit(error: BaseException) -> str:
     """What to do about a limit of the machine's that an error came of; empty where it came of none."""
     if fault := machine_fault(error):
         return fix_of(fault)
-    if isinstance(error, MemoryError):
-        return MEMORY
-    return next((fix for words, fix in LIMITS.items() if words in str(error)), "")
+    return no_memory(error) or next((fix for words, fix in LIMITS.items() if words in str(error)), "")
 
 
 def _mistake(error: BaseException) -> str:

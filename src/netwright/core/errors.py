@@ -14,7 +14,7 @@
     + DeviceLost                 a device elsewhere that cannot be reached any more
   + BundleError                  an exported file that cannot be written or opened, or does not compute what it should
   + ShapeError                   a value of a file that is not what it must be
-  + MachineFault                 a full disk, too many open files: not the fault of what was asked for
+  + MachineFault                 a full disk, no memory, too many open files: not the fault of what was asked for
   + MissingExtra                 an optional package is needed; the message names the extra
 """
 

@@ -107,7 +107,10 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     Raises OSError where it cannot be read, is no regular file, or has more than ``most`` bytes.
     """
     with open_regular(path) as file:
-        content = file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(size, most) + 1)  # memory is taken for as many, whether they are there or not
+        if size < len(content) <= most:  # it has grown, or says no size, as in /proc
+            content += file.read(most + 1 - len(content))
     if len(content) > most:
         raise OSError(errno.EINVAL, f"it has more than {most:,} bytes", str(path))
     return content

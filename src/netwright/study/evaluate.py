@@ -9,7 +9,7 @@ import signal
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.candidate import Candidate
 from ..core.errors import DeviceLost, MachineFault, MeasureError, NetwrightError, did_you_mean, format_error
-from ..core.faults import FIXES, fix_of, machine_fault
+from ..core.faults import FIXES, fix_of, machine_fault, no_memory
 from ..core.interruption import interruption
 from ..core.limits import Limit, broken, explain
 from ..core.metric import Measurement, Metric
@@ -30,6 +30,12 @@ from .racing import Rivals
 from .stores.base import body_text
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+NO_MEMORY = "no_memory"
+"""The entry of a failed record's provenance that says what to do, where memory ran out."""
+
+GOES_ON = "the study is kept, and the same search goes on from here"
+"""What is so after a fault of the machine."""
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals by which a process is asked to end, or told that it soon will be."""
@@ -97,6 +103,11 @@ class EvaluationPlan:
         return next((m for m in self.measurers if m.depends_on_weights), None)
 
     @cached_property
+    def whole(self) -> EvaluationPlan:
+        """The same, but that every measurer is asked, and none is stopped early."""
+        return replace(self, limits=(), racing=False)
+
+    @cached_property
     def code(self) -> str:
         """A digest of what decides whether measuring fails, as far as it can be seen."""
         made = getattr(self.net, "code", type(self.net))
@@ -152,7 +163,8 @@ def evaluate(
         rivals: what it races against.
         predictions: measurements that are not taken, by metric name: what they are predicted to be.
 
-    What a network or a measurer raises makes the record ``failed``, with the reason. A fault of the machine, such as a
+    What a network or a measurer raises makes the record ``failed``, with the reason; where memory ran out, which need
+    not be the network's fault, its provenance says so (:data:`NO_MEMORY`). A fault of the machine, such as a
     full disk, raises :class:`MachineFault`: no network is to blame.
     """
     begin, reason = time.time(), ""
@@ -176,6 +188,9 @@ def evaluate(
         about |= {"device_lost": True} if isinstance(error, DeviceLost) else {}
         about[BY] = plan.code
         reason = format_error(error) or type(error).__name__
+        if fix := no_memory(error):
+            about[NO_MEMORY] = fix
+            reason = reason if "memory" in reason else f"out of memory: {reason}"
     about |= {"statistics": context.statistics} if context.statistics else {}
     about |= {"time": round(begin, 3), "seconds": round(time.time() - begin, 3)}
     status: Status = "failed" if reason else "infeasible" if plan.breaks(found) else "ok"
@@ -221,7 +236,7 @@ def raise_fault(error: Exception) -> None:
     if isinstance(error, MachineFault):
         raise error
     if why := _fault(error):
-        raise MachineFault(f"{why}; the study is kept, and the same search goes on from here") from error
+        raise MachineFault(f"{why}; {GOES_ON}") from error
 
 
 def _fault(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.candidate import Candidate
-from ..core.errors import DeviceLost, InfeasibleConstraints, MeasureError, NetwrightError, StoreError
+from ..core.errors import DeviceLost, InfeasibleConstraints, MachineFault, MeasureError, NetwrightError, StoreError
+from ..core.faults import check_addresses, no_memory
 from ..core.front import Front
 from ..core.interruption import ending
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
@@ -24,13 +25,14 @@ from ..strategies import STRATEGIES
 from ..strategies.base import Problem, Strategy
 from .asked import asked_for, check_evaluations, check_settings, check_warm_start, listed, proposed
 from .candidate_hints import Hints
-from .evaluate import EvaluationPlan, failure
+from .evaluate import GOES_ON, EvaluationPlan, failure
 from .executors import EXECUTORS
 from .executors.base import Executor
 from .failures import ATTEMPTS, ENDED, ENDS, check_measured_by, check_retry, commonest, failed_of, never_measured
 from .feasibility import check_exact_limits, infeasible, nearest_record
 from .header import header_of, other_study
 from .journal import Journal, read_header
+from .out_of_memory import with_room
 from .prediction import predict_measurements
 from .racing import rivals_of
 from .standing import Standing, is_device_lost
@@ -40,6 +42,10 @@ from .stores.memory import MemoryStore
 
 FAR = 0.25
 """How far, relative to the bound, the smallest network is beyond a limit that larger ones will not keep either."""
+
+LEAST_ADDRESSES = 1 << 29
+"""Of memory that a process may have addresses for: what strategies' libraries map as they are loaded, which end the
+process or hang where they cannot."""
 
 
 @dataclass(frozen=True)
@@ -176,13 +182,16 @@ class Study:
         Without ``watch``, which is told of each record, a warning says in the end how many failed, and why most often.
 
         Raises :class:`InfeasibleConstraints` when limits were given and no record keeps them, and :class:`MeasureError`
-        when nothing could be measured, or nothing measures what is asked for; the study keeps its records. A measurer
-        that cannot measure anything here raises before the first network, and so does a study that another process is
+        when nothing could be measured, or nothing measures what is asked for; the study keeps its records. A network
+        that runs out of memory is failed where the last that was measured, or the smallest, still has enough;
+        otherwise, as where the disk is full, :class:`netwright.core.errors.MachineFault` is raised. A measurer that
+        cannot measure anything here raises before the first network, and so does a study that another process is
         running.
         """
         check_retry(retry)
         strategy, executor = STRATEGIES.make(strategy), EXECUTORS.make(executor)
         check_evaluations(evaluations)
+        check_addresses(LEAST_ADDRESSES, "a search")
         with ending(self._kept), self.store.held():
             self.journal.follow(self.store)  # another process may have gone on with it since it was opened
             self._standing = None
@@ -193,8 +202,11 @@ class Study:
                 check_measured_by(self.measurers, self.objectives, self.limits)
             try:
                 self._run(strategy, evaluations, watch, executor)
-            except BaseException:
+            except BaseException as error:
                 self._end(self._begun or self._next)
+                known = isinstance(error, NetwrightError) or not isinstance(error, Exception)
+                if not known and (fix := no_memory(error)):  # of a strategy, a store
+                    raise MachineFault(f"{fix}; {GOES_ON}") from error
                 raise
             finally:
                 executor.close()
@@ -267,11 +279,22 @@ class Study:
         if self.racing:
             rivals = rivals_of(self.front(), self.objectives, self.limits, self.racing)
         if self._begin(candidate):
-            record = executor.evaluate(self.plan, candidate, provenance, rivals, told)
+            record = with_room(
+                candidate,
+                self._others,
+                lambda each: executor.evaluate(self.plan, each, provenance, rivals, told),
+                lambda each: executor.evaluate(self.plan.whole, each),
+            )
         else:
             record = failure(self.plan, candidate, {**provenance, ENDED: ATTEMPTS}, ENDS)
         self._append("record", record.to_json())
         self._begun = None
+
+    @property
+    def _others(self) -> Iterator[Candidate]:
+        """What a network that runs out of memory is compared with: the last that was measured; or the smallest."""
+        yield from (r.candidate for r in reversed(self.records) if r.status == "ok")
+        yield from (self.net.space.smallest, self.net.space.largest)
 
     @property
     def _next(self) -> Candidate | None:
@@ -382,7 +405,7 @@ class Study:
     def _probed(self, smallest: Candidate, measurer: Measurer, executor: Executor) -> Mapping[str, Measurement]:
         """What one measurer finds of the smallest network."""
         alone = EvaluationPlan(self.net, (measurer,), (), calibration=self.plan.calibration)
-        record = executor.evaluate(alone, smallest)
+        record = with_room(smallest, self._others, *[lambda each: executor.evaluate(alone, each)] * 2)
         if record.status == "failed":
             raise (DeviceLost if is_device_lost(record) else MeasureError)(record.reason)
         return record.measurements
