@@ -130,7 +130,9 @@ class Lesson:
         loss is not finite, and :class:`TrainingError` for a loss that nothing can be learned from.
         """
         with net.active(candidate) as module, _tracked(module, candidate == net.largest):
-            return self.learn_alone(module, weight=weight, who=_named(net, candidate))
+            value, answer = self.learn_alone(module, weight=weight, who=_named(net, candidate))
+        self.sampling.told(net, candidate, value, self.at, self.state)
+        return value, answer
 
     def learn_alone(self, module: nn.Module, *, weight: float = 1.0, who: str = "the network") -> tuple[float, Answer]:
         """The same of a network that is no super-network.
@@ -164,7 +166,9 @@ class Lesson:
         with net.active(candidate) as module, _tracked(module, False):
             value = _finite(self._compared(self.answer(module), answer), _named(net, candidate))
             (value * weight if weight != 1 else value).backward()
-        return float(value.detach())
+        loss = float(value.detach())
+        self.sampling.told(net, candidate, loss, self.at, self.state)
+        return loss
 
     def _compared(self, student: Answer, teacher: Answer) -> Tensor:
         return scalar(self.distillation.loss(self.task, student, teacher, self.targets))

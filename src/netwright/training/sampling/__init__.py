@@ -6,11 +6,16 @@ from ...core.errors import RecipeError
 from ...core.registry import Registry
 from .base import Sampling
 from .cost import Cost
+from .shrinking import Shrinking
 from .uniform import Uniform
 
-__all__ = ["Cost", "Sampling", "Uniform"]
+__all__ = ["Cost", "Sampling", "Shrinking", "Uniform"]
 
 SAMPLINGS: Registry[Sampling] = Registry(
-    "sampling", Sampling, __name__, {"uniform": "uniform:Uniform", "cost": "cost:Cost"}, error=RecipeError
+    "sampling",
+    Sampling,
+    __name__,
+    {"uniform": "uniform:Uniform", "cost": "cost:Cost", "shrinking": "shrinking:Shrinking"},
+    error=RecipeError,
 )
 """Every sampling by its name."""

@@ -24,3 +24,16 @@ class Sampling(ABC):
             at: which step of how many.
             state: tensors by name that are kept from step to step, shared with the rule: name yours by the sampling.
         """
+
+    def told(  # noqa: B027  # most samplings do not learn
+        self, net: SuperNet, candidate: Candidate, loss: float, at: Step, state: State
+    ) -> None:
+        """What a sub-network's loss was when it learned, whoever has drawn it.
+
+        Args:
+            net: the super-network.
+            candidate: the sub-network.
+            loss: of the targets, or of what it learned from.
+            at: which step of how many.
+            state: as in :meth:`sample`.
+        """
