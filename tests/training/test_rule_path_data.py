@@ -37,15 +37,17 @@ def test_an_example_counts_by_the_norm_of_its_outputs_gradient() -> None:
     net, part, state = tiny(), blobs(), dict[str, Tensor]()
     net.module.eval()
     index = torch.tensor([7, 3, 30])
-    one = lesson(Chosen((part.inputs[index], part.targets[index]), index), state)
+    one = lesson(Chosen((part.inputs[index], part.targets[index]), index, 48), state)
     PathData().step(net, one)
     with net.active(one.everyone[0]) as module, torch.no_grad():
         scores = module(part.inputs[index])
     wanted = (scores.softmax(-1) - F.one_hot(part.targets[index], 3)).norm(dim=-1)  # of the cross-entropy
     torch.testing.assert_close(state[EXAMPLES][index].float(), wanted)
-    assert len(state[EXAMPLES]) == 31 and int((state[EXAMPLES] > 0).sum()) == 3
-    PathData().step(net, lesson(Chosen((part.inputs[index[:1]], part.targets[index[:1]]), index[:1]), state, seed=3))
-    assert len(state[EXAMPLES]) == 31
+    assert len(state[EXAMPLES]) == 48 and int((state[EXAMPLES] > 0).sum()) == 3
+    PathData().step(
+        net, lesson(Chosen((part.inputs[index[:1]], part.targets[index[:1]]), index[:1], 48), state, seed=3)
+    )
+    assert int((state[EXAMPLES] > 0).sum()) == 3
 
 
 def test_an_option_counts_by_the_norm_of_what_its_choice_changes() -> None:

@@ -21,10 +21,12 @@ class Chosen:
     Args:
         batch: as the loader gives it.
         index: which examples of the data set it holds, int64 of shape (n,).
+        count: how many the data set has.
     """
 
     batch: Any
     index: Tensor
+    count: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Examples:
         drawn = np.minimum(np.searchsorted(np.cumsum(likely), at), self.count - 1)
         order = torch.from_numpy(rng.permutation(drawn))
         parts = [order[i * self.size : (i + 1) * self.size] for i in range(self.batches)]
-        return (Chosen(batch, index) for batch, index in zip(self.read(parts), parts, strict=True))
+        return (Chosen(batch, index, self.count) for batch, index in zip(self.read(parts), parts, strict=True))
 
 
 def examples_of(loader: Any) -> Examples | None:

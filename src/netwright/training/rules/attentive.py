@@ -20,7 +20,7 @@ class Attentive(Rule):
     Wang et al., "AttentiveNAS: improving neural architecture search via attentive sampling" (2021), sections 3 and 4:
     best-up pushes the front of accuracy over cost, worst-up lifts what lies far below it. How good a network is, is
     estimated by its loss on the batch, without gradients (their "BestUp-3 (loss)"). The first of the several is drawn
-    by the sampling, the others to its cost.
+    by the sampling, the others to its cost. Processes that train together prefer each by its own part of the batch.
 
     Args:
         prefer: which of them learns, ``best`` or ``worst``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,9 @@ from .base import Rule
 LEVELS, BANK = 10, 8
 """Parts of the range of costs, and the networks that are remembered of each."""
 
-WAY, NETWORKS, LOSSES = (f"complexity-aware.{name}" for name in ("way", "networks", "losses"))
+WAY, NETWORKS, LOSSES, LAST, LAST_LOSSES = (
+    f"complexity-aware.{name}" for name in ("way", "networks", "losses", "last", "last losses")
+)
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,13 @@ class ComplexityAware(Rule):
             )
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
-        level, values = self._moved(lesson), list[float]()
-        for _ in range(self.random):
-            candidate = self.draw(net, lesson, level)
-            values.append(lesson.learn(net, candidate)[0])
-            _remember(net, candidate, _part(level), values[-1], lesson.state)
+        _remember(net, lesson.state)
+        level = self._moved(lesson)
+        drawn = [self.draw(net, lesson, level) for _ in range(self.random)]
+        values = [lesson.learn(net, candidate)[0] for candidate in drawn]
+        rows = np.array([net.space.indices(candidate) for candidate in drawn])
+        lesson.state[LAST] = torch.from_numpy(rows)
+        lesson.state[LAST_LOSSES] = torch.tensor([level, *values], dtype=torch.float64)
         return fmean(values)
 
     def draw(self, net: SuperNet, lesson: Lesson, level: float) -> Candidate:
@@ -88,13 +93,20 @@ def _bank(net: SuperNet, state: State) -> tuple[Tensor, Tensor]:
     return networks, state.setdefault(LOSSES, torch.full((LEVELS, BANK), torch.inf, dtype=torch.float64))
 
 
-def _remember(net: SuperNet, candidate: Candidate, part: int, loss: float, state: State) -> None:
-    """Keep the last loss of a network; a new one takes the place of the worst, if it is better."""
+def _remember(net: SuperNet, state: State) -> None:
+    """Keep the losses of the networks that learned last; new ones take the place of the worst, if they are better.
+
+    It is done a step later, when processes that train together have the same losses: their means.
+    """
+    if LAST not in state:
+        return
     networks, losses = _bank(net, state)
-    row = torch.from_numpy(net.space.indices(candidate))
-    same = (torch.isfinite(losses[part]) & (networks[part] == row).all(1)).nonzero().flatten().tolist()
-    worst = int(losses[part].argmax())
-    if same:
-        losses[part, same[0]] = loss
-    elif loss < losses[part, worst]:
-        networks[part, worst], losses[part, worst] = row, loss
+    level, *values = state[LAST_LOSSES].tolist()
+    part = _part(level)
+    for row, loss in zip(state[LAST], values, strict=True):
+        same = (torch.isfinite(losses[part]) & (networks[part] == row).all(1)).nonzero().flatten().tolist()
+        worst = int(losses[part].argmax())
+        if same:
+            losses[part, same[0]] = loss
+        elif loss < losses[part, worst]:
+            networks[part, worst], losses[part, worst] = row, loss

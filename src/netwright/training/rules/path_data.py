@@ -43,15 +43,15 @@ class PathData(Rule):
     """
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
-        index: Tensor | None = None
-        if isinstance(lesson.batch, Chosen):
-            index, lesson = lesson.batch.index, replace(lesson, batch=lesson.batch.batch)
+        chosen = lesson.batch if isinstance(lesson.batch, Chosen) else None
+        if chosen:
+            lesson = replace(lesson, batch=chosen.batch)
         candidate = self.draw(net, lesson)
         with _set_aside(net.module), _gradients_of_outputs(net.module) as seen:
             value, _ = lesson.learn(net, candidate)
             _note_paths(net, candidate, lesson.state)
-        if index is not None:
-            _note_examples(index, seen, lesson.state)
+        if chosen:
+            _note_examples(chosen, seen, lesson.state)
         return value
 
     def draw(self, net: SuperNet, lesson: Lesson) -> Candidate:
@@ -77,9 +77,7 @@ class PathData(Rule):
                     f"length, not of a {type(loader).__name__}: it chooses sub-networks alone"
                 )
             return loader
-        norms = np.zeros(examples.count)
-        if EXAMPLES in state:
-            norms[: len(state[EXAMPLES])] = state[EXAMPLES].numpy()
+        norms = state[EXAMPLES].numpy() if EXAMPLES in state else np.zeros(examples.count)
         total = norms.sum()
         equal = np.full(examples.count, 1 / examples.count)
         likely = at.share * norms / total + (1 - at.share) * equal if total else equal
@@ -122,18 +120,14 @@ def _gradients_of_outputs(module: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def _note_examples(index: Tensor, seen: Sequence[Tensor], state: State) -> None:
+def _note_examples(chosen: Chosen, seen: Sequence[Tensor], state: State) -> None:
     """Remember the norms of what came back for each example: the mean with what it was before, as the authors do."""
-    each = [grad.flatten(1).float().pow(2).sum(1) for grad in seen if grad.dim() and len(grad) == len(index)]
-    if not each:
-        return
-    norms = (torch.stack(each).sum(0).sqrt() * len(index)).double().cpu()
-    index, known = index.cpu(), state.get(EXAMPLES, torch.zeros(0, dtype=torch.float64))
-    if (most := int(index.max()) + 1) > len(known):
-        known = torch.cat([known, torch.zeros(most - len(known), dtype=torch.float64)])
-    before = known[index]
-    known[index] = torch.where(before > 0, (before + norms) / 2, norms)
-    state[EXAMPLES] = known
+    index = chosen.index.cpu()
+    known = state.setdefault(EXAMPLES, torch.zeros(chosen.count, dtype=torch.float64))
+    each = [grad.flatten(1).double().pow(2).sum(1) for grad in seen if grad.dim() and len(grad) == len(index)]
+    if each:
+        norms = (torch.stack(each).sum(0).sqrt() * len(index)).cpu()
+        known[index] = torch.where(known[index] > 0, (known[index] + norms) / 2, norms)
 
 
 def _note_paths(net: SuperNet, candidate: Candidate, state: State) -> None:

@@ -54,9 +54,10 @@ class ProbabilityShift(Rule):
             raise RecipeError(f"floor is a share of the probability, above 0 and up to 1, not {self.floor}")
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
-        costs, values = costs_of(net, self.count), list[float]()
-        for _ in range(self.random):
-            region = int(lesson.rng.choice(self.regions, p=self.likely(lesson.state)))
+        costs, likely = costs_of(net, self.count), self.likely(lesson.state)
+        regions = [int(lesson.rng.choice(self.regions, p=likely)) for _ in range(self.random)]
+        values = list[float]()
+        for region in regions:
             candidate = costs.draw((region + float(lesson.rng.random())) / self.regions, lesson.rng)
             values.append(lesson.learn(net, candidate)[0])
             self._note(region, values[-1], lesson.state)
