@@ -23,7 +23,7 @@ def test_a_trained_model_is_trained_gently_by_default(recipe, tmp_path):
         and "warning" not in told.err
     )
     accuracy = manifest(tmp_path / "out")["validation_accuracy"]
-    assert accuracy["given"] > 80 and accuracy["largest"] > accuracy["given"] - 5
+    assert accuracy["given"] > 80 and accuracy["largest"] >= accuracy["given"] - 0.3
 
 
 def test_fresh_weights_are_not_taken_for_trained(recipe, tmp_path):
@@ -35,7 +35,7 @@ def test_fresh_weights_are_not_taken_for_trained(recipe, tmp_path):
 def test_a_model_that_training_harms_is_said_and_told_in_the_report(recipe, tmp_path):
     out, ruinous = (
         tmp_path / "out",
-        recipe(model="tiny:trained", train={"epochs": 2, "optimizer": RUINOUS, "batch_size": 64}),
+        recipe(model="tiny:trained", train={"epochs": 2, "optimizer": RUINOUS, "batch_size": 64, "keep": 100.0}),
     )
     told = done("train", ruinous, "--out", out)
     (said,) = [line for line in told.err.splitlines() if line.startswith("warning: training took the given model from")]

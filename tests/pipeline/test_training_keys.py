@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,9 @@ def test_the_given_models_figures_are_the_first_row_of_every_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, records = searched(
-        tmp_path, model=f"{__name__}:solved", train={"optimizer": "sgd,lr=0.1"}, objectives=["mae", "latency"]
-    )
+        tmp_path, model=f"{__name__}:solved", train={"optimizer": "sgd,lr=0.1", "keep": 100.0},
+        objectives=["mae", "latency"],
+    )  # fmt: skip
     net, given = solved(), run.read_given()
     assert given["mae"].value == pytest.approx(0, abs=1e-6) and given["r2"].value == pytest.approx(1)
     assert given["macs"] == Measurement(float(net.count(net.largest).macs), kind="exact")
@@ -194,10 +195,79 @@ def test_killed_in_the_middle_of_an_epoch_a_job_ends_with_the_same_file(tmp_path
     assert run.read_training() == undisturbed.read_training() and not run.checkpoint.exists()
 
 
+# -- weights that come trained ----------------------------------------------------------------------------------
+
+
+class Told(NullCallback):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def mae_of_largest(run: RunDirectory) -> tuple[float, float]:
+    """Before training and after it."""
+    about = run.read_training()
+    assert about is not None
+    return about.validation["given"], about.validation["largest"]
+
+
+def test_the_largest_stays_near_a_given_model_that_comes_trained(tmp_path: Path) -> None:
+    harmful = {"model": f"{__name__}:solved"}
+    told = Told()
+    with job(tmp_path / "kept", told, train={"optimizer": "sgd,lr=0.1", "teacher": "none"}, **harmful) as context:
+        train(context)
+        before, after = mae_of_largest(context.run)
+    with job(tmp_path / "let", train={"optimizer": "sgd,lr=0.1", "teacher": "none", "keep": 100.0}, **harmful) as other:
+        train(other)
+        _, without = mae_of_largest(other.run)
+    constant = float((data().validation.targets - data().validation.targets.mean()).abs().mean())
+    assert after <= before + 0.003 * 1.2 * constant < without
+    assert any("back towards the given ones (train.keep)" in text for text in told.texts)
+
+
+def test_what_comes_fresh_promises_nothing(tmp_path: Path) -> None:
+    told = Told()
+    with job(tmp_path, told) as context:
+        train(context)
+    assert not any("drawn back" in text for text in told.texts)
+
+
+@pytest.mark.parametrize(("teacher", "given"), [("", True), ("given", True), ("none", False)])
+def test_a_given_model_that_comes_trained_teaches(teacher: str, given: bool, tmp_path: Path) -> None:
+    with job(tmp_path, model=f"{__name__}:solved", train={"teacher": teacher, "keep": 100.0}) as context:
+        train(context)
+        kept = read_tensors(context.run.weights)[0]
+    net = solved()
+    nw.train(
+        net, nw.TensorLoader(data().train, 64 // STEPS, shuffle=True), task="regression", epochs=2,
+        optimizer=OPTIMIZER, teacher=solved().module if given else None,
+    )  # fmt: skip
+    assert all(torch.equal(kept[name], tensor) for name, tensor in net.module.state_dict().items())
+
+
 # -- export.* ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("teacher", ["largest", f"{__name__}:teachers"])
+TEACHERS: dict[str, Callable[[nw.SuperNet], Any]] = {
+    "largest": lambda net: net.extract(net.largest),
+    "given": lambda net: supernet_of_seed().module,
+    f"{__name__}:teachers": lambda net: teachers(),
+    f"largest + given+{__name__}:teachers": lambda net: [
+        net.extract(net.largest), supernet_of_seed().module, *teachers(),
+    ],
+}  # fmt: skip
+
+
+def supernet_of_seed() -> nw.SuperNet:
+    """As a job gives it to be trained."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return supernet()
+
+
+@pytest.mark.parametrize("teacher", TEACHERS)
 def test_chosen_networks_learn_from_a_teacher(teacher: str, tmp_path: Path) -> None:
     with job(tmp_path, export={"teacher": teacher}) as context:
         train(context)
@@ -210,8 +280,24 @@ def test_chosen_networks_learn_from_a_teacher(teacher: str, tmp_path: Path) -> N
             nw.finetune(network, loader, task=task, epochs=2, optimizer=OPTIMIZER, teacher=networks)
             return context.validate(network)
 
-        assert tuned.after == taught_by(net.extract(net.largest) if teacher == "largest" else teachers())
+        assert tuned.after == taught_by(TEACHERS[teacher](net))
         assert tuned.after != taught_by(None)
+
+
+def test_fine_tuning_that_gets_no_better_ends_with_the_best_epoch(tmp_path: Path) -> None:
+    harmful = {"optimizer": "sgd,lr=0.2", "epochs": 6, "patience": 1, "schedule": "constant"}
+    with job(tmp_path, train={"epochs": 0}, export=harmful, model=f"{__name__}:solved") as context:
+        train(context)
+        tuned = finetune(context, context.source.space.smallest)
+        net = context.source.supernet()
+        network, figures = net.extract(net.smallest), list[float]()
+        for epochs in range(1, 7):
+            network = net.extract(net.smallest)
+            loader = nw.TensorLoader(data().train, 64 // STEPS, shuffle=True)
+            nw.finetune(network, loader, task="regression", epochs=epochs, optimizer="sgd,lr=0.2", schedule="constant")
+            figures.append(context.validate(network)["mae"].value)
+    first = next((i for i in range(1, 6) if not figures[i] < figures[i - 1]), 6)
+    assert tuned.after["mae"].value == figures[first - 1]
 
 
 def test_only_parameters_that_may_move_are_fine_tuned(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,24 @@ class Context:
         inherited: Statistics | None = "inherited" if needs_recalibration(found.module) else None
         return found.module, found.statistics or inherited
 
+    def given(self) -> nn.Module:
+        """The model as it was given, whatever the super-network has been trained to since."""
+        return _source(self.recipe, self.task, self.data).largest().eval()
+
     def validate(self, network: nn.Module) -> dict[str, Measurement]:
         """How well a network does on the validation data, by metric name; nothing without data."""
         if self.validation is None:
             return {}
         return self.validation.all_of(network)
+
+    def loss_of(self, network: nn.Module) -> float:
+        """How badly a network does on the validation data by the first metric; infinite where it cannot be judged."""
+        assert self.validation is not None
+        metric = self.validation.metrics[0]
+        try:
+            return metric.loss(self.validate(network)[metric.name].value)
+        except MeasureError:  # its outputs are not finite
+            return inf
 
 
 @contextmanager
@@ -147,9 +161,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
     torch.set_num_threads(recipe.threads)
     task = extended(TASKS.make(recipe.task), recipe.metric)
     data = load_data(recipe.data, task, folder) if recipe.data else None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        source = load_model(recipe.model, lambda: _one_input(recipe, task, data))
+    source = _source(recipe, task, data)
     if data is None and recipe.train.importance and not source.untrained:
         sort_channels(source.supernet(), _without_data(recipe.train.importance))  # with data it is done before training
     if data is not None:
@@ -184,6 +196,13 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
     )
     _check(context)
     return context
+
+
+def _source(recipe: Recipe, task: Task, data: Data | None) -> Source:
+    """What the recipe's model gives, anew."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return load_model(recipe.model, lambda: _one_input(recipe, task, data))
 
 
 def _one_input(recipe: Recipe, task: Task, data: Data | None) -> Inputs:

@@ -61,6 +61,8 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
         teacher=_teacher(context),
         distillation=wish.distillation,
         trainable=wish.trainable or None,
+        loss=lambda: context.loss_of(tuned),
+        patience=wish.patience,
         device=recipe.train.device,
         precision=recipe.train.precision,
         seed=recipe.seed,
@@ -73,10 +75,13 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
 
 def _teacher(context: Context) -> Teachers | None:
     """From whom networks learn besides the targets, if from anybody."""
-    name = context.recipe.export.teacher
-    if not name:
-        return None
-    if name == "largest":
-        return context.network(context.source.space.largest)[0]
-    teacher: Teachers = resolve(name, "export.teacher", object)
-    return teacher
+    several: list[nn.Module] = []
+    for name in filter(None, map(str.strip, context.recipe.export.teacher.split("+"))):
+        if name == "largest":
+            several.append(context.network(context.source.space.largest)[0])
+        elif name == "given":
+            several.append(context.given())
+        else:
+            made = resolve(name, "export.teacher", object)
+            several += made if isinstance(made, list | tuple) else [made]
+    return several or None

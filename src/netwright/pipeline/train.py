@@ -13,10 +13,12 @@ from ..core.provenance import versions
 from ..nets.importance import CRITERIA, Criterion, Importance, sort_channels
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
+from ..recipe.load import resolve
 from ..report.data import format_measurement
 from ..tasks.data import loader_of
 from ..training import loop
 from ..training.defaults import default_optimizer
+from ..training.teachers import Teachers
 from .context import Context
 from .judgement import is_trained, worry
 from .run_directory import LEFT, RunDirectory, Training, trained_in
@@ -77,7 +79,8 @@ def _load(context: Context, net: SuperNet) -> bool:
 def _train(context: Context, net: SuperNet) -> Importance | None:
     assert context.validation is not None and context.data is not None
     recipe, wish, run, metric = context.recipe, context.recipe.train, context.run, context.validation.metrics[0]
-    given, pretrained = judge_given(context)
+    given, pretrained, chance = judge_given(context)
+    promise = Promise(context, net, given[metric.name], chance) if pretrained and chance is not None else None
     found: dict[str, Measurement] = {}
 
     def evaluate() -> Mapping[str, Measurement]:
@@ -86,6 +89,7 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
             found[name] = context.validate(network)[metric.name]
         return dict(found)
 
+    teacher = _teacher(context, net, bool(pretrained))
     importance = _sorted(context, net)
     optimizer = _optimizer(context, net, given[metric.name] if pretrained else None)
     loop.train(
@@ -98,6 +102,7 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
         distillation=wish.distillation,
         optimizer=optimizer,
         schedule=wish.schedule,
+        teacher=teacher,
         device=wish.device,
         clip_norm=wish.clip_norm,
         accumulate=wish.accumulate,
@@ -108,6 +113,7 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
         checkpoint_steps=wish.checkpoint_steps,
         key=_key(context),
         evaluate=evaluate,
+        holds=promise.holds if promise else None,
         callback=context.callback.trained,
     )
     if not found:  # no epoch is asked for, or all were done before an interruption
@@ -119,6 +125,51 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
     _write(context, net, metric.name, validation, {} if pretrained is False else given, warning)
     run.checkpoint.unlink(missing_ok=True)
     return importance
+
+
+class Promise:
+    """That the largest network stays near the given one; it is said where the weights are drawn back for that.
+
+    Args:
+        context: of the job.
+        net: what is trained.
+        given: the figure of the given model by the first metric.
+        chance: that of a constant answer.
+    """
+
+    def __init__(self, context: Context, net: SuperNet, given: Measurement, chance: float) -> None:
+        assert context.validation is not None
+        self._context, self._net, self._given = context, net, given
+        self._metric = context.validation.metrics[0]
+        scale = 1.0 if self._metric.unit == "%" else abs(chance) / 100
+        self._most = self._metric.loss(given.value) + context.recipe.train.keep * scale
+        self._draws = False
+
+    def holds(self) -> bool:
+        """Whether it is near enough as it is."""
+        network, _ = self._context.network(self._net.largest)
+        loss = self._context.loss_of(network)
+        kept = loss <= self._most
+        if not kept and not self._draws:
+            now = Measurement(-loss if self._metric.direction == "max" else loss, self._metric.unit)
+            given = format_measurement(self._given)
+            self._context.callback.stage(
+                f"the largest network has {format_measurement(now)}, the given model {given}: the weights are drawn "
+                "back towards the given ones (train.keep)"
+            )
+        self._draws = not kept
+        return kept
+
+
+def _teacher(context: Context, net: SuperNet, pretrained: bool) -> Teachers | None:
+    """From whom networks learn besides the targets and the largest, if from anybody."""
+    name = context.recipe.train.teacher or ("given" if pretrained and context.recipe.train.epochs else "none")
+    if name == "none":
+        return None
+    if name == "given":
+        return net.extract(net.largest)  # whose weights are copies
+    teacher: Teachers = resolve(name, "train.teacher", object)
+    return teacher
 
 
 def _take_up(context: Context, net: SuperNet) -> Importance | None:
@@ -178,14 +229,14 @@ def _write(
     run.write_training(about)
 
 
-def judge_given(context: Context) -> tuple[Mapping[str, Measurement], bool | None]:
-    """The figures of the given model on the validation data, and whether it comes trained: None where the task does not
-    know what a constant answer has."""
+def judge_given(context: Context) -> tuple[Mapping[str, Measurement], bool | None, float | None]:
+    """The figures of the given model on the validation data, whether it comes trained, and what a constant answer has
+    by the first metric: None where the task does not know that."""
     assert context.validation is not None
     network, _ = context.network(context.source.space.largest)
     evaluator, metric = context.validation.evaluate(network), context.validation.metrics[0]
     found, baseline = context.validation.result_of(evaluator), evaluator.baseline().get(metric.name)
-    return found, None if baseline is None else is_trained(metric, found[metric.name], baseline)
+    return found, None if baseline is None else is_trained(metric, found[metric.name], baseline), baseline
 
 
 def _optimizer(context: Context, net: SuperNet, pretrained: Measurement | None) -> str:

@@ -124,7 +124,7 @@ def _require(context: Context) -> SuperNet:
                 f"predicted ({', '.join(known)}), or search with 'netwright fit'"
             )
     if context.data is not None and not recipe.train.weights and context.run.read_training() is None:
-        given, pretrained = judge_given(context)
+        given, pretrained, _ = judge_given(context)
         if pretrained is False:
             found = next(iter(given.values()))
             raise RecipeError(

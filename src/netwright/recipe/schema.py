@@ -66,6 +66,13 @@ class Train:
     importance: str = field(default="", metadata=kind("nets.importance:CRITERIA", "named"))
     """By what channels, heads and experts are sorted before training, so that a cut keeps the most important; empty
     leaves them as they are given. For pre-trained weights, those of train.weights among them."""
+    teacher: str = ""
+    """From whom networks learn besides: "given", the model as it was given, frozen, which is the default where it comes
+    trained; "none"; or module:function that gives a network, or a list of several whose outputs are averaged."""
+    keep: float = 0.3
+    """How far below a given model that comes trained the largest network may be, in points of a percentage, or per cent
+    of what a constant answer has by another metric. It is looked at as training goes on, on the validation data; where
+    it is too far, the weights are drawn back towards the given ones. 100 lets it go."""
     clip_norm: float | None = None
     """The longest that the gradient may be, over all weights."""
     accumulate: int = 1
@@ -140,9 +147,13 @@ class Export:
     """See train.optimizer."""
     schedule: str = field(default="cosine", metadata=kind("training.schedules:SCHEDULES"))
     """See train.schedule."""
+    patience: int = 0
+    """Epochs without a better figure on the validation data after which fine-tuning ends; the best epoch's weights are
+    kept. 0 goes on to the end, and keeps the last."""
     teacher: str = ""
-    """From whom a network learns besides the targets: "largest", the super-network as a whole, or module:function that
-    gives a network, or a list of several whose outputs are averaged."""
+    """From whom a network learns besides the targets: "largest", the super-network as a whole; "given", the model as it
+    was given; module:function that gives a network, or a list of them; or several of these with "+" between them,
+    whose outputs are averaged."""
     distillation: str = field(default="outputs", metadata=kind("training.distillation:DISTILLATIONS"))
     """See train.distillation."""
     trainable: list[str] = field(default_factory=list)
@@ -207,6 +218,7 @@ class Recipe:
     def __post_init__(self) -> None:
         train, numbers = self.train, {
             "latency.precision": self.latency.precision, "latency.max_seconds": self.latency.max_seconds,
+            "train.keep": self.train.keep,
             **({} if self.train.clip_norm is None else {"train.clip_norm": self.train.clip_norm}),
         }  # fmt: skip
         for name, value in numbers.items():
@@ -221,6 +233,7 @@ class Recipe:
             if not value > 0:
                 raise RecipeError(f"{name} must be more than 0, not {told(value)}")
         counts = {
+            "export.patience": self.export.patience,
             "train.epochs": train.epochs, "export.epochs": self.export.epochs, "seed": self.seed,
             "train.checkpoint_steps": train.checkpoint_steps, "trim.rounds": self.trim.rounds,
         }  # fmt: skip

@@ -33,6 +33,7 @@ from .schedules.base import Schedule
 from .steps import State, Step
 from .teachers import Teachers, teaching
 from .trainable import Trainable, only
+from .watching import Best, Keeping
 
 
 def train(
@@ -57,6 +58,7 @@ def train(
     checkpoint_steps: int = 0,
     key: str = "",
     evaluate: Callable[[], Figures] | None = None,
+    holds: Callable[[], bool] | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> None:
     """Train the shared weights, in place.
@@ -88,6 +90,9 @@ def train(
         key: names what is trained; a checkpoint with another key is refused.
         evaluate: called now and then, and after the last epoch; its figures are passed to ``callback``. Without one,
             weights that were better before are warned of: the loss of the last steps is compared with the first's.
+        holds: for weights that come trained: whether the super-network still does what it must, such as its largest
+            network what the given one did. Asked as often; where it says no, the weights are drawn back on the straight
+            line to the given ones until it says yes.
         callback: called after every step.
 
     Raises :class:`TrainingError` when the loss is no longer a finite number, and for loaders, losses and networks that
@@ -98,7 +103,7 @@ def train(
             f"train() takes a super-network, not {describe(net)}; nw.wrap(network, example) makes one of a network, "
             "and nw.finetune() trains a network as it is"
         )
-    _require_functions(evaluate=evaluate, callback=callback)
+    _require_functions(evaluate=evaluate, holds=holds, callback=callback)
     task, chosen = task_of(task), RULES.make(rule)
     way, drawn = DISTILLATIONS.make(distillation), SAMPLINGS.make(sampling)
     with teaching(teacher, _device(net.module, device)) as taught:
@@ -112,8 +117,8 @@ def train(
             clip_norm=clip_norm, accumulate=accumulate, ema=ema, precision=precision, seed=seed,
             checkpoint_steps=checkpoint_steps,
         )  # fmt: skip
-        run = Run(learner, loader, settings)
-        _train(run, evaluate, callback)
+        run = Run(learner, loader, settings, Keeping(net.module, holds) if holds else None)
+        _train(run, callback, evaluate)
     if evaluate is None:
         run.warn_if_worse()
 
@@ -138,6 +143,8 @@ def finetune(
     checkpoint: str | Path | None = None,
     checkpoint_steps: int = 0,
     key: str = "",
+    loss: Callable[[], float] | None = None,
+    patience: int = 0,
     callback: Callable[[Progress], None] | None = None,
 ) -> None:
     """Train a stand-alone network, in place, as :func:`train` does; left in evaluation mode.
@@ -147,6 +154,9 @@ def finetune(
         teacher: the network learns from it as much as from the targets: the largest network, any other, or several.
         trainable: the parameters that may move: patterns of names such as ``"*head*"``, or a function of a name and a
             parameter; all that require gradients by default. Layers that do not move keep their running statistics.
+        loss: for early stopping: how badly the network does on validation data, asked after every epoch.
+        patience: epochs without a lower ``loss`` after which training ends; the weights of the best epoch are kept. 0
+            goes on to the end, and keeps the last.
 
     All other arguments are those of :func:`train`.
     """
@@ -155,7 +165,11 @@ def finetune(
             f"finetune() takes a network, a torch.nn.Module, not {describe(network)}; of a super-network extract one "
             "first: net.extract(candidate)"
         )
-    _require_functions(callback=callback)
+    _require_functions(callback=callback, loss=loss)
+    if patience < 0 or (patience and loss is None):
+        raise CallError(
+            f"patience is a number of epochs, 0 or more, and takes a loss=, which it is about; not {patience}"
+        )
     task, way = task_of(task), DISTILLATIONS.make(distillation)
     with only(network, trainable), teaching(teacher, _device(network, device)) as taught:
 
@@ -168,20 +182,20 @@ def finetune(
             clip_norm=clip_norm, accumulate=accumulate, ema=ema, precision=precision, seed=seed,
             checkpoint_steps=checkpoint_steps,
         )  # fmt: skip
-        _train(Run(learner, loader, settings), None, callback)
+        _train(Run(learner, loader, settings, Best(network, loss, patience) if loss and patience else None), callback)
 
 
-def _train(run: Run, evaluate: Callable[[], Figures] | None, callback: Callable[[Progress], None] | None) -> None:
+def _train(
+    run: Run, callback: Callable[[Progress], None] | None, evaluate: Callable[[], Figures] | None = None
+) -> None:
     """All epochs of a run."""
-    epochs = run.settings.epochs
-    every = max(1, epochs // 8)
     figures: Figures = {}
     with ending(_kept(run.settings.checkpoint)), run.prepared():
         for epoch in run.remaining():
             for progress in run.epoch(epoch, figures):
                 if callback:
                     callback(progress)
-            if evaluate and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
+            if evaluate and run.is_looked_at(epoch):
                 with run.evaluating():
                     figures = evaluate()
                 if callback:

@@ -31,6 +31,7 @@ from .optimizers.base import Optimizer
 from .schedules.base import Schedule
 from .steps import State, Step
 from .streams import Stream
+from .watching import Watch
 
 Figures = Mapping[str, float | Measurement]
 """By name; measurements are shown with their units."""
@@ -133,11 +134,12 @@ class Run:
         learner: what learns.
         loader: of the training data.
         settings: how.
+        watch: what is looked at at the end of epochs.
     """
 
-    def __init__(self, learner: Learner, loader: Any, settings: Settings) -> None:
+    def __init__(self, learner: Learner, loader: Any, settings: Settings, watch: Watch | None = None) -> None:
         require_loader(loader)
-        self.learner, self.loader, self.settings = learner, loader, settings
+        self.learner, self.loader, self.settings, self.watch = learner, loader, settings, watch
         self.module, self.state = learner.module, learner.state
         self.device = device_under(self.module) if settings.device is None else device_of(settings.device)
         self._resumed: dict[str, Any] | None = None
@@ -173,12 +175,20 @@ class Run:
                 yield
                 if self.average:
                     self.average.swap()
+                if self.watch:
+                    self.watch.finish()
         finally:
             self.module.eval()
 
-    def remaining(self) -> Iterable[int]:
+    def remaining(self) -> Iterator[int]:
         """The epochs that are still to run, counted from 0."""
-        return range(self._resumed["epoch"] if self._resumed else 0, self.settings.epochs)
+        for epoch in range(self._resumed["epoch"] if self._resumed else 0, self.settings.epochs):
+            if not (self.watch and self.watch.over):
+                yield epoch
+
+    def is_looked_at(self, epoch: int) -> bool:
+        """Whether the network is looked at after an epoch: after eight of them or so, and the last."""
+        return (epoch + 1) % max(1, self.settings.epochs // 8) == 0 or epoch + 1 == self.settings.epochs
 
     def epoch(self, number: int, figures: Figures) -> Iterator[Progress]:
         """What is left of one pass over the data; the state is saved at its end, and now and then within it."""
@@ -216,6 +226,9 @@ class Run:
             )
         if epoch.pending:
             self._update(epoch, at)
+        if self.watch and (self.watch.often or self.is_looked_at(number)):
+            with self.evaluating():
+                self.watch.look(self.average)
         self._save(number + 1)
 
     def progress(self, figures: Figures) -> Progress:
@@ -342,6 +355,7 @@ class Run:
             "generators": [g.get_state() for g in generators_of(self.loader)],
             "average": self.average.saved() if self.average else None,
             "within": within.saved() if within else None,
+            "watch": self.watch.saved() if self.watch else {},
         }
         checkpoint.write(self.module, self.optimizer, epochs, rest)
         self._kept = f"step {within.at} of epoch {epochs + 1}" if within else f"epoch {epochs}"
@@ -357,6 +371,8 @@ class Run:
         self.batches = saved["batches"]
         self.state.update(saved["state"])
         self._first, self._last = saved["losses"][0], deque(saved["losses"][1])
+        if self.watch and saved["watch"]:
+            self.watch.load(saved["watch"])
         if self.average and self.settings.ema:
             if saved["average"]:
                 self.average.load(saved["average"])
