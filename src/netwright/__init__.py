@@ -57,6 +57,8 @@ _HOME = {
     "part_importance": "nets.surgery",
     "sort_parts": "nets.surgery",
     "stitch": "nets.stitching",
+    "split": "nets.sharing",
+    "mixture": "nets.sharing",
     "to_foldable_norm": "nets.surgery",
     "to_low_rank": "nets.surgery",
     "to_experts": "nets.surgery",
@@ -210,6 +212,8 @@ if TYPE_CHECKING:
     from .nets.importance import sort_channels as sort_channels
     from .nets.menu import oneof as oneof
     from .nets.recalibrate import recalibrate as recalibrate
+    from .nets.sharing import mixture as mixture
+    from .nets.sharing import split as split
     from .nets.stand_ins import Around as Around
     from .nets.stand_ins import Instead as Instead
     from .nets.stand_ins import Scaled as Scaled

@@ -40,6 +40,7 @@ class SuperNetModule(LightningModule):  # type: ignore[misc, unused-ignore]
         super().__init__()
         self.automatic_optimization = False
         self.module, self.net, self.task, self.rule = net.module, net, task, RULES.make(rule)
+        self.rule.prepare(net)
         self.seed, self.clip_norm, self.rule_state = seed, clip_norm, dict[str, torch.Tensor]()
 
     def training_step(self, batch: Any, batch_idx: int) -> None:

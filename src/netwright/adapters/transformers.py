@@ -36,6 +36,7 @@ class SuperNetTrainer(Trainer):  # type: ignore[misc, unused-ignore]
     def __init__(self, *args: Any, net: SuperNet, task: Task, rule: Rule | str = "sandwich", **rest: Any) -> None:
         super().__init__(net.module, *args, **rest)
         self.net, self.task, self.rule, self.rule_state = net, task, RULES.make(rule), dict[str, torch.Tensor]()
+        self.rule.prepare(net)
         if self.args.world_size > 1 or self.args.n_gpu > 1:
             raise TrainingError("a super-network is trained in one process and on one device: set CUDA_VISIBLE_DEVICES")
         if self.args.fp16:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -36,6 +36,13 @@ class Writes:
     transforms: Mapping[str, frozenset[Transform]]
     stand_ins: Mapping[str, frozenset[StandIn]]
     menus: frozenset[str]
+
+    def with_transforms(self, more: Mapping[str, frozenset[Transform]]) -> Writes:
+        """The same where tensors may be made by others too."""
+        tensors = {*self.transforms, *more}
+        none: frozenset[Transform] = frozenset()
+        both = {name: self.transforms.get(name, none) | more.get(name, none) for name in tensors}
+        return replace(self, transforms=both)
 
 
 def check_axes(index: ModuleIndex, axes: Sequence[Axis]) -> Writes:

@@ -94,13 +94,17 @@ class Cut:
             whole_of: finds whole tensors by name.
         """
         dims = self.keep.get(tensor, {})
-        kept = _kept(whole_of(tensor), dims)
+        whole = whole_of(tensor)
+        kept = _kept(whole, dims)
         chain = self.transforms.get(tensor)
         if chain is None:
             return kept
-        return transformed(
-            chain, kept, lambda name: self.part(name, whole_of), lambda name: _kept(whole_of(name), dims)
-        )
+
+        def as_kept(name: str) -> Tensor:
+            other = whole_of(name)
+            return _kept(other, {d: some for d, some in dims.items() if other.shape[d] == whole.shape[d]})
+
+        return transformed(chain, kept, lambda name: self.part(name, whole_of), as_kept)
 
 
 def _kept(whole: Tensor, dims: Mapping[int, Ranges]) -> Tensor:

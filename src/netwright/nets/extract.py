@@ -95,7 +95,8 @@ def extract(index: ModuleIndex, cut: Cut, part: Callable[[str, Tensor], Tensor] 
         for path in index.owners[name]:
             if not cut.skips(path):
                 own = next(own for own, tensor in index.tensors_of[path].items() if tensor == name)
-                network.get_submodule(path)._parameters.pop(own, None)
+                for table in (network.get_submodule(path)._parameters, network.get_submodule(path)._buffers):
+                    table.pop(own, None)
     for path, values in cut.set.items():
         if not cut.skips(path):
             module = network.get_submodule(path)

@@ -26,7 +26,12 @@ def permute(
         transforms: by tensor, what it may be made by: what is alike changes places with it.
     """
     alike = {tensor: {name for one in several for name in one.alike} for tensor, several in (transforms or {}).items()}
-    slices = (replace(part, tensor=name) for part in width.slices for name in alike.get(part.tensor, ()))
+    slices = (
+        replace(part, tensor=name)
+        for part in width.slices
+        for name in alike.get(part.tensor, ())
+        if index.shapes[name][part.dim] == index.shapes[part.tensor][part.dim]  # what is the same for all stays
+    )
     for part in dict.fromkeys((*width.slices, *slices)):
         whole = index.tensor(part.tensor)
         rows = torch.arange(whole.shape[part.dim])

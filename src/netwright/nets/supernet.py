@@ -26,6 +26,7 @@ from .paths import join, within
 from .report import Dimension, Reasons, Report, rigidity, shapes_of
 from .saving import guard_saving
 from .trace import Tracer, check_tensors
+from .weight_sets import Sharing
 
 
 class SuperNet:
@@ -60,18 +61,37 @@ class SuperNet:
         self._reasons: dict[str | Dimension, str] = dict(reasons or {})
         self.axes: tuple[Axis, ...] = tuple(axes)
         self.example_inputs = example_inputs
+        self.sharing: Sharing | None = None
         self.index = ModuleIndex(module)
         self.writes = check_axes(self.index, self.axes)
         self._fixed_menus = [path for path in self.index.menus if path not in self.writes.menus]
         self.space = Space(self._choices())
         self._active: Candidate | None = None
         self._applied = ExitStack()
-        self._cut = lru_cache(maxsize=4096)(lambda candidate: self.cut_of(self.space.candidate(candidate)))
+        self._cut = lru_cache(maxsize=4096)(lambda candidate, version: self.cut_of(self.space.candidate(candidate)))
         self._count = lru_cache(maxsize=65536)(lambda candidate: self.counts([candidate])[0])
         self._check_runs()
         self._given_batch = batch_dims
         if batch_dims is not None:
             _ = self.batch_dims
+
+    def share(self, sharing: Sharing) -> None:
+        """Let sub-networks share weights beyond one set, from now on; see :mod:`netwright.nets.sharing`.
+
+        Args:
+            sharing: of sets that the network has by now.
+
+        Raises :class:`NetError` where its weights cannot be cut as those that they are other sets of.
+        """
+        if self._active:
+            raise NetError("this super-network is active; leave the 'with net.active(...)' block to share its weights")
+        self.sharing, self.index = sharing, ModuleIndex(self.module)
+        self.writes = self.writes.with_transforms(sharing.transforms(self.index))
+        self._cut.cache_clear()
+        self._count.cache_clear()
+        for name in ("turns", "report", "tracer", "_counter"):
+            vars(self).pop(name, None)
+        self._check_runs()
 
     @cached_property
     def batch_dims(self) -> BatchDims:
@@ -143,6 +163,8 @@ class SuperNet:
 
         Raises :class:`NetError` where it is of a family, whose networks follow from its own axes.
         """
+        if self.sharing:
+            raise NetError("choose the axes before the weights are shared in several sets")
         if type(self) is not SuperNet:
             raise NetError(f"the axes of a {type(self).__name__} are its family's; wrap() its module to choose others")
         return SuperNet(self.module, axes, self.example_inputs, self._reasons, batch_dims=self._given_batch)
@@ -161,7 +183,8 @@ class SuperNet:
 
     def cut(self, candidate: Candidate | Mapping[str, Option]) -> Cut:
         """What the candidate means to the tensors."""
-        return self._cut(self._candidate(candidate))
+        version = self.sharing.version(self.index) if self.sharing else ()
+        return self._cut(self._candidate(candidate), version)
 
     def _candidate(self, given: Candidate | Mapping[str, Option]) -> Candidate:
         """A candidate, also of a mapping of its choices. Raises :class:`NetError` for what is none."""
@@ -182,6 +205,8 @@ class SuperNet:
         for axis in self.axes:
             if axis.name in options:
                 axis.write(self.given(axis, options), builder, self.index)
+        if self.sharing:
+            self.sharing.write(options, builder, self.index)
         return builder.finish(self.index)
 
     def given(self, axis: Axis, options: Mapping[str, Option]) -> Option:

@@ -62,8 +62,9 @@ class Transform(ABC):
     Attributes:
         kind: one of :data:`KINDS`, which says when it is applied.
         reads: other tensors that it needs. It gets of each what the sub-network has of it, its own transforms included.
-        alike: those of ``reads`` that have the tensor's own shape, index for index (other sets of weights, scores for a
-            mask): they are cut as the tensor is, by whatever axis cuts it, and for a ``mix`` cropped as it is.
+        alike: those of ``reads`` that go with the tensor, index for index (other sets of weights, scores for a mask,
+            a number for each row): they are cut as the tensor is, by whatever axis cuts it, in the dimensions in which
+            they have its size, and for a ``mix`` cropped as it is where they have its shape.
     """
 
     kind: ClassVar[str]
@@ -111,11 +112,14 @@ def transformed(
         part: finds what the sub-network has of another tensor.
         as_kept: finds another tensor of the same shape, with the indices that are kept of this one.
     """
+    uncropped = kept.shape
+
+    def alike(name: str, before: tuple[Transform, ...]) -> Tensor:
+        other = as_kept(name)
+        return transformed(before, other, part, as_kept) if other.shape == uncropped else other
+
     for at, transform in enumerate(chain):
         before = chain[:at] if transform.kind == "mix" else ()
-        others = (
-            transformed(before, as_kept(name), part, as_kept) if name in transform.alike else part(name)
-            for name in transform.reads
-        )
+        others = (alike(name, before) if name in transform.alike else part(name) for name in transform.reads)
         kept = transform(kept, *others)
     return kept

@@ -18,6 +18,7 @@ from ..report.data import format_measurement
 from ..tasks.data import loader_of
 from ..training import loop
 from ..training.defaults import default_optimizer
+from ..training.rules import RULES
 from ..training.teachers import Teachers
 from .context import Context
 from .judgement import is_trained, worry
@@ -32,7 +33,7 @@ def train(context: Context) -> Importance | None:
     if context.untrained:
         context.callback.stage(f"not training: {context.untrained}")
         return None
-    net = context.source.supernet()
+    net = _prepared(context)
     if _load(context, net):
         return None
     if elsewhere := context.recipe.train.weights:
@@ -54,8 +55,15 @@ def _sorted(context: Context, net: SuperNet) -> Importance | None:
 
 def require_trained(context: Context) -> None:
     """Load the super-network that is trained here; say how to get it where it is not there yet."""
-    if not context.untrained and not _load(context, context.source.supernet()):
+    if not context.untrained and not _load(context, _prepared(context)):
         raise NetwrightError(f"no trained super-network in {context.run}: run 'netwright train' with it first")
+
+
+def _prepared(context: Context) -> SuperNet:
+    """The super-network with all weights that its rule trains."""
+    net = context.source.supernet()
+    RULES.make(context.recipe.train.rule).prepare(net)
+    return net
 
 
 def _key(context: Context) -> str:

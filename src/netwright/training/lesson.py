@@ -114,7 +114,7 @@ class Lesson:
 
         Raises :class:`LossError` where it is not finite.
         """
-        with net.active(candidate) as module, _tracked(module, False):
+        with net.active(candidate) as module, tracked(module, False):
             value = scalar(self.task.loss(self.answer(module).outputs, self.targets))
             return float(_finite(value, _named(net, candidate)))
 
@@ -129,7 +129,7 @@ class Lesson:
         Returns the loss of the targets, and what the sub-network gave, detached. Raises :class:`LossError` where the
         loss is not finite, and :class:`TrainingError` for a loss that nothing can be learned from.
         """
-        with net.active(candidate) as module, _tracked(module, candidate == net.largest):
+        with net.active(candidate) as module, tracked(module, candidate == net.largest):
             value, answer = self.learn_alone(module, weight=weight, who=_named(net, candidate))
         self.sampling.told(net, candidate, value, self.at, self.state)
         return value, answer
@@ -148,7 +148,7 @@ class Lesson:
             )
         goal, taught = _finite(value, who), self.taught(module)
         if taught is not None:
-            goal = (value + _finite(self._compared(answer, taught), f"{who} from its teacher")) / 2
+            goal = (value + _finite(self.compared(answer, taught), f"{who} from its teacher")) / 2
         (goal * weight if weight != 1 else goal).backward()
         return float(value.detach()), answer.detached()
 
@@ -163,19 +163,20 @@ class Lesson:
 
         Returns the loss. Raises :class:`LossError` where it is not finite.
         """
-        with net.active(candidate) as module, _tracked(module, False):
-            value = _finite(self._compared(self.answer(module), answer), _named(net, candidate))
+        with net.active(candidate) as module, tracked(module, False):
+            value = _finite(self.compared(self.answer(module), answer), _named(net, candidate))
             (value * weight if weight != 1 else value).backward()
         loss = float(value.detach())
         self.sampling.told(net, candidate, loss, self.at, self.state)
         return loss
 
-    def _compared(self, student: Answer, teacher: Answer) -> Tensor:
+    def compared(self, student: Answer, teacher: Answer) -> Tensor:
+        """How far one answer is from another, as the distillation says."""
         return scalar(self.distillation.loss(self.task, student, teacher, self.targets))
 
 
 @contextmanager
-def _tracked(module: nn.Module, wanted: bool) -> Iterator[None]:
+def tracked(module: nn.Module, wanted: bool) -> Iterator[None]:
     """What runs leaves its trace in the running statistics, or none."""
     norms = [] if wanted else [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     for norm in norms:

@@ -105,6 +105,7 @@ def train(
         )
     _require_functions(evaluate=evaluate, holds=holds, callback=callback)
     task, chosen = task_of(task), RULES.make(rule)
+    chosen.prepare(net)
     way, drawn = DISTILLATIONS.make(distillation), SAMPLINGS.make(sampling)
     with teaching(teacher, _device(net.module, device)) as taught:
 

@@ -16,6 +16,11 @@ from ..steps import State, Step
 class Rule(ABC):
     """Which sub-networks learn from each batch, and from whom."""
 
+    def prepare(self, net: SuperNet) -> None:
+        """Change the super-network before it is trained, in place: further weights, for instance. It is called before
+        weights are loaded too, and leaves alone what is prepared already. By default nothing is changed."""
+        return
+
     @abstractmethod
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         """Add the gradients of one batch to the shared weights.

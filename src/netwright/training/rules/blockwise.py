@@ -1,0 +1,168 @@
+"""Block-wise training without labels: each block learns to give what it gives in the network that was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from ...core.candidate import Candidate
+from ...core.errors import RecipeError, TrainingError
+from ...nets.axes import Depth
+from ...nets.inputs import arguments, each_tensor, evaluating, fresh, tensors_in
+from ...nets.pieces import find_blocks
+from ...nets.supernet import SuperNet
+from ..answers import Answer, watching
+from ..lesson import Lesson, LossError, tracked
+from .base import Rule
+
+GIVEN = "blockwise:"
+"""What the names of the given weights begin with, in the state that checkpoints keep."""
+
+
+@dataclass(frozen=True)
+class Blockwise(Rule):
+    """Each block of a sub-network is given what it was given in the given network, and learns to give what it gave.
+
+    Li et al., "Block-wisely supervised neural architecture search with knowledge distillation" (2020), section 3.2: the
+    blocks are trained apart from one another, with the teacher's activations before and behind each, and no labels. The
+    teacher is the super-network with the weights that it has when training begins, whole, in evaluation mode: it must
+    come trained. A block goes from where one stage begins to where the next does: the first blocks of the depth axes,
+    or else the network's blocks. The part before the first learns to give the first one's input, and the last part the
+    network's outputs, or those of a teacher where one is given, by the distillation of the training. Of narrower
+    sub-networks the channels that they have, the first, are compared, and sizes that differ are averaged. The loss is
+    the mean over the parts of the squared differences, relative to the teacher's mean square, but for the outputs.
+
+    A step costs a forward of the whole network, and a forward and backward of ``random`` + 1 sub-networks. Checkpoints
+    hold the given weights beside those that learn.
+
+    Args:
+        random: how many random sub-networks learn from each batch, beside the smallest.
+        blocks: paths of the modules with which blocks begin; () finds them.
+    """
+
+    random: int = 2
+    blocks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.random < 0:
+            raise RecipeError(f"random is a number of sub-networks, 0 or more, not {self.random}")
+        if isinstance(self.blocks, str):
+            object.__setattr__(self, "blocks", (self.blocks,))
+
+    def step(self, net: SuperNet, lesson: Lesson) -> float:
+        names = self.blocks or first_blocks(net)
+        if missing := [name for name in names if name not in net.index.modules]:
+            raise TrainingError(f"blockwise: the network has no module {missing[0]!r}; named_modules() lists them")
+        if not any(name.startswith(GIVEN) for name in lesson.state):
+            lesson.state.update(
+                {
+                    GIVEN + k: v.detach().clone(memory_format=torch.contiguous_format)
+                    for k, v in net.module.state_dict().items()
+                }
+            )
+        teacher = _taught(net.module, lesson, names)
+        teacher.answer = lesson.taught(net.module) or teacher.answer
+        drawn = [net.smallest, *(lesson.sample(net) for _ in range(self.random))]
+        losses = [self._learn(net, candidate, lesson, teacher) for candidate in drawn]
+        return sum(losses) / len(losses)
+
+    def _learn(self, net: SuperNet, candidate: Candidate, lesson: Lesson, teacher: _Seen) -> float:
+        """Add the gradients of one sub-network."""
+        with net.active(candidate) as module, tracked(module, False), _fed(module, teacher) as losses:
+            answer = lesson.answer(module)
+            losses.append(lesson.compared(answer, teacher.answer))
+            value = torch.stack(losses).mean()
+            if not torch.isfinite(value):
+                raise LossError(float(value.detach()), f"the sub-network {dict(candidate)}")
+            value.backward()
+        loss = float(value.detach())
+        lesson.sampling.told(net, candidate, loss, lesson.at, lesson.state)
+        return loss
+
+
+@dataclass
+class _Seen:
+    """What the teacher gave, and what each block was given in it: the tensors of numbers among its arguments."""
+
+    inputs: dict[str, list[Tensor]] = field(default_factory=dict)
+    answer: Answer = field(default_factory=lambda: Answer(None))
+
+
+def first_blocks(net: SuperNet) -> list[str]:
+    """The modules with which the blocks of a super-network begin: of each stage that may be cut short the first; where
+    there is none, all that the network has."""
+    stages = [part.blocks[0] for axis in net.axes for part in axis.members() if isinstance(part, Depth) and part.blocks]
+    return [*dict.fromkeys(stages or find_blocks(net.module))]
+
+
+@torch.no_grad()
+def _taught(module: nn.Module, lesson: Lesson, names: Sequence[str]) -> _Seen:
+    """What the given network gives."""
+    given = {name.removeprefix(GIVEN): t for name, t in lesson.state.items() if name.startswith(GIVEN)}
+    seen = _Seen()
+
+    def keep(name: str) -> Any:
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
+            seen.inputs[name] = [t.detach() for t in _numbers((args, kwargs))]
+
+        return hook
+
+    args, kwargs = arguments(fresh(lesson.inputs))
+    watched = lesson.distillation.watched(module)
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(module))
+        for name in names:
+            own = module.get_submodule(name)
+            stack.callback(own.register_forward_pre_hook(keep(name), with_kwargs=True).remove)
+        features = stack.enter_context(watching(module, watched))
+        seen.answer = Answer(functional_call(module, given, args, kwargs), features).detached()
+    return seen
+
+
+@contextmanager
+def _fed(module: nn.Module, teacher: _Seen) -> Iterator[list[Tensor]]:
+    """Each block is given what the teacher's was, while this lasts; gives how far from it that is what came."""
+    losses: list[Tensor] = []
+
+    def feed(wanted: list[Tensor]) -> Any:
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> Any:
+            come = _numbers((args, kwargs))
+            pairs = {id(a): _alike(a, b) for a, b in zip(come, wanted, strict=False) if a.dim() == b.dim()}
+            for tensor in come:
+                goal = pairs.get(id(tensor))
+                if goal is not None and tensor.requires_grad:
+                    size = goal.square().mean().clamp_min(torch.finfo(goal.dtype).tiny)
+                    losses.append((tensor - goal).square().mean() / size)
+            return each_tensor((args, kwargs), lambda t: t if pairs.get(id(t)) is None else pairs[id(t)])
+
+        return hook
+
+    with ExitStack() as stack:
+        own = dict(module.named_modules())
+        for name, wanted in teacher.inputs.items():
+            if name in own:
+                stack.callback(own[name].register_forward_pre_hook(feed(wanted), with_kwargs=True).remove)
+        yield losses
+
+
+def _numbers(value: Any) -> list[Tensor]:
+    return [tensor for tensor in tensors_in(value) if tensor.is_floating_point()]
+
+
+def _alike(come: Tensor, wanted: Tensor) -> Tensor | None:
+    """What is wanted, in the shape of what came: the first channels, and sizes averaged; None where it has less."""
+    if come.dim() in (4, 5) and come.shape[2:] != wanted.shape[2:]:
+        pool = F.adaptive_avg_pool2d if come.dim() == 4 else F.adaptive_avg_pool3d
+        wanted = pool(wanted, come.shape[2:])  # type: ignore[arg-type]
+    for dim, size in enumerate(come.shape):
+        if wanted.shape[dim] < size:
+            return None
+        wanted = wanted.narrow(dim, 0, size)
+    return wanted.to(come.dtype)
