@@ -62,6 +62,8 @@ _HOME = {
     "to_foldable_norm": "nets.surgery",
     "to_low_rank": "nets.surgery",
     "to_experts": "nets.surgery",
+    "add_free_experts": "nets.surgery",
+    "merge_experts": "nets.surgery",
     "share_layers": "nets.surgery",
     "grow": "nets.surgery",
     "wrap": "nets.wrap",
@@ -220,49 +222,4 @@ if TYPE_CHECKING:
     from .nets.stand_ins import Zeros as Zeros
     from .nets.stitching import stitch as stitch
     from .nets.supernet import SuperNet as SuperNet
-    from .nets.surgery import block_importance as block_importance
-    from .nets.surgery import grow as grow
-    from .nets.surgery import part_importance as part_importance
-    from .nets.surgery import share_layers as share_layers
-    from .nets.surgery import sort_blocks as sort_blocks
-    from .nets.surgery import sort_parts as sort_parts
-    from .nets.surgery import to_experts as to_experts
-    from .nets.surgery import to_foldable_norm as to_foldable_norm
-    from .nets.surgery import to_low_rank as to_low_rank
-    from .nets.transforms import Transform as Transform
-    from .nets.wrap import wrap as wrap
-    from .pipeline.callback import Callback as Callback
-    from .pipeline.fit import fit as fit
-    from .recipe.schema import Recipe as Recipe
-    from .simple import search as search
-    from .sources.table import TabularBenchmark as TabularBenchmark
-    from .strategies.aging_evolution import AgingEvolution as AgingEvolution
-    from .strategies.base import Strategy as Strategy
-    from .strategies.botorch import BoTorch as BoTorch
-    from .strategies.cmaes import CmaEs as CmaEs
-    from .strategies.coarse_to_fine import CoarseToFine as CoarseToFine
-    from .strategies.evolution import Nsga2 as Nsga2
-    from .strategies.guided import Guided as Guided
-    from .strategies.linas import ConcurrentNas as ConcurrentNas
-    from .strategies.linas import Linas as Linas
-    from .strategies.local_search import LocalSearch as LocalSearch
-    from .strategies.moea import AgeMoea as AgeMoea
-    from .strategies.moea import CTaea as CTaea
-    from .strategies.moea import Ga as Ga
-    from .strategies.moea import MoeaD as MoeaD
-    from .strategies.moea import Nsga3 as Nsga3
-    from .strategies.moea import UNsga3 as UNsga3
-    from .strategies.random import Random as Random
-    from .strategies.weaknas import WeakNas as WeakNas
-    from .study.stores.sqlite import SqliteStore as SqliteStore
-    from .study.study import Study as Study
-    from .tasks.base import Evaluator as Evaluator
-    from .tasks.base import Task as Task
-    from .tasks.data import Data as Data
-    from .tasks.data import Split as Split
-    from .tasks.data import TensorLoader as TensorLoader
-    from .training import distillation as distillation
-    from .training import rules as rules
-    from .training import sampling as sampling
-    from .training.loop import finetune as finetune
-    from .training.loop import train as train
+    from .nets.surgery import add_free_experts as add_free_experts

@@ -10,6 +10,7 @@ from torch import nn
 from ...core.candidate import Option
 from ...core.errors import NetError
 from ..cut import CutBuilder, ModuleIndex
+from ..paths import within
 from .base import check_options
 from .width import ChannelSlice, Width
 
@@ -48,6 +49,12 @@ class Experts(Width):
         if isinstance(held, nn.ModuleList):
             modules = tuple(f"{experts}.{own}" for own in held._modules)
             sizes = {len(modules)}
+            tensors = [name for path in modules for name in _own(index, path)]
+            if len(set(tensors)) < len(tensors):
+                raise NetError(
+                    f"experts {name!r}: some of {experts} hold the same weights (merge_experts makes them), so that "
+                    "which stay says nothing of what is held; cut first, merge then"
+                )
         else:
             own = index.tensors_of.get(experts, {}).values()
             slices += [ChannelSlice(t, 0) for t in own]
@@ -77,3 +84,8 @@ class Experts(Width):
         super().write(option, builder, index)
         for path in self.modules[int(option) :]:  # type: ignore[arg-type]
             builder.skip(path)
+
+
+def _own(index: ModuleIndex, path: str) -> set[str]:
+    """The tensors of a module and all in it."""
+    return {name for inner, own in index.tensors_of.items() if within(inner, path) for name in own.values()}

@@ -16,6 +16,7 @@ from ..importance.base import given_batches
 from ..inputs import call, evaluating, fresh, tensors_in
 from ..isolation import isolated
 from ..layers import attributes, is_transposed_linear
+from ..paths import join
 from ..recalibrate import calibration_inputs
 
 ROUNDS = 10
@@ -35,13 +36,17 @@ class ExpertMixture(nn.Module):
 
     Attributes:
         active: how many run for a token: those of the highest scores. All, until it is set: then nothing is routed.
+        free, free_router: experts that cost next to nothing, and what scores them: see :func:`add_free_experts`.
     """
+
+    free_router: nn.Linear | None
 
     def __init__(self, router: nn.Linear, experts: Sequence[nn.Module], bias: nn.Parameter | None = None) -> None:
         super().__init__()
         self.bias = bias
         self.router, self.experts = router, nn.ModuleList(experts)
         self.active = len(experts)
+        self.free, self.free_router = nn.ModuleList(), None
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum of what the chosen experts make of each token; (..., channels)."""
@@ -52,16 +57,21 @@ class ExpertMixture(nn.Module):
                 total = total + expert(x)
             return total if self.bias is None else total + self.bias
         rows = x.reshape(-1, x.shape[-1])
-        scores = self.router(rows)
+        experts, scores = [*self.experts[:count], *self.free], self.scores(rows)
         chosen = torch.zeros_like(scores).scatter(1, scores.topk(self.active, 1).indices, 1.0)
         if self.training:  # 1, with the gradient of the router's share
             share = scores.softmax(1)
             chosen = chosen * (1 + share - share.detach())
         total = torch.zeros_like(rows)
-        for expert, gate in zip(self.experts[:count], chosen.unbind(1), strict=True):
+        for expert, gate in zip(experts, chosen.unbind(1), strict=True):
             at = gate.nonzero().squeeze(1)
             total = total.index_add(0, at, expert(rows[at]) * gate[at, None])
         return (total if self.bias is None else total + self.bias).reshape(x.shape)
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """Of all experts for tokens (tokens, channels); the free ones last."""
+        own = self.router(rows)
+        return own if self.free_router is None else torch.cat([own, self.free_router(rows)], 1)
 
 
 @torch.no_grad()
@@ -85,7 +95,7 @@ def to_experts(module: nn.Module, ffn: str, count: int, batches: Iterable[Any]) 
     """
     index = ModuleIndex(module.eval())
     whole = index.module(ffn)
-    makes, reads = _layers(whole, ffn)
+    makes, reads = neuron_layers(whole, ffn)
     neurons = _sizes(whole.get_submodule(reads))[0]
     if type(count) is not int or not 2 <= count <= neurons or neurons % count:
         raise NetError(
@@ -103,7 +113,7 @@ def to_experts(module: nn.Module, ffn: str, count: int, batches: Iterable[Any]) 
     parent._modules[own] = made.to(given.device, given.dtype).train(whole.training)
 
 
-def _layers(whole: nn.Module, ffn: str) -> tuple[tuple[str, ...], str]:
+def neuron_layers(whole: nn.Module, ffn: str) -> tuple[tuple[str, ...], str]:
     """The layers that make the neurons, and the one that reads them."""
     layers = {p: m for p, m in whole.named_modules() if isinstance(m, nn.Linear) or is_transposed_linear(m)}
     others = [p for p, m in whole.named_modules() if p not in layers and m._parameters]
@@ -128,18 +138,28 @@ def _sizes(layer: Any) -> tuple[int, int]:
 
 def _activity(index: ModuleIndex, ffn: str, reads: str, batches: list[Any]) -> tuple[Tensor, Tensor]:
     """What the feed-forward network is given, (tokens, channels), and its neurons, (tokens, neurons)."""
-    whole = index.modules[ffn]
-    seen: list[list[Tensor]] = [[], []]
+    given, active = _seen(index, [ffn, join(ffn, reads)], batches)
+    return given, active
+
+
+def given_to(index: ModuleIndex, path: str, batches: list[Any]) -> Tensor:
+    """What a module is given, of some tokens: (tokens, channels)."""
+    return _seen(index, [path], batches)[0]
+
+
+def _seen(index: ModuleIndex, paths: Sequence[str], batches: list[Any]) -> list[Tensor]:
+    """The same tokens of what modules are given, each (tokens, channels)."""
+    seen: list[list[Tensor]] = [[] for _ in paths]
     with isolated(index.root), evaluating(index.root):
-        for found, place in zip(seen, (whole, whole.get_submodule(reads)), strict=True):
-            place.register_forward_pre_hook(_keeps(found), with_kwargs=True)
+        for found, path in zip(seen, paths, strict=True):
+            index.modules[path].register_forward_pre_hook(_keeps(found), with_kwargs=True)
         for batch in batches:
             call(index.root, fresh(calibration_inputs(index.root, batch)))
     if not seen[0]:
-        raise NetError(f"{ffn} does not run on the batches; it cannot be split by what its neurons do")
-    given, active = (torch.cat(found) for found in seen)
-    some = torch.linspace(0, len(given) - 1, min(MOST, len(given))).long()
-    return given[some], active[some]
+        raise NetError(f"{paths[0]} does not run on the batches, which have to tell what it is given")
+    tokens = [torch.cat(found) for found in seen]
+    some = torch.linspace(0, len(tokens[0]) - 1, min(MOST, len(tokens[0]))).long()
+    return [each[some] for each in tokens]
 
 
 def _keeps(found: list[Tensor]) -> Callable[..., None]:
