@@ -2,8 +2,8 @@
 
     python benchmarks/foldable_norm.py [--epochs 20] [--seeds 3]
 
-Three ways to go on with a trained network, each for the same epochs: with layer normalisation as it is, with
-:func:`netwright.to_foldable_norm` and its schedule, and with batch normalisation from the first step on.
+Ways to go on with a trained network, each for the same epochs: with layer normalisation as it is, and with batch or
+unified normalisation (:func:`netwright.to_foldable_norm`), by its schedule and from the first step on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 from statistics import mean
+from typing import Any
 
 import torch
 from folding import Layer
@@ -18,6 +19,15 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import netwright as nw
+
+WAYS: dict[str, dict[str, Any]] = {
+    "layer": {},
+    "batch": {"until": 0.8},
+    "batch, at once": {"until": 1e-6},
+    "unified": {"until": 0.8, "kind": "unified"},
+    "unified, at once": {"until": 1e-6, "kind": "unified"},
+}
+"""How the network goes on."""
 
 
 class Reader(nn.Module):
@@ -41,11 +51,11 @@ def main() -> None:
     torch.set_num_threads(1)
     images, labels = map(torch.tensor, load_digits(return_X_y=True))
     images = images.float().reshape(-1, 8, 8) / 16
-    print("accuracy, %                    as trained   layer norm   schedule   at once")
+    print(f"{'accuracy, %':30}" + "".join(f"{name:>19}" for name in ("as trained", *WAYS)))
     for before in (True, False):
         rows = [row(before, images, labels, seed, given.epochs) for seed in range(given.seeds)]
         name = "norms before (pre)" if before else "norms behind (post)"
-        print(f"{name:30}" + "".join(f"{mean(column):11.2f}" for column in zip(*rows, strict=True)))
+        print(f"{name:30}" + "".join(f"{mean(column):19.2f}" for column in zip(*rows, strict=True)))
 
 
 def row(before: bool, images: Tensor, labels: Tensor, seed: int, epochs: int) -> list[float]:
@@ -58,10 +68,10 @@ def row(before: bool, images: Tensor, labels: Tensor, seed: int, epochs: int) ->
     network = Reader(before)
     nw.finetune(network, loader, epochs=epochs, optimizer="adamw,lr=0.002", seed=seed)
     found = [judge.of(network).value]
-    for until in (None, 0.8, 1e-6):
+    for settings in WAYS.values():
         tuned = copy.deepcopy(network)
-        if until is not None:
-            nw.to_foldable_norm(tuned, x, until=until)
+        if settings:
+            nw.to_foldable_norm(tuned, x, **settings)
         nw.finetune(tuned, loader, epochs=epochs, optimizer="adamw,lr=0.001", seed=seed)
         found.append(judge.of(nw.fold(tuned, x)).value)
     return found

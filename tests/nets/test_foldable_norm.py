@@ -14,6 +14,7 @@ from netwright.nets.annealing import anneal
 from netwright.nets.isolation import outputs_of
 from netwright.nets.noise import apart
 from netwright.nets.surgery.foldable_norm import FoldableNorm
+from netwright.nets.surgery.unified_norm import UnifiedNorm
 
 
 class Attention(nn.Module):
@@ -73,9 +74,10 @@ def test_a_transformer_computes_what_it_computed_until_it_is_trained():
     assert made[2].attention.q.bias is not None and model[2].attention.q.bias is None
 
 
-def test_what_is_cut_of_it_is_folded_and_counted():
+@pytest.mark.parametrize("kind", ["batch", "unified"])
+def test_what_is_cut_of_it_is_folded_and_counted(kind):
     model, x = transformer().eval(), torch.randn(2, 6, 8)
-    nw.to_foldable_norm(model, x)
+    nw.to_foldable_norm(model, x, kind=kind)
     net = nw.wrap(used(model), x)
     assert {"0.width", "2.ffn.0.width"} <= set(net.report.elastic), net.report
     some = net.space.sample(np.random.default_rng(0))
@@ -85,10 +87,11 @@ def test_what_is_cut_of_it_is_folded_and_counted():
     assert net.count(some) == before
 
 
-def test_training_takes_the_norms_away():
+@pytest.mark.parametrize("kind", ["batch", "unified"])
+def test_training_takes_the_norms_away(kind):
     torch.manual_seed(0)
     model, x, y = transformer(), torch.randn(32, 6, 8), torch.randint(5, (32, 6))
-    nw.to_foldable_norm(model, x[:1], only=["*ffn_norm", "4"], until=0.5)
+    nw.to_foldable_norm(model, x[:1], only=["*ffn_norm", "4"], until=0.5, kind=kind)
     loader = nw.TensorLoader(nw.Split(x, y), 8)
     nw.finetune(model, loader, task="classification", epochs=3)
     made = nw.fold(model, x[:1])
@@ -126,3 +129,62 @@ def test_norms_that_there_are_not_are_told():
         nw.to_foldable_norm(transformer(), torch.randn(1, 6, 8), only="ffn")
     with pytest.raises(NetError, match=r"it has none"):
         nw.to_foldable_norm(nn.Sequential(nn.Linear(8, 4)), torch.randn(1, 8))
+
+
+# -- unified normalisation -----------------------------------------------------------------------------------------
+
+
+def test_unified_normalisation_divides_by_the_geometric_mean_of_the_last_batches():
+    torch.manual_seed(0)
+    norm, batches = UnifiedNorm(3).train(), [torch.randn(20, 3) * scale for scale in (1, 1.2, 0.9, 1.1, 1.0, 1.05)]
+    squares = [x.square().mean(0) for x in batches]
+    running = torch.ones(3)
+    for i, x in enumerate(batches):
+        out = norm(x)
+        own = squares[i] if i < 4 else torch.stack(squares[i - 3 : i + 1]).log().mean(0).exp()
+        torch.testing.assert_close(out, x / (own + norm.eps).sqrt())
+        running = 0.9 * running + 0.1 * own
+    torch.testing.assert_close(norm.running_var, running)
+    x = batches[0]
+    torch.testing.assert_close(norm.eval()(x), x / (running + norm.eps).sqrt())
+
+
+def test_the_gradient_of_unified_normalisation_is_smoothed_and_that_of_one_batch_is_exact():
+    torch.manual_seed(0)
+    norm, x, g = UnifiedNorm(3), torch.randn(20, 3, requires_grad=True), torch.randn(20, 3)
+    norm(x).backward(g)
+    wanted = torch.autograd.grad(x / (x.square().mean(0) + norm.eps).sqrt(), x, g)[0]
+    torch.testing.assert_close(x.grad, wanted, rtol=1e-4, atol=1e-5)
+    means = []
+    for _ in range(5):
+        given = torch.randn(20, 3, requires_grad=True)
+        out = norm(given)
+        out.backward(g)
+        z = out.detach()
+        means.append((g * z).mean(0))
+    deviation = given.detach() / z
+    smoothed = torch.stack(means[-4:]).mean(0)
+    torch.testing.assert_close(given.grad, (g - smoothed * z) / deviation, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_far_from_those_before_is_normalised_alone_and_forgotten():
+    torch.manual_seed(0)
+    norm = UnifiedNorm(3).train()
+    for _ in range(6):
+        norm(torch.randn(20, 3))
+    x = 30 * torch.randn(20, 3)
+    torch.testing.assert_close(norm(x), x / (x.square().mean(0) + norm.eps).sqrt())
+    assert norm.squares.max() < 100 < x.square().mean(0).min()
+
+
+def test_unified_normalisation_is_recalibrated_and_cut_without_what_came_before():
+    torch.manual_seed(0)
+    norm, batches = UnifiedNorm(3).train(), [torch.randn(20, 3) * scale for scale in (1, 2, 3)]
+    nw.recalibrate(nn.Sequential(norm), batches)
+    torch.testing.assert_close(norm.running_var, sum(x.square().mean(0) for x in batches) / 3)
+    wide, x = UnifiedNorm(5).train(), torch.randn(20, 3)
+    for own in ("weight", "bias"):
+        setattr(wide, own, nn.Parameter(getattr(wide, own)[:3].detach()))
+    wide.running_var = wide.running_var[:3]
+    torch.testing.assert_close(wide(x), x / (x.square().mean(0) + wide.eps).sqrt())
+    assert not wide.squares.any()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,19 @@ from ..inputs import Inputs, evaluating
 from ..isolation import outputs_of
 from ..noise import apart
 from ..trace import Trace, Tracer
+from .unified_norm import UnifiedNorm
+
+Kind = Literal["batch", "unified"]
+KINDS: dict[str, type[nn.BatchNorm1d]] = {"batch": nn.BatchNorm1d, "unified": UnifiedNorm}
+"""What layer normalisation becomes, by name."""
 
 SAME = 1e-5
 """How far outputs may be from those before, relative to the largest of them."""
 
 
 class FoldableNorm(Annealed):
-    """Layer normalisation at first, batch normalisation of the last dimension and a share of the input in the end.
+    """Layer normalisation at first, batch normalisation of the last dimension and a share of the input in the end, or
+    unified normalisation in the place of that.
 
     Statistics are those of all positions; those of padding count too.
 
@@ -36,14 +43,17 @@ class FoldableNorm(Annealed):
         norm: what it begins with.
         readers: the linear layers that read the result, where nothing else does: they take it in when it is folded.
         until: see :class:`~netwright.nets.annealing.Annealed`.
+        kind: what it ends with: of :data:`KINDS`.
     """
 
     readers: tuple[nn.Linear, ...]
 
-    def __init__(self, norm: nn.LayerNorm, readers: Iterable[nn.Linear] = (), until: float = 0.8) -> None:
+    def __init__(
+        self, norm: nn.LayerNorm, readers: Iterable[nn.Linear] = (), until: float = 0.8, kind: Kind = "batch"
+    ) -> None:
         super().__init__(until)
         self.before = norm
-        self.after = nn.BatchNorm1d(norm.normalized_shape[0], norm.eps)
+        self.after: nn.BatchNorm1d = KINDS[kind](norm.normalized_shape[0], norm.eps)
         self.beside = nn.Parameter(torch.zeros(1))
         self.readers = tuple(readers)  # in a tuple they are not modules of its own
         for own, given in ((self.after.weight, norm.weight), (self.after.bias, norm.bias)):
@@ -87,7 +97,11 @@ class Affine(nn.Module):
 
 
 def to_foldable_norm(
-    network: nn.Module, example_inputs: Inputs, only: str | Sequence[str] = "*", until: float = 0.8
+    network: nn.Module,
+    example_inputs: Inputs,
+    only: str | Sequence[str] = "*",
+    until: float = 0.8,
+    kind: Kind = "batch",
 ) -> list[str]:
     """Make layer normalisations of a network foldable, in place; it computes what it computed until it is trained.
 
@@ -101,6 +115,8 @@ def to_foldable_norm(
         example_inputs: what it is called with.
         only: the paths of the normalisations that may change, as patterns.
         until: the share of the training after which they are gone.
+        kind: what they become: ``batch`` normalisation (SLAB), or ``unified``, which smooths its statistics over
+            batches (UN: :class:`~netwright.nets.surgery.unified_norm.UnifiedNorm`).
 
     Returns:
         The paths of those that were changed: layer normalisations of one dimension that run once.
@@ -117,7 +133,10 @@ def to_foldable_norm(
         raise NetError(f"no layer normalisation that runs once, over one dimension, is like {patterns!r}: {near}")
     with evaluating(network):
         wanted = outputs_of(network, example_inputs)
-        made = {path: FoldableNorm(index.modules[path], _readers(trace, index, path), until) for path in chosen}  # type: ignore[arg-type]
+        made = {
+            path: FoldableNorm(index.modules[path], _readers(trace, index, path), until, kind)  # type: ignore[arg-type]
+            for path in chosen
+        }
         for norm in made.values():
             exchange(network, norm.before, norm.eval())
         try:
