@@ -62,6 +62,7 @@ _HOME = {
     "to_foldable_norm": "nets.surgery",
     "to_low_rank": "nets.surgery",
     "to_experts": "nets.surgery",
+    "DynamicRanks": "nets.surgery",
     "add_free_experts": "nets.surgery",
     "merge_experts": "nets.surgery",
     "share_layers": "nets.surgery",
@@ -222,4 +223,5 @@ if TYPE_CHECKING:
     from .nets.stand_ins import Zeros as Zeros
     from .nets.stitching import stitch as stitch
     from .nets.supernet import SuperNet as SuperNet
+    from .nets.surgery import DynamicRanks as DynamicRanks
     from .nets.surgery import add_free_experts as add_free_experts

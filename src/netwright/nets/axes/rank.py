@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...core.errors import NetError
 from ..cut import ModuleIndex
@@ -75,6 +75,18 @@ def pays_below(shape: Sequence[int]) -> float:
     """The rank from which on two layers have as many weights and multiply-accumulates as one with such a weight."""
     outputs, inputs = shape[0], prod(shape[1:])
     return inputs * outputs / max(inputs + outputs, 1)
+
+
+def rank_within(values: Tensor, tolerance: float) -> int:
+    """The least rank, at least 1, for which no more than a share of a matrix is lost, in the Frobenius norm
+    (Schotthöfer et al. 2022, equation 8: what is dropped is at most ``tolerance`` of the root of the sum of squares).
+
+    Args:
+        values: its singular values in falling order.
+        tolerance: the share.
+    """
+    tails = values.double().square().flip(0).cumsum(0).sqrt()  # of the last 1, 2, ... values
+    return max(1, len(values) - int((tails <= tolerance * tails[-1]).sum()))
 
 
 def _convolution_like(layer: nn.Conv2d, channels: int, bias: bool) -> nn.Conv2d:
