@@ -1,4 +1,4 @@
-"""The small detector goes through the whole job: it learns, is searched by what it finds, and its file finds the same."""
+"""The small detector goes through the whole job: it learns, is searched by what it finds, and its file finds boxes."""
 
 from __future__ import annotations
 
