@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from statistics import mean
 from typing import Any
 
@@ -34,7 +35,11 @@ def learn(model: nn.Module, x: Tensor, y: Tensor, epochs: int, step: Callable[[C
     model.train()
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(BATCH):
-            step(lambda rows=rows: F.cross_entropy(model(x[rows]), y[rows]))
+            step(partial(loss, model, x[rows], y[rows]))
+
+
+def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(model(x), y)
 
 
 def plain(model: nn.Module) -> Callable[[Callable[[], Tensor]], object]:

@@ -130,9 +130,8 @@ def main() -> None:
     torch.manual_seed(given.seed)
     data = fashion(given.images)
     loader = nw.TensorLoader(data["train"], 64, shuffle=True)
-    test = nw.Split(*(t[: given.test] for t in (data["test"].inputs, data["test"].targets)))
-    judge = nw.Accuracy(nw.TensorLoader(test, 500))
-    images: Tensor = data["train"].inputs[:256]  # type: ignore[assignment]
+    judge = nw.Accuracy(nw.TensorLoader(data["test"].take(torch.arange(given.test)), 500))
+    images: Any = data["train"].take(torch.arange(256)).inputs
     network = Reader()
     nw.finetune(network, loader, epochs=given.epochs, optimizer="adamw,lr=0.002", seed=given.seed)
     print(f"{'':45} {'at once':>8} {'trained on':>10} {'experts run':>12} {'k params':>9}")
