@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,25 @@ def test_a_network_of_a_cost_is_given() -> None:
     assert len(set(drawn)) > 15 and all(net.count(c).macs == pytest.approx(700_000, rel=0.05) for c in drawn)
     with pytest.raises(CallError, match=r"between 19536 and .* macs; none has 2e\+08"):
         Cost().near(net, 2e8, rng)
+
+
+def test_where_networks_are_traced_few_are_and_all_costs_come_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, counted = small(), list[int]()
+    fast, counts = net.counts_fast, net.counts
+    monkeypatch.setattr(type(net), "counts_fast", False)
+
+    def counting(candidates: Any) -> Any:
+        counted.append(len(candidates))
+        return counts(candidates)
+
+    monkeypatch.setattr(net, "counts", counting)
+    costs, rng = costs_of(net), np.random.default_rng(0)
+    assert fast and sum(counted) < 250
+    counted.clear()
+    drawn = [costs.draw(float(share), rng) for share in rng.random(200)]
+    assert counted == [2] * 200
+    quarters, _ = np.histogram([costs.share_of(c) for c in drawn], 4, (0, 1))
+    assert quarters.min() > 20
 
 
 def test_another_count_is_drawn_by() -> None:

@@ -181,6 +181,12 @@ class SuperNet:
         known = isinstance(candidates, Candidates)
         return self._counter.counts(candidates if known else [self._candidate(c) for c in candidates])
 
+    @property
+    def counts_fast(self) -> bool:
+        """Whether :meth:`counts` reads a table; otherwise it traces each candidate, which takes about as long as
+        running it."""
+        return self._counter.is_fast
+
     def cut(self, candidate: Candidate | Mapping[str, Option]) -> Cut:
         """What the candidate means to the tensors."""
         version = self.sharing.version(self.index) if self.sharing else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,18 +17,30 @@ from ..nets.supernet import SuperNet
 Count = Literal["macs", "params", "weight_bytes", "peak_activation_bytes", "moved_bytes"]
 """What is counted of a sub-network; see :class:`netwright.Counts`."""
 
-LEARNED = 512
-"""Uniform draws that say what options cost."""
-
-TILTS, EACH = 41, 24
-"""How many distributions between the cheapest and the dearest networks are tried, and how many draws of each."""
+TILTS = 41
+"""Distributions between the cheapest and the dearest networks that are tried."""
 
 STEEPEST = 40.0
 """At the ends, an option that costs a standard deviation more is e^40 times as likely, or unlikely."""
 
-TRIED = 4
-"""Networks that are drawn for one: the one whose cost is nearest is taken, or the cheapest or the dearest of all where
-that is nearer."""
+
+class Effort(NamedTuple):
+    """How many networks are counted.
+
+    Args:
+        learned: uniform draws that say what options cost.
+        each: draws of each distribution that is tried.
+        tried: networks that are drawn for one: the one whose cost is nearest is taken, or the cheapest or the dearest
+            of all where that is nearer.
+    """
+
+    learned: int
+    each: int
+    tried: int
+
+
+FAST, TRACED = Effort(512, 24, 4), Effort(96, 3, 2)
+"""Where counts are read from a table, and where each network is traced."""
 
 
 class Costs:
@@ -50,9 +62,10 @@ class Costs:
         self._net, self.count = net, count
         self._encoding = Encoding(net.space)
         self._sizes = self._encoding.sizes
+        self._effort = FAST if net.counts_fast else TRACED
         rng = np.random.default_rng(0)
         ends = self._encoding.of([net.smallest, net.largest])
-        uniform = np.concatenate([self._draw(0.0, LEARNED, rng), ends])
+        uniform = np.concatenate([self._draw(0.0, self._effort.learned, rng), ends])
         costs = self.of_rows(uniform)
         if costs.min() >= costs.max():
             raise TrainingError(
@@ -61,12 +74,12 @@ class Costs:
             )
         self._effects = self._effects_of(uniform, costs)
         self.tilts = np.sinh(np.linspace(-1, 1, TILTS) * np.arcsinh(STEEPEST))
-        every = np.concatenate([*(self._draw(tilt, EACH, rng) for tilt in self.tilts), ends])
+        every = np.concatenate([*(self._draw(tilt, self._effort.each, rng) for tilt in self.tilts), ends])
         found = self.of_rows(every)
         self._ends = every[[found.argmin(), found.argmax()]]
         self.least, self.most = float(found.min()), float(found.max())
         # Draws are few: the mean costs are made to ascend, as their expectations do.
-        means = found[: TILTS * EACH].reshape(TILTS, EACH).mean(1)
+        means = found[: -len(ends)].reshape(TILTS, -1).mean(1)
         self._means = np.maximum.accumulate(means)
 
     def of_rows(self, rows: np.ndarray) -> np.ndarray:
@@ -88,16 +101,16 @@ class Costs:
         """Where in the range a sub-network's cost lies, from 0 to 1."""
         return (self.of(candidate) - self.least) / (self.most - self.least)
 
-    def draw(self, share: float, rng: np.random.Generator, tried: int = TRIED) -> Candidate:
+    def draw(self, share: float, rng: np.random.Generator, tried: int = 0) -> Candidate:
         """A random sub-network of about a given cost.
 
         Args:
             share: where in the range of costs, from 0 to 1.
             rng: the source of randomness.
-            tried: networks that are drawn for it; the nearest is taken.
+            tried: networks that are drawn for it, of which the nearest is taken; a few by default.
         """
         wanted = self.least + share * (self.most - self.least)
-        rows = self._draw(float(np.interp(wanted, *self._curve)), tried, rng)
+        rows = self._draw(float(np.interp(wanted, *self._curve)), tried or self._effort.tried, rng)
         found = np.append(self.of_rows(rows), [self.least, self.most])
         rows, nearest = np.concatenate([rows, self._ends]), int(np.argmin(np.abs(found - wanted)))
         return self._encoding.candidates(rows[nearest : nearest + 1])[0]

@@ -51,6 +51,12 @@ class Counter:
                 return ManyCounts.of([self._traced(c) for c in Candidates(self._encoding, rows)])
         return self._tabulated(table, rows)
 
+    @property
+    def is_fast(self) -> bool:
+        """Whether counts are read from a table; otherwise a candidate is traced for each."""
+        with torch.autocast("cpu", enabled=False):
+            return self._table is not None
+
     def _tabulated(self, table: SizeTable, rows: np.ndarray) -> ManyCounts:
         starts = range(0, max(len(rows), 1), AT_ONCE)
         parts = [table.count(part, self._stored(part)) for part in (rows[at : at + AT_ONCE] for at in starts)]
