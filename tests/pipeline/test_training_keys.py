@@ -22,7 +22,7 @@ from netwright.pipeline.finetune import finetune
 from netwright.pipeline.run_directory import RunDirectory
 from netwright.pipeline.search import check, open_study, search
 from netwright.pipeline.summary import write_report
-from netwright.pipeline.train import train
+from netwright.pipeline.train import require_trained, train
 from netwright.recipe.load import parse
 
 STEPS = 4
@@ -168,6 +168,19 @@ def test_a_super_network_trained_elsewhere_is_taken_up(tmp_path: Path) -> None:
     assert before is not None and after is not None
     assert after.validation == before.validation and after.given == before.given != {}
     assert {c: r.values for c, r in found.items()} == {c: r.values for c, r in known.items()}
+
+
+@pytest.mark.parametrize("rule", ["few-shot,begin=0.2,rule=single-path", "mixture"])
+def test_several_sets_of_weights_go_through_the_whole_job(rule: str, tmp_path: Path) -> None:
+    wishes: dict[str, Any] = {"train": {"rule": rule}}
+    run, records = searched(tmp_path, **wishes)
+    assert any("_set1" in name for name in read_tensors(run.weights)[0])
+    with job(tmp_path, **wishes) as context:  # as a command of its own does
+        require_trained(context)
+        smallest = next(candidate for candidate in records if candidate == context.source.space.smallest)
+        network, _ = context.network(smallest)
+        assert context.validate(network)["mae"].value == records[smallest].values["mae"]
+        assert not any("_set1" in name for name in network.state_dict())
 
 
 def test_what_is_kept_is_the_average_of_the_weights(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_labels_are_not_looked_at_and_the_given_network_stays_the_teacher() -> N
         lesson: Any = nw.rules.Lesson(batch, nw.tasks.Classification(), np.random.default_rng(0), state=kept)
         nw.rules.Blockwise(random=0).step(net, lesson)
         optimizer.step()
-    assert same({name.removeprefix(GIVEN): t for name, t in kept.items()}, given)
+    assert same({name.removeprefix(f"{GIVEN}."): t for name, t in kept.items()}, given)
     assert not same(state(net.module), given)
 
 
@@ -204,3 +204,11 @@ def test_the_last_part_learns_from_a_teacher_where_there_is_one() -> None:
 
     alone, taught = gradients(None), gradients(lambda inputs, watched=(): Answer(torch.ones(5, 3)))
     assert [name for name in alone if not torch.equal(alone[name], taught[name])] == ["4.weight", "4.bias"]
+
+
+def test_averages_of_weights_are_those_of_all_sets() -> None:
+    net = signed()
+    nw.train(net, sums(), task="regression", rule="few-shot,begin=1", epochs=40, ema=0.9, optimizer="sgd,lr=0.1")
+    own = dict(net.module.named_parameters())
+    torch.testing.assert_close(own["linear.weight_set1"], own["linear.weight"], rtol=0.01, atol=0.01)
+    assert own["linear.weight"].abs().max() > 0.05

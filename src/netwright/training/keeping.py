@@ -30,10 +30,17 @@ def keep_weights(net: SuperNet, state: State, name: str) -> None:
 @torch.no_grad()
 def kept_answer(net: SuperNet, lesson: Lesson, name: str) -> Answer:
     """What the largest network gave with the weights that are kept, in evaluation mode."""
-    begin = f"{name}."
-    kept = {key.removeprefix(begin): tensor for key, tensor in lesson.state.items() if key.startswith(begin)}
-    with evaluating(net.module), _with_weights(net.module, kept), net.active(net.largest) as module:
+    with as_kept(net, lesson.state, name), net.active(net.largest) as module:
         return lesson.answer(module).detached()
+
+
+@contextmanager
+def as_kept(net: SuperNet, state: State, name: str) -> Iterator[None]:
+    """The network with the weights that are kept, in evaluation mode, while the block lasts."""
+    begin = f"{name}."
+    kept = {key.removeprefix(begin): tensor for key, tensor in state.items() if key.startswith(begin)}
+    with evaluating(net.module), _with_weights(net.module, kept):
+        yield
 
 
 @contextmanager

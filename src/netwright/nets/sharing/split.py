@@ -145,16 +145,28 @@ def assign(net: SuperNet, choice: str, groups: Sequence[Sequence[Option]], strid
         stride: how many sets are in use.
     """
     assert isinstance(net.sharing, Split)
+    _copy_sets(net, stride, len(groups))
     options, row = net.space[choice].options, net.index.tensor(NUMBERS)[list(net.space).index(net.space[choice])]
     ordered = sorted(groups, key=lambda group: options[-1] not in group)
-    for tensor in net.sharing.tensors:
-        for place in range(1, len(groups)):
-            for number in range(stride):
-                source = set_name(tensor, number) if number else tensor
-                net.index.tensor(set_name(tensor, number + place * stride)).copy_(net.index.tensor(source))
     for place, group in enumerate(ordered):
         for option in group:
             row[options.index(option)] = place * stride
+
+
+def follow(net: SuperNet) -> None:
+    """Let all sets be what the first is by now, where sub-networks have that alone."""
+    assert isinstance(net.sharing, Split)
+    _copy_sets(net, 1, net.sharing.sets)
+
+
+@torch.no_grad()
+def _copy_sets(net: SuperNet, first: int, times: int) -> None:
+    """Let the first sets be the next as well, until there are as many times as many."""
+    assert isinstance(net.sharing, Split)
+    for tensor in net.sharing.tensors:
+        for number in range(first, first * times):
+            source = set_name(tensor, number % first) if number % first else tensor
+            net.index.tensor(set_name(tensor, number)).copy_(net.index.tensor(source))
 
 
 def _add_sets(net: SuperNet, tensors: Sequence[str], numbers: range, cycle: int = 1) -> None:

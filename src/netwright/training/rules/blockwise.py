@@ -9,21 +9,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from ...core.candidate import Candidate
 from ...core.errors import RecipeError, TrainingError
 from ...nets.axes import Depth
-from ...nets.inputs import arguments, each_tensor, evaluating, fresh, tensors_in
+from ...nets.inputs import each_tensor, tensors_in
 from ...nets.pieces import find_blocks
 from ...nets.supernet import SuperNet
-from ..answers import Answer, watching
+from ..answers import Answer
+from ..keeping import as_kept, keep_weights
 from ..lesson import Lesson, LossError, tracked
 from .base import Rule
 
-GIVEN = "blockwise:"
-"""What the names of the given weights begin with, in the state that checkpoints keep."""
+GIVEN = "blockwise.given"
+"""What the given weights are kept under, among the rule's own tensors."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,9 @@ class Blockwise(Rule):
         names = self.blocks or first_blocks(net)
         if missing := [name for name in names if name not in net.index.modules]:
             raise TrainingError(f"blockwise: the network has no module {missing[0]!r}; named_modules() lists them")
-        if not any(name.startswith(GIVEN) for name in lesson.state):
-            lesson.state.update(
-                {
-                    GIVEN + k: v.detach().clone(memory_format=torch.contiguous_format)
-                    for k, v in net.module.state_dict().items()
-                }
-            )
-        teacher = _taught(net.module, lesson, names)
+        keep_weights(net, lesson.state, GIVEN)
+        with as_kept(net, lesson.state, GIVEN), net.active(net.largest) as module:
+            teacher = _taught(module, lesson, names)
         teacher.answer = lesson.taught(net.module) or teacher.answer
         drawn = [net.smallest, *(lesson.sample(net) for _ in range(self.random))]
         losses = [self._learn(net, candidate, lesson, teacher) for candidate in drawn]
@@ -104,8 +99,7 @@ def first_blocks(net: SuperNet) -> list[str]:
 
 @torch.no_grad()
 def _taught(module: nn.Module, lesson: Lesson, names: Sequence[str]) -> _Seen:
-    """What the given network gives."""
-    given = {name.removeprefix(GIVEN): t for name, t in lesson.state.items() if name.startswith(GIVEN)}
+    """What a network gives, with what each block is given in it."""
     seen = _Seen()
 
     def keep(name: str) -> Any:
@@ -114,15 +108,11 @@ def _taught(module: nn.Module, lesson: Lesson, names: Sequence[str]) -> _Seen:
 
         return hook
 
-    args, kwargs = arguments(fresh(lesson.inputs))
-    watched = lesson.distillation.watched(module)
     with ExitStack() as stack:
-        stack.enter_context(evaluating(module))
         for name in names:
             own = module.get_submodule(name)
             stack.callback(own.register_forward_pre_hook(keep(name), with_kwargs=True).remove)
-        features = stack.enter_context(watching(module, watched))
-        seen.answer = Answer(functional_call(module, given, args, kwargs), features).detached()
+        seen.answer = lesson.answer(module).detached()
     return seen
 
 

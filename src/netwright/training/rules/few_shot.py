@@ -13,7 +13,7 @@ from torch import Tensor
 from ...core.candidate import Candidate, Option
 from ...core.errors import RecipeError
 from ...core.space import Choice
-from ...nets.sharing.split import Split, assign, reserve
+from ...nets.sharing.split import Split, assign, follow, reserve
 from ...nets.supernet import SuperNet
 from ..lesson import Lesson
 from .within import Within
@@ -69,12 +69,13 @@ class FewShot(Within):
         reserve(net, 2**self.splits)
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
-        if lesson.at.share >= self.begin and isinstance(net.sharing, Split) and not net.sharing.in_use(net.index):
-            if COSINES not in lesson.state:
-                lesson.state[COSINES] = cosines(net, lesson, self.samples)
-            else:  # a step later, when processes that train together have the same
+        if isinstance(net.sharing, Split) and not net.sharing.in_use(net.index):
+            follow(net)  # so that averages of the weights are those of all sets
+            if COSINES in lesson.state:  # a step later, when processes that train together have the same
                 for place, (_, choice, groups) in enumerate(disagreements(net, lesson.state[COSINES])[: self.splits]):
                     assign(net, choice, groups, 2**place)
+            elif lesson.at.share >= self.begin:
+                lesson.state[COSINES] = cosines(net, lesson, self.samples)
         return super().step(net, lesson)
 
 
