@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 import netwright as nw
 from netwright.core.errors import RecipeError
+from netwright.pipeline.context import open_run
 from netwright.pipeline.fit import fit
+from netwright.pipeline.search import open_study
 from netwright.recipe.load import parse
 
 G = torch.Generator().manual_seed(0)
@@ -193,3 +195,23 @@ def test_what_a_task_cannot_do_is_told(tmp_path: Path, changes: dict[str, Any], 
         fit(
             parse({**COMMON, "model": f"{__name__}:table", "data": f"{__name__}:values", **changes}, "recipe"), tmp_path
         )
+
+
+def widest(candidate: nw.Candidate) -> float:
+    return max(float(option) for option in candidate.values())
+
+
+def test_hints_of_a_recipe_are_asked_for_candidates(tmp_path: Path) -> None:
+    module = Path(__file__).stem
+    wish = {"model": f"{module}:table", "data": f"{module}:values", "task": "regression", "objectives": ["mae", "macs"]}
+    with open_run(parse({**wish, "search": {"hints": [f"{module}:widest"]}}, "test"), tmp_path / "out") as context:
+        study = open_study(context)
+        assert study.problem.hints is not None
+        some = [context.source.space.smallest, context.source.space.largest]
+        found = study.problem.hints(some)
+        assert found[f"{module}:widest"].tolist() == [widest(candidate) for candidate in some]
+    with (
+        open_run(parse({**wish, "search": {"hints": ["widest"]}}, "test"), tmp_path / "other") as context,
+        pytest.raises(RecipeError, match="the hint widest: write module:function, not 'widest'"),
+    ):
+        open_study(context)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import NetwrightError, StoreError
+from ..core.errors import NetwrightError, RecipeError, StoreError
 from ..core.files import write_json
 from ..core.front import Front
 from ..core.limits import parse_limit
 from ..core.metric import PRECISION, Measurement
 from ..core.provenance import git_commit, versions
+from ..core.registry import find_object
 from ..measure.counts import METRICS
 from ..measure.lookup import LEAST, LookupTable, build
 from ..strategies import STRATEGIES
@@ -49,6 +50,7 @@ def open_study(context: Context) -> Study:
         calibration=context.calibration,
         seed=recipe.seed,
         racing=recipe.search.racing,
+        hints={text: find_object(text, f"the hint {text}", RecipeError) for text in recipe.search.hints},
         key=_study_key(context, store),
     )
 

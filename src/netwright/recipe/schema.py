@@ -101,6 +101,9 @@ class Search:
     racing: float = 0.0
     """A confidence below 1, such as 0.95: a network is judged on growing parts of the validation data, and no further
     once another dominates it with this confidence. 0 judges every network on all of them."""
+    hints: list[str] = field(default_factory=list)
+    """Functions of your own, module:function, that give a cheap figure of a candidate, such as a zero-cost proxy: asked
+    for a shortlist only, as features of what is predicted."""
     timeout: float = 0.0
     """Seconds that evaluating one network may take. With this or search.memory networks are evaluated in a process of
     their own, so that one that crashes, hangs or needs too much is no more than a failed network; on the CPU only. 0
