@@ -11,6 +11,7 @@ from importlib import import_module
 from ..core.errors import NetwrightError, did_you_mean
 from ..core.faults import check_addresses
 from ..core.interruption import interruptible
+from ..core.launch import launched
 from ..core.text import printable
 from ..core.version import __version__
 from .outcome import DEBUG, THEIRS, Outcome, one_line, outcome, own_place
@@ -30,6 +31,9 @@ VERBS = {
     "measure": "latency, memory and size of any file or model on any target",
     "targets": "list the runtimes that work here, and what to install for the others",
 }
+
+TOGETHER = ("fit", "train")
+"""Several processes can be launched for them."""
 
 TRAINS = ("fit", "trim", "train", "search", "export")
 """They load torch."""
@@ -91,6 +95,10 @@ def _run(verb: str, rest: list[str]) -> None:
     elif verb == "--version":
         print(f"netwright {__version__}")
     elif verb in VERBS:
+        if verb not in TOGETHER and launched()[1] > 1:
+            raise NetwrightError(
+                f"'netwright {verb}' is for one process: torchrun is for {' and '.join(map(repr, TOGETHER))}"
+            )
         os.getcwd()  # MKL ends the process where there is none
         if verb in TRAINS:
             check_addresses(LEAST_ADDRESSES, "torch alone")

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..core.launch import launched
 from ..pipeline.search import check, open_study
-from ..pipeline.train import train
+from ..pipeline.train import train, train_along
+from ..recipe.load import folder_of, load, name_of
 from .display import Display
-from .recipes import opened, read, recipe_parser
+from .recipes import asked, opened, read, recipe_parser
 
 TEXT = """Train the super-network of a recipe.
 
-Training that was interrupted goes on from its last epoch. 'netwright search' is next.
+Training that was interrupted goes on from its last epoch. 'netwright search' is next. Several processes train
+together: torchrun --nproc-per-node=2 -m netwright train RECIPE
 """
 
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     given = read(recipe_parser("train", TEXT), arguments)
+    if launched()[0]:  # beside the first process, which writes and tells
+        recipe, out, overrides = asked(given)
+        train_along(load(recipe, overrides), out, name_of(recipe), folder_of(recipe))
+        return
     with Display() as display, opened(given, display) as context:
         check(context, open_study(context))
         train(context)

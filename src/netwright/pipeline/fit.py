@@ -9,19 +9,21 @@ from typing import Any
 
 from ..core.front import Front
 from ..core.interruption import ending
+from ..core.launch import launched
 from ..core.metric import Measurement
 from ..core.record import Record
 from ..recipe.load import folder_of, load, name_of
 from ..recipe.schema import Recipe
 from ..report.data import ExportedNetwork
 from ..study.failures import check_retry
+from ..training.processes import alone
 from .callback import Callback
 from .context import open_run
 from .export import export
 from .search import check, open_study, search
 from .selection import select_networks
 from .summary import write_report
-from .train import train
+from .train import train, train_along
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def fit(
 ) -> Fitted:
     """From a recipe to files that run without netwright. The same job again continues where it stopped.
 
+    Processes that ``torchrun`` has started train together; the first does all else, and the others end with that.
+
     Args:
         recipe: the path of a YAML file, the name of a built-in one, or a :class:`netwright.Recipe`, or a
             dict of its keys as they stand in a file.
@@ -62,12 +66,18 @@ def fit(
         retry: ``"failed"`` measures again what could not be measured.
     """
     check_retry(retry)
-    opened = open_run(load(recipe, overrides), out, name_of(recipe), folder_of(recipe), callback)
+    job = load(recipe, overrides), out, name_of(recipe), folder_of(recipe)
+    if launched()[0]:
+        train_along(*job)
+        raise SystemExit(0)
+    opened = open_run(*job, callback)
     with ending("the same call continues from here"), opened as context:
         study = open_study(context)
         check(context, study)
         train(context)
-        front = search(context, study, retry)
-        networks = export(context, study, select_networks(front))
-        context.callback.stage("writing the report")
-        return Fitted(study.records, front, networks, context.run.read_given(), write_report(context.run, trust=True))
+        with alone():
+            front = search(context, study, retry)
+            networks = export(context, study, select_networks(front))
+            context.callback.stage("writing the report")
+            report = write_report(context.run, trust=True)
+        return Fitted(study.records, front, networks, context.run.read_given(), report)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
 from ..core.errors import CheckpointError, NetwrightError
 from ..core.files import sha256
+from ..core.launch import launched
 from ..core.metric import Measurement
 from ..core.provenance import versions
 from ..nets.importance import CRITERIA, Criterion, Importance, sort_channels
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
 from ..recipe.load import resolve
+from ..recipe.schema import Recipe
 from ..report.data import format_measurement
 from ..tasks.data import loader_of
 from ..training import loop
 from ..training.defaults import default_optimizer
 from ..training.rules import RULES
 from ..training.teachers import Teachers
+from .callback import NullCallback
 from .context import Context
+from .context import resolve as resolve_recipe
 from .judgement import is_trained, worry
 from .run_directory import LEFT, RunDirectory, Training, trained_in
 
@@ -40,6 +45,20 @@ def train(context: Context) -> Importance | None:
         context.callback.stage(f"taking up the super-network that was trained in {elsewhere}")
         return _take_up(context, net)
     return _train(context, net)
+
+
+def train_along(recipe: Recipe, out: str | Path, name: str, folder: str | None) -> None:
+    """What all processes but the first do of a job that several were launched for: they train along, and write nothing.
+
+    Args:
+        recipe: of the job.
+        out: its directory, which the first process has taken.
+        name: what the person called the recipe.
+        folder: where the recipe's own code lies.
+    """
+    context = resolve_recipe(recipe, RunDirectory(out), name, folder, NullCallback())
+    if not context.untrained and not recipe.train.weights:
+        train(context)
 
 
 def criterion_of(context: Context) -> Criterion:
@@ -124,6 +143,8 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
         holds=promise.holds if promise else None,
         callback=context.callback.trained,
     )
+    if launched()[0]:  # the first process does all else
+        return importance
     if not found:  # no epoch is asked for, or all were done before an interruption
         evaluate()
     warning = worry(metric, given[metric.name], found["largest"], optimizer) if wish.epochs else ""

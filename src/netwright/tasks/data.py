@@ -154,11 +154,15 @@ class TensorLoader:
 
     def starting_at(self, first: int) -> Iterator[tuple[Inputs, Any]]:
         """The batches from number ``first`` on, in the order that is drawn now."""
+        return map(self.batch, self.indices(first))
+
+    def indices(self, first: int) -> Iterator[Tensor]:
+        """Which examples are in the batches from number ``first`` on, in the order that is drawn now."""
         order = torch.randperm(len(self.split)) if self.shuffle else torch.arange(len(self.split))
-        return (self.batch(order[i * self.size : (i + 1) * self.size]) for i in range(first, len(self)))
+        return (order[i * self.size : (i + 1) * self.size] for i in range(first, len(self)))
 
     def batch(self, index: Tensor) -> tuple[Inputs, Any]:
-        """The examples of these indices, augmented."""
+        """The examples of these indices, changed as ``augment`` says."""
         some = self.split.take(index)
         return self.augment(some.inputs) if self.augment else some.inputs, some.targets
 

@@ -23,6 +23,7 @@ from .distillation.base import Distillation
 from .lesson import Lesson
 from .optimizers import OPTIMIZERS
 from .optimizers.base import Optimizer
+from .processes import together
 from .rules import RULES
 from .rules.base import Rule
 from .run import Figures, Learner, Precision, Progress, Run, Settings
@@ -65,6 +66,9 @@ def train(
 
     Training that was interrupted goes on from its checkpoint as if it had not been: on a CPU to the same bits.
 
+    Processes that ``torchrun`` has started train together, where each of them makes this call: each learns from its
+    part of every batch, all end with the same weights, and the first evaluates, calls back and writes checkpoints.
+
     Args:
         net: the super-network; left in evaluation mode.
         loader: batches anew at each iteration: a DataLoader, a :class:`netwright.TensorLoader`, a list. A loader
@@ -104,7 +108,7 @@ def train(
             "and nw.finetune() trains a network as it is"
         )
     _require_functions(evaluate=evaluate, holds=holds, callback=callback)
-    task, chosen = task_of(task), RULES.make(rule)
+    processes, task, chosen = together(), task_of(task), RULES.make(rule)
     chosen.prepare(net)
     way, drawn = DISTILLATIONS.make(distillation), SAMPLINGS.make(sampling)
     with teaching(teacher, _device(net.module, device)) as taught:
@@ -118,7 +122,7 @@ def train(
             clip_norm=clip_norm, accumulate=accumulate, ema=ema, precision=precision, seed=seed,
             checkpoint_steps=checkpoint_steps,
         )  # fmt: skip
-        run = Run(learner, loader, settings, Keeping(net.module, holds) if holds else None)
+        run = Run(learner, loader, settings, Keeping(net.module, holds) if holds else None, processes)
         _train(run, callback, evaluate)
     if evaluate is None:
         run.warn_if_worse()
@@ -171,7 +175,7 @@ def finetune(
         raise CallError(
             f"patience is a number of epochs, 0 or more, and takes a loss=, which it is about; not {patience}"
         )
-    task, way = task_of(task), DISTILLATIONS.make(distillation)
+    processes, task, way = together(), task_of(task), DISTILLATIONS.make(distillation)
     with only(network, trainable), teaching(teacher, _device(network, device)) as taught:
 
         def step(batch: Any, rng: np.random.Generator, at: Step, state: State) -> float:
@@ -183,7 +187,8 @@ def finetune(
             clip_norm=clip_norm, accumulate=accumulate, ema=ema, precision=precision, seed=seed,
             checkpoint_steps=checkpoint_steps,
         )  # fmt: skip
-        _train(Run(learner, loader, settings, Best(network, loss, patience) if loss and patience else None), callback)
+        watch = Best(network, loss, patience) if loss and patience else None
+        _train(Run(learner, loader, settings, watch, processes), callback)
 
 
 def _train(
@@ -194,9 +199,9 @@ def _train(
     with ending(_kept(run.settings.checkpoint)), run.prepared():
         for epoch in run.remaining():
             for progress in run.epoch(epoch, figures):
-                if callback:
+                if callback and run.processes.first:
                     callback(progress)
-            if evaluate and run.is_looked_at(epoch):
+            if evaluate and run.processes.first and run.is_looked_at(epoch):
                 with run.evaluating():
                     figures = evaluate()
                 if callback:

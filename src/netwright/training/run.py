@@ -21,13 +21,15 @@ from ..core.warn import warn
 from ..nets.annealing import anneal
 from ..nets.devices import device_of, device_under, placed, to_device
 from ..nets.inputs import tensors_in
-from ..tasks.data import size_of
+from ..nets.state import state_of
 from .average import WeightAverage
 from .batches import count_batches, generators_of, require_loader
 from .checkpoint import Checkpoint
 from .epoch import END, Epoch
+from .exchange import Exchange
 from .lesson import LossError
 from .optimizers.base import Optimizer
+from .processes import Processes
 from .schedules.base import Schedule
 from .steps import State, Step
 from .streams import Stream
@@ -128,18 +130,30 @@ class Learner:
 class Run:
     """One training, from its beginning or from a checkpoint to its end.
 
+    Where several processes were launched, all of them train together: each with its own part of every batch, and with
+    the same weights after each step. The first writes checkpoints, which all read.
+
     Use :meth:`prepared` around :meth:`remaining` and :meth:`epoch`.
 
     Args:
         learner: what learns.
         loader: of the training data.
         settings: how.
-        watch: what is looked at at the end of epochs.
+        watch: what is looked at at the end of epochs, by the first process.
+        processes: that train together.
     """
 
-    def __init__(self, learner: Learner, loader: Any, settings: Settings, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        loader: Any,
+        settings: Settings,
+        watch: Watch | None = None,
+        processes: Processes = Processes(),  # noqa: B008  # frozen
+    ) -> None:
         require_loader(loader)
         self.learner, self.loader, self.settings, self.watch = learner, loader, settings, watch
+        self.processes = processes
         self.module, self.state = learner.module, learner.state
         self.device = device_under(self.module) if settings.device is None else device_of(settings.device)
         self._resumed: dict[str, Any] | None = None
@@ -165,6 +179,8 @@ class Run:
                         "parameter groups need an entry 'lr'"
                     )
                 self.rates = [group["lr"] for group in self.optimizer.param_groups]
+                self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+                self._meet()
                 ema = self.settings.ema
                 self.average = WeightAverage(self.module, ema) if ema else None
                 self._resume()
@@ -177,14 +193,16 @@ class Run:
                     self.average.swap()
                 if self.watch:
                     self.watch.finish()
+                self.processes.copy(state_of(self.module).values(), self.device)  # buffers of a person's own too
         finally:
             self.module.eval()
 
     def remaining(self) -> Iterator[int]:
         """The epochs that are still to run, counted from 0."""
         for epoch in range(self._resumed["epoch"] if self._resumed else 0, self.settings.epochs):
-            if not (self.watch and self.watch.over):
-                yield epoch
+            if self.watch and self.processes.agree(self.watch.over, self.device):
+                return
+            yield epoch
 
     def is_looked_at(self, epoch: int) -> bool:
         """Whether the network is looked at after an epoch: after eight of them or so, and the last."""
@@ -196,12 +214,13 @@ class Run:
         epoch, saved_at = self._begin(number), 0
         began, before = time.perf_counter(), epoch.seen
         at = self._step(epoch)
-        while (batch := epoch.next_batch()) is not END:
+        while (batch := self._next_batch(epoch)) is not END:
             at = self._step(epoch)
             if not epoch.pending:
                 self.optimizer.zero_grad()
-            value = self._learn(batch, epoch, at)
-            epoch.took(value, size_of(batch))
+            with self._told():
+                value = self._learn(batch, epoch, at)
+            epoch.took(value)
             if epoch.pending == self.settings.accumulate or epoch.at == self.batches:
                 self._update(epoch, at)
             self._remember(value, at)
@@ -227,8 +246,10 @@ class Run:
         if epoch.pending:
             self._update(epoch, at)
         if self.watch and (self.watch.often or self.is_looked_at(number)):
-            with self.evaluating():
-                self.watch.look(self.average)
+            if self.processes.first:
+                with self.evaluating():
+                    self.watch.look(self.average)
+            self._follow()
         self._save(number + 1)
 
     def progress(self, figures: Figures) -> Progress:
@@ -273,6 +294,7 @@ class Run:
             lambda rng, state: self.learner.data(rng, first, state),
             self.state,
             saved,
+            self.processes,
         )
 
     def _step(self, epoch: Epoch) -> Step:
@@ -280,12 +302,11 @@ class Run:
         return Step(step, self.steps, epoch.number, self.settings.epochs)
 
     def _learn(self, batch: Any, epoch: Epoch, at: Step) -> float:
-        low = self.settings.precision == "bfloat16"
         where = f"epoch {at.epoch + 1}, step {epoch.at + 1}"
         try:
             batch = to_device(batch, self.device)
             anneal(self.module, at.share)
-            with epoch.noise.drawing(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            with self._weighted(epoch), epoch.noise.drawing(), self._autocast():
                 value = self.learner.learn(batch, epoch.rng, at, self.state)
             if not isinstance(value, int | float):
                 raise TrainingError(f"what a rule's step() gives is the loss, a number, not a {type(value).__name__}")
@@ -302,22 +323,31 @@ class Run:
             raise self._not_finite(value, "", where)
         return value
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
+
     def _not_finite(self, value: float, whose: str, where: str) -> TrainingError:
-        kept = f"; the state after {self._kept} is kept" if self._kept else ""
         return TrainingError(
             f"the loss{whose} is {value} in {where}: the learning rate {max(self.rates):g} may be too high, or the "
-            f"data hold values that are not finite{kept}"
+            f"data hold values that are not finite{self._what_is_kept()}"
         )
+
+    def _what_is_kept(self) -> str:
+        return f"; the state after {self._kept} is kept" if self._kept else ""
 
     def _update(self, epoch: Epoch, at: Step) -> None:
         """Move the weights by the mean gradient of the batches since the last update."""
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         if epoch.pending > 1:
-            for p in parameters:
+            for p in self.parameters:
                 if p.grad is not None:
                     p.grad /= epoch.pending
+        if self._exchange:
+            try:
+                self._exchange(self.state)
+            except TrainingError as error:
+                raise TrainingError(f"{error}{self._what_is_kept()}") from error
         if self.settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
         share = self.settings.schedule.share(at.step, at.steps)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * share
@@ -335,6 +365,52 @@ class Run:
         if at.step == len(self._first) < self._given_steps:
             self._first.append(value)
         self._last.append(value)
+
+    # -- several processes -------------------------------------------------------------------------------------
+
+    def _meet(self) -> None:
+        """All processes begin with the first's weights, and none without the others."""
+        self._exchange: Exchange | None = None
+        if self.processes.size > 1:
+            self._exchange = Exchange(self.processes, self.module, self.parameters)
+            self.processes.copy(state_of(self.module).values(), self.device)
+
+    def _follow(self) -> None:
+        """All processes have the weights that the first has."""
+        averaged = self.average.tensors.values() if self.average else ()
+        self.processes.copy((*state_of(self.module).values(), *averaged), self.device)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """The others are told of what is raised within the block: they wait for this process."""
+        try:
+            yield
+        except Exception:
+            if self._exchange:
+                self._exchange.fail()
+            raise
+
+    @contextmanager
+    def _weighted(self, epoch: Epoch) -> Iterator[None]:
+        """The gradients that are added within the block count as much as the batch's part that they are of."""
+        assert epoch.portion is not None
+        weight = epoch.portion.weight
+        if weight == 1:
+            yield
+            return
+        before = {p: p.grad for p in self.parameters}
+        for p in self.parameters:
+            p.grad = None
+        yield
+        for p, sum_before in before.items():
+            if p.grad is not None:
+                p.grad *= weight
+            if sum_before is not None:
+                p.grad = sum_before if p.grad is None else sum_before + p.grad
+
+    def _next_batch(self, epoch: Epoch) -> Any:
+        with self._told():
+            return epoch.next_batch()
 
     # -- checkpoints -------------------------------------------------------------------------------------------
 
@@ -357,15 +433,21 @@ class Run:
             "within": within.saved() if within else None,
             "watch": self.watch.saved() if self.watch else {},
         }
-        checkpoint.write(self.module, self.optimizer, epochs, rest)
+        if self.processes.first:
+            checkpoint.write(self.module, self.optimizer, epochs, rest)
         self._kept = f"step {within.at} of epoch {epochs + 1}" if within else f"epoch {epochs}"
 
     def _resume(self) -> None:
         """Go on from the checkpoint, where there is one."""
         checkpoint = self.settings.checkpoint
-        if checkpoint is None or not checkpoint.path.exists():
+        if checkpoint is None or not self._is_there(checkpoint):
             with Stream(self.settings.seed).drawing():
                 self.batches = count_batches(self.loader)
+            if (first := self.processes.agree(self.batches, self.device)) != self.batches:
+                raise TrainingError(
+                    f"the loader gives {self.batches} batches in process {self.processes.rank} and {first} in the "
+                    "first: each must read the same data; processes share out every batch by themselves"
+                )
             return
         self._resumed = saved = checkpoint.read(self.module, self.optimizer)
         self.batches = saved["batches"]
@@ -381,6 +463,16 @@ class Run:
         for generator, state in zip(generators_of(self.loader), saved["generators"], strict=False):
             generator.set_state(state)
         self._kept = f"epoch {saved['epoch']}"
+
+    def _is_there(self, checkpoint: Checkpoint) -> bool:
+        """Whether there is a checkpoint to go on from, as the first process sees it."""
+        own = checkpoint.path.exists()
+        if bool(self.processes.agree(own, self.device)) != own:
+            raise TrainingError(
+                f"process {self.processes.rank} does not see the same checkpoint {checkpoint.path} as the first: put "
+                "it on a disk that all machines share"
+            )
+        return own
 
 
 @contextmanager
