@@ -7,7 +7,7 @@ each of them belongs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from ..nets.state import load_state, read_tensors, state_of, write_tensors
 
 PLAIN = (bool, int, float, str, type(None))
 """Types of values that JSON keeps as they are."""
+
+
+MOST_TOLD = 4
+"""Choices that differ which a message names."""
 
 
 def pack(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
@@ -62,19 +66,20 @@ class Checkpoint:
         path: the file; replaced as a whole each time.
         key: names what is trained; a file with another key is refused.
         optimizer: the text that names the optimizer; a file with the state of another is refused.
+        choices: of the super-network that is trained, with their options in words; a file with others is refused.
     """
 
     path: Path
     key: str
     optimizer: str
+    choices: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, module: nn.Module, optimizer: torch.optim.Optimizer, epochs: int, rest: Mapping[str, Any]) -> None:
         """Write the network, its optimizer, how many epochs are done, and what else there is to be kept."""
         tensors = {f"net:{name}": tensor for name, tensor in state_of(module).items()}
         tree = pack({**rest, "optimizer": optimizer.state_dict()}, tensors, "state")
-        write_tensors(
-            self.path, tensors, {"key": self.key, "optimizer": self.optimizer, "epoch": epochs, "state": tree}
-        )
+        about = {"key": self.key, "optimizer": self.optimizer, "choices": dict(self.choices)}
+        write_tensors(self.path, tensors, {**about, "epoch": epochs, "state": tree})
 
     def read(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Put the network and its optimizer back; returns the rest, with the number of epochs done as ``epoch``.
@@ -82,6 +87,11 @@ class Checkpoint:
         Raises :class:`CheckpointError` for a file that is damaged, or of another training or network.
         """
         tensors, meta = read_tensors(self.path)
+        if other := _differences(meta.get("choices", self.choices), self.choices):
+            raise CheckpointError(
+                f"{self.path} is of a super-network with other choices: {other}; make the super-network as it was, or "
+                "use another directory for this one"
+            )
         if meta.get("key") != self.key:
             raise CheckpointError(f"{self.path} is of another training; use another directory for this one")
         if meta.get("optimizer", self.optimizer) != self.optimizer:
@@ -101,6 +111,18 @@ class Checkpoint:
                 f"{self.path} is damaged ({format_error(error)}); it is left as it is: move it away to start anew"
             ) from None
         return rest
+
+
+def _differences(theirs: Mapping[str, str], own: Mapping[str, str]) -> str:
+    """What choices differ, in words; nothing where none do."""
+    found = [f"it lacks {name!r}" for name in own if name not in theirs]
+    found += [f"it has {name!r}, which this one lacks" for name in theirs if name not in own]
+    found += [
+        f"its {name!r} is one of {theirs[name]}, and of this one {options}"
+        for name, options in own.items()
+        if theirs.get(name, options) != options
+    ]
+    return f"{'; '.join(found[:MOST_TOLD])}{f'; and {more} more' if (more := len(found) - MOST_TOLD) > 0 else ''}"
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.candidate import Candidate
-from ..core.errors import TrainingError
-from ..nets.inputs import Inputs
+from ..core.errors import NetwrightError, TrainingError, format_error
+from ..nets.inputs import Inputs, tensors_in
 from ..nets.supernet import SuperNet
 from ..tasks.base import Task
 from ..tasks.losses import scalar
@@ -171,8 +171,23 @@ class Lesson:
         return loss
 
     def compared(self, student: Answer, teacher: Answer) -> Tensor:
-        """How far one answer is from another, as the distillation says."""
-        return scalar(self.distillation.loss(self.task, student, teacher, self.targets))
+        """How far one answer is from another, as the distillation says.
+
+        Raises :class:`TrainingError` for outputs that do not go together.
+        """
+        try:
+            return scalar(self.distillation.loss(self.task, student, teacher, self.targets))
+        except NetwrightError:
+            raise
+        except Exception as error:  # whatever a loss makes of outputs that do not go together
+            own, other = (_shapes(answer) for answer in (student, teacher))
+            if own == other:
+                raise
+            raise TrainingError(
+                f"a network whose outputs have the shapes {own} cannot learn from one whose outputs have the shapes "
+                f"{other} ({format_error(error)}): give a teacher with the same outputs, or a distillation that "
+                "compares something else, such as relational"
+            ) from error
 
 
 @contextmanager
@@ -186,6 +201,10 @@ def tracked(module: nn.Module, wanted: bool) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+def _shapes(answer: Answer) -> str:
+    return ", ".join(str(tuple(t.shape)) for t in tensors_in(answer.outputs)) or "of no tensors"
 
 
 def _named(net: SuperNet, candidate: Candidate) -> str:

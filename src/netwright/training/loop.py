@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from ..core.errors import CallError
 from ..core.interruption import ending
+from ..core.space import Choice
 from ..nets.devices import device_of, device_under
 from ..nets.inputs import describe
 from ..nets.supernet import SuperNet
@@ -120,7 +121,7 @@ def train(
         settings = _settings(
             net.module, "fresh", optimizer, schedule, checkpoint, key, epochs=epochs, device=device,
             clip_norm=clip_norm, accumulate=accumulate, ema=ema, precision=precision, seed=seed,
-            checkpoint_steps=checkpoint_steps,
+            checkpoint_steps=checkpoint_steps, choices=net.space.choices,
         )  # fmt: skip
         run = Run(learner, loader, settings, Keeping(net.module, holds) if holds else None, processes)
         _train(run, callback, evaluate)
@@ -232,11 +233,13 @@ def _settings(
     schedule: Schedule | str,
     checkpoint: str | Path | None,
     key: str,
+    choices: Sequence[Choice] = (),
     **rest: Any,
 ) -> Settings:
     """The settings of a run, with what texts name."""
     made = OPTIMIZERS.make(default_optimizer(module, weights)[0] if optimizer is None else optimizer)
     if checkpoint is not None and not isinstance(checkpoint, str | Path):
         raise CallError(f"checkpoint is the path of a file, or None, not {checkpoint!r}")
-    file = Checkpoint(Path(checkpoint), key, str(made)) if checkpoint else None
+    told = {choice.name: ", ".join(map(str, choice.options)) for choice in choices}
+    file = Checkpoint(Path(checkpoint), key, str(made), told) if checkpoint else None
     return Settings(optimizer=made, schedule=SCHEDULES.make(schedule), checkpoint=file, **rest)

@@ -318,6 +318,7 @@ class Run:
             shapes = ", ".join(str(tuple(t.shape)) for t in tensors_in(batch)) or "no tensors"
             raise TrainingError(
                 f"training raised in {where}, on a batch with tensors of shape {shapes}: {format_error(error)}"
+                f"{_way_out(error)}"
             ) from error
         if not math.isfinite(value):
             raise self._not_finite(value, "", where)
@@ -349,6 +350,11 @@ class Run:
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
         share = self.settings.schedule.share(at.step, at.steps)
+        if not math.isfinite(share):
+            raise TrainingError(
+                f"the schedule {type(self.settings.schedule).__name__} gives {share} for step {at.step} of {at.steps}: "
+                "share() gives what the learning rate is multiplied by, for steps from 0 to the last"
+            )
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * share
         try:
@@ -473,6 +479,16 @@ class Run:
                 "it on a disk that all machines share"
             )
         return own
+
+
+def _way_out(error: Exception) -> str:
+    """What to do about an error of PyTorch's that says nothing of it; a clause, or nothing."""
+    if "more than 1 value per channel" in str(error):
+        return (
+            "; batch normalisation cannot learn from a single example: take larger batches, leave out a last one that "
+            "is smaller (drop_last=True of a DataLoader), or put those layers into evaluation mode before training"
+        )
+    return ""
 
 
 @contextmanager
