@@ -55,7 +55,7 @@ def test_a_teacher_of_other_outputs_is_told_by_their_shapes() -> None:
 
 def test_a_teacher_that_is_a_candidate_or_of_another_space_is_refused() -> None:
     net = wide()
-    with pytest.raises(CallError, match=r"a teacher is a torch\.nn\.Module.*net\.extract\(net\.largest\)"):
+    with pytest.raises(CallError, match=r"is a network \(a torch\.nn\.Module\), not .*net\.extract\(candidate\)"):
         nw.train(net, loader(), epochs=1, teacher=net.smallest)  # type: ignore[arg-type]
     with pytest.raises((NetError, ValueError), match="hidden"):
         net.extract(wide(name="inner").largest)
