@@ -15,8 +15,7 @@ class Mixture(Within):
     """The weights of every sub-network are a mixture of several sets, by a router that learns with them.
 
     Jawahar et al. (2024), arXiv 2306.04845; see :class:`netwright.nets.sharing.Mixture`. A step costs what that of the
-    rule within costs, and the sums of the sets, which are small beside convolutions of large images; memory holds as
-    many sets of weights.
+    rule within costs, and the sums of all sets of weights, whatever the size of the batch; memory holds as many sets.
 
     Args:
         rule: who learns from each batch, such as ``(sandwich,random=1)``.
