@@ -37,6 +37,20 @@ settings.register_profile(
 settings.load_profile("netwright")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def readers() -> Iterator[Any]:
+    """Exported files are read back in copies of one process; ``fresh`` of what this gives is how others do it."""
+    from readers import Readers  # late: it imports what is tested
+
+    from netwright.formats import readback
+
+    copies = Readers(readback._answer)
+    readback._answer = copies.answer
+    yield copies
+    readback._answer = copies.fresh
+    copies.close()
+
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Installs a package of one module for this process and those that it starts, with entry points.

@@ -13,7 +13,17 @@ import torch
 from torch import nn
 
 from ..core.candidate import Candidate
-from ..core.errors import CallError, MeasureError, NetError, NetwrightError, RecipeError, did_you_mean, format_error
+from ..core.errors import (
+    CallError,
+    MachineFault,
+    MeasureError,
+    NetError,
+    NetwrightError,
+    RecipeError,
+    did_you_mean,
+    format_error,
+)
+from ..core.faults import no_memory
 from ..core.limits import metric_named
 from ..core.metric import Measurement, Metric
 from ..measure.base import EvaluationContext, Measurer
@@ -98,6 +108,8 @@ class Context:
         except NetwrightError:
             raise
         except Exception as error:  # a network that does not take all batches
+            if fix := no_memory(error):
+                raise MachineFault(f"{fix} ({format_error(error)})") from error
             raise MeasureError(f"the networks cannot be run on the train data: {format_error(error)}") from error
         return found
 
