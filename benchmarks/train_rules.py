@@ -33,7 +33,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -56,8 +56,8 @@ RULES = (
     "probability-shift", "path-data", "sorted", "few-shot", "mixture", "blockwise",
 )  # fmt: skip
 FORMS = (
-    "sandwich|sampling=cost", "single-path|sampling=cost", "sandwich|distillation=train_rules:Targets",
-    "sandwich|distillation=alpha", "sandwich|distillation=kl", "sandwich,random=1", "sandwich,random=4",
+    "sandwich|distillation=train_rules:Targets", "sandwich|sampling=cost", "single-path|sampling=cost",
+    "sandwich|distillation=alpha", "sandwich|distillation=kl", "sandwich|sampling=shrinking", "sandwich,random=1",
 )  # fmt: skip
 """Rules with other samplings and distillations: the ablations."""
 
@@ -79,7 +79,7 @@ class Block(nn.Module):
         super().__init__()
         self.conv1, self.norm1 = nn.Conv2d(into, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
         self.conv2, self.norm2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride > 1:
             self.shortcut = nn.Sequential(nn.Conv2d(into, out, 1, stride, bias=False), nn.BatchNorm2d(out))
 
@@ -162,15 +162,16 @@ def judged(name: str) -> list[nw.Candidate]:
     pool = [net.smallest, net.largest]
     for _ in range(1500):
         share = rng.random()  # uniform draws alone would leave both ends of the range empty
-        pool.append(net.space.build(lambda choice, share=share: near(choice, rng.normal(share, 0.3))))
+        pool.append(net.space.build(partial(near, share, rng)))
     macs = np.asarray(net.counts(pool).macs, float)
     goals = np.linspace(macs.min(), macs.max(), JUDGED)
     return [pool[int(np.abs(macs - goal).argmin())] for goal in goals]
 
 
-def near(choice: nw.Choice, share: float) -> Any:
-    """The option that lies there in the row of options."""
-    return choice.options[round(min(max(share, 0.0), 1.0) * (len(choice.options) - 1))]
+def near(share: float, rng: np.random.Generator, choice: nw.Choice) -> Any:
+    """An option that lies about there in the row of options."""
+    where = min(max(rng.normal(share, 0.3), 0.0), 1.0)
+    return choice.options[round(where * (len(choice.options) - 1))]
 
 
 def twelve(name: str) -> list[int]:
@@ -216,7 +217,7 @@ def shared(job: dict[str, Any]) -> dict[str, Any]:
     with macs.counting(net.module):
         nw.train(net, loader, epochs=job["epochs"], rule=rule, optimizer=OPTIMIZER.format(lr=0.1), schedule=SCHEDULE,
                  seed=job["seed"], **settings)  # fmt: skip
-    row = {"cpu_s": time.process_time() - begin, "macs": macs.total,
+    row: dict[str, Any] = {"cpu_s": time.process_time() - begin, "macs": macs.total,
            "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}  # fmt: skip
     calibration = [batch for batch, _ in zip(loader, range(1024 // BATCH), strict=False)]
     test = tester(parts)
@@ -451,12 +452,12 @@ def main() -> None:
         given.seeds, given.images, given.epochs, given.search, given.tune = [0], 1000, 2, 0, False
     bench = Bench(given)
     if not given.table:
-        for seed in given.seeds:
-            bench.run([bench.job(rule, seed) for rule in ("sandwich", "largest", *rules)])
-            if not given.no_alone:
-                bench.run([bench.job("alone", seed)])
-            if not given.no_macs:
-                bench.run([job for rule in rules if (job := bench.at_equal_macs(rule, seed))])
+        both = [(rule, seed) for seed in given.seeds for rule in ("sandwich", "largest", *rules)]
+        bench.run([bench.job(rule, seed) for rule, seed in both])
+        if not given.no_alone:
+            bench.run([bench.job("alone", seed) for seed in given.seeds])
+        if not given.no_macs:
+            bench.run([job for rule, seed in both if (job := bench.at_equal_macs(rule, seed)) and rule != "largest"])
     table(bench, ["sandwich", *(rule for rule in rules if rule != "sandwich"), "largest"])
 
 
