@@ -8,6 +8,9 @@ One process, then two, each with one thread:
 Images are random numbers of CIFAR's shape in memory: what is measured is computing and talking, not reading. The wall
 clock means something only where each process has a core of its own; CPU seconds an image do on any machine, and their
 ratio bounds what two processes gain: 2 x (of one) / (of two).
+
+Measured with --steps 14 --batch 64 on two cores shared with others: 0.0294 CPU seconds an image by one process, 0.0312
+by two, so that two processes on free cores gain at most 1.88 times. The wall clock was not measured on free cores.
 """
 
 from __future__ import annotations
