@@ -64,7 +64,7 @@ class Mixture(Sharing):
     """The weights of a sub-network are a mixture of sets, by a router that is told its options.
 
     Jawahar et al., "Mixture-of-supernets: Improving weight-sharing supernet training with architecture-routed
-    mixture-of-experts" (2024), arXiv 2306.04845, sections 3.2 (layer-wise) and 3.3 (neuron-wise). There a weight is the
+    mixture-of-experts" (2024), arXiv 2306.04845, layer-wise and neuron-wise. There a weight is the
     sum of experts E_k, each times the share a_k that the router gives it. Here the same is written as W plus the sum of
     (a_k - the largest's a_k) times D_k, where W is the largest's weight and D_k is E_k less the first expert: so the
     network itself is the largest sub-network, and all others begin as plain cuts of it, where each D_k is 0. The router

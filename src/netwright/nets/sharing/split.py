@@ -41,7 +41,7 @@ class Another(Transform):
 class Split(Sharing):
     """Every sub-network has one of several sets of weights: its options say which.
 
-    Zhao et al., "Few-shot neural architecture search" (2021), section 3. Statistics of normalisation layers are those
+    Zhao et al., "Few-shot neural architecture search" (2021). Statistics of normalisation layers are those
     of the first set: recalibrate what is extracted.
 
     Args:

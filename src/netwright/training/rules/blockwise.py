@@ -30,7 +30,7 @@ GIVEN = "blockwise.given"
 class Blockwise(Rule):
     """Each block of a sub-network is given what it was given in the given network, and learns to give what it gave.
 
-    Li et al., "Block-wisely supervised neural architecture search with knowledge distillation" (2020), section 3.2: the
+    Li et al., "Block-wisely supervised neural architecture search with knowledge distillation" (2020): the
     blocks are trained apart from one another, with the teacher's activations before and behind each, and no labels. The
     teacher is the super-network with the weights that it has when training begins, whole, in evaluation mode: it must
     come trained. A block goes from where one stage begins to where the next does: the first blocks of the depth axes,

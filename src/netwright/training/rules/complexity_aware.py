@@ -30,7 +30,7 @@ class ComplexityAware(Rule):
     """A few sub-networks of about one cost learn from the targets; it goes up and down, and good ones are preferred.
 
     Tang et al., "ElasticViT: conflict-aware supernet training for deploying fast vision transformer on diverse mobile
-    devices" (2023), section 3.2: networks of very different costs pull the shared weights in different directions.
+    devices" (2023): networks of very different costs pull the shared weights in different directions.
     Complexity-aware sampling limits the difference between steps that follow one another, while the cost goes through
     the whole range; performance-aware sampling takes networks of a bank of those with the least loss of each
     part of the range, now and then. Their preference by the shape of blocks is of their space, and is not here. The

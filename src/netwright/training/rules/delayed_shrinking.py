@@ -15,7 +15,7 @@ from .base import Rule
 class DelayedShrinking(Rule):
     """The largest learns alone at first; then the smallest and some random sub-networks learn from it as well.
 
-    Annavajjala et al., "DεpS: delayed ε-shrinking for faster once-for-all training" (2024), section 3: shrinking begins
+    Annavajjala et al., "DεpS: delayed ε-shrinking for faster once-for-all training" (2024): shrinking begins
     when the largest is half trained, so that what it teaches is worth learning, and sub-networks' rates grow from
     little (ε), so that they do not undo what it has learned. Their gradients are what is scaled here, since one
     optimizer moves all.

@@ -31,7 +31,7 @@ Groups = tuple[tuple[Option, ...], tuple[Option, ...]]
 class FewShot(Within):
     """All sub-networks share one set of weights, until the options of a choice that disagree the most get their own.
 
-    Hu et al., "Generalizing few-shot NAS with gradient matching" (2022), arXiv 2203.15207, section 3.2: for each choice
+    Hu et al., "Generalizing few-shot NAS with gradient matching" (2022), arXiv 2203.15207: for each choice
     the gradients that its options have at the shared weights are compared by their cosine, its options are put into two
     groups so that the mean cosine between the groups is the smallest, and the choice with the smallest of all is split.
     Both groups go on from the shared weights. The paper splits what was split once more; here the choices with the next

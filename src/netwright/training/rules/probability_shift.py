@@ -25,7 +25,7 @@ MEANS = "probability-shift.means"
 class ProbabilityShift(Rule):
     """A few sub-networks learn from the targets; how often those of a cost come follows how much they still change.
 
-    Zhang et al., "ShiftNAS: improving one-shot NAS via probability shift" (2023), section 3: the range of costs is cut
+    Zhang et al., "ShiftNAS: improving one-shot NAS via probability shift" (2023): the range of costs is cut
     into regions; the probability of each follows the variation of its networks' performance, since uniform draws train
     medium costs too much and the ends too little. The variation is taken of the losses: by how much the recent ones
     differ from the earlier ones of the same region, relative to them. A network of a cost is drawn as

@@ -18,11 +18,11 @@ from .base import Rule
 class Sorted(Rule):
     """Random nested sub-networks learn from the targets; their gradients are averaged.
 
-    Valipour et al., "SortedNet: a scalable and generalized framework for training modular deep neural networks" (2023),
-    section 3, algorithm 1. All choices of a kind go together: one level for all widths, one for all depths, one for all
-    kernels. Of two networks of which one has no higher level of any kind, it lies within the other: far fewer networks
-    share the weights than the space has, and which one is chosen for a budget is no search. Others of the space are
-    hardly trained. Choices of a menu are drawn each by itself.
+    Valipour et al., "SortedNet: a scalable and generalized framework for training modular deep neural networks" (2023).
+    All choices of a kind go together: one level for all widths, one for all depths, one for all kernels. Of two
+    networks of which one has no higher level of any kind, it lies within the other: far fewer networks share the
+    weights than the space has, and which one is chosen for a budget is no search. Others of the space are hardly
+    trained. Choices of a menu are drawn each by itself.
 
     Args:
         networks: how many sub-networks learn from each batch.

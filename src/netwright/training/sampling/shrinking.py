@@ -31,7 +31,7 @@ class Shrinking(Sampling):
     """Every choice by itself, of the options that are left; now and then the worst option of each choice is dropped.
 
     After Chen et al., "One-shot neural ensemble architecture search by diversity-guided search space shrinking" (NEAS,
-    2021), section 3.2, which drops the operators of least score in rounds while the super-network trains. An option's
+    2021), which drops the operators of least score in rounds while the super-network trains. An option's
     score here is by how much the losses of its networks lie below what networks of their cost have (their diversity
     score is of ensembles, and not here): smaller options are not dropped for being small. An option is dropped where
     it is worse than the others of its choice by two standard errors; two of each choice always stay, and so do the
