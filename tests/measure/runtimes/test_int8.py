@@ -52,7 +52,8 @@ def saturating(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 )
 def test_computes_about_what_the_network_computes(name: str, form: str, tmp_path: Path) -> None:
     found = difference(OnnxRuntime(precision="int8", form=form), *network(name), tmp_path / "n.onnx")
-    assert 1e-6 < found < most(name, "int8")
+    # Signed activations have half as many steps behind a ReLU; by CPU the rest is rounded otherwise.
+    assert 1e-6 < found < most(name, "int8") * (2 if form == "s8s8" else 1)
 
 
 def test_the_full_range_saturates_without_vnni_and_the_reduced_one_cannot() -> None:
