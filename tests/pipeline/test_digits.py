@@ -194,6 +194,7 @@ def test_two_runs_with_one_seed_are_the_same(tmp_path):
         assert a == b
 
 
+@pytest.mark.slow
 def test_two_runs_on_the_digits_are_the_same(out, tmp_path):
     """With the objectives accuracy and macs."""
     flags = (*DIGITS[1:], "--objectives", "accuracy,macs", "--evaluations", 5)

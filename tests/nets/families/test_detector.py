@@ -48,6 +48,7 @@ def small() -> nw.SuperNet:
     return detector(2, SIDE, (8, 16, 32, 16, 16), 1, shares=(0.5,), round_to=4)
 
 
+@pytest.mark.slow
 def test_the_contract_holds_and_all_six_outputs_are_exported(tmp_path: Path) -> None:
     net = small()
     nw.recalibrate(net.module, [torch.randn(8, 3, SIDE, SIDE)])
@@ -69,6 +70,7 @@ def test_splits_and_concatenations_are_cut_where_their_parts_lie() -> None:
     assert torch.equal(cut.finer[1].enter.conv.weight, kept)  # type: ignore[union-attr, index, arg-type]
 
 
+@pytest.mark.slow
 def test_it_learns_to_find_drawn_shapes_and_is_searched() -> None:
     net, (images, targets) = small(), drawn(128, 1)
     batches = [(images[i : i + 16], targets[i : i + 16]) for i in range(0, len(images), 16)]
