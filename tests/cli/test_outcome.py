@@ -209,6 +209,30 @@ def test_paths_that_cannot_be(path, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+HUNGRY = """
+import resource
+from netwright.cli import main
+
+def run(verb, rest):
+    held = []
+    while True:
+        held.append(bytes(200))
+
+own = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (own + (48 << 20), resource.RLIM_INFINITY))
+main._run = run
+main.main(["records", "somewhere"])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="how much memory a process has is read from /proc")
+def test_what_is_said_where_memory_has_run_out_needs_none() -> None:
+    """What was in use when it ran out is still held by the error."""
+    done = subprocess.run([sys.executable, "-c", HUNGRY], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "not enough memory" in done.stderr, done.stderr
+
+
 def test_too_little_memory_to_load_torch_is_said_before(monkeypatch: pytest.MonkeyPatch, fails) -> None:
     """Where it is a little more than nothing, libraries end the process with words of their own."""
     monkeypatch.setattr(resource, "getrlimit", lambda limit: (512 << 20, resource.RLIM_INFINITY))

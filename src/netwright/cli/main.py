@@ -53,6 +53,9 @@ AGAIN = {
 }
 """What a command has kept that did not end, and how to go on; the others have nothing to keep."""
 
+RESERVE = 8 << 20
+"""Bytes that are kept free until a command has failed: where memory runs out, to say so needs some too."""
+
 
 def main(argv: list[str] | None = None) -> None:
     """Run one command.
@@ -66,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     verb, *rest = [each for each in arguments if each != DEBUG] or [""]
     if verb == "help" and len(rest) == 1:
         verb, rest = rest[0], ["--help"]
-    code = 0
+    code, reserve = 0, bytearray(RESERVE)
     try:
         secure()
         with interruptible(signal.SIGINT):
@@ -81,6 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # who reads what is printed has enough
         pass
     except BaseException as error:
+        reserve.clear()
         if DEBUG in arguments:
             for line in "".join(traceback.format_exception(error)).splitlines():
                 print(printable(line), file=sys.stderr)
