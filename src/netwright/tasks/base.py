@@ -12,7 +12,7 @@ from ..core.errors import MeasureError, NetError, NetwrightError, RecipeError, f
 from ..core.metric import Measurement, Metric
 from ..nets.inputs import Inputs, call, describe, evaluating, fresh, split_batch, tensors_in
 from .data import PARTS, Data, Split, TensorLoader, read
-from .losses import Imitated, SoftLabels, distillation, scalar
+from .losses import Imitated, SoftLabels, distillation, scalar, soft_cross_entropy
 
 
 class Evaluator(ABC):
@@ -181,6 +181,26 @@ class Task(ABC):
         except Exception as error:  # a person's own evaluator
             raise RecipeError(f"the evaluator of {kind} raised {format_error(error)}") from error
         require_metrics(self, found)
+
+
+class ClassTask(Task):
+    """A task whose answers are scores of classes, by which networks learn from one another.
+
+    Attributes:
+        temperature: that a teacher's scores and the network's are divided by.
+    """
+
+    temperature: float
+
+    def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
+        """See :func:`netwright.tasks.losses.soft_cross_entropy`."""
+        return soft_cross_entropy(
+            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
+        )
+
+    @abstractmethod
+    def class_scores(self, outputs: Any, targets: Any) -> Tensor:
+        """See :meth:`Task.class_scores`."""
 
 
 def require_metrics(task: Task, found: Any) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 from ..core.errors import NetError, RecipeError
 from ..core.metric import CHANCE, Measurement, Metric
 from ..nets.inputs import describe
-from .base import Evaluator, Task
+from .base import ClassTask, Evaluator
 from .counts import ACCURACY
-from .losses import class_rows, cross_entropy, is_yes_or_no, soft_cross_entropy
+from .losses import class_rows, cross_entropy, is_yes_or_no
 from .outputs import IGNORED, answers_of, class_dimension, finite, require_classes, scores_of
 from .settings import require_settings
 from .statistics import most_right, proportion, require_examples
@@ -22,7 +22,7 @@ TOP5 = Metric("top5", "%", "max")
 
 
 @dataclass(frozen=True)
-class Classification(Task):
+class Classification(ClassTask):
     """One class of several: the cross-entropy of class scores with class indices.
 
     In a job, labels are int64 of shape (n,) and scores (n, classes), or (n,) and (n, 1) for labels of 0 and 1. The loss
@@ -49,11 +49,6 @@ class Classification(Task):
 
     def loss(self, outputs: Any, targets: Any) -> Tensor:
         return cross_entropy(outputs, targets, label_smoothing=self.label_smoothing, class_weights=self.class_weights)
-
-    def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
-        return soft_cross_entropy(
-            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
-        )
 
     def class_scores(self, outputs: Any, targets: Any) -> Tensor:
         scores = scores_of(outputs)

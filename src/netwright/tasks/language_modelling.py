@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from ..core.errors import NetError, RecipeError
 from ..core.metric import Metric
 from ..nets.inputs import Inputs, has_targets
-from .base import Task
+from .base import ClassTask
 from .classification import check_class_indices, check_range
 from .grouped import GroupedEvaluator
-from .losses import class_loss, class_rows, soft_cross_entropy
+from .losses import class_loss, class_rows
 from .outputs import IGNORED, finite, require_classes, scores_of
 from .settings import require_settings
 
@@ -30,7 +30,7 @@ LARGEST = 700.0
 
 
 @dataclass(frozen=True)
-class LanguageModelling(Task):
+class LanguageModelling(ClassTask):
     """The cross-entropy of tokens: scores (n, tokens, vocabulary) and labels (n, tokens), of which -100 do not count.
 
     A batch without labels is one of token ids, alone or as ``input_ids`` beside an ``attention_mask``: these are the
@@ -66,11 +66,6 @@ class LanguageModelling(Task):
 
     def loss(self, outputs: Any, targets: Any) -> Tensor:
         return class_loss(*self.aligned(outputs, targets), -1, IGNORED, 0.0, ())
-
-    def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
-        return soft_cross_entropy(
-            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
-        )
 
     def class_scores(self, outputs: Any, targets: Any) -> Tensor:
         scores, labels = self.aligned(outputs, targets)

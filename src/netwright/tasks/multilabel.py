@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from ..core.errors import NetError, RecipeError
 from ..core.metric import Measurement, Metric
 from ..nets.inputs import describe
-from .base import Evaluator, Task
+from .base import ClassTask, Evaluator
 from .counts import F1
-from .losses import class_rows, soft_cross_entropy
+from .losses import class_rows
 from .outputs import finite, scores_of
 from .settings import require_settings
 from .statistics import GROUPS, jackknife, require_examples
@@ -23,7 +23,7 @@ MAP = Metric("map", "%", "max")
 
 
 @dataclass(frozen=True)
-class MultiLabel(Task):
+class MultiLabel(ClassTask):
     """Yes or no for each of several labels: scores (n, labels), which are logits, and targets of 0 and 1 of that shape.
 
     Metrics are the mean average precision, and F1 of the answers whose scores are above 0; both are means over the
@@ -46,11 +46,6 @@ class MultiLabel(Task):
         scores = _fitting(outputs, targets)
         weights = torch.tensor(self.positive_weights).to(scores) if self.positive_weights else None
         return F.binary_cross_entropy_with_logits(scores, targets.to(scores.dtype), pos_weight=weights)
-
-    def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
-        return soft_cross_entropy(
-            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
-        )
 
     def class_scores(self, outputs: Any, targets: Any) -> Tensor:
         return class_rows(scores_of(outputs).unsqueeze(-1), None, -1)

@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.errors import RecipeError
-from .base import Task
+from .base import ClassTask
 from .classification import check_class_indices, check_range
 from .counts import ACCURACY, MIOU, CountsEvaluator
-from .losses import class_loss, class_rows, soft_cross_entropy
+from .losses import class_loss, class_rows
 from .outputs import IGNORED, scores_of
 from .settings import require_settings
 
 
 @dataclass(frozen=True)
-class Segmentation(Task):
+class Segmentation(ClassTask):
     """A class for each pixel (or voxel): labels (n, h, w), int64, and scores (n, classes, h, w), or (n, 1, h, w) for
     labels of 0 and 1. Scores of a lower resolution are enlarged to that of the labels.
 
@@ -42,11 +42,6 @@ class Segmentation(Task):
     def loss(self, outputs: Any, targets: Any) -> Tensor:
         scores = _at_size(scores_of(outputs), targets)
         return class_loss(scores, targets, 1, self.ignore_index, self.label_smoothing, self.class_weights)
-
-    def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
-        return soft_cross_entropy(
-            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
-        )
 
     def class_scores(self, outputs: Any, targets: Any) -> Tensor:
         return class_rows(_at_size(scores_of(outputs), targets), targets, 1, self.ignore_index)

@@ -8,16 +8,16 @@ from typing import Any
 from torch import Tensor
 
 from ..core.errors import RecipeError
-from .base import Task
+from .base import ClassTask
 from .classification import check_class_indices, check_range
 from .counts import ACCURACY, F1, CountsEvaluator
-from .losses import class_loss, class_rows, soft_cross_entropy
+from .losses import class_loss, class_rows
 from .outputs import IGNORED, scores_of
 from .settings import require_settings
 
 
 @dataclass(frozen=True)
-class TokenClassification(Task):
+class TokenClassification(ClassTask):
     """A class for each token: labels (n, tokens), int64, and scores (n, tokens, classes).
 
     Args:
@@ -39,11 +39,6 @@ class TokenClassification(Task):
 
     def loss(self, outputs: Any, targets: Any) -> Tensor:
         return class_loss(scores_of(outputs), targets, -1, self.ignore_index, self.label_smoothing, self.class_weights)
-
-    def distillation_loss(self, outputs: Any, teacher: Any, targets: Any) -> Tensor:
-        return soft_cross_entropy(
-            self.class_scores(outputs, targets), self.class_scores(teacher, targets), self.temperature
-        )
 
     def class_scores(self, outputs: Any, targets: Any) -> Tensor:
         return class_rows(scores_of(outputs), targets, -1, self.ignore_index)
