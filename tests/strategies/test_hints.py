@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,7 @@ def test_hints_are_functions_by_name(wrong: Any) -> None:
         (lambda c: float("nan"), "must be a finite number"),
         (lambda c: 1e200, "must be a number between -1e.150 and 1e.150, not 1e.200"),
         (lambda c: 10**400, "must be a number between -1e.150 and 1e.150, not a whole number of 1329 bits"),
+        (lambda c: Fraction(10**400), "must be a number between -1e.150 and 1e.150, not a Fraction"),
     ],
 )
 def test_a_wrong_hint_is_named(hint: Any, why: str) -> None:

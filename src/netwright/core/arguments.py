@@ -139,7 +139,8 @@ def as_number(value: Any) -> float:
             raise TypeError
         number = float(value)
     except OverflowError:
-        raise ValueError(f"{bounds}, not a whole number of {value.bit_length()} bits") from None
+        given = f"a whole number of {value.bit_length()} bits" if isinstance(value, int) else shown(value)
+        raise ValueError(f"{bounds}, not {given}") from None
     except (TypeError, ValueError):
         raise ValueError(f"must be a number, not {shown(value)}") from None
     if isfinite(number) and abs(number) > LARGEST:
