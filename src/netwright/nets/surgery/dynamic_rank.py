@@ -10,7 +10,6 @@ from small singular values, as those of two thin factors do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from fnmatch import fnmatch
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 from ...core.errors import NetError
 from ..axes.rank import Factorised, pays_below, rank_within, why_not
 from ..cut import ModuleIndex
-from .same import check_patterns, several
+from .same import matching
 
 
 class DynamicLinear(nn.Module):
@@ -91,17 +90,16 @@ class DynamicRanks:
         except_: Iterable[str] = (),
     ) -> None:
         index = ModuleIndex(module)
-        only, except_ = several("only", only), several("except_", except_)
-        check_patterns(index, (*only, *except_))
+        matched = matching(index, only, except_)
         if not 0 <= tolerance < 1 or not rate > 0:
             raise NetError(
                 f"tolerance= is a share from 0 to below 1 and rate= a number above 0, not {tolerance!r} and {rate!r}"
             )
         self.module, self.tolerance, self.rate = module, tolerance, rate
         self.layers: dict[str, DynamicLinear] = {}
-        for path, layer in index.modules.items():
-            wanted = any(fnmatch(path, p) for p in only) and not any(fnmatch(path, p) for p in except_)
-            if wanted and type(layer) is nn.Linear and not why_not(index, path):
+        for path in matched:
+            layer = index.modules[path]
+            if type(layer) is nn.Linear and not why_not(index, path):
                 self.layers[path] = DynamicLinear(layer)
         if not self.layers:
             raise NetError("no linear layer that stands alone is left to find a rank of; see only= and except_=")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatch
 
 from torch import Tensor, nn
 
@@ -13,7 +12,7 @@ from ..axes.rank import Factorised, pays_below, why_not
 from ..cut import ModuleIndex
 from ..inputs import Inputs
 from ..isolation import outputs_of
-from .same import called, check_patterns, computes, several
+from .same import called, computes, matching
 
 SHARES = (0.25, 0.5, 0.75)
 """Of the rank from which on two layers cost as much as one."""
@@ -47,18 +46,10 @@ def to_low_rank(
     Raises :class:`NetError` for patterns that match no module, and where no layer is left to factorise.
     """
     index = ModuleIndex(module.eval())
-    only, except_ = several("only", only), several("except_", except_)
-    check_patterns(index, (*only, *except_))
+    matched = matching(index, only, except_)
     before = outputs_of(module, example_inputs)
     ran = called(index, example_inputs)
-    wanted = [
-        path
-        for path in index.modules
-        if any(fnmatch(path, p) for p in only)
-        and not any(fnmatch(path, p) for p in except_)
-        and path in ran
-        and _pays(index, path, least)
-    ]
+    wanted = [path for path in matched if path in ran and _pays(index, path, least)]
     for path in wanted:
         factorise(module, path)
     done = wanted

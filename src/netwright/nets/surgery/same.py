@@ -46,6 +46,20 @@ def check_patterns(index: ModuleIndex, patterns: Iterable[str]) -> None:
             raise NetError(f"no module matches {pattern!r}; {did_you_mean(pattern, list(index.modules)[1:])}")
 
 
+def matching(index: ModuleIndex, only: Iterable[str], except_: Iterable[str]) -> list[str]:
+    """The paths of the modules that match a pattern of ``only`` and none of ``except_``.
+
+    Raises :class:`NetError` for patterns that match no module.
+    """
+    only, except_ = several("only", only), several("except_", except_)
+    check_patterns(index, (*only, *except_))
+    return [
+        path
+        for path in index.modules
+        if any(fnmatch(path, p) for p in only) and not any(fnmatch(path, p) for p in except_)
+    ]
+
+
 def called(index: ModuleIndex, example_inputs: Inputs) -> set[str]:
     """The modules that are called."""
     ran: set[str] = set()
