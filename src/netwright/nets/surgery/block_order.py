@@ -21,6 +21,7 @@ from ..isolation import isolated
 from ..recalibrate import calibration_inputs
 from ..stand_ins import Passthrough
 from ..supernet import SuperNet
+from .same import judged_rows
 
 By = Literal["outputs", "influence"]
 
@@ -109,7 +110,7 @@ def _influence(net: SuperNet, blocks: Mapping[str, Passthrough], batches: list[A
 
     def compare(path: str, module: nn.Module, args: Any, output: Any) -> None:
         changes = [
-            1 - F.cosine_similarity(_rows(before), _rows(after), dim=-1)
+            1 - F.cosine_similarity(judged_rows(before), judged_rows(after), dim=-1)
             for before, after in zip(taken[path], _several(output), strict=False)
             if isinstance(before, Tensor) and isinstance(after, Tensor) and before.shape == after.shape and after.dim()
         ]
@@ -136,8 +137,3 @@ def _argument(key: Passthrough, args: Any, kwargs: Any) -> Tensor | None:
         key = next(iter(kwargs), None)
     found = args[key] if isinstance(key, int) and key < len(args) else kwargs.get(key)
     return found if isinstance(found, Tensor) else None
-
-
-def _rows(tensor: Tensor) -> Tensor:
-    """Positions of a text are judged one by one, images as wholes."""
-    return (tensor.flatten(0, -2) if tensor.dim() <= 3 else tensor.flatten(1)).double()

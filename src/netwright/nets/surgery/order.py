@@ -18,7 +18,7 @@ from ..isolation import isolated
 from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
 from .parts import FoundPart, Place, find_parts
-from .same import trained
+from .same import judged_rows, trained
 
 
 def part_importance(net: SuperNet, batches: Iterable[Any]) -> dict[str, float]:
@@ -99,12 +99,7 @@ def _importance(net: SuperNet, found: dict[str, FoundPart], batches: list[Any]) 
             for name, each in found.items():
                 before = seen[each.stream]
                 after = seen[each.after] if each.after else before + seen[each.own]  # type: ignore[index]
-                alike = F.cosine_similarity(_rows(before), _rows(after), dim=-1)
+                alike = F.cosine_similarity(judged_rows(before), judged_rows(after), dim=-1)
                 totals[name] += float((1 - alike).sum())
                 counts[name] += alike.numel()
     return {name: totals[name] / counts[name] for name in found}
-
-
-def _rows(tensor: Tensor) -> Tensor:
-    """Positions of a text are judged one by one, images as wholes."""
-    return (tensor.flatten(0, -2) if tensor.dim() <= 3 else tensor.flatten(1)).double()

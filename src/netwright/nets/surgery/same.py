@@ -1,4 +1,4 @@
-"""What all surgery asks: whether a network still computes what it did, and which modules are meant."""
+"""What all surgery asks: whether a network still computes what it did, which modules are meant, what is compared."""
 
 from __future__ import annotations
 
@@ -68,3 +68,8 @@ def called(index: ModuleIndex, example_inputs: Inputs) -> set[str]:
             module.register_forward_pre_hook(lambda *_, path=path: ran.add(path))
         call(index.root, fresh(example_inputs))
     return ran
+
+
+def judged_rows(tensor: Tensor) -> Tensor:
+    """What is compared of an activation: positions of a text are judged one by one, images as wholes."""
+    return (tensor.flatten(0, -2) if tensor.dim() <= 3 else tensor.flatten(1)).double()
