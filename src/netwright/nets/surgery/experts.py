@@ -130,6 +130,11 @@ def neuron_layers(whole: nn.Module, ffn: str) -> tuple[tuple[str, ...], str]:
     )
 
 
+def neuron_dim(layer: nn.Module, reads: bool) -> int:
+    """The dimension of a layer's weight that holds the neurons, which the layer reads or makes."""
+    return int(reads != is_transposed_linear(layer))
+
+
 def _sizes(layer: Any) -> tuple[int, int]:
     """Inputs and outputs."""
     rows, columns = layer.weight.shape
@@ -195,8 +200,8 @@ def _expert(whole: nn.Module, makes: Sequence[str], reads: str, group: Tensor) -
     expert = copy.deepcopy(whole)
     for path, side in (*((p, "makes") for p in makes), (reads, "reads")):
         layer: Any = expert.get_submodule(path)
-        dim = int((side == "reads") != is_transposed_linear(layer))
-        layer.weight = nn.Parameter(layer.weight.index_select(dim, group), layer.weight.requires_grad)
+        own = layer.weight.index_select(neuron_dim(layer, side == "reads"), group)
+        layer.weight = nn.Parameter(own, layer.weight.requires_grad)
         if side == "makes" and layer.bias is not None:
             layer.bias = nn.Parameter(layer.bias[group], layer.bias.requires_grad)
         if side == "reads" and layer.bias is not None:

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from ...core.errors import NetError
 from ..cut import ModuleIndex
 from ..importance.base import given_batches
-from ..layers import is_transposed_linear
 from ..paths import join
-from .experts import given_to, neuron_layers
+from .experts import given_to, neuron_dim, neuron_layers
 
 
 @torch.no_grad()
@@ -106,9 +105,7 @@ def _neurons(expert: nn.Module, makes: tuple[str, ...], reads: str) -> list[Tens
     found = []
     for path in (*makes, reads):
         layer: Any = expert.get_submodule(path)
-        turned = is_transposed_linear(layer) != (path == reads)
-        weight = layer.weight.double()
-        found.append(weight.T if turned else weight)
+        found.append(layer.weight.double().movedim(neuron_dim(layer, path == reads), 0))
         if path != reads and layer.bias is not None:
             found.append(layer.bias.double()[:, None])
     return found
@@ -117,6 +114,6 @@ def _neurons(expert: nn.Module, makes: tuple[str, ...], reads: str) -> list[Tens
 def _reorder(expert: nn.Module, makes: tuple[str, ...], reads: str, order: Tensor) -> None:
     for path in (*makes, reads):
         layer: Any = expert.get_submodule(path)
-        layer.weight.copy_(layer.weight.index_select(int(is_transposed_linear(layer) != (path == reads)), order))
+        layer.weight.copy_(layer.weight.index_select(neuron_dim(layer, path == reads), order))
         if path != reads and layer.bias is not None:
             layer.bias.copy_(layer.bias[order])
