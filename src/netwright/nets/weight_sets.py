@@ -50,8 +50,8 @@ def shared_tensors(index: ModuleIndex) -> Iterator[str]:
 
 
 def set_name(tensor: str, number: int) -> str:
-    """The name of a further set of a tensor, counted from 1."""
-    return f"{tensor}_set{number}"
+    """The name of a set of a tensor: the first, of number 0, is the tensor itself."""
+    return f"{tensor}_set{number}" if number else tensor
 
 
 def add_parameter(index: ModuleIndex, beside: str, end: str, values: torch.Tensor) -> None:

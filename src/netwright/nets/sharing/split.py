@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,6 +57,10 @@ class Split(Sharing):
         """What each option of each choice adds to the number of the set."""
         found: list[list[int]] = index.tensor(NUMBERS).tolist()
         return found
+
+    def row(self, choice: str, index: ModuleIndex) -> Tensor:
+        """What each option of a choice adds to the number of the set, int64: a view of what is kept."""
+        return index.tensor(NUMBERS)[[each.name for each in self.choices].index(choice)]
 
     def in_use(self, index: ModuleIndex) -> bool:
         """Whether any sub-network has another set than the first."""
@@ -124,7 +127,7 @@ def split(net: SuperNet, choice: str, groups: Sequence[Sequence[Option]] | None 
                        f"{groups}")  # fmt: skip
     before = net.sharing.sets if isinstance(net.sharing, Split) else 1
     if isinstance(net.sharing, Split):
-        if any(net.sharing.numbers(net.index)[list(net.space).index(net.space[choice])]):
+        if net.sharing.row(choice, net.index).any():
             raise NetError(f"{choice!r} is split already; split another choice")
         _add_sets(net, net.sharing.tensors, range(before, before * len(groups)), before)
         net.share(Split(before * len(groups), net.sharing.choices, net.sharing.tensors))
@@ -146,7 +149,7 @@ def assign(net: SuperNet, choice: str, groups: Sequence[Sequence[Option]], strid
     """
     assert isinstance(net.sharing, Split)
     _copy_sets(net, stride, len(groups))
-    options, row = net.space[choice].options, net.index.tensor(NUMBERS)[list(net.space).index(net.space[choice])]
+    options, row = net.space[choice].options, net.sharing.row(choice, net.index)
     ordered = sorted(groups, key=lambda group: options[-1] not in group)
     for place, group in enumerate(ordered):
         for option in group:
@@ -165,13 +168,12 @@ def _copy_sets(net: SuperNet, first: int, times: int) -> None:
     assert isinstance(net.sharing, Split)
     for tensor in net.sharing.tensors:
         for number in range(first, first * times):
-            source = set_name(tensor, number % first) if number % first else tensor
-            net.index.tensor(set_name(tensor, number)).copy_(net.index.tensor(source))
+            source = net.index.tensor(set_name(tensor, number % first))
+            net.index.tensor(set_name(tensor, number)).copy_(source)
 
 
 def _add_sets(net: SuperNet, tensors: Sequence[str], numbers: range, cycle: int = 1) -> None:
     for tensor in tensors:
         for number in numbers:
-            source = number % cycle
-            values: Any = net.index.tensor(set_name(tensor, source) if source else tensor)
-            add_parameter(net.index, tensor, set_name("", number), values.detach().clone())
+            source = net.index.tensor(set_name(tensor, number % cycle))
+            add_parameter(net.index, tensor, set_name("", number), source.detach().clone())
