@@ -48,9 +48,7 @@ class Mixed(Transform):
     def __call__(self, kept: Tensor, *others: Tensor) -> Tensor:
         *sets, hidden, bias, router, router_bias = others
         mine, whole = (
-            F.linear(F.relu(hidden[:, list(places)].sum(1) + bias), router, router_bias).softmax(-1)
-            if router.dim() == 2
-            else (router @ F.relu(hidden[:, list(places)].sum(1) + bias) + router_bias).softmax(-1)
+            (router @ F.relu(hidden[:, list(places)].sum(1) + bias) + router_bias).softmax(-1)
             for places in (self.chosen, self.largest)
         )
         more = mine - whole
