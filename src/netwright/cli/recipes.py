@@ -61,10 +61,16 @@ def asked(given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
     return given["recipe"], given.get("out", f"runs/{name_of(given['recipe'])}"), overrides
 
 
-def opened(given: Mapping[str, Any], callback: Callback) -> AbstractContextManager[Context]:
-    """The job that the arguments of :func:`recipe_parser` describe."""
+def job_of(given: Mapping[str, Any]) -> tuple[Recipe, str, str, str | None]:
+    """The job that the arguments of :func:`recipe_parser` describe: its recipe, its directory, what the recipe is
+    called, and the folder of the recipe's own code."""
     recipe, out, overrides = asked(given)
-    return open_run(load(recipe, overrides), out, name_of(recipe), folder_of(recipe), callback)
+    return load(recipe, overrides), out, name_of(recipe), folder_of(recipe)
+
+
+def opened(given: Mapping[str, Any], callback: Callback) -> AbstractContextManager[Context]:
+    """The same job, while it is worked on."""
+    return open_run(*job_of(given), callback)
 
 
 def _first_key(parser: Any, key: str) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from ..core.launch import launched
 from ..pipeline.search import check, open_study
 from ..pipeline.train import train, train_along
-from ..recipe.load import folder_of, load, name_of
 from .display import Display
-from .recipes import asked, opened, read, recipe_parser
+from .recipes import job_of, opened, read, recipe_parser
 
 TEXT = """Train the super-network of a recipe.
 
@@ -22,8 +21,7 @@ def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     given = read(recipe_parser("train", TEXT), arguments)
     if launched()[0]:  # beside the first process, which writes and tells
-        recipe, out, overrides = asked(given)
-        train_along(load(recipe, overrides), out, name_of(recipe), folder_of(recipe))
+        train_along(*job_of(given))
         return
     with Display() as display, opened(given, display) as context:
         check(context, open_study(context))
