@@ -11,6 +11,7 @@ from ..core.errors import MissingExtra, TrainingError
 from ..nets.annealing import anneal
 from ..nets.supernet import SuperNet
 from ..tasks.base import Task
+from ..training.gradients import set_aside
 from ..training.rules import RULES, Lesson, Rule, Step
 
 try:
@@ -52,13 +53,9 @@ class SuperNetTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         anneal(self.net.module, at.share)
         rng = np.random.default_rng([self.args.seed, at.step])
         parameters = [p for p in model.parameters() if p.requires_grad]
-        before = [p.grad for p in parameters]
-        for p in parameters:
-            p.grad = None
-        value = self.rule.step(self.net, Lesson(inputs, self.task, rng, at, state=self.rule_state))
-        for p, grad in zip(parameters, before, strict=True):
-            if p.grad is not None:
-                p.grad /= self.args.gradient_accumulation_steps
-            if grad is not None:
-                p.grad = grad if p.grad is None else grad + p.grad
+        with set_aside(parameters):
+            value = self.rule.step(self.net, Lesson(inputs, self.task, rng, at, state=self.rule_state))
+            for p in parameters:
+                if p.grad is not None:
+                    p.grad /= self.args.gradient_accumulation_steps
         return torch.tensor(value, device=self.args.device, requires_grad=True)

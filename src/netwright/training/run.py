@@ -27,6 +27,7 @@ from .batches import count_batches, generators_of, require_loader
 from .checkpoint import Checkpoint
 from .epoch import END, Epoch
 from .exchange import Exchange
+from .gradients import set_aside
 from .lesson import LossError
 from .optimizers.base import Optimizer
 from .processes import Processes
@@ -404,15 +405,11 @@ class Run:
         if weight == 1:
             yield
             return
-        before = {p: p.grad for p in self.parameters}
-        for p in self.parameters:
-            p.grad = None
-        yield
-        for p, sum_before in before.items():
-            if p.grad is not None:
-                p.grad *= weight
-            if sum_before is not None:
-                p.grad = sum_before if p.grad is None else sum_before + p.grad
+        with set_aside(self.parameters):
+            yield
+            for p in self.parameters:
+                if p.grad is not None:
+                    p.grad *= weight
 
     def _next_batch(self, epoch: Epoch) -> Any:
         with self._told():

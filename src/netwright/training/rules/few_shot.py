@@ -15,6 +15,7 @@ from ...core.errors import RecipeError
 from ...core.space import Choice
 from ...nets.sharing.split import Split, assign, follow, reserve
 from ...nets.supernet import SuperNet
+from ..gradients import set_aside
 from ..lesson import Lesson
 from .within import Within
 
@@ -133,15 +134,12 @@ def _with(drawn: Candidate, choice: Choice, option: Option, rng: np.random.Gener
 def _gradient(net: SuperNet, lesson: Lesson, candidate: Candidate) -> list[Tensor | None]:
     """Of the shared weights; those that are there stay as they are."""
     parameters = list(net.module.parameters())
-    before = [p.grad for p in parameters]
-    try:
+    with set_aside(parameters):
+        lesson.learn(net, candidate)
+        found = [p.grad for p in parameters]
         for p in parameters:
             p.grad = None
-        lesson.learn(net, candidate)
-        return [p.grad for p in parameters]
-    finally:
-        for p, gradient in zip(parameters, before, strict=True):
-            p.grad = gradient
+    return found
 
 
 def _cosine(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> float:

@@ -19,6 +19,7 @@ from ...nets.inputs import tensors_in
 from ...nets.paths import within
 from ...nets.supernet import SuperNet
 from ..examples import Chosen, examples_of
+from ..gradients import set_aside
 from ..lesson import Lesson
 from ..steps import State, Step
 from .base import Rule
@@ -47,7 +48,7 @@ class PathData(Rule):
         if chosen:
             lesson = replace(lesson, batch=chosen.batch)
         candidate = self.draw(net, lesson)
-        with _set_aside(net.module), _gradients_of_outputs(net.module) as seen:
+        with set_aside(net.module.parameters()), _gradients_of_outputs(net.module) as seen:
             value, _ = lesson.learn(net, candidate)
             _note_paths(net, candidate, lesson.state)
         if chosen:
@@ -89,18 +90,6 @@ def _likely(norms: np.ndarray) -> np.ndarray:
     known = norms > 0
     filled = np.where(known, norms, norms[known].mean() if known.any() else 1.0)
     return filled / filled.sum()
-
-
-@contextmanager
-def _set_aside(module: nn.Module) -> Iterator[None]:
-    """Gradients begin anew while the block lasts; then those from before are added."""
-    held = [(p, p.grad) for p in module.parameters()]
-    for p, _ in held:
-        p.grad = None
-    yield
-    for p, grad in held:
-        if grad is not None:
-            p.grad = grad if p.grad is None else grad.add_(p.grad)
 
 
 @contextmanager
