@@ -19,13 +19,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import netwright as nw
-from netwright.core.errors import RecipeError
+from netwright.core.errors import RecipeError, TrainingError
 from netwright.core.launch import launched
 from netwright.nets.state import read_tensors, write_tensors
 from netwright.training.exchange import Exchange
 from netwright.training.processes import Processes, alone, together
 from netwright.training.rules import Lesson, Rule
 from netwright.training.run import Progress
+from netwright.training.sharing import Draws, portions
+from netwright.training.streams import Stream
 
 Work = Callable[[int], dict[str, Tensor] | None]
 
@@ -338,6 +340,17 @@ def test_loaders_that_differ_and_batches_that_cannot_be_cut_are_refused(tmp_path
         assert (
             "cannot be shared among processes: one of its tensors has 4 examples, and one has the shape (3,)" in error
         )
+
+
+def test_a_change_of_examples_that_raises_is_told_in_several_processes_as_in_one() -> None:
+    def broken(inputs: Tensor) -> Tensor:
+        raise ValueError("no such image")
+
+    loader = nw.TensorLoader(blobs(), 8, augment=broken)
+    for size in (1, 2):
+        parts = portions(loader, 0, Processes(0, size), Draws(Stream(0), Stream), "a batch of epoch 1")
+        with pytest.raises(TrainingError, match=r"a batch of epoch 1 could not be read: .*no such image"):
+            next(parts)
 
 
 # -- alone -------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def portions(loader: Iterable[Any], first: int, processes: Processes, draws: Dra
     if _is_shared_out(loader):
         return (Portion(b, 1.0, size_of(b) * processes.size) for b in batches_from(loader, first, what))
     if isinstance(loader, TensorLoader):
-        return _of_tensors(loader, first, processes, draws)
+        return read(_of_tensors(loader, first, processes, draws), what)
     if type(loader) is DataLoader and loader.batch_sampler is not None and not _streams(loader):
         return _of_indices(loader, first, processes, draws, what)
     return map(partial(_cut, processes=processes), batches_from(loader, first, what))
