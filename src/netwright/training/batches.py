@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ..core.errors import TrainingError
 from ..tasks.data import read
@@ -56,6 +57,30 @@ def batches_from(loader: Iterable[Any], first: int, what: str) -> Iterator[Any]:
     for _ in range(first):
         next(batches, None)
     return batches
+
+
+def reading(
+    loader: DataLoader[Any], batches: Iterable[list[int]], generator: torch.Generator | None = None
+) -> DataLoader[Any]:
+    """A DataLoader of other batches of the data set, otherwise the same.
+
+    Args:
+        loader: over a data set with indices.
+        batches: the indices of the examples in each.
+        generator: what its workers are seeded by; torch's global one by default.
+    """
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=batches,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=generator,
+        prefetch_factor=loader.prefetch_factor,
+    )
 
 
 def generators_of(loader: Any) -> list[torch.Generator]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..tasks.data import TensorLoader
+from .batches import reading
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,8 @@ def examples_of(loader: Any) -> Examples | None:
         return None
     if len(loader) > -(-count // loader.batch_size):  # a sampler that gives more than there are
         return None
-    return Examples(count, loader.batch_size, len(loader), lambda parts: _rebuilt(loader, parts))
 
+    def read(parts: Sequence[Tensor]) -> DataLoader[Any]:
+        return reading(loader, [part.tolist() for part in parts], loader.generator)
 
-def _rebuilt(loader: DataLoader[Any], parts: Sequence[Tensor]) -> DataLoader[Any]:
-    """A DataLoader of these batches, otherwise the same."""
-    return DataLoader(
-        loader.dataset,
-        batch_sampler=[part.tolist() for part in parts],
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-    )
+    return Examples(count, loader.batch_size, len(loader), read)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 from ..core.errors import NetError, TrainingError
 from ..nets.inputs import ATOMS, each_tensor, tensors_in
 from ..tasks.data import TensorLoader, read, size_of
-from .batches import batches_from
+from .batches import batches_from, reading
 from .processes import Processes
 from .streams import Stream
 
@@ -61,9 +61,7 @@ def portions(loader: Iterable[Any], first: int, processes: Processes, draws: Dra
         draws: where random numbers come from.
         what: is read, for the error where the loader raises.
     """
-    if processes.size == 1:
-        return (Portion(batch, 1.0, size_of(batch)) for batch in batches_from(loader, first, what))
-    if _is_shared_out(loader):
+    if processes.size == 1 or _is_shared_out(loader):
         return (Portion(b, 1.0, size_of(b) * processes.size) for b in batches_from(loader, first, what))
     if isinstance(loader, TensorLoader):
         return read(_of_tensors(loader, first, processes, draws), what)
@@ -126,19 +124,8 @@ def _of_indices(
 ) -> Iterator[Portion]:
     assert loader.batch_sampler is not None
     parts = _Parts(loader.batch_sampler, first, processes, draws.order)
-    mine = DataLoader(
-        loader.dataset,
-        batch_sampler=parts,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        prefetch_factor=loader.prefetch_factor,
-    )
     with draws.own(first).drawing():
-        batches, number = read(mine, what), first
+        batches, number = read(reading(loader, parts), what), first
     while True:
         with draws.own(number).drawing():
             try:
