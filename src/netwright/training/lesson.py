@@ -152,6 +152,15 @@ class Lesson:
         (goal * weight if weight != 1 else goal).backward()
         return float(value.detach()), answer.detached()
 
+    def learn_largest(self, net: SuperNet) -> tuple[float, Answer]:
+        """The same of the largest sub-network, which others may imitate then.
+
+        Returns the loss of the targets, and what the others learn from: the teacher's answer where there is a teacher,
+        else what the largest gave.
+        """
+        value, answer = self.learn(net, net.largest)
+        return value, self.taught(net.module) or answer
+
     def imitate(self, net: SuperNet, candidate: Candidate, answer: Answer, *, weight: float = 1.0) -> float:
         """Add the gradients of a sub-network that learns from another's answer alone.
 

@@ -43,8 +43,7 @@ class Attentive(Rule):
             )
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
-        value, answer = lesson.learn(net, net.largest)
-        answer = lesson.taught(net.module) or answer
+        value, answer = lesson.learn_largest(net)
         lesson.imitate(net, net.smallest, answer)
         for _ in range(self.random):
             lesson.imitate(net, self.draw(net, lesson), answer)

@@ -39,10 +39,9 @@ class DelayedShrinking(Rule):
             raise RecipeError(f"random is a number of sub-networks, 0 or more, not {self.random}")
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
-        value, answer = lesson.learn(net, net.largest)
+        value, answer = lesson.learn_largest(net)
         weight = self.weight(lesson.at)
         if weight:
-            answer = lesson.taught(net.module) or answer
             for candidate in (net.smallest, *(lesson.sample(net) for _ in range(self.random))):
                 lesson.imitate(net, candidate, answer, weight=weight)
         return value

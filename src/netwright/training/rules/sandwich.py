@@ -28,8 +28,7 @@ class Sandwich(Rule):
             raise RecipeError(f"random is a number of sub-networks, 0 or more, not {self.random}")
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
-        value, answer = lesson.learn(net, net.largest)
-        answer = lesson.taught(net.module) or answer
+        value, answer = lesson.learn_largest(net)
         for candidate in (net.smallest, *(lesson.sample(net) for _ in range(self.random))):
             lesson.imitate(net, candidate, answer)
         return value
