@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import RecipeError
 from ...nets.supernet import SuperNet
 from ..lesson import Lesson
 from ..steps import State, Step
@@ -42,3 +43,9 @@ class Rule(ABC):
             state: as it is when the epoch begins, to be read: so an epoch that was interrupted is gone on with.
         """
         return loader
+
+
+def require_networks(value: int, least: int, name: str = "random") -> None:
+    """Raise :class:`RecipeError` for a setting that is a number of sub-networks, and less than it may be."""
+    if value < least:
+        raise RecipeError(f"{name} is a number of sub-networks, {least} or more, not {value}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.candidate import Candidate
-from ...core.errors import RecipeError, TrainingError
+from ...core.errors import TrainingError
 from ...nets.axes import Depth
 from ...nets.inputs import each_tensor, tensors_in
 from ...nets.pieces import find_blocks
@@ -20,7 +20,7 @@ from ...nets.supernet import SuperNet
 from ..answers import Answer
 from ..keeping import as_kept, keep_weights
 from ..lesson import Lesson, LossError, tracked
-from .base import Rule
+from .base import Rule, require_networks
 
 GIVEN = "blockwise.given"
 """What the given weights are kept under, among the rule's own tensors."""
@@ -51,8 +51,7 @@ class Blockwise(Rule):
     blocks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.random < 0:
-            raise RecipeError(f"random is a number of sub-networks, 0 or more, not {self.random}")
+        require_networks(self.random, 0)
         if isinstance(self.blocks, str):
             object.__setattr__(self, "blocks", (self.blocks,))
 

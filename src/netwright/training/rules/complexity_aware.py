@@ -15,7 +15,7 @@ from ...nets.supernet import SuperNet
 from ..costs import Count, costs_of
 from ..lesson import Lesson
 from ..steps import State
-from .base import Rule
+from .base import Rule, require_networks
 
 LEVELS, BANK = 10, 8
 """Parts of the range of costs, and the networks that are remembered of each."""
@@ -49,8 +49,7 @@ class ComplexityAware(Rule):
     count: Count = "macs"
 
     def __post_init__(self) -> None:
-        if self.random < 1:
-            raise RecipeError(f"random is a number of sub-networks, 1 or more, not {self.random}")
+        require_networks(self.random, 1)
         if not (0 < self.reach <= 1 and 0 <= self.exploit <= 1):
             raise RecipeError(
                 f"reach is a share of the range of costs above 0, and exploit a probability, both up to 1, not "

@@ -8,7 +8,7 @@ from ...core.errors import RecipeError
 from ...nets.supernet import SuperNet
 from ..lesson import Lesson
 from ..steps import Step
-from .base import Rule
+from .base import Rule, require_networks
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class DelayedShrinking(Rule):
             raise RecipeError(
                 f"start and warmup are shares of the training, from 0 to 1, not {self.start} and {self.warmup}"
             )
-        if self.random < 0:
-            raise RecipeError(f"random is a number of sub-networks, 0 or more, not {self.random}")
+        require_networks(self.random, 0)
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         value, answer = lesson.learn_largest(net)

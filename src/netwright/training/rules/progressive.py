@@ -13,7 +13,7 @@ from ...nets.supernet import SuperNet
 from ..keeping import keep_weights, kept_answer
 from ..kinds import Kind, kinds_of
 from ..lesson import Lesson
-from .base import Rule
+from .base import Rule, require_networks
 
 PHASES: tuple[tuple[Kind, float, int], ...] = (
     ("kernel", 1.0, 120), ("depth", 0.5, 25), ("depth", 1.0, 120), ("width", 0.5, 25), ("width", 1.0, 120),
@@ -44,8 +44,7 @@ class Progressive(Rule):
     def __post_init__(self) -> None:
         if not 0 <= self.start <= 1:
             raise RecipeError(f"start is a share of the training, from 0 to 1, not {self.start}")
-        if self.random < 1:
-            raise RecipeError(f"random is a number of sub-networks, 1 or more, not {self.random}")
+        require_networks(self.random, 1)
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         opened = self.opened(net, lesson.at.share)

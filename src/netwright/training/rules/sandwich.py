@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...core.errors import RecipeError
 from ...nets.supernet import SuperNet
 from ..lesson import Lesson
-from .base import Rule
+from .base import Rule, require_networks
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,7 @@ class Sandwich(Rule):
     random: int = 2
 
     def __post_init__(self) -> None:
-        if self.random < 0:
-            raise RecipeError(f"random is a number of sub-networks, 0 or more, not {self.random}")
+        require_networks(self.random, 0)
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         value, answer = lesson.learn_largest(net)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ...core.candidate import Candidate, Option
-from ...core.errors import RecipeError
 from ...core.space import Choice
 from ...nets.supernet import SuperNet
 from ..kinds import kinds_of
 from ..lesson import Lesson
-from .base import Rule
+from .base import Rule, require_networks
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ class Sorted(Rule):
     networks: int = 4
 
     def __post_init__(self) -> None:
-        if self.networks < 1:
-            raise RecipeError(f"networks is a number of sub-networks, 1 or more, not {self.networks}")
+        require_networks(self.networks, 1, "networks")
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         drawn = [self.draw(net, lesson) for _ in range(self.networks)]
