@@ -178,6 +178,15 @@ def test_blocks_begin_where_stages_do() -> None:
         nw.train(small(), loader(), epochs=1, rule="blockwise,blocks=gone")
 
 
+def test_a_block_whose_loss_is_not_finite_is_told_by_its_sub_network() -> None:
+    lesson = nw.rules.Lesson(
+        (torch.full((5, 4), torch.nan), torch.zeros(5, 3)),
+        nw.tasks.Custom(nn.functional.mse_loss), np.random.default_rng(0),
+    )  # fmt: skip
+    with pytest.raises(TrainingError, match="the loss of the smallest sub-network is nan"):
+        nw.rules.Blockwise(random=0).step(layered(), lesson)
+
+
 def test_a_narrow_network_comes_nearer_to_the_given_one_without_labels() -> None:
     net, x = layered(), torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
     whole = net.extract(net.largest)

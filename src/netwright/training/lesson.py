@@ -116,7 +116,7 @@ class Lesson:
         """
         with net.active(candidate) as module, tracked(module, False):
             value = scalar(self.task.loss(self.answer(module).outputs, self.targets))
-            return float(_finite(value, _named(net, candidate)))
+            return float(finite(value, named(net, candidate)))
 
     def learn(self, net: SuperNet, candidate: Candidate, *, weight: float = 1.0) -> tuple[float, Answer]:
         """Add the gradients of a sub-network that learns from the targets, and from the teacher where there is one.
@@ -130,7 +130,7 @@ class Lesson:
         loss is not finite, and :class:`TrainingError` for a loss that nothing can be learned from.
         """
         with net.active(candidate) as module, tracked(module, candidate == net.largest):
-            value, answer = self.learn_alone(module, weight=weight, who=_named(net, candidate))
+            value, answer = self.learn_alone(module, weight=weight, who=named(net, candidate))
         self.sampling.told(net, candidate, value, self.at, self.state)
         return value, answer
 
@@ -146,9 +146,9 @@ class Lesson:
                 "the loss does not depend on the weights, so that nothing can be learned: argmax, a comparison, "
                 "detach() or item() in it cuts it off"
             )
-        goal, taught = _finite(value, who), self.taught(module)
+        goal, taught = finite(value, who), self.taught(module)
         if taught is not None:
-            goal = (value + _finite(self.compared(answer, taught), f"{who} from its teacher")) / 2
+            goal = (value + finite(self.compared(answer, taught), f"{who} from its teacher")) / 2
         (goal * weight if weight != 1 else goal).backward()
         return float(value.detach()), answer.detached()
 
@@ -173,7 +173,7 @@ class Lesson:
         Returns the loss. Raises :class:`LossError` where it is not finite.
         """
         with net.active(candidate) as module, tracked(module, False):
-            value = _finite(self.compared(self.answer(module), answer), _named(net, candidate))
+            value = finite(self.compared(self.answer(module), answer), named(net, candidate))
             (value * weight if weight != 1 else value).backward()
         loss = float(value.detach())
         self.sampling.told(net, candidate, loss, self.at, self.state)
@@ -216,7 +216,7 @@ def _shapes(answer: Answer) -> str:
     return ", ".join(str(tuple(t.shape)) for t in tensors_in(answer.outputs)) or "of no tensors"
 
 
-def _named(net: SuperNet, candidate: Candidate) -> str:
+def named(net: SuperNet, candidate: Candidate) -> str:
     """Which sub-network, for messages."""
     for name in ("largest", "smallest"):
         if candidate == getattr(net, name):
@@ -225,7 +225,8 @@ def _named(net: SuperNet, candidate: Candidate) -> str:
     return f"the sub-network {settings}{', ...' if len(candidate) > 6 else ''}"
 
 
-def _finite(value: Tensor, who: str) -> Tensor:
+def finite(value: Tensor, who: str) -> Tensor:
+    """The loss itself. Raises :class:`LossError` where it is not finite."""
     if not torch.isfinite(value):
         raise LossError(float(value.detach()), who)
     return value

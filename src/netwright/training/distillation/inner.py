@@ -132,5 +132,10 @@ def of_one_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     if student.dim() not in (4, 5) or student.shape[2:] == teacher.shape[2:]:
         return student, teacher
     size = [min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:], strict=True)]
-    pool = F.adaptive_avg_pool2d if student.dim() == 4 else F.adaptive_avg_pool3d
-    return pool(student, size), pool(teacher, size)  # type: ignore[arg-type]
+    return averaged(student, size), averaged(teacher, size)
+
+
+def averaged(tensor: Tensor, size: Sequence[int]) -> Tensor:
+    """Images (n, channels, h, w) or volumes of another size: the means of what becomes one place."""
+    pool = F.adaptive_avg_pool2d if tensor.dim() == 4 else F.adaptive_avg_pool3d
+    return pool(tensor, size)  # type: ignore[arg-type]

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...core.candidate import Candidate
 from ...core.errors import TrainingError
@@ -18,8 +17,10 @@ from ...nets.inputs import each_tensor, tensors_in
 from ...nets.pieces import find_blocks
 from ...nets.supernet import SuperNet
 from ..answers import Answer
+from ..distillation.features import relative
+from ..distillation.inner import averaged
 from ..keeping import as_kept, keep_weights
-from ..lesson import Lesson, LossError, tracked
+from ..lesson import Lesson, finite, named, tracked
 from .base import Rule, require_networks
 
 GIVEN = "blockwise.given"
@@ -70,11 +71,8 @@ class Blockwise(Rule):
     def _learn(self, net: SuperNet, candidate: Candidate, lesson: Lesson, teacher: _Seen) -> float:
         """Add the gradients of one sub-network."""
         with net.active(candidate) as module, tracked(module, False), _fed(module, teacher) as losses:
-            answer = lesson.answer(module)
-            losses.append(lesson.compared(answer, teacher.answer))
-            value = torch.stack(losses).mean()
-            if not torch.isfinite(value):
-                raise LossError(float(value.detach()), f"the sub-network {dict(candidate)}")
+            losses.append(lesson.compared(lesson.answer(module), teacher.answer))
+            value = finite(torch.stack(losses).mean(), named(net, candidate))
             value.backward()
         loss = float(value.detach())
         lesson.sampling.told(net, candidate, loss, lesson.at, lesson.state)
@@ -127,8 +125,7 @@ def _fed(module: nn.Module, teacher: _Seen) -> Iterator[list[Tensor]]:
             for tensor in come:
                 goal = pairs.get(id(tensor))
                 if goal is not None and tensor.requires_grad:
-                    size = goal.square().mean().clamp_min(torch.finfo(goal.dtype).tiny)
-                    losses.append((tensor - goal).square().mean() / size)
+                    losses.append(relative(tensor, goal))
             return each_tensor((args, kwargs), lambda t: t if pairs.get(id(t)) is None else pairs[id(t)])
 
         return hook
@@ -148,8 +145,7 @@ def _numbers(value: Any) -> list[Tensor]:
 def _alike(come: Tensor, wanted: Tensor) -> Tensor | None:
     """What is wanted, in the shape of what came: the first channels, and sizes averaged; None where it has less."""
     if come.dim() in (4, 5) and come.shape[2:] != wanted.shape[2:]:
-        pool = F.adaptive_avg_pool2d if come.dim() == 4 else F.adaptive_avg_pool3d
-        wanted = pool(wanted, come.shape[2:])  # type: ignore[arg-type]
+        wanted = averaged(wanted, come.shape[2:])
     for dim, size in enumerate(come.shape):
         if wanted.shape[dim] < size:
             return None
