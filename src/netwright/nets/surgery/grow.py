@@ -52,10 +52,11 @@ def grow(net: SuperNet, sizes: Mapping[str, int]) -> nn.Module:
             raise NetError(f"{name} is to be {wanted!r}; it is {whole} and can only grow")
     before = outputs_of(net.module.eval(), net.example_inputs)
     grown = _widened(net, [part for name, wanted in sizes.items() for part in _widths(axes[name], wanted)])
-    for name, wanted in sizes.items():
-        axis = axes[name]
-        if isinstance(axis, Depth):
-            _deepen(net, grown, axis, wanted - len(axis.blocks))
+    deeper = [axis for name in sizes if isinstance(axis := axes[name], Depth)]
+    if deeper:
+        finder = Finder(net.index, trained(net.index, net.example_inputs))
+        for axis in deeper:
+            _deepen(net, grown, axis, sizes[axis.name] - len(axis.blocks), finder)
     if not computes(grown, net.example_inputs, before):
         raise NetError(
             f"with {', '.join(f'{name} {size}' for name, size in sizes.items())} the network would compute something "
@@ -118,14 +119,14 @@ def _with_more(whole: Tensor, slot: ChannelSlice, channels: int, extra: int, rea
     return torch.cat([before, torch.zeros_like(new) if read else new, after], slot.dim)
 
 
-def _deepen(net: SuperNet, grown: nn.Module, axis: Depth, count: int) -> None:
+def _deepen(net: SuperNet, grown: nn.Module, axis: Depth, count: int, finder: Finder) -> None:
     """Put copies of the last block behind it, which add zero."""
     last = axis.blocks[-1]
     parent, _, own = last.rpartition(".")
     held = grown.get_submodule(parent)
     if not own.isdigit() or not isinstance(held, nn.Sequential | nn.ModuleList):
         raise NetError(f"{axis.name} cannot grow: {last} does not stand in an nn.Sequential or nn.ModuleList")
-    silent = _silent(net, last)
+    silent = _silent(finder, last)
     blocks = list(held)
     for i in range(1, count + 1):
         block = copy_of(blocks[int(own)])
@@ -152,9 +153,8 @@ def _deepen(net: SuperNet, grown: nn.Module, axis: Depth, count: int) -> None:
     _check_runs(net, grown, [join(parent, str(int(own) + i)) for i in range(1, count + 1)])
 
 
-def _silent(net: SuperNet, block: str) -> list[str]:
+def _silent(finder: Finder, block: str) -> list[str]:
     """The parameters of a block, by their names in it, without which it adds nothing."""
-    finder = Finder(net.index, trained(net.index, net.example_inputs))
     found: list[str] = []
     for each in finder.sums:
         if finder.inside(each, block):
