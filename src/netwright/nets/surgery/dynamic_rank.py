@@ -139,8 +139,6 @@ class DynamicRanks:
                 layer.moving = None
         if optimizer:
             optimizer.zero_grad()
-        for layer in layers:
-            layer.middle.grad = None
         loss().backward()
         for layer in layers:
             _truncate(layer, self.rate, self.tolerance)
