@@ -63,13 +63,10 @@ def sort_blocks(net: SuperNet, batches: Iterable[Any], by: By = "outputs") -> Su
         batches, by: see :func:`block_importance`.
     """
     importance = block_importance(net, batches, by)
-    return with_order(net, {path: -importance.get(path, inf) for path in net.index.modules})
-
-
-def with_order(net: SuperNet, ranks: dict[str, float]) -> SuperNet:
-    """The super-network with the blocks of its :class:`Depth` axes in rising order of their ranks."""
     axes = [
-        replace(axis, order=tuple(sorted(axis.order, key=ranks.__getitem__))) if isinstance(axis, Depth) else axis
+        replace(axis, order=tuple(sorted(axis.order, key=lambda path: -importance.get(path, inf))))
+        if isinstance(axis, Depth)
+        else axis
         for axis in net.axes
     ]
     return net.with_axes(axes)
