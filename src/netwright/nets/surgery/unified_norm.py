@@ -48,21 +48,13 @@ class UnifiedNorm(nn.BatchNorm1d):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         square = x.detach().square().mean(0)
         count, at = self._count()
-        smooth = self.momentum is not None and self.squares.shape[1] == x.shape[1]
-        whole = smooth and count > WINDOW
-        divided = square
-        if smooth:
-            before = self.squares.sqrt()
-            with torch.no_grad():
-                self.squares[at] = square
-                if whole and not self._is_outlier(before):
-                    divided = self.squares.log().mean(0).exp()
-                elif whole:
-                    whole = False
-                    self.squares[at].copy_(self.running_var)  # type: ignore[arg-type]
+        keeps = self.momentum is not None and self.squares.shape[1] == x.shape[1]
+        smoothed = self._smoothed(square, at, count > WINDOW) if keeps else None
+        divided = square if smoothed is None else smoothed
         self._follow(divided, count)
-        products = self.products if smooth else None
-        return self.weight * _Divided.apply(x, (divided + self.eps).sqrt(), products, at, whole) + self.bias
+        products = self.products if keeps else None
+        deviation = (divided + self.eps).sqrt()
+        return self.weight * _Divided.apply(x, deviation, products, at, smoothed is not None) + self.bias
 
     def _count(self) -> tuple[int, int]:
         """How many batches there were with this one, and its place in the window."""
@@ -71,10 +63,23 @@ class UnifiedNorm(nn.BatchNorm1d):
         count = int(self.num_batches_tracked)
         return count, count % WINDOW
 
-    def _is_outlier(self, before: Tensor) -> bool:
-        """Whether arithmetic and geometric mean are farther apart than the roots before vary (section 3.3)."""
-        apart = self.squares.mean(0) - self.squares.log().mean(0).exp()
-        return bool((apart > WINDOW * before.var()).any())
+    @torch.no_grad()
+    def _smoothed(self, square: Tensor, at: int, full: bool) -> Tensor | None:
+        """Keep a batch's mean squares, and give the geometric mean over the window; None where that is not full yet.
+
+        Where arithmetic and geometric mean are farther apart than the roots before vary (section 3.3), the running
+        statistics are kept in the place of the batch's, and None is given too.
+        """
+        assert self.running_var is not None
+        vary = self.squares.sqrt().var()
+        self.squares[at] = square
+        if not full:
+            return None
+        geometric = self.squares.log().mean(0).exp()
+        if (self.squares.mean(0) - geometric > WINDOW * vary).any():
+            self.squares[at] = self.running_var
+            return None
+        return geometric
 
     @torch.no_grad()
     def _follow(self, divided: Tensor, count: int) -> None:
