@@ -27,6 +27,7 @@ KINDS = (
     "training.schedules:SCHEDULES",
     "nets.importance:CRITERIA",
     "nets.blocks:BLOCKS",
+    "nets.precisions:PRECISIONS",
     "strategies:STRATEGIES",
     "strategies.predict:PREDICTORS",
     "study.stores:STORES",

@@ -459,6 +459,32 @@ def test_an_importance_criterion(name: str, install: Install) -> None:
     assert dict(nw.prune_to_budget(net, worth, f"macs <= {net.count(net.smallest).macs}")) == {"w": 2}
 
 
+PRECISION = """
+    from dataclasses import dataclass
+    import torch
+    from netwright.nets.precisions.base import Precision, straight_through
+
+    @dataclass(frozen=True)
+    class Powers(Precision):
+        least: int = -15
+        weights = 5
+
+        def round_weights(self, weight):
+            sizes = weight.detach().abs().clamp(min=2.0**self.least, max=1)
+            return straight_through(weight, weight.sign() * torch.exp2(sizes.log2().round()))
+"""
+
+
+@pytest.mark.parametrize("name", ["powers:Powers", "powers_of_two"])
+def test_a_precision(name: str, install: Install) -> None:
+    install("powers", PRECISION, "netwright.precisions: powers_of_two = powers:Powers")
+    net = nw.SuperNet(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), [], torch.randn(5, 3))
+    net = net.with_axes(nw.Bits.of(net, [f"{name},least=-3", "float32"], keep=["2"]))
+    weight = net.extract(net.smallest)[0].weight.abs()
+    assert set(weight.flatten().tolist()) <= {0.125, 0.25, 0.5, 1.0}
+    assert net.count(net.largest).weight_bytes - net.count(net.smallest).weight_bytes == 12 * 4 - (8 + 4 * 4)
+
+
 METER = """
     import time
     from dataclasses import dataclass

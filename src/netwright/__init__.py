@@ -24,6 +24,7 @@ _HOME = {
     "NetwrightError": "core.errors",
     "SuperNet": "nets.supernet",
     "Axis": "nets.axes",
+    "Bits": "nets.axes",
     "Depth": "nets.axes",
     "Kernel": "nets.axes",
     "factorise": "nets.axes",
@@ -193,6 +194,7 @@ if TYPE_CHECKING:
     from .nets import importance as importance
     from .nets.axes import Attribute as Attribute
     from .nets.axes import Axis as Axis
+    from .nets.axes import Bits as Bits
     from .nets.axes import ChannelSlice as ChannelSlice
     from .nets.axes import Depth as Depth
     from .nets.axes import Experts as Experts

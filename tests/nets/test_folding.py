@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import netwright as nw
 from netwright.core.errors import NetError
 from netwright.measure.convert import converted, example
-from netwright.nets.folding import foldable
+from netwright.nets.foldable import foldable
 from netwright.nets.isolation import outputs_of
 from netwright.nets.noise import apart
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ..core.errors import BundleError, MeasureError, format_error
 from ..core.files import require_room, write_atomically
 from ..core.precision import FORMS, SATURATES
 from ..core.quiet import quiet
 from ..core.temporary import TemporaryFolder
+from .mixed import left_in_float32
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -42,7 +44,7 @@ def noisy(feeds: Feeds) -> list[Feeds]:
     return [dict(feeds), *({name: beside(value) for name, value in feeds.items()} for _ in range(NOISY - 1))]
 
 
-def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str) -> str:
+def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str, network: nn.Module | None = None) -> str:
     """Quantise an ONNX file in place, weights with a scale per channel.
 
     Networks with more convolutions than products of matrices get constant ranges of activations, the least and the
@@ -55,12 +57,13 @@ def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str) -> str:
         samples: inputs by the file's own names.
         form: one of :data:`netwright.core.precision.FORMS`. Ranges that are found for each input have no
             sign: ``s8s8`` becomes ``u8u8`` there.
+        network: that the file was written of, whose layers may have precisions of their own: those in float32 stay in
+            it, and so does what follows them alone. Where none is in 8 bits, the file stays as it is.
 
     Returns what was done, in words. Raises :class:`MeasureError` where there is nothing to quantise, and
     :class:`BundleError` where the file cannot be.
     """
     import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
     model = onnx.load(path)
     constants = {each.name for each in model.graph.initializer}
@@ -71,28 +74,22 @@ def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str) -> str:
         raise MeasureError("there is nothing to quantise: the network has no convolution and no product with weights")
     static = convolutions > products
     form = "u8u8" if form == "s8s8" and not static else form
-    activations, weights, reduced = FORMS[form]
     tables = 0
     with TemporaryFolder() as folder, quiet():
         ready, done = folder / "ready.onnx", folder / "done.onnx"
         try:
             _prepared(model, ready)
-            if static:
-                quantize_static(
-                    ready, done, _reader(samples[:1]), quant_format=QuantFormat.QDQ, per_channel=True,
-                    activation_type=QuantType[activations], weight_type=QuantType[weights], reduce_range=reduced,
-                    extra_options={"TensorQuantOverrides": _ranges(onnx.load(ready), samples)},
-                )  # fmt: skip
-            else:
-                quantize_dynamic(
-                    ready, done, op_types_to_quantize=list(PRODUCTS), per_channel=True,
-                    weight_type=QuantType[weights], reduce_range=reduced,
-                )  # fmt: skip
+            left = left_in_float32(ready, network) if network is not None else []
+            if left is None:
+                return "nothing: every layer is in float32"
+            (_quantise_static if static else _quantise_dynamic)(ready, done, samples, form, left)
             model = onnx.load(done)
-            if not static:
+            if not static and not left:
                 tables = _quantise_tables(model.graph)
             onnx.helper.set_model_props(model, {METADATA: json.dumps({"form": form, "note": note(form)})})
             onnx.save(model, done)
+        except BundleError:
+            raise
         except Exception as error:  # ONNX, protobuf and ONNX Runtime raise many types
             require_room(folder)
             raise BundleError(f"onnxruntime cannot quantise this network: {format_error(error)[:500]}") from error
@@ -101,10 +98,32 @@ def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str) -> str:
     count = found["QuantizeLinear"] if static else found["MatMulInteger"]
     if not count:
         raise MeasureError("onnxruntime found nothing in this network that it can quantise")
+    rest = f", {len(left)} operators left in float32" if left else ""
     if static:
-        return f"{form}, static QDQ, {count} activations, weights per channel, ranges of {len(samples)} inputs"
+        return f"{form}, static QDQ, {count} activations, weights per channel, ranges of {len(samples)} inputs{rest}"
     also = f" and {tables} tables" if tables else ""
-    return f"{form}, dynamic, {count} products{also}, weights per channel, ranges of each input"
+    return f"{form}, dynamic, {count} products{also}, weights per channel, ranges of each input{rest}"
+
+
+def _quantise_static(ready: Path, done: Path, samples: Sequence[Feeds], form: str, left: list[str]) -> None:
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    activations, weights, reduced = FORMS[form]
+    quantize_static(
+        ready, done, _reader(samples[:1]), quant_format=QuantFormat.QDQ, per_channel=True, nodes_to_exclude=left,
+        activation_type=QuantType[activations], weight_type=QuantType[weights], reduce_range=reduced,
+        extra_options={"TensorQuantOverrides": _ranges(onnx.load(ready), samples)},
+    )  # fmt: skip
+
+
+def _quantise_dynamic(ready: Path, done: Path, _: Sequence[Feeds], form: str, left: list[str]) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        ready, done, op_types_to_quantize=list(PRODUCTS), per_channel=True, nodes_to_exclude=left,
+        weight_type=QuantType[FORMS[form][1]], reduce_range=FORMS[form][2],
+    )  # fmt: skip
 
 
 def note(form: str) -> str:

@@ -80,6 +80,8 @@ class EvaluationContext(Shared):
         race: when measuring may stop early; None measures whole.
         judge: a measurer of how well a network does. By its first metric the largest network, which may have statistics
             of its own, keeps them or has them recomputed, whichever is better; the others always have.
+        of_largest: finds which they are for the largest, where that is known: the same network in fewer bits has them
+            too.
     """
 
     def __init__(
@@ -89,9 +91,11 @@ class EvaluationContext(Shared):
         calibration: Iterable[Any] | None = None,
         race: Race | None = None,
         judge: Measurer | None = None,
+        of_largest: Callable[[], str | None] | None = None,
     ) -> None:
         super().__init__()
         self.net, self.candidate, self.calibration, self.race = net, candidate, calibration, race
+        self._of_largest = of_largest
         self.statistics: Statistics | None = None
         """Where the running statistics of :attr:`module` come from, once it was asked for and calibrated."""
         self._judge = judge
@@ -100,20 +104,26 @@ class EvaluationContext(Shared):
     @cached_property
     def module(self) -> Any:
         """The extracted network, recalibrated, in evaluation mode."""
-        from ..nets.recalibrate import better_statistics, needs_recalibration, recalibrate
+        from ..nets.recalibrate import better_statistics, find_ranges, needs_recalibration, recalibrate
 
         module = self.net.extract(self.candidate)
         if (isinstance(self.calibration, tuple) and not self.calibration) or not needs_recalibration(module):
             return module.eval()
         if self.calibration is None:
             warn(
-                "the network has running statistics that belong to no single sub-network; give the study "
-                "calibration=, batches of training inputs, to have them recalibrated for each candidate"
+                "the network has running statistics that belong to no single sub-network, or inputs in few bits "
+                "whose range is not known; give the study calibration=, batches of training inputs, to have them "
+                "recalibrated for each candidate"
             )
             return module.eval()
         if self._judge and self.candidate == self.net.space.largest:
             self.statistics = better_statistics(module, self.calibration, self._loss)
             return module
+        is_whole = getattr(self.net, "is_whole", None)
+        as_largest = self._judge and self._of_largest and is_whole is not None and is_whole(self.candidate)
+        if as_largest and self._of_largest and self._of_largest() == "inherited":
+            self.statistics = "inherited"
+            return find_ranges(module, self.calibration)
         self.statistics = "recomputed"
         return recalibrate(module, self.calibration)
 

@@ -128,7 +128,9 @@ def converted(
     Raises :class:`netwright.core.errors.NetError` for a fold that changes what the network computes.
     """
     from ..nets.folding import FOLDED, fold
+    from ..nets.rounding import inputs_unrounded, precisions_of
 
+    runtime.check_layers(precisions_of(network))
     network = _on_cpu(network)
     kept = cache_folder() / "converted" / _key(runtime, network, inputs, calibration)
     with contextlib.suppress(OSError, ValueError, KeyError):
@@ -140,7 +142,8 @@ def converted(
     given = {"calibration": calibration} if calibration else {}
     runs = fold(network, inputs)
     folded = {"folded": len(paths)} if (paths := getattr(runs, FOLDED, None)) else {}
-    how = {**runtime.convert(runs, inputs, path, **given), **folded}
+    with inputs_unrounded():  # runtimes round by themselves
+        how = {**runtime.convert(runs, inputs, path, **given), **folded}
     with contextlib.suppress(OSError):  # a cache that cannot be written is none
         _keep(path, how, kept)
         _prune(kept.parent)

@@ -8,7 +8,7 @@ what is trained, cut and judged in PyTorch is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..core.errors import NetError, format_error
 from .batch import batch_dims_of
 from .cut import STORED
 from .extract import copy_of
+from .foldable import foldable, is_folded
 from .inputs import Inputs, call, describe, evaluating, fresh, tensors_in
 from .isolation import isolated
 from .noise import apart, other_inputs
@@ -37,20 +38,6 @@ KEPT = ("example_inputs", "batch_dims", "candidate")
 class Merged(nn.Identity):
     """What ``folded()`` gives for a module that it has made part of its neighbours. It is not compared by itself, the
     network is."""
-
-
-def foldable(network: nn.Module) -> list[str]:
-    """The paths of the modules that offer ``folded()``; of one that stands at several places the first."""
-    return [path for path, module in network.named_modules() if _offers(module)]
-
-
-def _offers(module: nn.Module) -> bool:
-    return callable(getattr(type(module), "folded", None))
-
-
-def is_folded(name: str, paths: Iterable[str]) -> bool:
-    """Whether a tensor or module lies in what is folded at some paths: it is not what it was, nor stored as it was."""
-    return any(not path or name.startswith(f"{path}.") for path in paths)
 
 
 def fold(network: nn.Module, example_inputs: Inputs | None = None) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Normalisation statistics of a sub-network: those of the shared weights are the largest's, at best."""
+"""What a sub-network knows of data: normalisation statistics, which are the largest's at best, and ranges of inputs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from .devices import device_under, to_device
 from .inputs import Inputs, call, fresh, has_targets, positional, split_batch
 from .isolation import isolated, seeded
 from .layout import channels_last
+from .rounding import InputRounding, observing, roundings
 
 Statistics = Literal["inherited", "recomputed", "fine-tuned"]
 """Where running statistics come from: slices of the shared ones, calibration batches, or fine-tuning."""
 
 
 def needs_recalibration(network: nn.Module) -> bool:
-    """Whether the network holds running statistics."""
-    return bool(_norms(network))
+    """Whether the network holds running statistics, or layers that round their inputs in a constant range."""
+    return bool(_norms(network) or _ranges(network))
 
 
 def recalibrate(network: nn.Module, batches: Iterable[Any], seed: int = 0) -> nn.Module:
-    """Replace the running statistics of batch normalisation by the average over ``batches``, in place.
+    """Replace the running statistics of batch normalisation by the average over ``batches``, in place; then the ranges
+    of rounded inputs by the least and the greatest value there.
 
     Everything else (dropout among it) is in evaluation mode meanwhile. Yu and Huang, "Universally slimmable
     networks" (2019), section 3.3, find that one pass over a thousand images is enough. Give batches as the network was
@@ -36,7 +38,8 @@ def recalibrate(network: nn.Module, batches: Iterable[Any], seed: int = 0) -> nn
 
     Args:
         network: left in evaluation mode. Its statistics are as they were where it raises.
-        batches: inputs, or batches with targets of any structure that :func:`netwright.nets.inputs.split_batch` reads.
+        batches: gone through once, or twice for both; inputs, or batches with targets of any structure that
+            :func:`netwright.nets.inputs.split_batch` reads.
         seed: the seed of what the batches draw (their order, augmentation): the same for every network.
 
     Raises :class:`NetError` where there are no batches, or where the network cannot be called with them.
@@ -48,31 +51,69 @@ def recalibrate(network: nn.Module, batches: Iterable[Any], seed: int = 0) -> nn
         )
     norms = _norms(network)
     network.eval()
-    if not norms:
-        return network
-    with seeded(seed), torch.no_grad(), channels_last(network):
-        remaining = iter(batches)
-        first = next(remaining, None)
-        if first is None:
-            raise NetError("there are no batches to recalibrate with; is the loader used up?")
-        given, momenta, unused = _statistics(norms), [m.momentum for m in norms], norms
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the batches
-            norm.train()
-        try:
-            with isolated(network):  # all but the statistics stays as it was: caches, counters, hooks' dicts
-                for batch in chain([first], remaining):
-                    _run(network, batch)
-                found = _statistics(norms)
-            _put_back(norms, found)
-            unused = [norm for norm in norms if not norm.num_batches_tracked]  # a skipped block's, for one
-        finally:
-            _put_back(unused, given)
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-                norm.eval()
+    if norms:
+        with seeded(seed), torch.no_grad(), channels_last(network):
+            _find_statistics(network, norms, batches)
+    return find_ranges(network, batches, seed)
+
+
+def find_ranges(network: nn.Module, batches: Iterable[Any], seed: int = 0) -> nn.Module:
+    """Find the ranges of rounded inputs alone: see :func:`recalibrate`. Without any, the batches are not touched."""
+    network.eval()
+    if ranges := _ranges(network):
+        with seeded(seed), torch.no_grad(), channels_last(network):
+            _find_ranges(network, ranges, batches)
     return network
+
+
+def _find_statistics(network: nn.Module, norms: list[_BatchNorm], batches: Iterable[Any]) -> None:
+    remaining = _begun(batches)
+    given, momenta, unused = _statistics(norms), [m.momentum for m in norms], norms
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+        norm.train()
+    try:
+        with isolated(network):  # all but the statistics stays as it was: caches, counters, hooks' dicts
+            for batch in remaining:
+                _run(network, batch)
+            found = _statistics(norms)
+        _put_back(norms, found)
+        unused = [norm for norm in norms if not norm.num_batches_tracked]  # a skipped block's, for one
+    finally:
+        _put_back(unused, given)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+
+
+def _find_ranges(network: nn.Module, ranges: list[InputRounding], batches: Iterable[Any]) -> None:
+    """The ranges of what layers are given while nobody rounds inputs."""
+    remaining = _begun(batches)
+    with isolated(network), observing():
+        for own in ranges:
+            own.reset()
+        for batch in remaining:
+            _run(network, batch)
+        found = [(own.low.clone(), own.high.clone()) for own in ranges]
+    for own, (low, high) in zip(ranges, found, strict=True):
+        if not (low.isfinite() and high.isfinite()):
+            raise NetError(
+                f"calibration inputs bring values to {own.precision} layers that are not finite; look for NaN and "
+                "infinity in the batches, and for overflow in the network"
+            )
+        if high > low:  # otherwise it did not run, or saw zeros alone
+            own.low.copy_(low)
+            own.high.copy_(high)
+
+
+def _begun(batches: Iterable[Any]) -> Iterable[Any]:
+    """The batches. Raises :class:`NetError` where there are none."""
+    remaining = iter(batches)
+    first = next(remaining, None)
+    if first is None:
+        raise NetError("there are no batches to recalibrate with; is the loader used up?")
+    return chain([first], remaining)
 
 
 def better_statistics(
@@ -88,7 +129,7 @@ def better_statistics(
     Returns which they are.
     """
     norms = _norms(network)
-    network.eval()
+    find_ranges(network, batches, seed)
     if not norms:
         return "inherited"
 
@@ -103,7 +144,12 @@ def better_statistics(
     if judged() < own:
         return "recomputed"
     _put_back(norms, given)
+    find_ranges(network, batches, seed)
     return "inherited"
+
+
+def _ranges(network: nn.Module) -> list[InputRounding]:
+    return [own for own in roundings(network).values() if own.calibrates]
 
 
 def _norms(network: nn.Module) -> list[_BatchNorm]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cached_property, lru_cache
 
 import torch
@@ -24,6 +25,7 @@ from .inputs import Inputs, call, evaluating, fresh
 from .isolation import isolated
 from .paths import join, within
 from .report import Dimension, Reasons, Report, rigidity, shapes_of
+from .rounding import INPUTS
 from .saving import guard_saving
 from .trace import Tracer, check_tensors
 from .weight_sets import Sharing
@@ -102,6 +104,11 @@ class SuperNet:
     def largest(self) -> Candidate:
         """The whole network."""
         return self.space.largest
+
+    def is_whole(self, candidate: Candidate | Mapping[str, Option]) -> bool:
+        """Whether a candidate is the whole network, in whatever precision: what was found for that holds for it too."""
+        own, whole = (_but_for_rounding(self.cut(each)) for each in (candidate, self.largest))
+        return own == whole
 
     def largest_with(self, options: Mapping[str, Option]) -> Candidate:
         """The whole network but for some choices; what lies in an option that is chosen of a menu is whole, too."""
@@ -337,3 +344,10 @@ class SuperNet:
             raise
         except Exception as error:
             raise NetError(f"the network raises on its example inputs: {format_error(error)}") from error
+
+
+def _but_for_rounding(cut: Cut) -> Cut:
+    """The cut without what only takes fewer bits."""
+    others = {name: tuple(t for t in chain if t.kind != "round") for name, chain in cut.transforms.items()}
+    kept = {path: values for path, values in cut.set.items() if path.rpartition(".")[2] != INPUTS}
+    return replace(cut, set=kept, transforms={name: chain for name, chain in others.items() if chain})

@@ -20,13 +20,15 @@ from .closures import Copier
 from .cut import Cut, ModuleIndex, applied
 from .extract import copied, extract
 from .fake_tensors import FakeTensors, without_data
-from .folding import fold_modules, foldable
+from .foldable import foldable
+from .folding import fold_modules
 from .inputs import Inputs, call, each_tensor, fresh, is_dense, shape_of, tensors_in
 from .isolation import State
 from .lengths import Lengths, resized
 from .menu import Menu, leaves
 from .paths import within
 from .reach import Reach
+from .rounding import inputs_unrounded
 from .stand_ins import Passthrough, Wrapped
 
 OWN = frozenset({"aten", "prim", "prims"})
@@ -305,7 +307,10 @@ class Tracer:
         self._start(training)
         inputs = fresh(self._inputs)
         # See :meth:`form`.
-        with self._state.kept(), torch.no_grad(), torch.inference_mode(False), applied(self._index, cut):
+        whole = self._state.kept(), torch.no_grad(), torch.inference_mode(False), inputs_unrounded()
+        with contextlib.ExitStack() as stack:
+            for context in (*whole, applied(self._index, cut)):
+                stack.enter_context(context)
             network = self._folded() if self.folds else self._twin
             index = ModuleIndex(network) if self.folds else self._index
             recorder = _Recorder(network, self._mode, index.modules)

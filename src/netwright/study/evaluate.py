@@ -103,6 +103,13 @@ class EvaluationPlan:
         return next((m for m in self.measurers if m.depends_on_weights), None)
 
     @cached_property
+    def statistics_of_largest(self) -> str | None:
+        """Which running statistics the largest network does better with, by the judge."""
+        context = EvaluationContext(self.net, self.net.space.largest, self.calibration, judge=self.judge)
+        _ = context.module
+        return context.statistics
+
+    @cached_property
     def whole(self) -> EvaluationPlan:
         """The same, but that every measurer is asked, and none is stopped early."""
         return replace(self, limits=(), racing=False)
@@ -170,7 +177,9 @@ def evaluate(
     begin, reason = time.time(), ""
     about, found = dict(provenance), dict[str, Measurement]()
     race = rivals.race(found) if rivals else None  # it looks at what is found by the time that it is asked
-    context = EvaluationContext(plan.net, candidate, plan.calibration, race, plan.judge)
+    context = EvaluationContext(
+        plan.net, candidate, plan.calibration, race, plan.judge, lambda: plan.statistics_of_largest
+    )
     try:
         for measurer in plan.order:
             told = {m.name: predictions[m.name] for m in measurer.metrics if m.name in predictions}

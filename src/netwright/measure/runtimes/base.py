@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -88,6 +89,9 @@ class Runtime(ABC):
     beside: ClassVar[Sequence[str]] = ()
     """Suffixes of files of the same name that belong to one that it opens, such as ``.bin``."""
     precisions: ClassVar[Sequence[str]] = ("float32",)
+    mixes: ClassVar[Mapping[str, Sequence[str]]] = MappingProxyType({})
+    """For each of these the precisions that single layers may have beside float32, where :meth:`convert` heeds what a
+    network says of its layers (:func:`netwright.nets.rounding.precisions_of`)."""
 
     def __init_subclass__(cls) -> None:
         cls.name = vars(cls).get("name", cls.__name__.lower())
@@ -194,6 +198,24 @@ class Runtime(ABC):
     def describe(self) -> dict[str, Any]:
         """Versions, device and settings: JSON values. Asked where it runs."""
         return {**self.settings, "device": "cpu", "versions": {p: version_of(p) or "unknown" for p in self.packages}}
+
+    def check_layers(self, precisions: Mapping[str, str]) -> None:
+        """Raise :class:`MeasureError` for layers of a precision that it does not give single ones.
+
+        Args:
+            precisions: by the paths of layers.
+        """
+        able = ("float32", *self.mixes.get(self.precision, ()))
+        for precision in dict.fromkeys(precisions.values()):
+            if precision not in able:
+                layers = [path for path, own in precisions.items() if own == precision]
+                named = ", ".join(layers[:5]) + (f" and {len(layers) - 5} more" if len(layers) > 5 else "")
+                others = [name for name, some in self.mixes.items() if precision in some and name != self.precision]
+                fix = f"give the target precision={others[0]}" if others else f"give them one of {', '.join(able)}"
+                raise MeasureError(
+                    f"{self.name} with precision={self.precision} does not run single layers in {precision!r}, which "
+                    f"{named} {'has' if len(layers) == 1 else 'have'}; {fix}"
+                )
 
     @property
     def programs(self) -> bool:

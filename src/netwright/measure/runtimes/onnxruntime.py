@@ -47,6 +47,7 @@ class OnnxRuntime(Runtime):
     suffix = ".onnx"
     reads = (".onnx",)
     precisions = ("float32", "int8")
+    mixes = {"int8": ("int8",)}  # noqa: RUF012
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,7 +98,7 @@ class OnnxRuntime(Runtime):
 
             session = replace(self, provider="cpu").session(path)
             samples = [feed(session, each) for each in calibration] if calibration else noisy(feed(session, inputs))
-            how["quantised"] = quantise_onnx(path, samples, self.form or UNKNOWN)
+            how["quantised"] = quantise_onnx(path, samples, self.form or UNKNOWN, network)
         return how
 
     def open(self, path: Path, feeds: Feeds) -> Session:

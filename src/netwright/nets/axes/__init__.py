@@ -2,6 +2,7 @@
 
 from .attribute import Attribute
 from .base import Axis, fractions
+from .bits import Bits
 from .depth import Depth
 from .experts import Experts
 from .heads import Heads
@@ -18,6 +19,7 @@ from .width import ChannelSlice, Width
 __all__ = [
     "Attribute",
     "Axis",
+    "Bits",
     "ChannelSlice",
     "Depth",
     "Experts",

@@ -20,7 +20,7 @@ from ...core.encoding import Candidates, Encoding
 from ...core.space import Space
 from ..axes import Axis, OneOf
 from ..cut import ModuleIndex
-from ..folding import is_folded
+from ..foldable import is_folded
 from .effects import Cuttable, EffectsReader
 from .instead import Untabulated, given_instead
 from .result import LARGEST, NAMES, Counts, ManyCounts, check_bound

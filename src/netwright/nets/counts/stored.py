@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.candidate import Option
 from ..cut import CutBuilder
-from ..folding import is_folded
+from ..foldable import is_folded
 from ..transforms import Stored, says_how_it_is_stored
 from .effects import Cuttable
 

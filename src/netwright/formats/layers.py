@@ -1,0 +1,71 @@
+"""Where a network's layers are in a file: found by their weights, whatever an exporter calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..core.errors import BundleError
+from ..nets.precisions.registry import FLOAT32
+from ..nets.rounding import output_dim, roundings
+
+CLOSE = 1e-4
+"""How far weights of one layer may be apart, relative to the largest of their channel: exporters merge normalisation,
+which is a factor for each channel, and round."""
+
+
+def precisions_in(network: nn.Module, nodes: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """The precision of each product with weights in a file of a network: that of the layer whose weights it has, and
+    float32 where that has no other.
+
+    Args:
+        network: the network that the file was written of, with layers of several precisions.
+        nodes: the weights of each product, by the name of the operator, in the order of the file; the first dimension
+            is the output channels.
+
+    Raises :class:`BundleError` for a layer of another precision than float32 that is not found, and for layers of
+    the same weights and several precisions of which it is not clear which is which.
+    """
+    found = dict.fromkeys(nodes, FLOAT32)
+    free = {name: _normalised(weight) for name, weight in nodes.items()}
+    layers = {path: (own.precision, _normalised(_weight(network, path))) for path, own in roundings(network).items()}
+    while layers:
+        precision, weight = next(iter(layers.values()))
+        alike = [other for other, (_, own) in layers.items() if _same(own, weight)]
+        there = [name for name, own in free.items() if _same(own, weight)]
+        wanted = [layers[other][0] for other in alike]
+        if len({*wanted}) == 1 and (there or precision == FLOAT32):
+            wanted = wanted[:1] * len(there)  # a layer that runs twice, or of the same weights: all are alike
+        if len(wanted) != len(there):
+            raise BundleError(
+                f"{', '.join(alike)} cannot be found in the file by their weights ({len(there)} operators have them), "
+                f"so that they cannot take {', '.join(dict.fromkeys(wanted))} there; keep them in float32"
+            )
+        found.update(zip(there, wanted, strict=True))
+        layers = {other: held for other, held in layers.items() if other not in alike}
+        free = {name: own for name, own in free.items() if name not in there}
+    return found
+
+
+def _weight(network: nn.Module, path: str) -> np.ndarray:
+    layer: Any = network.get_submodule(path)
+    weight: np.ndarray = layer.weight.detach().numpy(force=True)
+    return weight.swapaxes(0, output_dim(layer))
+
+
+def _normalised(weight: np.ndarray) -> np.ndarray:
+    """A weight as a matrix (channels, numbers), each row divided by the largest of its absolute numbers."""
+    rows = weight.reshape(len(weight), -1).astype(np.float32)
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    return rows / np.where(largest == 0, 1, largest)
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether weights are the same but for a factor of each channel, which may be below 0."""
+    if one.shape != other.shape:
+        return False
+    apart = (np.abs(one + sign * other).max(axis=1, initial=0) for sign in (-1, 1))
+    return bool((np.minimum(*apart) <= CLOSE).all())

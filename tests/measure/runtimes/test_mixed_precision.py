@@ -1,0 +1,133 @@
+"""Files of several precisions: each layer in its own, found by its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+import netwright as nw
+from netwright.core.errors import BundleError, MeasureError
+from netwright.formats.layers import precisions_in
+from netwright.measure.convert import converted
+from netwright.measure.runtimes.onnxruntime import OnnxRuntime
+from netwright.nets.rounding import precisions_of
+
+INPUTS = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+class Residual(nn.Module):
+    """Convolutions with normalisation, a sum, a pooling and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm0 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.one, self.norm1 = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.two, self.norm2 = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.BatchNorm2d(8)
+        self.up, self.head = nn.ConvTranspose2d(8, 6, 2, stride=2), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm0(self.stem(x)))
+        y = torch.relu(self.norm1(self.one(x)))
+        return self.head(self.up(torch.relu(x + self.norm2(self.two(y)))).mean((2, 3)))
+
+
+def supernet() -> nw.SuperNet:
+    torch.manual_seed(1)
+    module = Residual().train()
+    with torch.no_grad():
+        for norm in (module.norm0, module.norm1, module.norm2):
+            norm.weight.uniform_(-1.5, 1.5)  # of both signs
+        module(torch.randn(32, 3, 16, 16))
+    net = nw.SuperNet(module.eval(), [], INPUTS)
+    return net.with_axes(nw.Bits.of(net, keep=()))
+
+
+def written(network: nn.Module, path: Path, runtime: OnnxRuntime) -> onnx.ModelProto:
+    converted(runtime, network.eval(), INPUTS, path, [INPUTS, INPUTS + 1])
+    return onnx.load(path)
+
+
+def quantised(model: onnx.ModelProto) -> list[str]:
+    """The kinds of operators that take weights in 8 bits, with their groups."""
+    of = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    return [n.op_type for n in model.graph.node if len(n.input) > 1 and n.input[1] in of and n.op_type != "Add"]
+
+
+def contents(model: onnx.ModelProto) -> tuple[list[str], list[tuple[int, list[int], bytes]]]:
+    """Operators and tensors; exporters number the names of tensors by all that a network holds."""
+    tensors = [(t.data_type, list(t.dims), onnx.numpy_helper.to_array(t).tobytes()) for t in model.graph.initializer]
+    return [node.op_type for node in model.graph.node], tensors
+
+
+INT8 = OnnxRuntime(precision="int8", form="u8s8")
+
+
+def test_all_in_8_bits_is_the_file_of_int8_and_none_that_of_float32(tmp_path):
+    net = supernet()
+    plain = nw.SuperNet(Residual(), [], INPUTS)
+    for candidate, runtime in ((net.smallest, INT8), (net.largest, OnnxRuntime())):
+        network = net.extract(candidate)
+        state = {name: t for name, t in network.state_dict().items() if "input_rounding" not in name}
+        plain.module.load_state_dict(state)
+        ours = written(network, tmp_path / "ours.onnx", INT8)
+        theirs = written(plain.extract(plain.largest), tmp_path / "theirs.onnx", runtime)
+        assert contents(ours) == contents(theirs)
+
+
+@pytest.mark.parametrize("layer", ["stem", "one", "two", "up", "head"])
+def test_a_layer_alone_is_left_in_float32(tmp_path, layer):
+    net = supernet()
+    bits = {axis.name: "int8" for axis in net.axes if axis.name != f"{layer}.bits"}
+    model = written(net.extract(net.largest_with(bits)), tmp_path / "n.onnx", INT8)
+    whole = ["Conv", "Conv", "Conv", "ConvTranspose", "Gemm"]
+    at = ["stem", "one", "two", "up", "head"].index(layer)
+    assert quantised(model) == [*whole[:at], *whole[at + 1 :]]
+    # One in 8 bits alone: the other way round.
+    model = written(net.extract(net.largest_with({f"{layer}.bits": "int8"})), tmp_path / "o.onnx", INT8)
+    assert quantised(model) == [whole[at]]
+
+
+def test_what_runs_is_near_what_is_trained(tmp_path):
+    net = supernet()
+    inputs = torch.randn(64, 3, 16, 16)
+    rng = np.random.default_rng(0)
+    for candidate in (net.smallest, net.space.sample(rng), net.space.sample(rng)):
+        network = nw.recalibrate(net.extract(candidate), [inputs])
+        converted(INT8, network, INPUTS, tmp_path / "n.onnx", list(inputs.split(1)))
+        session = INT8.session(tmp_path / "n.onnx")
+        got = np.concatenate([session.run(None, {"input": one.numpy()})[0] for one in inputs.split(1)])
+        with torch.no_grad():
+            wanted = network(inputs).numpy()
+        assert np.sqrt(np.mean((got - wanted) ** 2) / np.mean(wanted**2)) < 0.05
+
+
+def test_layers_of_the_same_weights_are_told_apart_by_their_order():
+    net = supernet()
+    network = net.extract(net.largest_with({"stem.bits": "int8"}))
+    weights = {path: network.get_submodule(path).weight.detach().numpy() for path in precisions_of(network)}
+    weights["up"] = weights["up"].swapaxes(0, 1)
+    found = precisions_in(network, {f"of_{path}": -2 * weight for path, weight in weights.items()})
+    assert found == {f"of_{path}": "int8" if path == "stem" else "float32" for path in weights}
+    network.two.weight.data[:] = network.two.weight.data[:1]
+    network.one.weight.data[:] = 1
+    with pytest.raises(BundleError, match=r"stem cannot be found in the file by their weights \(0 operators"):
+        precisions_in(network, {"other": weights["two"]})
+
+
+@pytest.mark.parametrize(
+    ("options", "runtime", "says"),
+    [
+        (("int8", "float32"), OnnxRuntime(), "in 'int8', which stem, one, two, up, head have; give the target prec"),
+        (("ternary", "float32"), INT8, "does not run single layers in 'ternary', which stem.*one of float32, int8"),
+    ],
+)
+def test_a_precision_that_a_target_does_not_run_is_told_with_the_layers(tmp_path, options, runtime, says):
+    net = nw.SuperNet(supernet().module, [], INPUTS)
+    net = net.with_axes(nw.Bits.of(net, options, keep=()))
+    with pytest.raises(MeasureError, match=says):
+        written(net.extract(net.smallest), tmp_path / "n.onnx", runtime)
