@@ -69,6 +69,7 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
         "targets",
         "devices",
         "energy",
+        "explain",
         "faults",
     ],
 )

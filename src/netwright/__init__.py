@@ -84,6 +84,7 @@ _HOME = {
     "Memory": "measure.latency",
     "Energy": "measure.latency",
     "EnergyEstimate": "measure.estimate",
+    "explain": "measure.explain",
     "LookupTable": "measure.lookup",
     "Measurer": "measure.base",
     "NetworkCounts": "measure.counts",
@@ -182,6 +183,7 @@ if TYPE_CHECKING:
     from .measure.counts import Count as Count
     from .measure.counts import NetworkCounts as NetworkCounts
     from .measure.estimate import EnergyEstimate as EnergyEstimate
+    from .measure.explain import explain as explain
     from .measure.latency import Energy as Energy
     from .measure.latency import Latency as Latency
     from .measure.latency import Memory as Memory

@@ -72,6 +72,22 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_file_inputs(parser: argparse.ArgumentParser) -> None:
+    """Let a verb that runs files of networks be told what they are fed with, and which of them it may open."""
+    parser.add_argument("--inputs", help="an .npz file of the arrays that a file is fed with (default: noise)")
+    parser.add_argument(
+        "--shape",
+        action="append",
+        help="of an input that a file leaves open, such as input=3x224x224; the batch may be left out",
+    )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="open a file even if it is a program, such as a .pt2 with pickles or machine code, which can do whatever "
+        "you can; agents open none",
+    )
+
+
 def store_of(path: str | Path, trust: bool = False) -> Store:
     """The store of a study: the path of a ``study.db`` or of the directory that holds it.
 

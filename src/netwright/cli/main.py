@@ -29,6 +29,7 @@ VERBS = {
     "repair": "write a damaged study anew, without what cannot be read",
     "agent": "measure on this device for others",
     "measure": "latency, memory and size of any file or model on any target",
+    "explain": "why an 8-bit file is slow, or wrong: its layers beside float32 on any target",
     "targets": "list the runtimes that work here, and what to install for the others",
 }
 

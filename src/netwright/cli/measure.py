@@ -23,7 +23,7 @@ from ..measure.latency import Energy, Latency
 from ..measure.named_network import NamedNetwork, from_file, from_network, naming, parse_shape, readers_of
 from ..measure.sampling import SamplingPlan
 from ..measure.targets import Target, parse_target
-from .arguments import read, verb_parser
+from .arguments import add_file_inputs, read, verb_parser
 from .terminal import Terminal
 
 TEXT = """Measure files or models: latency, throughput, memory and size on a target.
@@ -75,12 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--target", action="append", help="such as openvino,threads=2; see 'netwright targets'; may be given again"
     )
-    parser.add_argument("--inputs", help="an .npz file of the arrays that a file is fed with (default: noise)")
-    parser.add_argument(
-        "--shape",
-        action="append",
-        help="of an input that a file leaves open, such as input=3x224x224; the batch may be left out",
-    )
+    add_file_inputs(parser)
     parser.add_argument(
         "--precision",
         type=float,
@@ -95,12 +90,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--energy", action="store_true", help="energy of an inference too, where the machine has a meter"
-    )
-    parser.add_argument(
-        "--trust",
-        action="store_true",
-        help="open a file even if it is a program, such as a .pt2 with pickles or machine code, which can do whatever "
-        "you can; agents open none",
     )
     parser.add_argument("--table", help="a JSON file: measure the blocks of a super-network (module:function) into it")
     parser.add_argument("--json", action="store_true", help="a JSON object for each network and target, one a line")

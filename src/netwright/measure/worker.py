@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -200,6 +200,14 @@ def probe(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
     return {"ms": sampling.least_ms([s.run for s in sessions], _clock(runtime)), "errors": errors}
 
 
+def profile(runtime: Runtime, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The operators that a file is run by, with the time of each, sampled for a quarter of the job's time at most."""
+    pin(runtime.threads)
+    seconds = min(SamplingPlan(**job["plan"]).max_seconds, float(job["seconds"]) / 4)
+    found = runtime.profile(Path(job["files"][0]), read_feeds(Path(job["feeds"])), seconds)
+    return {"operators": [asdict(each) for each in found]}
+
+
 JOBS: Mapping[str, Callable[[Runtime, Mapping[str, Any]], dict[str, Any]]] = {
     "describe": describe,
     "inputs": inputs,
@@ -208,6 +216,7 @@ JOBS: Mapping[str, Callable[[Runtime, Mapping[str, Any]], dict[str, Any]]] = {
     "compare": compare,
     "outputs": outputs,
     "probe": probe,
+    "profile": profile,
 }
 
 

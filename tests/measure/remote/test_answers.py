@@ -43,6 +43,11 @@ ANSWERS = {
     "compare": {"ratios": [1.0, 1.1, 0.9]},
     "outputs": {"outputs": "AAAA"},
     "probe": {"ms": [1.0, 0.0], "errors": [[0.0, 0.5], [0.0, 1.0]]},
+    "profile": {
+        "operators": [
+            {"name": "c", "kind": "Conv", "precision": "int8", "ms": 0.1, "inputs": ["x"], "outputs": [], "origins": []}
+        ]
+    },
 }
 
 
@@ -120,6 +125,7 @@ M = "measurements"
         ("compare", {"ratios": []}, "a list that is not empty"),
         ("compare", {"ratios": [1, 0]}, "must be more than 0"),
         ("outputs", {"outputs": [1]}, "outputs must be a text"),
+        ("profile", {"operators": [{"name": "c"}]}, "operators"),
         ("probe", edited("probe", (("ms",), [1.0])), "ms must have 2 entries, not 1"),
         ("probe", edited("probe", (("errors",), [[0.0], [0.0]])), "must have 2 entries for each file"),
     ],

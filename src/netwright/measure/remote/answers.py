@@ -49,6 +49,15 @@ JOBS: Mapping[str, Any] = {
     "compare": {"ratios": Annotated[list[Positive], Rule("a list that is not empty", bool)]},
     "outputs": {"outputs": str},
     "probe": {"ms": list[NotNegative], "errors": list[list[NotNegative]]},
+    "profile": {
+        "operators": [
+            {
+                **dict.fromkeys(("name", "kind", "precision"), _Text),
+                "ms": NotNegative,
+                **dict.fromkeys(("inputs", "outputs", "origins"), list[_Text]),
+            }
+        ]
+    },
 }
 """By job, the form of an answer to it (see :mod:`netwright.core.shape`)."""
 

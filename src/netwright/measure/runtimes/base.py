@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +29,29 @@ and ``errors``, the largest difference from each of the outputs that are expecte
 
 MOST = {"threads": MOST_THREADS, "batch": MOST_INT}
 """The most that a setting may be."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a network, as a runtime runs it.
+
+    Args:
+        name: its own name there.
+        kind: what it computes, as the runtime calls it, such as ``QLinearConv``.
+        precision: what it computes in, such as ``int8``.
+        ms: the time that one inference spends in it.
+        inputs: names of what it reads, as far as the runtime tells.
+        outputs: names of what it writes, likewise.
+        origins: names of the file's operators and results that it was made of, likewise.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    ms: float
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    origins: Sequence[str] = ()
 
 
 class Session(ABC):
@@ -170,6 +193,18 @@ class Runtime(ABC):
         A file whose inputs have other names takes them in order.
         """
 
+    def profile(self, path: Path, feeds: Feeds, seconds: float) -> list[Operator]:
+        """The operators that a file is run by, in their order, with the time of each.
+
+        Args:
+            path: the path of the file.
+            feeds: its inputs.
+            seconds: how long it is run.
+
+        Raises :class:`MeasureError` where the runtime does not tell them.
+        """
+        raise MeasureError(f"{self.name} does not tell the times of single operators")
+
     def signature(self, path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
         """The inputs that a file names: name to shape (free dimensions are 1) and NumPy type.
 
@@ -226,6 +261,11 @@ class Runtime(ABC):
     def slowest_s(self) -> float:
         """Seconds that opening a file, one inference and all beside the sampling may take before it counts as hung."""
         return 60.0
+
+    @property
+    def in_float32(self) -> Self:
+        """The same runtime in float32, beside which lower precision is compared."""
+        return replace(self, precision="float32")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +12,7 @@ import numpy as np
 from ...core.errors import MeasureError, did_you_mean, format_error
 from ...core.precision import FORMS
 from ...core.temporary import TemporaryFolder
-from .base import Feeds, Runtime, Session, Trial, in_order
+from .base import Feeds, Operator, Runtime, Session, Trial, in_order
 
 UNKNOWN = "u8u8"
 """The form for a device that nobody asked: exact on every CPU."""
@@ -59,6 +59,10 @@ class OnnxRuntime(Runtime):
             raise MeasureError(f"onnxruntime has no form {self.form!r}; {did_you_mean(self.form, FORMS)}")
         if self.form and self.precision != "int8":
             raise MeasureError("onnxruntime: form is of 8-bit products; it needs precision=int8")
+
+    @property
+    def in_float32(self) -> Self:
+        return replace(self, precision="float32", form="")
 
     def suited(self, trial: Trial) -> tuple[Self, Mapping[str, Any]]:
         if self.precision != "int8" or self.provider != "cpu":
@@ -123,8 +127,21 @@ class OnnxRuntime(Runtime):
             for i in self.session(path).get_inputs()
         }
 
-    def session(self, path: Path) -> Any:
-        """An inference session of the file with this runtime's settings."""
+    def profile(self, path: Path, feeds: Feeds, seconds: float) -> list[Operator]:
+        from .onnxruntime_profile import profile
+
+        def opened(prepare: Callable[[Any], None]) -> Session:
+            return _Session(self.session(path, prepare), path, feeds)
+
+        return profile(opened, seconds)
+
+    def session(self, path: Path, prepare: Callable[[Any], None] = lambda options: None) -> Any:
+        """An inference session of the file with this runtime's settings.
+
+        Args:
+            path: the path of the file.
+            prepare: changes further options of the session.
+        """
         import onnxruntime as ort
 
         wanted = PROVIDERS[self.provider]
@@ -141,6 +158,7 @@ class OnnxRuntime(Runtime):
         if self.provider != "cpu":  # what the device cannot take would otherwise run on the CPU in silence
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         options.log_severity_level = 3
+        prepare(options)
         try:
             session = ort.InferenceSession(str(path), options, providers=[wanted])
         except Exception as error:  # onnxruntime raises types of its own, without a common base
@@ -192,6 +210,10 @@ class _Session(Session):
     def feed(self, feeds: Feeds) -> None:
         for name, value in in_order([i.name for i in self._session.get_inputs()], feeds, self._path).items():
             self._binding.bind_cpu_input(name, np.ascontiguousarray(value))
+
+    def end_profiling(self) -> Path:
+        """The path of the profile that was written, where the session was opened to write one."""
+        return Path(self._session.end_profiling())
 
     def run(self) -> object:
         return self._session.run_with_iobinding(self._binding)

@@ -64,6 +64,10 @@ class OpenVino(Runtime):
         if self.form and self.precision != "int8":
             raise MeasureError("openvino: form is of 8-bit products; it needs precision=int8")
 
+    @property
+    def in_float32(self) -> Self:
+        return replace(self, precision="float32", form="")
+
     def suited(self, trial: Trial) -> tuple[Self, Mapping[str, Any]]:
         if self.precision != "int8" or find_spec("openvino") is None:  # a file can be measured elsewhere without it
             return self, {}

@@ -1,0 +1,187 @@
+"""The explanation of a file: profiles on the target, errors by arithmetic, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import MeasureError, MissingExtra
+from ...core.temporary import TemporaryFolder
+from ..feeds import read_feeds, write_feeds
+from ..latency import Latency
+from ..named_network import from_file, naming
+from ..runtimes.base import Feeds, Operator, in_order
+from ..sampling import SamplingPlan
+from ..targets import Target, parse_target
+from .errors import LayerErrors, decibels, layer_errors, output_noise
+from .explanation import Conversion, Explanation, LayerReport
+from .onnx_graph import OnnxGraph
+from .operators import Share, mean, shares
+from .sentences import sentences
+
+ROUNDS = 2
+"""Profiles of each file, in turn with those of the other."""
+
+MOST_EXAMPLES = 32
+"""Inputs on which errors are found."""
+
+
+def explain(
+    file: str | Path,
+    target: Target | str = "onnxruntime,precision=int8",
+    against: str | Path | None = None,
+    inputs: str | Path | Mapping[str, Any] | None = None,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    plan: SamplingPlan | None = None,
+    trust: bool = False,
+) -> Explanation:
+    """Why a file of low precision is as fast, and as far from float32, as it is: layer by layer, beside float32.
+
+    Times are those of the runtime's own profiler, on the target. The errors are found by arithmetic here: the result of
+    each layer beside that of float32, and the outputs where one layer alone is quantised, both as ratios in dB (signal
+    to quantisation noise); values beyond the ends of ranges; and sums that exceed 16 bits on CPUs without VNNI.
+
+    Args:
+        file: an 8-bit ONNX file.
+        target: where; its runtime must tell the times of operators.
+        against: the float32 file that it was quantised from; None: the float32 network that is in it, whose weights are
+            rounded.
+        inputs: real inputs by the file's names, or an ``.npz`` file of them: along their first dimension there may be
+            many, of which the first is run for its time. None: noise, which tells the times alone.
+        shapes: the shapes of inputs that the file leaves open, where there are no inputs.
+        plan: how long is measured.
+        trust: open the files even if they are programs; see :meth:`netwright.measure.runtimes.base.Runtime.guard`.
+
+    Raises :class:`MeasureError` where the file is not quantised, the two are of different networks, or the runtime does
+    not tell the times of operators.
+    """
+    where = parse_target(target) if isinstance(target, str) else target
+    plan = plan or SamplingPlan()
+    try:
+        import onnx  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtra("onnx", "", "an explanation") from None
+    given = read_feeds(Path(inputs)) if isinstance(inputs, str | Path) else inputs
+    with TemporaryFolder() as folder:
+        graph, whole, notes = _graphs(Path(file), against, folder)
+        examples = _examples(None if given is None else in_order(graph.inputs, _arrays(given), Path(file)), where)
+        first = from_file(graph.path, where, examples[0] if examples else None, shapes or {}, trust=trust)
+        notes += [*first.notes, *([] if examples else [NOISE])]
+        examples = examples or [first.feeds]
+        float32 = Target(where.runtime.in_float32, where.at, where.token)
+        profiles = _profiles([(where, graph), (float32, whole)], first.feeds, plan, trust)
+        with naming(graph.path):
+            latency = Latency(where, plan).run(graph.path, first.feeds, trust=trust)["latency"]
+            before = Latency(float32, plan).run(whole.path, first.feeds, trust=trust)["latency"]
+        errors = layer_errors(graph, whole, examples)
+        found = Explanation(
+            str(file), str(against) if against else "the file's own network in float32", where.described, latency,
+            before, decibels(output_noise(graph, whole, examples)),
+            **_explanation(graph, whole, profiles, errors), notes=tuple(notes),
+        )  # fmt: skip
+    exact = where.described.get("suited", {}).get("exact", {}).get("u8s8")
+    return replace(found, sentences=tuple(sentences(found, exact)))
+
+
+NOISE = "errors are those on noise, which say little: give real inputs"
+
+
+def _graphs(file: Path, against: str | Path | None, folder: Path) -> tuple[OnnxGraph, OnnxGraph, list[str]]:
+    """The file, the same network in float32, and what should be known of that."""
+    if file.suffix != ".onnx":
+        raise MeasureError(f"only ONNX files are explained so far, not {file}")
+    graph = OnnxGraph(file, folder)
+    if not graph.is_quantised:
+        raise MeasureError(
+            f"{file} is not quantised: there is nothing to explain beside float32; give the 8-bit file first, and this "
+            "one with --against"
+        )
+    if against is None:
+        whole = graph.twin(folder)
+        return graph, whole, ["float32 is the network in the file: the error of its rounded weights is not seen"]
+    whole = OnnxGraph(Path(against), folder)
+    paths = {each.path for each in whole.layers}
+    if 2 * sum(each.path in paths for each in graph.layers) < len(graph.layers):
+        raise MeasureError(
+            f"{file} and {against} name their layers differently, so that they cannot be compared one by one; leave "
+            "--against out: the file is compared with the float32 network in it"
+        )
+    return graph, whole, []
+
+
+def _arrays(given: Mapping[str, Any]) -> Feeds:
+    return {name: np.asarray(value) for name, value in given.items()}
+
+
+def _examples(feeds: Feeds | None, target: Target) -> list[Feeds]:
+    """Inputs of the target's batch size, from many along a first dimension."""
+    if feeds is None:
+        return []
+    batch = target.runtime.batch
+    sizes = {len(value) if value.ndim else 0 for value in feeds.values()}
+    total = sizes.pop() if len(sizes) == 1 else 0
+    if total <= batch:
+        return [feeds]
+    starts = range(0, min(total - total % batch, MOST_EXAMPLES * batch), batch)
+    return [{name: value[i : i + batch] for name, value in feeds.items()} for i in starts]
+
+
+def _profiles(
+    files: Sequence[tuple[Target, OnnxGraph]], feeds: Feeds, plan: SamplingPlan, trust: bool
+) -> list[list[Operator]]:
+    """The operators of each file, profiled in turn."""
+    found: list[list[list[Operator]]] = [[] for _ in files]
+    each = asdict(replace(plan, max_seconds=plan.max_seconds / ROUNDS))
+    with TemporaryFolder() as folder:
+        inputs = write_feeds(folder / "feeds.npz", feeds)
+        for turn in range(ROUNDS):
+            for i in (0, 1) if turn % 2 == 0 else (1, 0):
+                target, graph = files[i]
+                job = {"job": "profile", "seconds": target.runtime.slowest_s + 10 * plan.max_seconds, "trust": trust}
+                with naming(graph.path):
+                    answer = target.ask({**job, "files": [str(graph.path.resolve())], "feeds": inputs, "plan": each})
+                found[i].append([Operator(**operator) for operator in answer["operators"]])
+                if not _ms(found[i][-1]) > 0:
+                    raise MeasureError(f"{target} tells no time of any operator of {graph.path}")
+    return [mean(profiles) for profiles in found]
+
+
+def _explanation(
+    graph: OnnxGraph, whole: OnnxGraph, profiles: Sequence[Sequence[Operator]], errors: Mapping[str, LayerErrors]
+) -> dict[str, Any]:
+    """What the profiles and the errors say, layer by layer: fields of an :class:`Explanation`."""
+    mine, theirs = (
+        shares(profile, each.places, each.nodes) for profile, each in zip(profiles, (graph, whole), strict=True)
+    )
+    layers = [
+        LayerReport(
+            layer.path, layer.kind, layer.bits,
+            _whole_ms(theirs[layer.path]) if layer.path in theirs else None,
+            mine[layer.path].ms, _ms(mine[layer.path].conversions), mine[layer.path].runs_in,
+            tuple(each.kind for each in mine[layer.path].operators), errors.get(layer.path, LayerErrors()),
+        )
+        for layer in graph.layers
+    ]  # fmt: skip
+    conversions = [
+        Conversion(each.name, each.kind, each.ms, path) for path, share in mine.items() for each in share.conversions
+    ]
+    named = {layer.path for layer in graph.layers}
+    return {
+        "layers": tuple(layers),
+        "conversions": tuple(sorted(conversions, key=lambda each: -each.ms)),
+        "others_ms": sum(_whole_ms(share) for path, share in mine.items() if path not in named),
+        "float_others_ms": sum(_whole_ms(share) for path, share in theirs.items() if path not in named),
+    }
+
+
+def _ms(operators: Sequence[Operator]) -> float:
+    return sum(each.ms for each in operators)
+
+
+def _whole_ms(share: Share) -> float:
+    return share.ms + _ms(share.conversions)
