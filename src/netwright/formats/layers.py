@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,33 @@ def precisions_in(network: nn.Module, nodes: Mapping[str, np.ndarray]) -> dict[s
         layers = {other: held for other, held in layers.items() if other not in alike}
         free = {name: own for name, own in free.items() if name not in there}
     return found
+
+
+def left_in_float32(
+    operators: Iterable[tuple[str, Iterable[str], Iterable[str]]], precisions: Mapping[str, str]
+) -> list[str] | None:
+    """The operators of a file that are not quantised; None where none is.
+
+    A product stays in float32 where its layer does. What has no weights follows what it is given: where no operator
+    before it is quantised, it is not either.
+
+    Args:
+        operators: the name of each, and those of the tensors that it takes and gives, in the order in which they run.
+        precisions: see :func:`precisions_in`.
+    """
+    if {*precisions.values()} <= {FLOAT32}:
+        return None
+    if FLOAT32 not in precisions.values():
+        return []
+    quantised: set[str] = set()
+    left = []
+    for name, takes, gives in operators:
+        own = precisions.get(name)
+        if own == FLOAT32 or (own is None and quantised.isdisjoint(takes)):
+            left.append(name)
+        else:
+            quantised.update(gives)
+    return left
 
 
 def _weight(network: nn.Module, path: str) -> np.ndarray:

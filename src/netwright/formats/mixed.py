@@ -8,47 +8,24 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..nets.precisions.registry import FLOAT32
 from ..nets.rounding import roundings
-from .layers import precisions_in
+from .layers import left_in_float32, precisions_in
 
 AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": 1}
 """Operators that multiply with weights, and which dimension of these is the output channels."""
 
 
-def left_in_float32(path: Path, network: nn.Module) -> list[str] | None:
-    """The names of the operators of an ONNX file that are not quantised; those without a name get one, in the file.
-
-    A product stays in float32 where its layer does. What has no weights follows what it is given: where no operator
-    before it is quantised, it is not either.
-
-    Args:
-        path: the path of the file, in the form in which it is quantised.
-        network: that it was written of; where it holds no layer of several precisions, nothing is left.
-
-    Returns None where every layer is in float32.
-    """
+def left_in_float32_of(path: Path, network: nn.Module) -> list[str] | None:
+    """The names of the operators of an ONNX file that are not quantised (none where the network has no layers of
+    precisions of their own); None where none is. Operators without a name get one, in the file."""
     import onnx
 
     if not roundings(network):
         return []
     model = onnx.load(path)
-    products = _products(model.graph)
-    precisions = precisions_in(network, products)
-    if FLOAT32 not in precisions.values():
-        return []
-    if {*precisions.values()} == {FLOAT32}:
-        return None
-    quantised: set[str] = set()  # tensors
-    left = []
-    for node in model.graph.node:
-        own = precisions.get(node.name)
-        if own == FLOAT32 or (own is None and quantised.isdisjoint(node.input)):
-            left.append(node.name)
-        else:
-            quantised.update(node.output)
+    precisions = precisions_in(network, _products(model.graph))
     onnx.save(model, path)
-    return left
+    return left_in_float32(((node.name, node.input, node.output) for node in model.graph.node), precisions)
 
 
 def _products(graph: Any) -> dict[str, np.ndarray]:

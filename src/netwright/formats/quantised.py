@@ -16,7 +16,7 @@ from ..core.files import require_room, write_atomically
 from ..core.precision import FORMS, SATURATES
 from ..core.quiet import quiet
 from ..core.temporary import TemporaryFolder
-from .mixed import left_in_float32
+from .mixed import left_in_float32_of
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -79,7 +79,7 @@ def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str, network: nn.M
         ready, done = folder / "ready.onnx", folder / "done.onnx"
         try:
             _prepared(model, ready)
-            left = left_in_float32(ready, network) if network is not None else []
+            left = left_in_float32_of(ready, network) if network is not None else []
             if left is None:
                 return "nothing: every layer is in float32"
             (_quantise_static if static else _quantise_dynamic)(ready, done, samples, form, left)

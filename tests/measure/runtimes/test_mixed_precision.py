@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +17,7 @@ from netwright.core.errors import BundleError, MeasureError
 from netwright.formats.layers import precisions_in
 from netwright.measure.convert import converted
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
+from netwright.measure.runtimes.openvino import OpenVino
 from netwright.nets.rounding import precisions_of
 
 INPUTS = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -131,3 +134,50 @@ def test_a_precision_that_a_target_does_not_run_is_told_with_the_layers(tmp_path
     net = net.with_axes(nw.Bits.of(net, options, keep=()))
     with pytest.raises(MeasureError, match=says):
         written(net.extract(net.smallest), tmp_path / "n.onnx", runtime)
+
+
+def rounded(path: Path) -> list[str]:
+    """Of an OpenVINO file the kinds of operators whose weights are in 8 bits."""
+    ov = pytest.importorskip("openvino")
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(path.parent)
+    model = ov.Core().read_model(path.parent / "model.xml")
+    found = []
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "MatMul" or "Convolution" in node.get_type_name():
+            given = node.input_value(1).get_node()
+            while given.get_type_name() in ("Multiply", "Reshape", "Subtract", "Convert", "FakeQuantize"):
+                given = given.input_value(0).get_node()
+            if given.get_element_type().get_type_name() in ("i8", "u8") or "FakeQuantize" in feeders(node):
+                found.append(node.get_type_name())
+    return found
+
+
+def feeders(node: Any) -> set[str]:
+    given, kinds = node.input_value(1).get_node(), set()
+    while given.get_type_name() in ("Multiply", "Reshape", "Subtract", "Convert", "FakeQuantize"):
+        kinds.add(given.get_type_name())
+        given = given.input_value(0).get_node()
+    return kinds
+
+
+@pytest.mark.parametrize("layer", ["", "stem", "one", "two", "up", "head"])
+def test_openvino_leaves_layers_in_float32(tmp_path, layer):
+    pytest.importorskip("nncf")
+    net = supernet()
+    whole = ["Convolution", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"]
+    bits = {axis.name: "int8" for axis in net.axes if axis.name != f"{layer}.bits"}
+    network = net.extract(net.largest_with(bits)).eval()
+    converted(OpenVino(precision="int8", form="u8s8"), network, INPUTS, tmp_path / "n.ovir", [INPUTS, INPUTS + 1])
+    at = ["stem", "one", "two", "up", "head"].index(layer) if layer else 5
+    assert rounded(tmp_path / "n.ovir") == [*whole[:at], *whole[at + 1 :]]
+
+
+def test_openvino_runs_what_has_no_layer_in_8_bits(tmp_path):
+    pytest.importorskip("nncf")
+    net, runtime = supernet(), OpenVino(precision="int8", form="u8s8")
+    network, path = net.extract(net.largest).eval(), tmp_path / "n.ovir"
+    how = converted(runtime, network, INPUTS, path, [INPUTS, INPUTS + 1])
+    assert how["quantised"] == "nothing: every layer is in float32"
+    session = runtime.open(path, {"input": INPUTS.numpy()})
+    assert np.allclose(session.outputs()[0], network(INPUTS).detach().numpy(), atol=1e-4)

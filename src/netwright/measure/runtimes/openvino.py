@@ -27,6 +27,11 @@ FIXES = {"u8s8": "DISABLE", "u8s7": "ENABLE"}
 """Forms of 8-bit products, and what nncf calls them: whether the range of weights is reduced."""
 UNKNOWN = "u8s7"
 """The form for a device that nobody asked: exact on every CPU."""
+UNROUNDED = "float32"
+"""In the place of the form, where every layer of a network has this precision for itself."""
+VALUES = ("Constant", "Parameter", "Result")
+"""Operators that compute nothing."""
+CONVOLUTIONS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData")
 DEPTH = 64
 MODEL = "model.xml"
 WEIGHTS = "model.bin"
@@ -56,6 +61,7 @@ class OpenVino(Runtime):
     reads = (".ovir", ".onnx", ".xml")
     beside = (".bin",)
     precisions = ("float32", "bfloat16", "int8")
+    mixes = {"int8": ("int8",)}  # noqa: RUF012
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,13 +104,19 @@ class OpenVino(Runtime):
         with TemporaryFolder() as folder, quiet():
             model, exporter = _converted(network, inputs, folder)
             how: dict[str, Any] = {"exporter": exporter}
+            form = ""
             names = [i.any_name for i in model.inputs]
             mine = in_order(names, feeds, path)
             model.reshape({name: list(value.shape) for name, value in mine.items()})
             if self.precision == "int8":
                 samples = [in_order(names, feeds_of(each), path) for each in calibration or ()] or noisy(mine)
-                model, how["quantised"] = _quantised(model, samples, self.form or UNKNOWN)
-            _pack(model, folder, path, (self.form or UNKNOWN) if self.precision == "int8" else "")
+                left = _left_in_float32(model, network)
+                if left is None:
+                    form, how["quantised"] = UNROUNDED, "nothing: every layer is in float32"
+                else:
+                    form = self.form or UNKNOWN
+                    model, how["quantised"] = _quantised(model, samples, form, left)
+            _pack(model, folder, path, form)
         return how
 
     def open(self, path: Path, feeds: Feeds) -> Session:
@@ -122,7 +134,7 @@ class OpenVino(Runtime):
                 raise MeasureError(
                     f"openvino cannot take {path} with these inputs: {format_error(error)[:500]}"
                 ) from error
-        return _Session(compiled, path, mine, self._checked(compiled))
+        return _Session(compiled, path, mine, self._checked(compiled, _form_of(path) == UNROUNDED))
 
     def signature(self, path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
         import openvino as ov
@@ -166,7 +178,7 @@ class OpenVino(Runtime):
             "ENABLE_CPU_PINNING": False,  # the measuring process has chosen its cores
         }
 
-    def _checked(self, compiled: Any) -> dict[str, Any]:
+    def _checked(self, compiled: Any, unrounded: bool) -> dict[str, Any]:
         """Layers by the precision that they run in, and the threads. Raises :class:`MeasureError` where the precision
         that was asked for is not among them."""
         ran = Counter(
@@ -175,7 +187,7 @@ class OpenVino(Runtime):
             if (precision := _told(node, "runtimePrecision")) and _told(node, "layerType") not in ("Const", "Reorder")
         )
         wanted = {"float32": {"f32"}, "bfloat16": {"bf16"}, "int8": {"i8", "u8"}}[self.precision]
-        if not wanted & set(ran):
+        if not wanted & set(ran) and not unrounded:
             raise MeasureError(f"openvino runs no layer of this network in {self.precision}, but in {', '.join(ran)}")
         threads = compiled.get_property("INFERENCE_NUM_THREADS")
         few = {} if threads == self.threads else {"threads": threads}
@@ -276,8 +288,45 @@ def _write_extremes(path: Path) -> tuple[Feeds, np.ndarray]:
     return {"input": rows}, rows @ columns
 
 
-def _quantised(model: Any, samples: Sequence[Feeds], form: str) -> tuple[Any, str]:
-    """The model with 8-bit weights and activations, and what was done in words."""
+def _left_in_float32(model: Any, network: Any) -> list[str] | None:
+    """The names of the operators that are not quantised; see :func:`netwright.formats.layers.left_in_float32`."""
+    from ...formats.layers import left_in_float32, precisions_in
+    from ...nets.rounding import roundings
+
+    if not roundings(network):
+        return []
+    operators = [node for node in model.get_ordered_ops() if node.get_type_name() not in VALUES]
+    weights = {n.get_friendly_name(): w for n in operators if (w := _weights(n)) is not None}
+
+    def names(ports: Sequence[Any]) -> list[str]:
+        return [f"{port.get_node().get_friendly_name()}:{port.get_index()}" for port in ports]
+
+    wired = ((n.get_friendly_name(), names(n.input_values()), names(n.outputs())) for n in operators)
+    return left_in_float32(wired, precisions_in(network, weights))
+
+
+def _weights(node: Any) -> np.ndarray | None:
+    """The weights that an operator multiplies with, the output channels first; None where it does not."""
+    kind = node.get_type_name()
+    if kind not in ("MatMul", *CONVOLUTIONS):
+        return None
+    given = node.input_value(1).get_node()
+    while given.get_type_name() in ("Convert", "Reshape", "Transpose"):
+        if given.get_type_name() == "Transpose":
+            return None
+        given = given.input_value(0).get_node()
+    if given.get_type_name() != "Constant":
+        return None
+    weight = np.array(given.data)
+    if kind == "MatMul":
+        turned = node.get_attributes()["transpose_b"]
+        return None if weight.ndim != 2 else weight if turned else weight.T
+    merged = weight.reshape(-1, *weight.shape[2:]) if kind.startswith("Group") and weight.ndim == 5 else weight
+    return merged.swapaxes(0, 1) if kind.endswith("BackpropData") else merged
+
+
+def _quantised(model: Any, samples: Sequence[Feeds], form: str, left: list[str]) -> tuple[Any, str]:
+    """The model with 8-bit weights and activations but for the operators that are left, and what was done in words."""
     if find_spec("nncf") is None:
         raise MissingExtra("nncf", "openvino", "the runtime openvino with precision=int8")
     import nncf
@@ -294,6 +343,7 @@ def _quantised(model: Any, samples: Sequence[Feeds], form: str) -> tuple[Any, st
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=getattr(nncf.OverflowFix, FIXES[form])
             ),
+            ignored_scope=nncf.IgnoredScope(names=left) if left else None,
         )
     except Exception as error:  # nncf raises many types
         raise BundleError(f"nncf cannot quantise this network: {format_error(error)[:500]}") from error
@@ -301,7 +351,8 @@ def _quantised(model: Any, samples: Sequence[Feeds], form: str) -> tuple[Any, st
     if not done:
         raise MeasureError("openvino: nncf found nothing in this network that it can quantise")
     kind = "with smoothing for transformers" if attends else "for convolutions"
-    return model, f"{form}, nncf {kind}, {done} quantisers, ranges of {len(samples)} inputs"
+    rest = f", {len(left)} operators left in float32" if left else ""
+    return model, f"{form}, nncf {kind}, {done} quantisers, ranges of {len(samples)} inputs{rest}"
 
 
 def _read(core: Any, path: Path) -> Any:
