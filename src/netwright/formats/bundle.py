@@ -21,6 +21,7 @@ from ..nets.folding import FOLDED, fold
 from ..nets.inputs import Inputs, shape_of, tensors_in
 from ..nets.isolation import outputs_of
 from ..nets.noise import other_inputs
+from ..nets.rounding import inputs_unrounded
 from . import FORMATS, STANDARD
 from .base import Format
 from .compare import TOLERANCE, arrays_of, difference
@@ -62,6 +63,7 @@ class Bundle:
     differences: Mapping[str, float]
 
 
+@inputs_unrounded()
 def export(
     network: nn.Module,
     out: str | Path,
@@ -76,7 +78,8 @@ def export(
     """Write a network to a directory, read every file back in a fresh process, and compare all that it computes.
 
     What offers ``folded()`` is folded (:func:`netwright.fold`) but in ``safetensors``, from which training may go on.
-    Files take tensors and give tensors, whatever structures the network has. Sizes that may be others (batch, length,
+    Inputs of layers of few bits (:class:`netwright.Bits`) are not rounded in these files, only weights: a target's own
+    file has all of it. Files take tensors and give tensors, whatever structures the network has. Sizes that may be others (batch, length,
     height and width) are found by trying, kept free where the format can, and checked at a second value.
 
     Args:

@@ -140,9 +140,9 @@ def converted(
         os.utime(kept)
         return {**about["how"], "cached": True}
     given = {"calibration": calibration} if calibration else {}
-    runs = fold(network, inputs)
-    folded = {"folded": len(paths)} if (paths := getattr(runs, FOLDED, None)) else {}
     with inputs_unrounded():  # runtimes round by themselves
+        runs = fold(network, inputs)
+        folded = {"folded": len(paths)} if (paths := getattr(runs, FOLDED, None)) else {}
         how = {**runtime.convert(runs, inputs, path, **given), **folded}
     with contextlib.suppress(OSError):  # a cache that cannot be written is none
         _keep(path, how, kept)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..core.errors import NetError, format_error
 from .inputs import Inputs, call, each_tensor, entries, evaluating, fresh, is_constant, is_dense, tensors_in
 from .isolation import State
+from .rounding import inputs_unrounded
 
 TRIALS = 128
 """Assignments of dimensions that are tried at most."""
@@ -129,7 +130,8 @@ def find_batch_dims(network: nn.Module, inputs: Inputs, given: Given | None = No
 
     Raises :class:`NetError` for a network that does not run, and where ``given`` does not fit it.
     """
-    with _Trials.of(network, inputs) as trials:
+    # Rounded inputs turn the last bit of a sum, which depends on the batch, into a step.
+    with inputs_unrounded(), _Trials.of(network, inputs) as trials:
         if given is not None:
             return trials.follow(_as_given(given, inputs))
         return trials.find()

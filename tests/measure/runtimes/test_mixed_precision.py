@@ -18,7 +18,11 @@ from netwright.formats.layers import precisions_in
 from netwright.measure.convert import converted
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
 from netwright.measure.runtimes.openvino import OpenVino
+from netwright.measure.sampling import SamplingPlan
+from netwright.measure.target_quality import TargetQuality
+from netwright.nets.batch import batch_dims_of
 from netwright.nets.rounding import precisions_of
+from netwright.tasks import Classification
 
 INPUTS = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -181,3 +185,41 @@ def test_openvino_runs_what_has_no_layer_in_8_bits(tmp_path):
     assert how["quantised"] == "nothing: every layer is in float32"
     session = runtime.open(path, {"input": INPUTS.numpy()})
     assert np.allclose(session.outputs()[0], network(INPUTS).detach().numpy(), atol=1e-4)
+
+
+def test_a_bundle_of_a_candidate_has_both_files(tmp_path):
+    """``model.onnx`` has rounded weights and whole inputs, the target's own file rounds both."""
+    net = supernet()
+    network = nw.recalibrate(net.extract(net.smallest), [INPUTS, INPUTS + 1])
+    assert batch_dims_of(network, INPUTS).inputs == (0,)
+    bundle = nw.export(
+        network, tmp_path / "out", further={"int8.onnx": lambda *given: converted(INT8, *given, [INPUTS, INPUTS + 1])}
+    )
+    assert max(bundle.differences.values()) < 1e-4
+    assert quantised(onnx.load(bundle.files["int8.onnx"])) == ["Conv", "Conv", "Conv", "ConvTranspose", "Gemm"]
+    again = nw.load(tmp_path / "out", net)
+    with torch.no_grad():
+        assert torch.equal(again(INPUTS), network(INPUTS))
+
+
+@pytest.mark.slow
+def test_the_target_s_own_quality_is_searched_with_its_latency(tmp_path):
+    """Candidates that are whole but for their bits keep the statistics that the whole network does best with."""
+    net = supernet()
+    images = torch.randn(48, 3, 16, 16)
+    with torch.no_grad():
+        labels = net.module(images).argmax(1)
+    latency = nw.Latency(INT8, SamplingPlan(precision=0.5, max_seconds=0.05, repeats=0))
+    quality = TargetQuality(Classification(), nw.TensorLoader(nw.Split(images, labels), 48), latency)
+    study = nw.Study(
+        nw.SqliteStore(tmp_path / "study.db"), net, objectives=[quality, latency], record=[nw.Count("weight_bytes")],
+        calibration=[images],
+    )  # fmt: skip
+    records = study.run(nw.Random(), 3)
+    assert [record.status for record in records] == ["ok"] * 3
+    largest = next(record for record in records if record.candidate == net.largest)
+    assert largest.values["accuracy"] == 100
+    assert all(record.values["accuracy"] > 80 for record in records)
+    assert all(record.provenance["statistics"] == "inherited" for record in records)
+    sizes = {record.candidate: record.values["weight_bytes"] for record in records}
+    assert sizes[net.largest] == max(sizes.values()) > min(sizes.values())
