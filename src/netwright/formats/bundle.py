@@ -79,8 +79,9 @@ def export(
 
     What offers ``folded()`` is folded (:func:`netwright.fold`) but in ``safetensors``, from which training may go on.
     Inputs of layers of few bits (:class:`netwright.Bits`) are not rounded in these files, only weights: a target's own
-    file has all of it. Files take tensors and give tensors, whatever structures the network has. Sizes that may be others (batch, length,
-    height and width) are found by trying, kept free where the format can, and checked at a second value.
+    file has all of it. Files take tensors and give tensors, whatever structures the network has. Sizes that may be
+    others (batch, length, height and width) are found by trying, kept free where the format can, and checked at a
+    second value.
 
     Args:
         network: a stand-alone module; put into evaluation mode.
