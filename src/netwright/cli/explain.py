@@ -18,7 +18,7 @@ from ..measure.sampling import SamplingPlan
 from .arguments import add_file_inputs, read, verb_parser
 from .terminal import Terminal
 
-TEXT = """Explain an 8-bit ONNX file beside float32, layer by layer, on a target.
+TEXT = """Explain an 8-bit file beside float32, layer by layer, on a target.
 
 Which layers take the time, which are slower than in float32 and which were left in it, where results are converted,
 which layers the error of the outputs comes from, which ranges are too narrow: a table, and what to do about it.
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = verb_parser("explain", TEXT)
-    parser.add_argument("file", help="an 8-bit file (.onnx)")
+    parser.add_argument("file", help="an 8-bit file (.onnx; .ovir or .xml on openvino)")
     parser.add_argument(
         "--target",
         default="onnxruntime,precision=int8",

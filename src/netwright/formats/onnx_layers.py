@@ -36,15 +36,14 @@ QUANTISED = re.compile(r"(_quantized|_DequantizeLinear_Output|_dequantized|_q4|_
 
 
 @dataclass(frozen=True)
-class OnnxLayer:
-    """One layer as an ONNX file has it.
+class Layer:
+    """One layer as a file has it.
 
     Args:
         path: of the module in the network, as far as the file's names tell, such as ``layer1.0.conv1``; else the name
-            of the operator. No two layers of a file have the same.
+            of its operator. No two layers of a file have the same.
         kind: what it is, such as ``depthwise convolution``.
         node: the name of the operator with the weights.
-        weights: the name of the weights in it; empty where there are none.
         bits: of the weights; 32 in float32.
         nodes: the names of all operators that belong to it: those that use its results before another layer does.
         results: the names of what these write, in order.
@@ -53,10 +52,20 @@ class OnnxLayer:
     path: str
     kind: str
     node: str
-    weights: str
     bits: int
     nodes: tuple[str, ...]
     results: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OnnxLayer(Layer):
+    """One layer as an ONNX file has it.
+
+    Args:
+        weights: the name of its weights in it; empty where there are none.
+    """
+
+    weights: str = ""
 
 
 def name_nodes(graph: Any) -> bool:
@@ -74,7 +83,7 @@ def layers_of(graph: Any) -> list[OnnxLayer]:
     """
     tensors = Tensors(graph)
     heads = [node for node in graph.node if node.op_type in WEIGHTED]
-    paths = _unique([_path(node, tensors) for node in heads])
+    paths = unique([_path(node, tensors) for node in heads])
     number = {node.name: i for i, node in enumerate(heads)}
     nodes: list[list[str]] = [[] for _ in heads]
     results: list[list[str]] = [[] for _ in heads]
@@ -87,7 +96,7 @@ def layers_of(graph: Any) -> list[OnnxLayer]:
             results[at].extend(node.output)
     return [
         OnnxLayer(
-            path, kind_of(node, tensors), node.name, tensors.weights(node), tensors.bits(node), tuple(n), tuple(r)
+            path, kind_of(node, tensors), node.name, tensors.bits(node), tuple(n), tuple(r), tensors.weights(node)
         )
         for node, path, n, r in zip(heads, paths, nodes, results, strict=True)
     ]
@@ -150,22 +159,24 @@ def _path(node: Any, tensors: Tensors) -> str:
     weights = QUANTISED.sub("", tensors.weights(node))
     if weights.endswith(".weight") and not MADE.match(weights):
         return weights.removesuffix(".weight").removeprefix("network.")
-    return _scope(node.name) or node.name
+    return scope_of(node.name) or node.name
 
 
-def _scope(name: str) -> str:
-    """``layer1.0.conv1`` of ``/network/layer1/layer1.0/conv1/Conv``, as torch's exporter writes it."""
-    parts = QUANTISED.sub("", name).removeprefix("/").split("/")[:-1] if name.startswith("/") else []
+def scope_of(name: str) -> str:
+    """The module that an operator's name tells, empty where it tells none.
+
+    Torch's exporter writes ``/network/layer1/layer1.0/conv1/Conv`` for ``layer1.0.conv1``.
+    """
     found: list[str] = []
-    for part in parts[1:] if parts[:1] == ["network"] else parts:
+    for part in QUANTISED.sub("", name).split("/")[1:-1] if name.startswith("/") else []:
         if found and part.startswith(f"{found[-1]}."):
             found[-1] = part
         else:
             found.append(part)
-    return ".".join(found)
+    return ".".join(found).removeprefix("network").removeprefix(".")
 
 
-def _unique(paths: list[str]) -> list[str]:
+def unique(paths: list[str]) -> list[str]:
     """The paths, those of layers that are used several times with a number behind."""
     return list(_numbered(paths))
 

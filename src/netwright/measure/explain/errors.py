@@ -62,6 +62,13 @@ def relative_noise(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> f
     return float(np.mean(each))
 
 
+def onnx_errors(
+    graph: OnnxGraph, whole: OnnxGraph, examples: Sequence[Feeds]
+) -> tuple[float, Mapping[str, LayerErrors]]:
+    """The ratio of the outputs to their error, in dB, and what quantisation does to each layer."""
+    return decibels(output_noise(graph, whole, examples)), layer_errors(graph, whole, examples)
+
+
 def output_noise(graph: OnnxGraph, whole: OnnxGraph, examples: Sequence[Feeds]) -> float:
     """The mean of :func:`relative_noise` over examples."""
     mine, theirs = graph.session(), whole.session()

@@ -15,10 +15,13 @@ from ..feeds import read_feeds, write_feeds
 from ..latency import Latency
 from ..named_network import from_file, naming
 from ..runtimes.base import Feeds, Operator, in_order
+from ..runtimes.openvino import OpenVino
 from ..sampling import SamplingPlan
 from ..targets import Target, parse_target
-from .errors import LayerErrors, decibels, layer_errors, output_noise
+from .errors import LayerErrors, onnx_errors
 from .explanation import Conversion, Explanation, LayerReport
+from .graph import Graph
+from .ir_graph import IrGraph, ir_errors
 from .onnx_graph import OnnxGraph
 from .operators import Share, mean, shares
 from .sentences import sentences
@@ -47,7 +50,8 @@ def explain(
     to quantisation noise); values beyond the ends of ranges; and sums that exceed 16 bits on CPUs without VNNI.
 
     Args:
-        file: an 8-bit ONNX file.
+        file: an 8-bit ONNX file, or of OpenVINO (``.ovir``, ``.xml``), of which the errors of single layers alone are
+            not told.
         target: where; its runtime must tell the times of operators.
         against: the float32 file that it was quantised from; None: the float32 network that is in it, whose weights are
             rounded.
@@ -68,7 +72,7 @@ def explain(
         raise MissingExtra("onnx", "", "an explanation") from None
     given = read_feeds(Path(inputs)) if isinstance(inputs, str | Path) else inputs
     with TemporaryFolder() as folder:
-        graph, whole, notes = _graphs(Path(file), against, folder)
+        graph, whole, notes = _graphs(Path(file), against, where, folder)
         examples = _examples(None if given is None else in_order(graph.inputs, _arrays(given), Path(file)), where)
         first = from_file(graph.path, where, examples[0] if examples else None, shapes or {}, trust=trust)
         notes += [*first.notes, *([] if examples else [NOISE])]
@@ -78,10 +82,10 @@ def explain(
         with naming(graph.path):
             latency = Latency(where, plan).run(graph.path, first.feeds, trust=trust)["latency"]
             before = Latency(float32, plan).run(whole.path, first.feeds, trust=trust)["latency"]
-        errors = layer_errors(graph, whole, examples)
+        sqnr, errors = _errors(graph, whole, examples)
         found = Explanation(
             str(file), str(against) if against else "the file's own network in float32", where.described, latency,
-            before, decibels(output_noise(graph, whole, examples)),
+            before, sqnr,
             **_explanation(graph, whole, profiles, errors), notes=tuple(notes),
         )  # fmt: skip
     exact = where.described.get("suited", {}).get("exact", {}).get("u8s8")
@@ -91,11 +95,10 @@ def explain(
 NOISE = "errors are those on noise, which say little: give real inputs"
 
 
-def _graphs(file: Path, against: str | Path | None, folder: Path) -> tuple[OnnxGraph, OnnxGraph, list[str]]:
+def _graphs(file: Path, against: str | Path | None, target: Target, folder: Path) -> tuple[Graph, Graph, list[str]]:
     """The file, the same network in float32, and what should be known of that."""
-    if file.suffix != ".onnx":
-        raise MeasureError(f"only ONNX files are explained so far, not {file}")
-    graph = OnnxGraph(file, folder)
+    reader = _reader(file, target)
+    graph = reader(file, folder)
     if not graph.is_quantised:
         raise MeasureError(
             f"{file} is not quantised: there is nothing to explain beside float32; give the 8-bit file first, and this "
@@ -104,7 +107,7 @@ def _graphs(file: Path, against: str | Path | None, folder: Path) -> tuple[OnnxG
     if against is None:
         whole = graph.twin(folder)
         return graph, whole, ["float32 is the network in the file: the error of its rounded weights is not seen"]
-    whole = OnnxGraph(Path(against), folder)
+    whole = reader(Path(against), folder)
     paths = {each.path for each in whole.layers}
     if 2 * sum(each.path in paths for each in graph.layers) < len(graph.layers):
         raise MeasureError(
@@ -112,6 +115,27 @@ def _graphs(file: Path, against: str | Path | None, folder: Path) -> tuple[OnnxG
             "--against out: the file is compared with the float32 network in it"
         )
     return graph, whole, []
+
+
+def _reader(file: Path, target: Target) -> type[OnnxGraph] | type[IrGraph]:
+    """What reads files of a target that look like this one."""
+    if file.suffix in target.runtime.reads:
+        if file.suffix == ".onnx":
+            return OnnxGraph
+        if file.suffix in OpenVino.reads:
+            return IrGraph
+    raise MeasureError(
+        f"{file} cannot be explained on {target.runtime.name}: ONNX files are on onnxruntime and openvino, and "
+        f"{' and '.join(each for each in OpenVino.reads if each != '.onnx')} on openvino"
+    )
+
+
+def _errors(graph: Graph, whole: Graph, examples: Sequence[Feeds]) -> tuple[float, Mapping[str, LayerErrors]]:
+    """The ratio of the outputs to their error, in dB, and what is known of each layer."""
+    if isinstance(graph, OnnxGraph) and isinstance(whole, OnnxGraph):
+        return onnx_errors(graph, whole, examples)
+    assert isinstance(graph, IrGraph) and isinstance(whole, IrGraph)
+    return ir_errors(graph, whole, examples)
 
 
 def _arrays(given: Mapping[str, Any]) -> Feeds:
@@ -132,7 +156,7 @@ def _examples(feeds: Feeds | None, target: Target) -> list[Feeds]:
 
 
 def _profiles(
-    files: Sequence[tuple[Target, OnnxGraph]], feeds: Feeds, plan: SamplingPlan, trust: bool
+    files: Sequence[tuple[Target, Graph]], feeds: Feeds, plan: SamplingPlan, trust: bool
 ) -> list[list[Operator]]:
     """The operators of each file, profiled in turn."""
     found: list[list[list[Operator]]] = [[] for _ in files]
@@ -152,11 +176,11 @@ def _profiles(
 
 
 def _explanation(
-    graph: OnnxGraph, whole: OnnxGraph, profiles: Sequence[Sequence[Operator]], errors: Mapping[str, LayerErrors]
+    graph: Graph, whole: Graph, profiles: Sequence[Sequence[Operator]], errors: Mapping[str, LayerErrors]
 ) -> dict[str, Any]:
     """What the profiles and the errors say, layer by layer: fields of an :class:`Explanation`."""
     mine, theirs = (
-        shares(profile, each.places, each.nodes) for profile, each in zip(profiles, (graph, whole), strict=True)
+        shares(profile, each.places, each.own) for profile, each in zip(profiles, (graph, whole), strict=True)
     )
     layers = [
         LayerReport(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import numpy as np
 from ...core.errors import MeasureError, format_error
 from ...formats.dequantised import dequantise, dequantised
 from ...formats.onnx_layers import CONVERSIONS, OnnxLayer, Tensors, layers_of, name_nodes
+from .graph import Graph
 
 
-class OnnxGraph:
+class OnnxGraph(Graph):
     """An ONNX file that is explained.
 
     Args:
@@ -40,15 +41,13 @@ class OnnxGraph:
 
     @cached_property
     def layers(self) -> list[OnnxLayer]:
-        """The layers, in order. Raises :class:`MeasureError` where there are none."""
         if not (found := layers_of(self.model.graph)):
             raise MeasureError(f"{self.path} has no convolution, no product of matrices and no other layer to explain")
         return found
 
     @cached_property
     def places(self) -> dict[str, str]:
-        """The path of the layer that each operator and each result belongs to, by name."""
-        found = {name: layer.path for layer in self.layers for name in (*layer.nodes, *layer.results)}
+        found = super().places
         for node in self.model.graph.node:
             if node.op_type in CONVERSIONS and node.input[0] in found:
                 found |= dict.fromkeys((node.name, *node.output), found[node.input[0]])
@@ -62,19 +61,17 @@ class OnnxGraph:
         return {each.name: numpy_helper.to_array(each) for each in self.model.graph.initializer}
 
     @property
+    def own(self) -> Collection[str]:
+        return self.nodes.keys()
+
+    @property
     def inputs(self) -> list[str]:
-        """The names of what it is fed with."""
         return [each.name for each in self.model.graph.input if each.name not in self.tensors.constants]
 
     @property
     def outputs(self) -> list[str]:
         """The names of its outputs."""
         return [each.name for each in self.model.graph.output]
-
-    @property
-    def is_quantised(self) -> bool:
-        """Whether some of its layers have weights of few bits."""
-        return any(layer.bits < 16 for layer in self.layers)
 
     def quantiser(self, name: str) -> Any | None:
         """The operator that quantises what an operator reads by this name; None where that is float32."""
@@ -147,7 +144,6 @@ class OnnxGraph:
         return np.asarray((values.astype(np.float32) - zero.astype(np.float32)) * scales, np.float32)
 
     def twin(self, folder: Path) -> OnnxGraph:
-        """The float32 network in it, as a file of that folder. Raises :class:`MeasureError` where there is none."""
         import onnx
 
         model = onnx.ModelProto()

@@ -19,7 +19,7 @@ from ...core.errors import BundleError, MeasureError, MissingExtra, did_you_mean
 from ...core.files import replacing, require_room
 from ...core.quiet import quiet
 from ...core.temporary import TemporaryFolder
-from .base import Feeds, Runtime, Session, Trial, in_order
+from .base import Feeds, Operator, Runtime, Session, Trial, in_order
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """What is not quantised computes in this; without it the plugin chooses bfloat16 on CPUs that have it."""
@@ -120,26 +120,36 @@ class OpenVino(Runtime):
         return how
 
     def open(self, path: Path, feeds: Feeds) -> Session:
+        compiled, mine = self._compiled(path, feeds, {})
+        return _Session(compiled, path, mine, self._checked(compiled, _form_of(path) == UNROUNDED))
+
+    def _compiled(self, path: Path, feeds: Feeds, more: Mapping[str, Any]) -> tuple[Any, Feeds]:
+        """The compiled model, and its inputs by its own names."""
         import openvino as ov
 
         core = ov.Core()
         self._check(core)
-        with _unpacked(path) as file:
+        with unpacked(path) as file:
             model = _read(core, file)
             mine = in_order([i.any_name for i in model.inputs], feeds, path)
             try:
                 model.reshape({name: list(value.shape) for name, value in mine.items()})
-                compiled = core.compile_model(model, "CPU", self._options())
+                return core.compile_model(model, "CPU", {**self._options(), **more}), mine
             except RuntimeError as error:
                 raise MeasureError(
                     f"openvino cannot take {path} with these inputs: {format_error(error)[:500]}"
                 ) from error
-        return _Session(compiled, path, mine, self._checked(compiled, _form_of(path) == UNROUNDED))
+
+    def profile(self, path: Path, feeds: Feeds, seconds: float) -> list[Operator]:
+        from .openvino_profile import profile
+
+        compiled, mine = self._compiled(path, feeds, {"PERF_COUNT": True})
+        return profile(compiled, _Session(compiled, path, mine, {}).request, seconds)
 
     def signature(self, path: Path) -> Mapping[str, tuple[tuple[int, ...], str]]:
         import openvino as ov
 
-        with _unpacked(path) as file:
+        with unpacked(path) as file:
             model = _read(ov.Core(), file)
         return {
             i.any_name: (
@@ -152,7 +162,7 @@ class OpenVino(Runtime):
     def free(self, path: Path) -> Mapping[str, Mapping[int, str]]:
         import openvino as ov
 
-        with _unpacked(path) as file:
+        with unpacked(path) as file:
             model = _read(ov.Core(), file)
         return {i.any_name: {d: "" for d, n in enumerate(i.partial_shape) if not n.is_static} for i in model.inputs}
 
@@ -199,7 +209,7 @@ class _Session(Session):
 
     def __init__(self, compiled: Any, path: Path, feeds: Feeds, notes: Mapping[str, Any]) -> None:
         self.notes, self._path, self._names = notes, path, list(feeds)
-        self._request = compiled.create_infer_request()
+        self.request = compiled.create_infer_request()
         self.feed(feeds)
         self._outputs = range(len(compiled.outputs))
 
@@ -207,14 +217,14 @@ class _Session(Session):
         import openvino as ov
 
         for name, value in in_order(self._names, feeds, self._path).items():
-            self._request.set_tensor(name, ov.Tensor(np.ascontiguousarray(value)))
+            self.request.set_tensor(name, ov.Tensor(np.ascontiguousarray(value)))
 
     def run(self) -> object:
-        return self._request.infer(share_outputs=True)
+        return self.request.infer(share_outputs=True)
 
     def outputs(self) -> list[np.ndarray]:
         self.run()
-        return [np.array(self._request.get_output_tensor(i).data) for i in self._outputs]
+        return [np.array(self.request.get_output_tensor(i).data) for i in self._outputs]
 
 
 def _converted(network: Any, inputs: Any, folder: Path) -> tuple[Any, str]:
@@ -369,7 +379,7 @@ def _told(node: Any, key: str) -> str:
 
 
 @contextlib.contextmanager
-def _unpacked(path: Path) -> Iterator[Path]:
+def unpacked(path: Path) -> Iterator[Path]:
     """A file that OpenVINO reads itself: the model of an archive, in a folder that lasts as long as the block."""
     if path.suffix != OpenVino.suffix:
         yield path
