@@ -76,6 +76,7 @@ _HOME = {
     "TensorLoader": "tasks.data",
     "train": "training.loop",
     "finetune": "training.loop",
+    "find_learning_rate": "training.rate_range",
     "Accuracy": "measure.quality",
     "Quality": "measure.quality",
     "Count": "measure.counts",
@@ -276,3 +277,4 @@ if TYPE_CHECKING:
     from .training import sampling as sampling
     from .training.loop import finetune as finetune
     from .training.loop import train as train
+    from .training.rate_range import find_learning_rate as find_learning_rate

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netwright.core.metric import CHANCE, Measurement, Metric
-from netwright.pipeline.judgement import is_trained, worry
+from netwright.pipeline.judgement import worry
+from netwright.training.defaults import is_trained
 
 SGD = "sgd,lr=0.1"
 ACCURACY, ERROR = Metric("accuracy", "%", "max"), Metric("mae", "kW")

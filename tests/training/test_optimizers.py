@@ -42,7 +42,7 @@ def test_everything_in_torch_has_its_name_and_its_settings_types() -> None:
     [
         ("adamq", "did you mean 'adam'?"),
         ("AdamW", "did you mean 'adamw'?"),
-        ("adamw,lr=fast", "adamw: lr must be a number, not 'fast'"),
+        ("adamw,lr=fast", "adamw: lr must be a number or auto, not 'fast'"),
         ("sgd,momentun=0.9", "sgd has no setting 'momentun'; did you mean 'momentum'?"),
         ("lbfgs", "needs the loss of a batch several times in a step"),
         ("nowhere:make", "cannot import 'nowhere'"),

@@ -338,7 +338,8 @@ def _readers(kind: Any) -> Iterator[_Reader]:
             yield from _readers(part)
     elif origin is Literal:
         options = {write_value(part): part for part in parts}
-        yield _Reader(1, f"one of {', '.join(options)}", lambda text: _option(text, options))
+        words = f"one of {', '.join(options)}" if len(options) > 1 else next(iter(options))
+        yield _Reader(1, words, lambda text: _option(text, options))
     elif origin in (tuple, list, Sequence):
         fixed = origin is tuple and parts and parts[-1] is not Ellipsis
         words = f"{len(parts)} values such as (1,2)" if fixed else "values such as (1,2)"

@@ -54,6 +54,11 @@ def device_under(network: nn.Module) -> torch.device:
     return next(iter(found), torch.device("cpu"))
 
 
+def device_for(network: nn.Module, name: str | torch.device | None) -> torch.device:
+    """The device of this name; where there is none, that which a network is on."""
+    return device_under(network) if name is None else device_of(name)
+
+
 def to_device(value: Any, device: torch.device) -> Any:
     """The same structure with its tensors on a device; the value itself where they all are there."""
     if all(tensor.device == device for tensor in tensors_in(value)):

@@ -7,22 +7,6 @@ from math import hypot
 from ..core.metric import CHANCE, Measurement, Metric
 from ..report.data import format_measurement
 
-ABLE = 0.25
-"""How far from a constant answer to the best a model is that counts as trained: random weights get some way."""
-
-
-def is_trained(metric: Metric, given: Measurement, chance: float) -> bool:
-    """Whether a given model is far enough better than a constant answer to have been trained: by a quarter of the way
-    to the best value, 100 % or, of errors, 0.
-
-    Args:
-        metric: what is measured.
-        given: of the model.
-        chance: of the best constant answer.
-    """
-    best = {"%": 100.0}.get(metric.unit, 1.0) if metric.direction == "max" else 0.0
-    return metric.loss(given.value) + given.ci95 < metric.loss(chance + ABLE * (best - chance))
-
 
 def worry(metric: Metric, given: Measurement, trained: Measurement, optimizer: str) -> str:
     """What is wrong with a training, in words; empty where nothing is.

@@ -20,13 +20,13 @@ from ..recipe.schema import Recipe
 from ..report.data import format_measurement
 from ..tasks.data import loader_of
 from ..training import loop
-from ..training.defaults import default_optimizer
+from ..training.defaults import default_optimizer, is_trained
 from ..training.rules import RULES
 from ..training.teachers import Teachers
 from .callback import NullCallback
 from .context import Context
 from .context import resolve as resolve_recipe
-from .judgement import is_trained, worry
+from .judgement import worry
 from .run_directory import LEFT, RunDirectory, Training, trained_in
 
 

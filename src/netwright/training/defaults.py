@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..core.metric import Measurement, Metric
+from ..nets.devices import device_under, to_device
+from ..nets.inputs import call, evaluating, fresh
+from ..nets.isolation import isolated
+from ..nets.supernet import SuperNet
+from ..tasks import Task
+from ..tasks.data import read
+from .batches import generators_of
+from .streams import Stream
 
 Weights = Literal["fresh", "pretrained", "extracted"]
 """Weights that have learned nothing yet, that come trained, or that were cut from a trained super-network."""
@@ -15,6 +26,12 @@ RATES: dict[str, dict[Weights, float]] = {
     "adamw,lr={:g}": {"fresh": 1e-3, "pretrained": 1e-4, "extracted": 2e-4},
 }
 """Optimizer to learning rates. One that is right for fresh weights undoes those that come trained."""
+
+ABLE = 0.25
+"""How far from a constant answer to the best a model is that counts as trained: random weights get some way."""
+
+ENOUGH = 512
+"""Examples that a network is judged on, at least."""
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -36,3 +53,53 @@ def default_optimizer(module: nn.Module, weights: Weights = "fresh") -> tuple[st
     else:
         text, kind = adamw, "has neither convolutions nor normalisation"
     return text.format(RATES[text][weights]), f"the network {kind} and {weights} weights"
+
+
+def is_trained(metric: Metric, given: Measurement, chance: float) -> bool:
+    """Whether a given model is far enough better than a constant answer to have been trained: by a quarter of the way
+    to the best value, 100 % or, of errors, 0.
+
+    Args:
+        metric: what is measured.
+        given: of the model.
+        chance: of the best constant answer.
+    """
+    best = {"%": 100.0}.get(metric.unit, 1.0) if metric.direction == "max" else 0.0
+    return metric.loss(given.value) + given.ci95 < metric.loss(chance + ABLE * (best - chance))
+
+
+def weights_of(net: SuperNet, loader: Any, task: Task) -> Weights:
+    """Whether a super-network comes trained: its largest network does the task on some training data far better than a
+    constant answer. It counts as fresh where the task does not know what that has, or the network cannot be judged.
+
+    Nothing is changed, and the generators of the loader, of PyTorch, NumPy and Python stay where they are.
+
+    Args:
+        net: the super-network.
+        loader: of the training data; its first batches are read.
+        task: what the network is for.
+    """
+    evaluator, metric, judged, device = task.evaluator(), task.metrics[0], 0, device_under(net.module)
+    generators = [(generator, generator.get_state()) for generator in generators_of(loader)]
+    try:
+        with (
+            Stream(0).drawing(),
+            net.active(net.largest) as module,
+            isolated(module),
+            evaluating(module),
+            torch.no_grad(),
+        ):
+            for batch in read(loader, "the training data"):
+                inputs, targets = task.split(to_device(batch, device))
+                with torch.no_grad():
+                    judged += evaluator.update(call(module, fresh(inputs)), targets)
+                if judged >= ENOUGH:
+                    break
+        baseline = evaluator.baseline().get(metric.name)
+        trained = baseline is not None and is_trained(metric, evaluator.result()[metric.name], baseline)
+    except Exception:  # a person's network, loader and task may raise anything, which the training will tell
+        return "fresh"
+    finally:
+        for generator, state in generators:
+            generator.set_state(state)
+    return "pretrained" if trained else "fresh"

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..core.errors import CallError
 from ..core.interruption import ending
 from ..core.space import Choice
-from ..nets.devices import device_of, device_under
+from ..nets.devices import device_for
 from ..nets.inputs import describe
 from ..nets.supernet import SuperNet
 from ..tasks import Task, task_of
 from .checkpoint import Checkpoint
-from .defaults import Weights, default_optimizer
+from .defaults import Weights, default_optimizer, weights_of
 from .distillation import DISTILLATIONS
 from .distillation.base import Distillation
-from .lesson import Lesson
+from .learners import alone, by_rule
 from .optimizers import OPTIMIZERS
 from .optimizers.base import Optimizer
-from .processes import together
+from .processes import Processes, together
+from .rate_range import with_rate
 from .rules import RULES
 from .rules.base import Rule
-from .run import Figures, Learner, Precision, Progress, Run, Settings
+from .run import Figures, Precision, Progress, Run, Settings
 from .sampling import SAMPLINGS
 from .sampling.base import Sampling
 from .schedules import SCHEDULES
 from .schedules.base import Schedule
-from .steps import State, Step
 from .teachers import Teachers, teaching
 from .trainable import Trainable, only
 from .watching import Best, Keeping
@@ -78,8 +78,10 @@ def train(
         epochs: passes over the loader.
         rule: which sub-networks learn from each batch, and from whom.
         sampling: how the rule's random sub-networks are drawn.
-        optimizer: such as ``"adamw,lr=0.001"``, or a function of the network that makes a torch optimizer; by default
-            one that fits the network: see :func:`~netwright.training.defaults.default_optimizer`.
+        optimizer: such as ``"adamw,lr=0.001"``; ``"adamw,lr=auto"``, whose rate a range test finds before the training
+            (see :func:`find_learning_rate`); or a function of the network that makes a torch optimizer; by default
+            one that fits the network, with a tenth of the rate where the largest network does the task well already
+            (see :func:`~netwright.training.defaults.default_optimizer`).
         schedule: of the learning rate, such as ``"linear,warmup=0.1"``.
         teacher: a network that sub-networks learn from too, or several, whose outputs are averaged.
         distillation: how a network learns from the answer of another, such as ``"outputs"``.
@@ -112,17 +114,16 @@ def train(
     processes, task, chosen = together(), task_of(task), RULES.make(rule)
     chosen.prepare(net)
     way, drawn = DISTILLATIONS.make(distillation), SAMPLINGS.make(sampling)
-    with teaching(teacher, _device(net.module, device)) as taught:
-
-        def step(batch: Any, rng: np.random.Generator, at: Step, state: State) -> float:
-            return chosen.step(net, Lesson(batch, task, rng, at, taught, way, drawn, state))
-
-        learner = Learner(net.module, step, lambda rng, at, state: chosen.data(loader, rng, at=at, state=state))
+    with teaching(teacher, device_for(net.module, device)) as taught:
+        learner = by_rule(net, loader, task, chosen, drawn, way, taught)
         settings = _settings(
             net.module, "fresh", optimizer, schedule, checkpoint, key, epochs=epochs, device=device,
             clip_norm=clip_norm, accumulate=accumulate, ema=ema, precision=precision, seed=seed,
             checkpoint_steps=checkpoint_steps, choices=net.space.choices,
         )  # fmt: skip
+        if optimizer is None:
+            settings = _suited(settings, net, loader, task, processes)
+        settings = with_rate(settings, learner, loader, processes)
         run = Run(learner, loader, settings, Keeping(net.module, holds) if holds else None, processes)
         _train(run, callback, evaluate)
     if evaluate is None:
@@ -177,17 +178,14 @@ def finetune(
             f"patience is a number of epochs, 0 or more, and takes a loss=, which it is about; not {patience}"
         )
     processes, task, way = together(), task_of(task), DISTILLATIONS.make(distillation)
-    with only(network, trainable), teaching(teacher, _device(network, device)) as taught:
-
-        def step(batch: Any, rng: np.random.Generator, at: Step, state: State) -> float:
-            return Lesson(batch, task, rng, at, taught, way).learn_alone(network)[0]
-
-        learner = Learner(network, step, lambda rng, at, state: loader)
+    with only(network, trainable), teaching(teacher, device_for(network, device)) as taught:
+        learner = alone(network, loader, task, way, taught)
         settings = _settings(
             network, "extracted", optimizer, schedule, checkpoint, key, epochs=epochs, device=device,
             clip_norm=clip_norm, accumulate=accumulate, ema=ema, precision=precision, seed=seed,
             checkpoint_steps=checkpoint_steps,
         )  # fmt: skip
+        settings = with_rate(settings, learner, loader, processes)
         watch = Best(network, loss, patience) if loss and patience else None
         _train(Run(learner, loader, settings, watch, processes), callback)
 
@@ -222,10 +220,6 @@ def _require_functions(**given: Any) -> None:
             raise CallError(f"{name} is a function, or None, not {value!r}")
 
 
-def _device(network: nn.Module, name: str | torch.device | None) -> torch.device:
-    return device_under(network) if name is None else device_of(name)
-
-
 def _settings(
     module: nn.Module,
     weights: Weights,
@@ -243,3 +237,13 @@ def _settings(
     told = {choice.name: ", ".join(map(str, choice.options)) for choice in choices}
     file = Checkpoint(Path(checkpoint), key, str(made), told) if checkpoint else None
     return Settings(optimizer=made, schedule=SCHEDULES.make(schedule), checkpoint=file, **rest)
+
+
+def _suited(settings: Settings, net: SuperNet, loader: Any, task: Task, processes: Processes) -> Settings:
+    """Settings of a training that begins with the default optimizer, which goes by whether the weights come trained.
+    One that goes on has its rate in the checkpoint."""
+    if not settings.epochs or (settings.checkpoint and settings.checkpoint.path.exists()):
+        return settings
+    trained = processes.agree(weights_of(net, loader, task) == "pretrained", device_for(net.module, settings.device))
+    text, _ = default_optimizer(net.module, "pretrained" if trained else "fresh")
+    return replace(settings, optimizer=OPTIMIZERS.make(text))

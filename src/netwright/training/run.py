@@ -19,7 +19,7 @@ from ..core.errors import CallError, NetwrightError, TrainingError, format_error
 from ..core.metric import Measurement
 from ..core.warn import warn
 from ..nets.annealing import anneal
-from ..nets.devices import device_of, device_under, placed, to_device
+from ..nets.devices import device_for, placed, to_device
 from ..nets.inputs import tensors_in
 from ..nets.state import state_of
 from .average import WeightAverage
@@ -120,12 +120,14 @@ class Learner:
         learn: adds the gradients of a batch and returns the loss.
         data: the batches of an epoch; draws from the generator before the epoch's first step.
         state: the rule's own tensors.
+        losses: of all that learned from the last batch; nothing where that is one network.
     """
 
     module: nn.Module
     learn: Callable[[Any, np.random.Generator, Step, State], float]
     data: Callable[[np.random.Generator, Step, State], Iterable[Any]]
     state: State = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
 
 
 class Run:
@@ -156,7 +158,7 @@ class Run:
         self.learner, self.loader, self.settings, self.watch = learner, loader, settings, watch
         self.processes = processes
         self.module, self.state = learner.module, learner.state
-        self.device = device_under(self.module) if settings.device is None else device_of(settings.device)
+        self.device = device_for(self.module, settings.device)
         self._resumed: dict[str, Any] | None = None
         self._kept = ""  # what a checkpoint holds, in words
         self._first: list[float] = []
@@ -429,6 +431,7 @@ class Run:
             return
         rest = {
             "batches": self.batches,
+            "rates": self.rates,
             "losses": [self._first, list(self._last)],
             "state": dict(self.state),
             "generators": [g.get_state() for g in generators_of(self.loader)],
@@ -453,7 +456,7 @@ class Run:
                 )
             return
         self._resumed = saved = checkpoint.read(self.module, self.optimizer)
-        self.batches = saved["batches"]
+        self.batches, self.rates = saved["batches"], saved.get("rates", self.rates)
         self.state.update(saved["state"])
         self._first, self._last = saved["losses"][0], deque(saved["losses"][1])
         if self.watch and saved["watch"]:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -68,7 +68,7 @@ def _maker(found: Any, name: str) -> Callable[..., Optimizer]:
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=_default(default)) for key, (_, default) in known
     ]
     make.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    make.__annotations__ = {key: kind for key, (kind, _) in known}
+    make.__annotations__ = {key: kind | Literal["auto"] if key == "lr" else kind for key, (kind, _) in known}
     make.__doc__ = found.__doc__
     return make
 

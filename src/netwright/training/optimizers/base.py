@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from ...core.errors import TrainingError, format_error
-from ...core.registry import write_value
+from ...core.errors import CallError, TrainingError, format_error
+from ...core.registry import settings_of, write_value
+
+AUTO = "auto"
+"""The learning rate of an optimizer whose rate is to be found by a range test."""
 
 
 class Optimizer(ABC):
@@ -27,6 +30,15 @@ class Optimizer(ABC):
     @abstractmethod
     def __str__(self) -> str:
         """The text that names it, such as ``adamw,lr=0.001``."""
+
+    @property
+    def automatic(self) -> bool:
+        """Whether its learning rate is to be found by a range test."""
+        return False
+
+    def at(self, rate: float) -> Optimizer:
+        """The same with another learning rate. Raises :class:`CallError` for one that takes none."""
+        raise CallError(f"the optimizer {self} takes no learning rate, which a range test tries: name one by a text")
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
@@ -59,15 +71,23 @@ class TorchOptimizer(Optimizer):
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         parameters = trainable(module)
         try:
-            found = self.kind(parameters, **self.settings)
+            settings = _without_auto(self.settings)
+            found = self.kind(parameters, **settings)
             if not found.defaults.get("weight_decay"):
                 return found
             matrices = [p for p in parameters if p.dim() > 1]
             vectors = [p for p in parameters if p.dim() <= 1]
             groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-            return self.kind([group for group in groups if group["params"]], **self.settings)
+            return self.kind([group for group in groups if group["params"]], **settings)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise TrainingError(f"the optimizer {self} cannot optimize this network: {format_error(error)}") from error
+
+    @property
+    def automatic(self) -> bool:
+        return self.settings.get("lr") == AUTO
+
+    def at(self, rate: float) -> Optimizer:
+        return replace(self, settings={**self.settings, "lr": rate})
 
     def __str__(self) -> str:
         return _text(self.name or f"{self.kind.__module__}:{self.kind.__qualname__}", self.settings)
@@ -89,7 +109,7 @@ class OptimizerFactory(Optimizer):
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         try:
-            found = self.function(module, **self.settings)
+            found = self.function(module, **_without_auto(self.settings))
         except Exception as error:  # a person's function may raise anything
             raise TrainingError(f"the optimizer {self} raised {format_error(error)}") from error
         if not isinstance(found, torch.optim.Optimizer):
@@ -99,9 +119,23 @@ class OptimizerFactory(Optimizer):
             )
         return found
 
+    @property
+    def automatic(self) -> bool:
+        return self.settings.get("lr") == AUTO
+
+    def at(self, rate: float) -> Optimizer:
+        if "lr" not in settings_of(self.function):
+            return super().at(rate)
+        return replace(self, settings={**self.settings, "lr": rate})
+
     def __str__(self) -> str:
         name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
         return _text(self.name or f"{self.function.__module__}:{name}", self.settings)
+
+
+def _without_auto(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings; a rate that is not known yet is that by default."""
+    return {key: value for key, value in settings.items() if (key, value) != ("lr", AUTO)}
 
 
 def _text(name: str, settings: Mapping[str, Any]) -> str:
