@@ -182,10 +182,11 @@ def _explanation(
     mine, theirs = (
         shares(profile, each.places, each.own) for profile, each in zip(profiles, (graph, whole), strict=True)
     )
+    known = {layer.path for layer in whole.layers}
     layers = [
         LayerReport(
             layer.path, layer.kind, layer.bits,
-            _whole_ms(theirs[layer.path]) if layer.path in theirs else None,
+            _whole_ms(theirs[layer.path]) if layer.path in known else None,
             mine[layer.path].ms, _ms(mine[layer.path].conversions), mine[layer.path].runs_in,
             tuple(each.kind for each in mine[layer.path].operators), errors.get(layer.path, LayerErrors()),
         )
