@@ -62,6 +62,7 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
         "axis",
         "block",
         "trim",
+        "mixed-precision",
         "tasks",
         "training",
         "extending",

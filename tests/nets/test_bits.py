@@ -189,3 +189,28 @@ def test_a_network_carries_its_precisions():
     assert net.is_whole(net.largest) and not net.is_whole(net.smallest)
     bits = {axis.name: "int8" for axis in net.axes if isinstance(axis, nw.Bits)}
     assert net.is_whole(net.largest_with(bits)) and net.largest_with(bits) != net.largest
+
+
+@pytest.mark.parametrize("text", ["uniform,weights=2", "int8"])
+def test_a_rounded_network_is_finetuned_as_it_runs(text):
+    """Each step has rounded weights, and so has what is left: the same that is judged meanwhile."""
+    torch.manual_seed(0)
+    net = elastic((text, "float32"), by="type", keep=())
+    network = net.extract(net.largest_with({axis.name: text for axis in net.axes if isinstance(axis, nw.Bits)}))
+    inputs, judged = torch.randn(32, 3, 8, 8), list[float]()
+    targets = inputs.mean((1, 2)).argmax(1) % 4
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+
+    def loss() -> float:
+        with torch.no_grad():
+            judged.append(float(nn.functional.cross_entropy(network.eval()(inputs), targets)))
+        return judged[-1]
+
+    nw.finetune(network, [(inputs, targets)], epochs=12, optimizer="sgd,lr=0.3", loss=loss, patience=12)
+    moved = [name for name, p in network.named_parameters() if not torch.equal(p, before[name])]
+    assert "blocks.0.conv1.weight" in moved and judged[-1] < judged[0]
+    for path, own in roundings(network).items():
+        weight = network.get_submodule(path).weight
+        assert not own.moves and "weight" not in vars(network.get_submodule(path))
+        assert torch.allclose(PRECISIONS.make(text).round_weights(weight), weight, rtol=1e-6)
+    assert loss() == pytest.approx(min(judged), rel=1e-4)

@@ -61,6 +61,7 @@ class InputRounding(nn.Module):
 
     Attributes:
         precision: what a cut sets; see :data:`netwright.nets.precisions.PRECISIONS`.
+        moves: whether the layer's weight is trained and not rounded for good; see :func:`settle`.
         low, high: the range, of no dimensions; both 0 where it is not known yet.
     """
 
@@ -71,6 +72,7 @@ class InputRounding(nn.Module):
         super().__init__()
         self.constant = constant
         self.precision: str = FLOAT32
+        self.moves = False
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
 
@@ -114,13 +116,35 @@ class InputRounding(nn.Module):
         return self.precision
 
 
-def round_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The hook before a layer that rounds its first argument."""
+def round_layer(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The hook before a layer: its first argument is rounded, and while it is trained alone its weight.
+
+    What a cut or an extraction makes of a weight is rounded already; a step of an optimizer moves it off.
+    """
     own: InputRounding = getattr(layer, INPUTS)
+    weight = layer._parameters.get("weight")
+    if own.precision != FLOAT32 and isinstance(weight, nn.Parameter) and (own.moves or layer.training):
+        own.moves = True
+        vars(layer)["weight"] = Rounded(own.precision, output_dim(layer))(weight)
     if args:
         return (own(args[0]), *args[1:]), kwargs
     name = next(iter(kwargs))
     return args, {**kwargs, name: own(kwargs[name])}
+
+
+def put_weight_back(layer: Any, *_: Any) -> None:
+    """The hook after a layer: its weight is the parameter again."""
+    vars(layer).pop("weight", None)
+
+
+def settle(network: nn.Module) -> None:
+    """Round the weights of layers that were trained, in place, as they were rounded meanwhile."""
+    for path, own in roundings(network).items():
+        if own.moves:
+            layer: Any = network.get_submodule(path)
+            with torch.no_grad():
+                layer.weight.copy_(Rounded(own.precision, output_dim(layer))(layer.weight))
+            own.moves = False
 
 
 def add_input_rounding(layer: nn.Module, constant: bool) -> None:
@@ -129,7 +153,8 @@ def add_input_rounding(layer: nn.Module, constant: bool) -> None:
     if own is None:
         weight: Any = layer.weight
         layer.add_module(INPUTS, InputRounding(constant).to(weight.device).train(layer.training))
-        layer.register_forward_pre_hook(round_inputs, with_kwargs=True)
+        layer.register_forward_pre_hook(round_layer, with_kwargs=True)
+        layer.register_forward_hook(put_weight_back, always_call=True)
     else:
         own.constant = constant
 

@@ -214,7 +214,9 @@ def _source(recipe: Recipe, task: Task, data: Data | None) -> Source:
     """What the recipe's model gives, anew."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return load_model(recipe.model, lambda: _one_input(recipe, task, data))
+        source = load_model(recipe.model, lambda: _one_input(recipe, task, data))
+    bits = recipe.bits
+    return source.in_bits(bits.options, bits.by, bits.ends) if bits.options else source
 
 
 def _one_input(recipe: Recipe, task: Task, data: Data | None) -> Inputs:

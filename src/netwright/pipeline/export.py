@@ -147,7 +147,8 @@ def _formats(context: Context) -> list[Format]:
 
 
 def _key(context: Context, record: Record) -> str:
-    return f"{record.id} {context.recipe.key('model', 'data', 'task', 'metric', 'train', 'seed', 'export', 'target')}"
+    recipe = context.recipe
+    return f"{record.id} {recipe.key(*recipe.space, 'data', 'task', 'metric', 'train', 'seed', 'export', 'target')}"
 
 
 def _validation_quality(context: Context, tuned: Finetuned, file: Path, example: Inputs) -> dict[str, Measurement]:

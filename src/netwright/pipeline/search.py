@@ -172,7 +172,7 @@ def counts_of_largest(context: Context) -> dict[str, Measurement]:
 def _study_key(context: Context, store: Store) -> dict[str, Any]:
     """What must be the same for a study to be continued."""
     recipe = context.recipe.to_json()
-    key = {name: recipe[name] for name in ("model", "data", "task", "metric", "train", "seed", "threads")}
+    key = {name: recipe[name] for name in (*context.recipe.space, "data", "task", "metric", "train", "seed", "threads")}
     key["calibration"] = f"{context.recipe.search.calibration} examples as trained on"
     limited = " ".join(context.recipe.limits)
     header = read_header(store)

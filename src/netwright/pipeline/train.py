@@ -87,7 +87,7 @@ def _prepared(context: Context) -> SuperNet:
 
 def _key(context: Context) -> str:
     """Of what the weights depend on."""
-    key = context.recipe.key("model", "data", "task", "train", "seed")
+    key = context.recipe.key(*context.recipe.space, "data", "task", "train", "seed")
     return f"{key} {context.data.fingerprint}".strip() if context.data is not None else key
 
 

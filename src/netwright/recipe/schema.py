@@ -114,6 +114,19 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Bits:
+    """Which precisions layers may have."""
+
+    options: list[str] = field(default_factory=list)
+    """Precisions of layers beside float32, such as int8: they are trained and searched with everything else. Empty:
+    all layers are in float32, or in what the target makes of them."""
+    by: str = "block"
+    """What takes one precision together: each layer, each block, or each type of layer."""
+    ends: bool = False
+    """Whether the first and the last layer may have fewer bits too."""
+
+
+@dataclass(frozen=True)
 class Latency:
     """How long run time is measured."""
 
@@ -212,6 +225,7 @@ class Recipe:
     track: list[str] = field(default_factory=list, metadata=kind("trackers:TRACKERS"))
     """Trackers of experiments that keep the figures of training and search."""
     train: Train = field(default_factory=Train)
+    bits: Bits = field(default_factory=Bits)
     search: Search = field(default_factory=Search)
     latency: Latency = field(default_factory=Latency)
     trim: Trim = field(default_factory=Trim)
@@ -268,6 +282,11 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON values."""
         return asdict(self)
+
+    @property
+    def space(self) -> tuple[str, ...]:
+        """The top-level parts that the space of candidates comes from."""
+        return ("model", "bits") if self.bits.options else ("model",)
 
     def key(self, *parts: str) -> str:
         """A digest of some top-level parts, to tell whether two recipes agree on them."""

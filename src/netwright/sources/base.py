@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.candidate import Candidate
-from ..core.errors import NetwrightError
+from ..core.errors import NetwrightError, RecipeError
 from ..core.space import Space
 from ..measure.base import Measurer, Searchable
 
@@ -59,6 +60,20 @@ class Source(ABC):
     def supernet(self) -> SuperNet:
         """What is trained. Raises with the reason where nothing is."""
         raise NetwrightError(self.untrained)
+
+    def in_bits(self, options: Sequence[str], by: str, ends: bool) -> Source:
+        """The same with axes of the layers' precisions, for which its layers are prepared. Raises with the reason where
+        there are none.
+
+        Args:
+            options: precisions beside float32; see :class:`netwright.Bits`.
+            by: see :meth:`netwright.Bits.of`.
+            ends: whether the first and the last layer have them too.
+        """
+        raise RecipeError(
+            f"bits: {self.reference} gives no netwright.SuperNet, whose layers alone can have precisions of their own; "
+            "leave the key out"
+        )
 
     def largest(self) -> nn.Module:
         """The largest network; not to be changed."""

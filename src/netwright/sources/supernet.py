@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from ..core.candidate import Candidate
 from ..measure.counts import METRICS, Count
+from ..nets.axes import Bits
+from ..nets.precisions.registry import FLOAT32
 from ..nets.supernet import SuperNet
 from .base import Source, measurers_of
 
@@ -29,6 +33,13 @@ class SuperNetSource(Source):
     def net(self) -> SuperNet:
         """The super-network."""
         return self._net
+
+    def in_bits(self, options: Sequence[str], by: str, ends: bool) -> SuperNetSource:
+        """With those of :meth:`netwright.Bits.of`."""
+        texts = [*(text for text in options if text != FLOAT32), FLOAT32]
+        net = self._net.with_axes([*self._net.axes, *Bits.of(self._net, texts, by, () if ends else None)])
+        net.measurers = self.measurers  # type: ignore[attr-defined]
+        return SuperNetSource(net, self.reference)
 
     def supernet(self) -> SuperNet:
         """The super-network."""

@@ -15,6 +15,7 @@ from ..core.interruption import ending
 from ..core.space import Choice
 from ..nets.devices import device_for
 from ..nets.inputs import describe
+from ..nets.rounding import settle
 from ..nets.supernet import SuperNet
 from ..tasks import Task, task_of
 from .checkpoint import Checkpoint
@@ -187,7 +188,10 @@ def finetune(
         )  # fmt: skip
         settings = with_rate(settings, learner, loader, processes)
         watch = Best(network, loss, patience) if loss and patience else None
-        _train(Run(learner, loader, settings, watch, processes), callback)
+        try:
+            _train(Run(learner, loader, settings, watch, processes), callback)
+        finally:
+            settle(network)
 
 
 def _train(
