@@ -130,6 +130,7 @@ def test_active_is_extracted_and_counted():
         again = nw.SuperNet(network, [], inputs[:2])
         assert again.count(again.largest).weight_bytes == counts.weight_bytes == net.count(candidate).weight_bytes
         assert again.count(again.largest).moved_bytes == counts.moved_bytes
+        assert again.count(again.largest).bit_ops == counts.bit_ops == net._counter._trace(candidate).bit_ops
 
 
 def test_bytes_are_those_of_the_bits():
@@ -140,6 +141,19 @@ def test_bytes_are_those_of_the_bits():
     scales = sum(net.module.get_submodule(path).weight.shape[0] for path in layers)
     saved = net.count(net.largest).weight_bytes - net.count(net.smallest).weight_bytes
     assert saved == 3 * weights - 4 * scales
+
+
+def test_bit_operations():
+    net = small()
+    net = net.with_axes(nw.Bits.of(net, ("uniform,weights=3,activations=4", "binary", "int8", "float32")))
+    whole = net.count(net.largest)
+    assert whole.bit_ops == 1024 * whole.macs
+    macs = {1: 2 * 64 * 8 * 8 * 9, 2: 2 * 64 * 8 * 4 * 9}  # two images of 8 x 8
+    for option, bits in (("int8", 64), ("binary", 32), ("uniform,weights=3,activations=4", 12)):
+        for c, number in macs.items():
+            found = net.count(net.largest_with({f"blocks.0.conv{c}.bits": option}))
+            assert whole.bit_ops - found.bit_ops == (1024 - bits) * number
+    assert nw.Count("bit_ops").values(net, [net.largest]) == [{"bit_ops": float(whole.bit_ops)}]
 
 
 def test_a_hidden_layer_has_no_bits():

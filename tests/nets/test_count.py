@@ -56,6 +56,7 @@ def test_peak_of_a_chain() -> None:
     assert counts(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(1, 4)) == Counts(
         params=4 * 8 + 8 + 8 * 2 + 2,
         macs=4 * 8 + 8 * 2,
+        bit_ops=32 * 32 * (4 * 8 + 8 * 2),
         weight_bytes=4 * (4 * 8 + 8 + 8 * 2 + 2),
         peak_activation_bytes=4 * (8 + 8),
         moved_bytes=4 * (4 + (4 * 8 + 8) + 8 + 2 * 8 + 8 + (8 * 2 + 2) + 2),

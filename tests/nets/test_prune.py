@@ -88,7 +88,7 @@ def higher(net: nw.SuperNet, candidate: nw.Candidate) -> list[nw.Candidate]:
 
 
 NETS = {"tied": tied(), "residual": residual(), "images": inverted_residual(depths=((0, 1), (1, 2), (1, 2)), image=8)}
-METRICS = ("macs", "params", "weight_bytes", "peak_activation_bytes", "moved_bytes")
+METRICS = ("macs", "bit_ops", "params", "weight_bytes", "peak_activation_bytes", "moved_bytes")
 
 
 @settings(max_examples=60, deadline=None)

@@ -16,6 +16,7 @@ METRICS = {
     m.name: m
     for m in (
         Metric("macs", "", "min", exact=True, superlative="fewest MACs"),
+        Metric("bit_ops", "", "min", exact=True),
         Metric("params", "", "min", exact=True, superlative="smallest"),
         Metric("weight_bytes", "B", "min", exact=True),
         Metric("peak_activation_bytes", "B", "min", exact=True),
@@ -28,7 +29,7 @@ class Count(Measurer):
     """One of the super-network's own counts.
 
     Args:
-        name: ``macs``, ``params``, ``weight_bytes``, ``peak_activation_bytes`` or ``moved_bytes``; see
+        name: ``macs``, ``bit_ops``, ``params``, ``weight_bytes``, ``peak_activation_bytes`` or ``moved_bytes``; see
             :class:`netwright.nets.counts.Counts`.
     """
 

@@ -206,7 +206,7 @@ class Recipe:
     too."""
     objectives: list[str] = field(default_factory=list)
     """What is traded off, the most important first; by default the task's first metric, and latency: a metric of the
-    task, latency, throughput, memory, energy, file_bytes, macs,
+    task, latency, throughput, memory, energy, file_bytes, macs, bit_ops,
     params, weight_bytes, peak_activation_bytes, moved_bytes, or a metric of the model's own."""
     limits: list[str] = field(default_factory=list)
     """Bounds on any metric, such as "latency <= 5 ms", "macs <= 300M" or "file_bytes <= 2 MB"."""

@@ -21,6 +21,7 @@ from ...core.space import Space
 from ..axes import Axis, OneOf
 from ..cut import ModuleIndex
 from ..foldable import is_folded
+from .bits import LayerBits
 from .effects import Cuttable, EffectsReader
 from .instead import Untabulated, given_instead
 from .result import LARGEST, NAMES, Counts, ManyCounts, check_bound
@@ -38,7 +39,7 @@ class Counter:
     def __init__(self, net: Cuttable) -> None:
         self._net = net
         self._tracer = net.tracer
-        self._encoding, self._stored = Encoding(net.space), StoredTensors(net)
+        self._encoding, self._stored, self._bits = Encoding(net.space), StoredTensors(net), LayerBits(net)
         self._auxiliary = net.cut(net.largest).auxiliary
         self._traced = lru_cache(maxsize=65536)(self._trace)
 
@@ -59,7 +60,10 @@ class Counter:
 
     def _tabulated(self, table: SizeTable, rows: np.ndarray) -> ManyCounts:
         starts = range(0, max(len(rows), 1), AT_ONCE)
-        parts = [table.count(part, self._stored(part)) for part in (rows[at : at + AT_ONCE] for at in starts)]
+        parts = [
+            table.count(part, self._stored(part), self._bits(part))
+            for part in (rows[at : at + AT_ONCE] for at in starts)
+        ]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in NAMES}
         return ManyCounts(**arrays, uncounted=tuple(table.uncounted(rows)))
 
@@ -85,7 +89,7 @@ class Counter:
                 elements = int(np.prod(shape, dtype=np.int64))
                 params += elements
                 weight_bytes += stored[name].bytes if name in stored else elements * size
-        table = SizeTable(trace)
+        table = SizeTable(trace, rounded=self._bits.layers)
         table.count_parameters({}, index.owners, [name for name in stored if name in trace.names])
         check_bound(table.most())
         alone = np.zeros((1, 0), dtype=np.int64)
@@ -95,6 +99,7 @@ class Counter:
                 name: StoredMany(np.array([True]), np.array([held.bytes]), np.array([held.macs]))
                 for name, held in stored.items()
             },
+            self._bits(self._encoding.of([candidate])),
         )
         numbers = {name: int(values[0]) for name, values in found.items()}
         return Counts(**numbers | {"params": params, "weight_bytes": weight_bytes}, uncounted=table.uncounted(alone)[0])
@@ -123,7 +128,7 @@ class Counter:
         effects = reader.effects([axis for axis in net.axes if axis.name not in left_out and _changes_sizes(axis)])
         if effects is None:
             return None
-        table = SizeTable(whole, net.space.choices, effects, skipped_modules, instead)
+        table = SizeTable(whole, net.space.choices, effects, skipped_modules, instead, self._bits.layers)
         index = whole.folded or net.index
         table.count_parameters(self._parameter_bytes(index), index.owners, self._stored.names)
         return table if table.most() <= LARGEST and self._agrees(table, left_out, skipped_modules) else None

@@ -23,6 +23,8 @@ class Counts:
         macs: multiply-accumulates of convolutions, matrix products and attention on the example inputs.
             Element-wise operators, normalisation and pooling are not counted, as is usual in the field. What a
             transform says that making a stored tensor takes is added.
+        bit_ops: the multiply-accumulates, each times the bits of its weight and those of its input: 32 each, but in
+            layers that have a precision of their own (:class:`netwright.Bits`).
         weight_bytes: bytes of all parameters in their own precision, or as a transform says that they are stored.
         peak_activation_bytes: the most bytes of inputs, intermediate results and outputs that live at once, when
             operators run in their own order, each result has memory of its own (views and in-place operators
@@ -36,6 +38,7 @@ class Counts:
 
     params: int
     macs: int
+    bit_ops: int
     weight_bytes: int
     peak_activation_bytes: int
     moved_bytes: int
@@ -51,6 +54,7 @@ class ManyCounts:
 
     params: np.ndarray
     macs: np.ndarray
+    bit_ops: np.ndarray
     weight_bytes: np.ndarray
     peak_activation_bytes: np.ndarray
     moved_bytes: np.ndarray
@@ -70,7 +74,7 @@ class ManyCounts:
         return Counts(**numbers, uncounted=self.uncounted[at])
 
 
-NAMES = ("params", "macs", "weight_bytes", "peak_activation_bytes", "moved_bytes")
+NAMES = ("params", "macs", "bit_ops", "weight_bytes", "peak_activation_bytes", "moved_bytes")
 
 
 def check_bound(most: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ...core.candidate import Option
 from ...core.space import Choice
 from ..trace import Trace
+from .bits import WHOLE
 from .instead import Given, Untabulated, with_instead
 from .moved import Moved
 from .operators import UNCOUNTED_HEAVY, macs_terms, multiplies
@@ -28,6 +29,7 @@ class SizeTable:
         effects: what options add to the sizes of its tensors.
         skipped_modules: axis to the modules that it may skip, with the options with which each runs.
         instead: what is given in the place of their results.
+        rounded: the layers of which :meth:`count` is told how many bits their products take.
 
     Raises :class:`Untabulated` for skipped modules that pass their arguments on in a circle.
     """
@@ -39,6 +41,7 @@ class SizeTable:
         effects: Effects | None = None,
         skipped_modules: Mapping[str, Mapping[str, tuple[Option, ...]]] | None = None,
         instead: Mapping[str, Sequence[Given]] = MappingProxyType({}),
+        rounded: Collection[str] = (),
     ) -> None:
         self._trace = trace
         self._sizes = sizes = Sizes(trace.shapes, effects or {}, choices)
@@ -52,6 +55,7 @@ class SizeTable:
         if aliases is None:
             raise Untabulated
         self._macs = Sum()
+        self._rounded = {path: Sum() for path in rounded}
         self._uncounted: dict[str, set[int]] = {}  # by name, the conditions under which it runs
         for op, condition in zip(trace.ops, conditions, strict=True):
             if op.name in UNCOUNTED_HEAVY or "." in op.name:  # what operators of another library compute, nobody knows
@@ -62,6 +66,8 @@ class SizeTable:
                 continue
             for term in macs_terms(op, trace.shapes):
                 self._macs.add(condition, sizes.term(term))
+                if op.module in self._rounded:
+                    self._rounded[op.module].add(condition, sizes.term(term))
         self._moved = Moved(trace, conditions, aliases, sizes)
         self._lifetimes = Lifetimes(trace, conditions, aliases, sizes)
         self._owners: dict[str, frozenset[int]] = {}
@@ -93,24 +99,34 @@ class SizeTable:
         """What none of the counts is larger than, whatever is stored in another way."""
         most = self._sizes.most()
         held = sum(sizes.most(most) for _, sizes in self._parameters.values())
-        return max(self._macs.most(most), held, self._moved.most(most), self._lifetimes.most(most))
+        return max(WHOLE * self._macs.most(most), held, self._moved.most(most), self._lifetimes.most(most))
 
-    def count(self, rows: np.ndarray, stored: Mapping[str, StoredMany] | None = None) -> dict[str, np.ndarray]:
+    def count(
+        self,
+        rows: np.ndarray,
+        stored: Mapping[str, StoredMany] = MappingProxyType({}),
+        bits: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ) -> dict[str, np.ndarray]:
         """The counts of the candidates of these rows of option positions, int64 of shape (candidates,) each, by name.
 
         Args:
             rows: shape (candidates, choices).
             stored: how tensors are stored, where something says so.
+            bits: of layers, the bits of a weight times those of an input, each of shape (candidates,).
         """
         products, holds = self._sizes.products(rows), self._running.holds(rows)
         held = {
             name: StoredMany(found.said & self._runs(name, holds), found.bytes, found.macs)
-            for name, found in (stored or {}).items()
+            for name, found in stored.items()
         }
+        macs = self._macs.value(products, holds)
+        macs += sum((np.where(one.said, one.macs, 0) for one in held.values()), start=np.zeros_like(macs))
+        less = sum(((WHOLE - own) * self._rounded[path].value(products, holds) for path, own in bits.items()), 0 * macs)
         params, weight_bytes = self._held(products, holds, held)
         return {
             "params": params,
-            "macs": self._macs.value(products, holds) + sum(np.where(one.said, one.macs, 0) for one in held.values()),
+            "macs": macs,
+            "bit_ops": WHOLE * macs - less,
             "weight_bytes": weight_bytes,
             "peak_activation_bytes": self._lifetimes.peak(products, holds),
             "moved_bytes": self._moved.bytes(products, holds, held),

@@ -26,7 +26,8 @@ class Cost(Sampling):
     those that they compare. How a network of a cost is drawn, :class:`netwright.training.costs.Costs` says.
 
     Args:
-        count: what is counted: ``macs``, ``params``, ``weight_bytes``, ``peak_activation_bytes`` or ``moved_bytes``.
+        count: what is counted: ``macs``, ``bit_ops``, ``params``, ``weight_bytes``, ``peak_activation_bytes`` or
+            ``moved_bytes``.
     """
 
     count: Count = "macs"
