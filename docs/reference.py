@@ -28,6 +28,7 @@ KINDS = (
     "nets.importance:CRITERIA",
     "nets.blocks:BLOCKS",
     "nets.precisions:PRECISIONS",
+    "nets.sensitivity:SENSITIVITIES",
     "strategies:STRATEGIES",
     "strategies.predict:PREDICTORS",
     "study.stores:STORES",

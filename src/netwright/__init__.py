@@ -53,6 +53,8 @@ _HOME = {
     "recalibrate": "nets.recalibrate",
     "sort_channels": "nets.importance",
     "prune_to_budget": "nets.importance",
+    "assign_bits": "nets.sensitivity",
+    "distil_inputs": "nets.sensitivity",
     "block_importance": "nets.surgery",
     "sort_blocks": "nets.surgery",
     "part_importance": "nets.surgery",
@@ -121,6 +123,7 @@ _MODULES = {
     "blocks": "nets.blocks",
     "families": "nets.families",
     "importance": "nets.importance",
+    "sensitivity": "nets.sensitivity",
     "rules": "training.rules",
     "sampling": "training.sampling",
     "distillation": "training.distillation",
@@ -195,6 +198,7 @@ if TYPE_CHECKING:
     from .nets import blocks as blocks
     from .nets import families as families
     from .nets import importance as importance
+    from .nets import sensitivity as sensitivity
     from .nets.axes import Attribute as Attribute
     from .nets.axes import Axis as Axis
     from .nets.axes import Bits as Bits
@@ -220,6 +224,8 @@ if TYPE_CHECKING:
     from .nets.importance import sort_channels as sort_channels
     from .nets.menu import oneof as oneof
     from .nets.recalibrate import recalibrate as recalibrate
+    from .nets.sensitivity import assign_bits as assign_bits
+    from .nets.sensitivity import distil_inputs as distil_inputs
     from .nets.sharing import mixture as mixture
     from .nets.sharing import split as split
     from .nets.stand_ins import Around as Around

@@ -68,7 +68,7 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
             for batch, module in in_turns(net, batches):
                 of.clear()
                 output = call(module, fresh(calibration_inputs(net, batch)))
-                value = _lost(loss, output, batch) if loss else _projected(output, generator)
+                value = loss_of(loss, output, batch) if loss else projected(output, generator)
                 read = {at for at, _ in of}
                 others = [at for at in range(len(widths)) if at not in read]  # judged by their weights
                 named = dict.fromkeys(n for at in others for n in _tensors(index, widths[at]))
@@ -103,7 +103,7 @@ def _change(net: SuperNet, options: Mapping[str, Option], batches: list[Any], lo
         with net.active(candidate) as module, isolated(module), evaluating(module):
             part = call(module, fresh(inputs))
         if loss:
-            change = float(_lost(loss, part, batch) - _lost(loss, whole, batch))
+            change = float(loss_of(loss, part, batch) - loss_of(loss, whole, batch))
             total += change**2 / max(examples_in(inputs), 1)
             continue
         for before, after in zip(tensors_in(whole), tensors_in(part), strict=False):
@@ -115,7 +115,7 @@ def _change(net: SuperNet, options: Mapping[str, Option], batches: list[Any], lo
     return total
 
 
-def _lost(loss: BatchLoss, output: Any, batch: Any) -> Tensor:
+def loss_of(loss: BatchLoss, output: Any, batch: Any) -> Tensor:
     """A person's own loss. Raises :class:`NetError` where it raises."""
     try:
         return loss(output, batch)
@@ -126,7 +126,7 @@ def _lost(loss: BatchLoss, output: Any, batch: Any) -> Tensor:
         ) from error
 
 
-def _projected(output: Any, generator: torch.Generator) -> Tensor:
+def projected(output: Any, generator: torch.Generator) -> Tensor:
     """The sum of the outputs times noise: its squared gradient is on average that of all outputs, summed."""
     total = torch.zeros(())
     for t in tensors_in(output):
