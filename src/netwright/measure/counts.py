@@ -16,11 +16,11 @@ METRICS = {
     m.name: m
     for m in (
         Metric("macs", "", "min", exact=True, superlative="fewest MACs"),
-        Metric("bit_ops", "", "min", exact=True),
         Metric("params", "", "min", exact=True, superlative="smallest"),
         Metric("weight_bytes", "B", "min", exact=True),
         Metric("peak_activation_bytes", "B", "min", exact=True),
         Metric("moved_bytes", "B", "min", exact=True),
+        Metric("bit_ops", "", "min", exact=True),
     )
 }
 
