@@ -29,6 +29,7 @@ KINDS = (
     "nets.blocks:BLOCKS",
     "nets.precisions:PRECISIONS",
     "nets.sensitivity:SENSITIVITIES",
+    "nets.ranges:RANGES",
     "strategies:STRATEGIES",
     "strategies.predict:PREDICTORS",
     "study.stores:STORES",

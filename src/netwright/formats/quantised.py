@@ -16,6 +16,9 @@ from ..core.files import require_room, write_atomically
 from ..core.precision import FORMS, SATURATES
 from ..core.quiet import quiet
 from ..core.temporary import TemporaryFolder
+from ..nets.ranges.base import Ranges
+from ..nets.ranges.registry import RANGES
+from .activations import ranges_of
 from .mixed import left_in_float32_of
 
 Feeds = Mapping[str, np.ndarray]
@@ -44,11 +47,13 @@ def noisy(feeds: Feeds) -> list[Feeds]:
     return [dict(feeds), *({name: beside(value) for name, value in feeds.items()} for _ in range(NOISY - 1))]
 
 
-def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str, network: nn.Module | None = None) -> str:
+def quantise_onnx(
+    path: Path, samples: Sequence[Feeds], form: str, network: nn.Module | None = None, ranges: str = "minmax"
+) -> str:
     """Quantise an ONNX file in place, weights with a scale per channel.
 
-    Networks with more convolutions than products of matrices get constant ranges of activations, the least and the
-    greatest value that the samples show, and all operators that ONNX Runtime has in 8 bits; others, such as
+    Networks with more convolutions than products of matrices get constant ranges of activations, found of the values
+    that the samples show, and all operators that ONNX Runtime has in 8 bits; others, such as
     transformers, ranges that are found for each input, and their products and tables of embeddings are quantised. The
     other kind of ranges runs slower than float32 on x86.
 
@@ -59,6 +64,7 @@ def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str, network: nn.M
             sign: ``s8s8`` becomes ``u8u8`` there.
         network: that the file was written of, whose layers may have precisions of their own: those in float32 stay in
             it, and so does what follows them alone. Where none is in 8 bits, the file stays as it is.
+        ranges: how constant ranges are found; see :data:`netwright.nets.ranges.RANGES`.
 
     Returns what was done, in words. Raises :class:`MeasureError` where there is nothing to quantise, and
     :class:`BundleError` where the file cannot be.
@@ -82,7 +88,10 @@ def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str, network: nn.M
             left = left_in_float32_of(ready, network) if network is not None else []
             if left is None:
                 return "nothing: every layer is in float32"
-            (_quantise_static if static else _quantise_dynamic)(ready, done, samples, form, left)
+            if static:
+                _quantise_static(ready, done, samples, form, left, RANGES.make(ranges))
+            else:
+                _quantise_dynamic(ready, done, form, left)
             model = onnx.load(done)
             if not static and not left:
                 tables = _quantise_tables(model.graph)
@@ -93,19 +102,22 @@ def quantise_onnx(path: Path, samples: Sequence[Feeds], form: str, network: nn.M
         except Exception as error:  # ONNX, protobuf and ONNX Runtime raise many types
             require_room(folder)
             raise BundleError(f"onnxruntime cannot quantise this network: {format_error(error)[:500]}") from error
-        found = Counter(node.op_type for node in model.graph.node)
+        kinds = Counter(node.op_type for node in model.graph.node)
         write_atomically(path, done.read_bytes())
-    count = found["QuantizeLinear"] if static else found["MatMulInteger"]
+    count = kinds["QuantizeLinear"] if static else kinds["MatMulInteger"]
     if not count:
         raise MeasureError("onnxruntime found nothing in this network that it can quantise")
     rest = f", {len(left)} operators left in float32" if left else ""
     if static:
-        return f"{form}, static QDQ, {count} activations, weights per channel, ranges of {len(samples)} inputs{rest}"
+        found = f"ranges of {len(samples)} inputs" + ("" if ranges == "minmax" else f" by {ranges}")
+        return f"{form}, static QDQ, {count} activations, weights per channel, {found}{rest}"
     also = f" and {tables} tables" if tables else ""
     return f"{form}, dynamic, {count} products{also}, weights per channel, ranges of each input{rest}"
 
 
-def _quantise_static(ready: Path, done: Path, samples: Sequence[Feeds], form: str, left: list[str]) -> None:
+def _quantise_static(
+    ready: Path, done: Path, samples: Sequence[Feeds], form: str, left: list[str], ranges: Ranges
+) -> None:
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -113,11 +125,11 @@ def _quantise_static(ready: Path, done: Path, samples: Sequence[Feeds], form: st
     quantize_static(
         ready, done, _reader(samples[:1]), quant_format=QuantFormat.QDQ, per_channel=True, nodes_to_exclude=left,
         activation_type=QuantType[activations], weight_type=QuantType[weights], reduce_range=reduced,
-        extra_options={"TensorQuantOverrides": _ranges(onnx.load(ready), samples)},
+        extra_options={"TensorQuantOverrides": ranges_of(onnx.load(ready), samples, ranges)},
     )  # fmt: skip
 
 
-def _quantise_dynamic(ready: Path, done: Path, _: Sequence[Feeds], form: str, left: list[str]) -> None:
+def _quantise_dynamic(ready: Path, done: Path, form: str, left: list[str]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -163,30 +175,6 @@ def _largest(tensor: Any) -> int:
     from onnx import numpy_helper
 
     return int(np.abs(numpy_helper.to_array(tensor).astype(np.int32)).max(initial=0))
-
-
-def _ranges(model: Any, samples: Sequence[Feeds]) -> dict[str, list[dict[str, Any]]]:
-    """The least and the greatest value of each activation, as ONNX Runtime's quantiser takes them.
-
-    Its own search for them adds two reductions to the graph for each tensor, which take five times as long.
-    """
-    import onnx
-    import onnxruntime as ort
-
-    known = {each.name for each in model.graph.output}
-    for name in (name for node in model.graph.node for name in node.output if name and name not in known):
-        model.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = ort.InferenceSession(model.SerializeToString(), _few_threads(ort), providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_outputs()]
-    least: dict[str, np.ndarray] = {}
-    greatest: dict[str, np.ndarray] = {}
-    for feeds in samples:
-        values = {**feeds, **dict(zip(names, session.run(None, dict(feeds)), strict=True))}
-        for name, value in values.items():
-            if isinstance(value, np.ndarray) and value.dtype == np.float32 and value.size:
-                least[name] = np.minimum(least.get(name, value.min()), value.min())
-                greatest[name] = np.maximum(greatest.get(name, value.max()), value.max())
-    return {name: [{"rmin": least[name], "rmax": greatest[name]}] for name in least}
 
 
 def _quantise_tables(graph: Any) -> int:
@@ -274,10 +262,3 @@ def _reader(samples: Sequence[Feeds]) -> Any:
             return None if found is None else dict(found)
 
     return Reader()
-
-
-def _few_threads(ort: Any) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return options

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.errors import MeasureError
 from .convert import feeds_of
 from .runtimes.base import Feeds
 
@@ -42,6 +43,31 @@ def real_inputs(network: Any, batches: Iterable[Any], dims: BatchDims, size: int
     with seeded(0):
         found = (one for batch in batches for one in in_batches(calibration_inputs(network, batch), dims, size))
         return [each_tensor(one, lambda t: t.detach().cpu().contiguous()) for one in islice(found, ceil(count / size))]
+
+
+def check_calibration(samples: Sequence[Feeds], shapes: Mapping[str, Sequence[int | None]]) -> None:
+    """Raise :class:`MeasureError` for inputs that no ranges can be taken from.
+
+    Args:
+        samples: the inputs, each as the file takes it.
+        shapes: of the file's inputs; None where a size may be any.
+    """
+    for feeds in samples:
+        for name, wanted in shapes.items():
+            got = feeds[name].shape
+            if len(got) != len(wanted) or any(n not in (None, own) for n, own in zip(wanted, got, strict=True)):
+                told = tuple("any" if n is None else n for n in wanted)
+                raise MeasureError(
+                    f"a calibration input {name} has the shape {got}, and the file takes {told}; give batches of "
+                    "inputs like those that the network was made for"
+                )
+    known = {name: feeds[name] for feeds in samples[:1] for name in shapes if feeds[name].dtype.kind == "f"}
+    first = {name: value.flat[0] for name, value in known.items() if value.size}
+    if first and all((feeds[name] == value).all() for feeds in samples for name, value in first.items()):
+        raise MeasureError(
+            f"all calibration inputs are alike, every number is {next(iter(first.values())):.3g}: they tell no range "
+            "of activations; give real inputs"
+        )
 
 
 def stacked(inputs: Sequence[Any]) -> Feeds:

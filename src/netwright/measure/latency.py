@@ -155,6 +155,11 @@ class OnTarget(Measurer):
 
         batch = self.runtime.batch
         some = real_inputs(network, batches, batch_dims_of(network, inputs), batch, CALIBRATION + CHECKED)
+        if not some and batches != ():
+            raise MeasureError(
+                "there are no inputs in the calibration batches, from which an 8-bit file gets its ranges; is the "
+                "loader used up? calibration=() takes them from noise, which tells how fast a file is, not how good"
+            )
         return some[: ceil(CALIBRATION / batch)], some[-ceil(CHECKED / batch) :]
 
     def outputs(self, path: Path, inputs: Sequence[Any], *, trust: bool = False) -> list[np.ndarray]:

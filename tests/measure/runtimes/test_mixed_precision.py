@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 import netwright as nw
-from netwright.core.errors import BundleError, MeasureError
+from netwright.core.errors import BundleError, MeasureError, NetwrightError
 from netwright.formats.layers import precisions_in
 from netwright.measure.convert import converted
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
 from netwright.measure.runtimes.openvino import OpenVino
 from netwright.measure.sampling import SamplingPlan
 from netwright.measure.target_quality import TargetQuality
+from netwright.measure.targets import parse_target
 from netwright.nets.batch import batch_dims_of
 from netwright.nets.rounding import precisions_of
 from netwright.tasks import Classification
@@ -223,3 +224,42 @@ def test_the_target_s_own_quality_is_searched_with_its_latency(tmp_path):
     assert all(record.provenance["statistics"] == "inherited" for record in records)
     sizes = {record.candidate: record.values["weight_bytes"] for record in records}
     assert sizes[net.largest] == max(sizes.values()) > min(sizes.values())
+
+
+@pytest.mark.parametrize("runtime", [INT8, OpenVino(precision="int8", form="u8s8")], ids=["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("calibration", "says"),
+    [
+        ([torch.randn(1, 3, 8, 16)], r"shape \(1, 3, 8, 16\), and the file takes"),
+        ([torch.ones(1, 3, 16, 16)] * 2, "all calibration inputs are alike, every number is 1"),
+    ],
+)
+def test_calibration_inputs_that_tell_nothing_are_told(tmp_path, runtime, calibration, says):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 2)).eval()
+    if isinstance(runtime, OpenVino):
+        pytest.importorskip("nncf")
+    with pytest.raises(MeasureError, match=says):
+        converted(runtime, network, INPUTS, tmp_path / f"n{runtime.suffix}", calibration)
+
+
+def test_a_loader_that_is_used_up_is_told(tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 2)).eval()
+    with pytest.raises(MeasureError, match="no inputs in the calibration batches"):
+        nw.Latency(INT8).write(network, INPUTS, tmp_path / "n.onnx", iter([]))
+
+
+def test_ranges_are_found_as_a_target_says(tmp_path):
+    target = parse_target("onnxruntime,precision=int8,form=u8s8,ranges=(percentile,percent=90)")
+    assert parse_target(str(target)).runtime == target.runtime
+    net, scales = supernet(), []
+    for runtime in (INT8, target.runtime):
+        model = written(net.extract(net.smallest), tmp_path / "n.onnx", runtime)
+        values = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+        scales.append(
+            {n.input[1]: float(values[n.input[1]]) for n in model.graph.node if n.op_type == "QuantizeLinear"}
+        )
+    assert scales[0].keys() == scales[1].keys()
+    assert all(scales[1][name] <= scales[0][name] for name in scales[0]) and scales[1] != scales[0]
+    for wrong in ("onnxruntime,ranges=mse", "onnxruntime,precision=int8,ranges=least"):
+        with pytest.raises(NetwrightError, match=r"need precision=int8|no range of activations 'least'"):
+            parse_target(wrong)

@@ -12,6 +12,7 @@ import numpy as np
 from ...core.errors import MeasureError, did_you_mean, format_error
 from ...core.precision import FORMS
 from ...core.temporary import TemporaryFolder
+from ...nets.ranges.registry import RANGES
 from .base import Feeds, Operator, Runtime, Session, Trial, in_order
 
 UNKNOWN = "u8u8"
@@ -37,10 +38,13 @@ class OnnxRuntime(Runtime):
         form: the form of the 8-bit products: ``u8s8`` (activations without a sign, weights with one), ``u8s7`` (the
             same, the range of weights reduced to 7 bits), ``u8u8`` or ``s8s8``. Empty: the fastest of those that the
             device computes exactly; x86 CPUs without VNNI saturate in ``u8s8``.
+        ranges: how constant ranges of 8-bit activations are found of calibration inputs
+            (:data:`netwright.nets.ranges.RANGES`): ``minmax``, ``entropy``, ``mse`` or ``(percentile,percent=99.9)``.
     """
 
     provider: str = "cpu"
     form: str = ""
+    ranges: str = "minmax"
 
     packages = ("onnxruntime",)
     modules = ("onnxruntime",)
@@ -59,6 +63,9 @@ class OnnxRuntime(Runtime):
             raise MeasureError(f"onnxruntime has no form {self.form!r}; {did_you_mean(self.form, FORMS)}")
         if self.form and self.precision != "int8":
             raise MeasureError("onnxruntime: form is of 8-bit products; it needs precision=int8")
+        RANGES.check(self.ranges)
+        if self.ranges != "minmax" and self.precision != "int8":
+            raise MeasureError("onnxruntime: ranges are those of 8-bit activations; they need precision=int8")
 
     @property
     def in_float32(self) -> Self:
@@ -99,10 +106,14 @@ class OnnxRuntime(Runtime):
         if self.precision == "int8":
             from ...formats.onnx import feed
             from ...formats.quantised import noisy, quantise_onnx
+            from ..examples import check_calibration
 
             session = replace(self, provider="cpu").session(path)
             samples = [feed(session, each) for each in calibration] if calibration else noisy(feed(session, inputs))
-            how["quantised"] = quantise_onnx(path, samples, self.form or UNKNOWN, network)
+            if calibration:
+                shapes = {i.name: [n if isinstance(n, int) else None for n in i.shape] for i in session.get_inputs()}
+                check_calibration(samples, shapes)
+            how["quantised"] = quantise_onnx(path, samples, self.form or UNKNOWN, network, self.ranges)
         return how
 
     def open(self, path: Path, feeds: Feeds) -> Session:

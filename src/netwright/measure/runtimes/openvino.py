@@ -99,6 +99,7 @@ class OpenVino(Runtime):
         self.require()
         from ...formats.quantised import noisy
         from ..convert import feeds_of
+        from ..examples import check_calibration
 
         feeds = feeds_of(inputs)
         with TemporaryFolder() as folder, quiet():
@@ -110,6 +111,8 @@ class OpenVino(Runtime):
             model.reshape({name: list(value.shape) for name, value in mine.items()})
             if self.precision == "int8":
                 samples = [in_order(names, feeds_of(each), path) for each in calibration or ()] or noisy(mine)
+                if calibration:
+                    check_calibration(samples, {name: value.shape for name, value in mine.items()})
                 left = _left_in_float32(model, network)
                 if left is None:
                     form, how["quantised"] = UNROUNDED, "nothing: every layer is in float32"
