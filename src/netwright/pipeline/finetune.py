@@ -43,8 +43,8 @@ class Finetuned:
 
 
 def finetune(context: Context, candidate: Candidate) -> Finetuned:
-    """Fine-tune a candidate. Its running statistics are then those that fine-tuning has set: computed from all that it
-    was trained on, as it was trained on it."""
+    """Fine-tune a candidate. Its running statistics are then those that fine-tuning has set, computed from all that it
+    was trained on as it was trained on it; or, with ``export.normalisation: tune``, those from before."""
     recipe, wish = context.recipe, context.recipe.export
     plain, statistics = context.network(candidate)
     before = context.validate(plain)
@@ -61,6 +61,7 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
         teacher=_teacher(context),
         distillation=wish.distillation,
         trainable=wish.trainable or None,
+        normalisation=wish.normalisation,
         loss=lambda: context.loss_of(tuned),
         patience=wish.patience,
         device=recipe.train.device,
@@ -70,7 +71,8 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
     after, metric = context.validate(tuned), context.validation.metrics[0]
     if metric.loss(after[metric.name].value) > metric.loss(before[metric.name].value):
         return Finetuned(plain, False, statistics, before, after)
-    return Finetuned(tuned, True, "fine-tuned" if statistics else None, before, after)
+    stay = statistics is None or wish.normalisation == "tune"
+    return Finetuned(tuned, True, statistics if stay else "fine-tuned", before, after)
 
 
 def _teacher(context: Context) -> Teachers | None:

@@ -174,6 +174,9 @@ class Export:
     """See train.distillation."""
     trainable: list[str] = field(default_factory=list)
     """Patterns of the names of the parameters that may move, such as "*head*"; all of them by default."""
+    normalisation: Literal["batch", "tune"] = "batch"
+    """By what batch normalisation normalises in fine-tuning: each batch; or its running statistics, "tune", folded into
+    convolutions as they train, which takes about half the memory."""
     formats: list[str] = field(default_factory=lambda: list(STANDARD), metadata=kind("formats:FORMATS"))
     """Files to write."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from ..core.errors import TrainingError
 from ..tasks.data import read
+from .streams import Stream
 
 
 def require_loader(loader: Any) -> None:
@@ -57,6 +59,19 @@ def batches_from(loader: Iterable[Any], first: int, what: str) -> Iterator[Any]:
     for _ in range(first):
         next(batches, None)
     return batches
+
+
+@contextmanager
+def peeking(loader: Iterable[Any]) -> Iterator[Iterator[Any]]:
+    """A loader's batches while the block lasts, for a look at some of them: its generators, and those of PyTorch, NumPy
+    and Python, are as they were afterwards."""
+    generators = [(generator, generator.get_state()) for generator in generators_of(loader)]
+    try:
+        with Stream(0).drawing():
+            yield read(loader, "the training data")
+    finally:
+        for generator, state in generators:
+            generator.set_state(state)
 
 
 def reading(

@@ -12,11 +12,10 @@ from ..core.metric import Measurement, Metric
 from ..nets.devices import device_under, to_device
 from ..nets.inputs import call, evaluating, fresh
 from ..nets.isolation import isolated
+from ..nets.layers import CONVOLUTIONS
 from ..nets.supernet import SuperNet
 from ..tasks import Task
-from ..tasks.data import read
-from .batches import generators_of
-from .streams import Stream
+from .batches import peeking
 
 Weights = Literal["fresh", "pretrained", "extracted"]
 """Weights that have learned nothing yet, that come trained, or that were cut from a trained super-network."""
@@ -32,8 +31,6 @@ ABLE = 0.25
 
 ENOUGH = 512
 """Examples that a network is judged on, at least."""
-
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def default_optimizer(module: nn.Module, weights: Weights = "fresh") -> tuple[str, str]:
@@ -80,16 +77,9 @@ def weights_of(net: SuperNet, loader: Any, task: Task) -> Weights:
         task: what the network is for.
     """
     evaluator, metric, judged, device = task.evaluator(), task.metrics[0], 0, device_under(net.module)
-    generators = [(generator, generator.get_state()) for generator in generators_of(loader)]
     try:
-        with (
-            Stream(0).drawing(),
-            net.active(net.largest) as module,
-            isolated(module),
-            evaluating(module),
-            torch.no_grad(),
-        ):
-            for batch in read(loader, "the training data"):
+        with peeking(loader) as batches, net.active(net.largest) as module, isolated(module), evaluating(module):
+            for batch in batches:
                 inputs, targets = task.split(to_device(batch, device))
                 with torch.no_grad():
                     judged += evaluator.update(call(module, fresh(inputs)), targets)
@@ -99,7 +89,4 @@ def weights_of(net: SuperNet, loader: Any, task: Task) -> Weights:
         trained = baseline is not None and is_trained(metric, evaluator.result()[metric.name], baseline)
     except Exception:  # a person's network, loader and task may raise anything, which the training will tell
         return "fresh"
-    finally:
-        for generator, state in generators:
-            generator.set_state(state)
     return "pretrained" if trained else "fresh"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -13,11 +14,12 @@ from torch import nn
 from ..core.errors import CallError
 from ..core.interruption import ending
 from ..core.space import Choice
-from ..nets.devices import device_for
+from ..nets.devices import device_for, device_under, to_device
 from ..nets.inputs import describe
 from ..nets.rounding import settle
 from ..nets.supernet import SuperNet
 from ..tasks import Task, task_of
+from .batches import peeking, require_loader
 from .checkpoint import Checkpoint
 from .defaults import Weights, default_optimizer, weights_of
 from .distillation import DISTILLATIONS
@@ -36,6 +38,7 @@ from .schedules import SCHEDULES
 from .schedules.base import Schedule
 from .teachers import Teachers, teaching
 from .trainable import Trainable, only
+from .tuning import Normalisation, tuning
 from .watching import Best, Keeping
 
 
@@ -142,6 +145,7 @@ def finetune(
     teacher: Teachers | None = None,
     distillation: Distillation | str = "outputs",
     trainable: Trainable | None = None,
+    normalisation: Normalisation = "batch",
     device: str | torch.device | None = None,
     clip_norm: float | None = None,
     accumulate: int = 1,
@@ -162,6 +166,9 @@ def finetune(
         teacher: the network learns from it as much as from the targets: the largest network, any other, or several.
         trainable: the parameters that may move: patterns of names such as ``"*head*"``, or a function of a name and a
             parameter; all that require gradients by default. Layers that do not move keep their running statistics.
+        normalisation: ``tune`` has batch normalisation keep its running statistics and folds it into convolutions as it
+            trains, which takes about half the memory (see :func:`~netwright.training.tuning.tuning`): recompute them
+            first (:func:`netwright.recalibrate`). By default, ``batch``, it normalises by each batch.
         loss: for early stopping: how badly the network does on validation data, asked after every epoch.
         patience: epochs without a lower ``loss`` after which training ends; the weights of the best epoch are kept. 0
             goes on to the end, and keeps the last.
@@ -178,8 +185,11 @@ def finetune(
         raise CallError(
             f"patience is a number of epochs, 0 or more, and takes a loss=, which it is about; not {patience}"
         )
+    if normalisation not in get_args(Normalisation):
+        raise CallError(f"normalisation is {' or '.join(get_args(Normalisation))}, not {normalisation!r}")
     processes, task, way = together(), task_of(task), DISTILLATIONS.make(distillation)
-    with only(network, trainable), teaching(teacher, device_for(network, device)) as taught:
+    tuned = tuning(network, _example(network, loader, task)) if normalisation == "tune" else nullcontext()
+    with only(network, trainable), tuned, teaching(teacher, device_for(network, device)) as taught:
         learner = alone(network, loader, task, way, taught)
         settings = _settings(
             network, "extracted", optimizer, schedule, checkpoint, key, epochs=epochs, device=device,
@@ -192,6 +202,15 @@ def finetune(
             _train(Run(learner, loader, settings, watch, processes), callback)
         finally:
             settle(network)
+
+
+def _example(network: nn.Module, loader: Any, task: Task) -> Any:
+    """What a network is called with: its own example, or the inputs of the first batch."""
+    if (example := getattr(network, "example_inputs", None)) is not None:
+        return example
+    require_loader(loader)
+    with peeking(loader) as batches:
+        return task.split(to_device(next(batches, None), device_under(network)))[0]
 
 
 def _train(
