@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -185,11 +185,9 @@ def finetune(
         raise CallError(
             f"patience is a number of epochs, 0 or more, and takes a loss=, which it is about; not {patience}"
         )
-    if normalisation not in get_args(Normalisation):
-        raise CallError(f"normalisation is {' or '.join(get_args(Normalisation))}, not {normalisation!r}")
     processes, task, way = together(), task_of(task), DISTILLATIONS.make(distillation)
-    tuned = tuning(network, _example(network, loader, task)) if normalisation == "tune" else nullcontext()
-    with only(network, trainable), tuned, teaching(teacher, device_for(network, device)) as taught:
+    normalised = _normalised(network, loader, task, normalisation)
+    with only(network, trainable), normalised, teaching(teacher, device_for(network, device)) as taught:
         learner = alone(network, loader, task, way, taught)
         settings = _settings(
             network, "extracted", optimizer, schedule, checkpoint, key, epochs=epochs, device=device,
@@ -204,13 +202,18 @@ def finetune(
             settle(network)
 
 
-def _example(network: nn.Module, loader: Any, task: Task) -> Any:
-    """What a network is called with: its own example, or the inputs of the first batch."""
-    if (example := getattr(network, "example_inputs", None)) is not None:
-        return example
-    require_loader(loader)
-    with peeking(loader) as batches:
-        return task.split(to_device(next(batches, None), device_under(network)))[0]
+def _normalised(network: nn.Module, loader: Any, task: Task, how: Normalisation) -> AbstractContextManager[None]:
+    """While it lasts, batch normalisation normalises as it is to. What the network is called with is its own example,
+    or the inputs of the first batch."""
+    if how not in get_args(Normalisation):
+        raise CallError(f"normalisation is {' or '.join(get_args(Normalisation))}, not {how!r}")
+    if how == "batch":
+        return nullcontext()
+    if (example := getattr(network, "example_inputs", None)) is None:
+        require_loader(loader)
+        with peeking(loader) as batches:
+            example, _ = task.split(to_device(next(batches, None), device_under(network)))
+    return tuning(network, example)
 
 
 def _train(
