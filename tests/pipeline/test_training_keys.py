@@ -13,8 +13,10 @@ from torch import nn
 
 import netwright as nw
 from netwright.cli.display import Display
+from netwright.core.errors import RecipeError
 from netwright.core.metric import Measurement
-from netwright.nets.state import read_tensors
+from netwright.measure.quality import Quality
+from netwright.nets.state import load_state, read_tensors
 from netwright.pipeline.callback import NullCallback
 from netwright.pipeline.context import Context, open_run
 from netwright.pipeline.export import export
@@ -258,6 +260,38 @@ def test_a_given_model_that_comes_trained_teaches(teacher: str, given: bool, tmp
         optimizer=OPTIMIZER, teacher=solved().module if given else None,
     )  # fmt: skip
     assert all(torch.equal(kept[name], tensor) for name, tensor in net.module.state_dict().items())
+
+
+def test_the_largest_is_judged_once_where_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = list[int]()
+    whole = Quality.evaluate
+
+    def counted(self: Quality, network: nn.Module) -> Any:
+        judged.append(sum(p.numel() for p in network.parameters()))
+        return whole(self, network)
+
+    monkeypatch.setattr(Quality, "evaluate", counted)
+    with job(tmp_path, model=f"{__name__}:solved", train={"keep": 100.0}) as context:
+        train(context)
+        about = context.run.read_training()
+    assert len([size for size in judged if size == max(judged)]) == 1 + 2, "as it was given, and after each epoch"
+    assert about is not None
+    net = solved()
+    load_state(net.module, read_tensors(context.run.weights)[0], context.run.weights)
+    assert about.validation["largest"] == context.validate(net.extract(net.largest).eval())["mae"].value
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"export": {"teacher": "larges", "epochs": 0}}, "export.teacher is largest or given, or a function of your"),
+        ({"export": {"teacher": "given+mine:no", "epochs": 0}}, "cannot import 'mine'"),
+        ({"train": {"teacher": "largest"}}, "train.teacher is given or none, or a function of your own"),
+    ],
+)
+def test_a_teacher_that_there_is_not_is_told_at_once(where: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=words), job(tmp_path, **where):
+        raise AssertionError("it was opened")
 
 
 # -- export.* ---------------------------------------------------------------------------------------------------

@@ -57,8 +57,9 @@ def test_what_does_not_exist_names_the_nearest(text: Any, words: str) -> None:
 
 
 def test_settings_that_torch_refuses_are_told() -> None:
-    with pytest.raises(TrainingError, match=r"adamw,lr=-1.* cannot optimize.*Invalid learning rate"):
-        built("adamw,lr=-1")
+    for text, words in (("adamw,lr=-1", "Invalid learning rate"), ("sgd,momentum=-1,lr=auto", "Invalid momentum")):
+        with pytest.raises(RecipeError, match=f"the optimizer '{text}' cannot be .*{words}"):
+            OPTIMIZERS.check(text)
     frozen = nn.Linear(3, 2).requires_grad_(False)
     with pytest.raises(TrainingError, match="nothing to train"):
         built("adamw", frozen)

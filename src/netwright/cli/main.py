@@ -100,7 +100,7 @@ def _run(verb: str, rest: list[str]) -> None:
     elif verb == "--version":
         print(f"netwright {__version__}")
     elif verb in VERBS:
-        if verb not in TOGETHER and launched()[1] > 1:
+        if verb not in TOGETHER and launched().size > 1:
             raise NetwrightError(
                 f"'netwright {verb}' is for one process: torchrun is for {' and '.join(map(repr, TOGETHER))}"
             )

@@ -20,7 +20,7 @@ together: torchrun --nproc-per-node=2 -m netwright train RECIPE
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
     given = read(recipe_parser("train", TEXT), arguments)
-    if launched()[0]:  # beside the first process, which writes and tells
+    if launched().rank:  # beside the first process, which writes and tells
         train_along(*job_of(given))
         return
     with Display() as display, opened(given, display) as context:

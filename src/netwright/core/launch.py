@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from .errors import RecipeError
 
@@ -12,21 +13,33 @@ VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What PyTorch's own launcher sets, and others do after it; all of them, or nothing was launched."""
 
 
-def launched() -> tuple[int, int]:
-    """The number of this process, from 0, and how many were launched: ``(0, 1)`` where none were.
+class Launched(NamedTuple):
+    """Which of the processes that were launched together this one is.
+
+    Args:
+        rank: its number, from 0.
+        size: how many there are.
+    """
+
+    rank: int
+    size: int
+
+
+def launched() -> Launched:
+    """Which of how many processes this is: the first of one where none were launched.
 
     Raises :class:`RecipeError` for variables that are no such numbers.
     """
     found = [os.environ.get(name, "") for name in VARIABLES]
     if not all(found):
-        return 0, 1
+        return Launched(0, 1)
     rank, size = found[:2]
     if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
         raise RecipeError(
             f"RANK={rank} and WORLD_SIZE={size} in the environment are not the number of a process and how many there "
             "are: start all of them by torchrun, or unset both"
         )
-    return int(rank), int(size)
+    return Launched(int(rank), int(size))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from ..core.errors import (
 from ..core.faults import no_memory
 from ..core.limits import metric_named
 from ..core.metric import Measurement, Metric
+from ..core.registry import find_object
 from ..measure.base import EvaluationContext, Measurer
 from ..measure.latency import Energy, Latency
 from ..measure.lookup import LookupTable
@@ -130,14 +131,19 @@ class Context:
             return {}
         return self.validation.all_of(network)
 
-    def loss_of(self, network: nn.Module) -> float:
-        """How badly a network does on the validation data by the first metric; infinite where it cannot be judged."""
+    def figure_of(self, network: nn.Module) -> Measurement:
+        """The first metric of a network on the validation data; infinitely bad where it cannot be judged."""
         assert self.validation is not None
         metric = self.validation.metrics[0]
         try:
-            return metric.loss(self.validate(network)[metric.name].value)
+            return self.validate(network)[metric.name]
         except MeasureError:  # its outputs are not finite
-            return inf
+            return Measurement(-inf if metric.direction == "max" else inf, metric.unit)
+
+    def loss_of(self, network: nn.Module) -> float:
+        """How badly a network does on the validation data by the first metric."""
+        assert self.validation is not None
+        return self.validation.metrics[0].loss(self.figure_of(network).value)
 
 
 @contextmanager
@@ -274,6 +280,22 @@ def _without_data(importance: str) -> Criterion:
         ) from None
 
 
+def _check_teachers(recipe: Recipe) -> None:
+    """Raise :class:`RecipeError` for teachers that there are not, whether or not anything learns from them."""
+    for key, names, known in (
+        ("train.teacher", filter(None, [recipe.train.teacher]), ("given", "none")),
+        ("export.teacher", teachers_in(recipe.export.teacher), ("largest", "given")),
+    ):
+        for name in names:
+            if name not in known:
+                find_object(name, f"{key} is {' or '.join(known)}, or a function of your own", RecipeError)
+
+
+def teachers_in(text: str) -> list[str]:
+    """The names in a text such as ``largest+given``."""
+    return [name for name in map(str.strip, text.split("+")) if name]
+
+
 def _check(context: Context) -> None:
     """Say what the recipe asks of a model that cannot give it."""
     recipe, known = context.recipe, [m.name for m in context.metrics]
@@ -281,6 +303,7 @@ def _check(context: Context) -> None:
     judged = {metric.name for metric in context.task.metrics}
     if judged & ({*recipe.objectives, *limited} - {*known}) and not context.source.no_networks:
         raise RecipeError(f"the key 'data' is missing; {NO_DATA}")
+    _check_teachers(recipe)
     for name in recipe.objectives:
         if name not in known:
             near = did_you_mean(name, known)

@@ -15,7 +15,7 @@ from ..recipe.load import resolve
 from ..tasks.data import loader_of
 from ..training import loop
 from ..training.teachers import Teachers
-from .context import Context
+from .context import Context, teachers_in
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
 def _teacher(context: Context) -> Teachers | None:
     """From whom networks learn besides the targets, if from anybody."""
     several: list[nn.Module] = []
-    for name in filter(None, map(str.strip, context.recipe.export.teacher.split("+"))):
+    for name in teachers_in(context.recipe.export.teacher):
         if name == "largest":
             several.append(context.network(context.source.space.largest)[0])
         elif name == "given":

@@ -67,7 +67,7 @@ def fit(
     """
     check_retry(retry)
     job = load(recipe, overrides), out, name_of(recipe), folder_of(recipe)
-    if launched()[0]:
+    if launched().rank:
         train_along(*job)
         raise SystemExit(0)
     opened = open_run(*job, callback)

@@ -112,8 +112,8 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
 
     def evaluate() -> Mapping[str, Measurement]:
         for name in ("largest", "smallest"):
-            network, _ = context.network(getattr(net, name))
-            found[name] = context.validate(network)[metric.name]
+            known = promise.take() if promise and name == "largest" else None
+            found[name] = known or context.validate(context.network(getattr(net, name))[0])[metric.name]
         return dict(found)
 
     teacher = _teacher(context, net, bool(pretrained))
@@ -143,7 +143,7 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
         holds=promise.holds if promise else None,
         callback=context.callback.trained,
     )
-    if launched()[0]:  # the first process does all else
+    if launched().rank:  # the first process does all else
         return importance
     if not found:  # no epoch is asked for, or all were done before an interruption
         evaluate()
@@ -173,14 +173,20 @@ class Promise:
         scale = 1.0 if self._metric.unit == "%" else abs(chance) / 100
         self._most = self._metric.loss(given.value) + context.recipe.train.keep * scale
         self._draws = False
+        self._found: Measurement | None = None
+
+    def take(self) -> Measurement | None:
+        """The figure of the largest network where :meth:`holds` has just found that its weights stay: once."""
+        found, self._found = self._found, None
+        return found
 
     def holds(self) -> bool:
         """Whether it is near enough as it is."""
         network, _ = self._context.network(self._net.largest)
-        loss = self._context.loss_of(network)
-        kept = loss <= self._most
+        now = self._context.figure_of(network)
+        kept = self._metric.loss(now.value) <= self._most
+        self._found = now if kept else None
         if not kept and not self._draws:
-            now = Measurement(-loss if self._metric.direction == "max" else loss, self._metric.unit)
             given = format_measurement(self._given)
             self._context.callback.stage(
                 f"the largest network has {format_measurement(now)}, the given model {given}: the weights are drawn "

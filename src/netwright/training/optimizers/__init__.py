@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from ...core.errors import RecipeError
 from ...core.registry import Registry, settings_of
-from .base import Optimizer, OptimizerFactory, TorchOptimizer
+from .base import Optimizer, OptimizerFactory, TorchOptimizer, without_auto
 
 CLOSURES = {"LBFGS"}
 """Optimizers of torch that need the loss of one batch several times in a step, which a rule does not give."""
@@ -31,7 +32,7 @@ class OptimizerRegistry(Registry[Optimizer]):
                 f"the optimizer {name!r} needs the loss of a batch several times in a step, which rules do not give; "
                 "take another, such as 'adamw'"
             )
-        return _maker(super().cls(name), name)
+        return _maker(super().cls(name), name, name in self.ours)
 
     def make(self, what: Any, **at_hand: Any) -> Optimizer:
         """The optimizer that a text names, or that a function of the network makes."""
@@ -53,7 +54,7 @@ class OptimizerRegistry(Registry[Optimizer]):
 
 
 @cache
-def _maker(found: Any, name: str) -> Callable[..., Optimizer]:
+def _maker(found: Any, name: str, ours: bool) -> Callable[..., Optimizer]:
     """Makes an optimizer of settings; its signature names and types them."""
     if isinstance(found, type) and issubclass(found, Optimizer):
         return found
@@ -61,6 +62,8 @@ def _maker(found: Any, name: str) -> Callable[..., Optimizer]:
 
     def make(**settings: Any) -> Optimizer:
         if isinstance(found, type) and issubclass(found, torch.optim.Optimizer):
+            if ours:  # settings that it refuses are told before there is a network
+                found([nn.Parameter(torch.zeros(1, 1))], **without_auto(settings))
             return TorchOptimizer(found, settings, name)
         return OptimizerFactory(found, settings, name)
 

@@ -71,7 +71,7 @@ class TorchOptimizer(Optimizer):
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         parameters = trainable(module)
         try:
-            settings = _without_auto(self.settings)
+            settings = without_auto(self.settings)
             found = self.kind(parameters, **settings)
             if not found.defaults.get("weight_decay"):
                 return found
@@ -109,7 +109,7 @@ class OptimizerFactory(Optimizer):
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         try:
-            found = self.function(module, **_without_auto(self.settings))
+            found = self.function(module, **without_auto(self.settings))
         except Exception as error:  # a person's function may raise anything
             raise TrainingError(f"the optimizer {self} raised {format_error(error)}") from error
         if not isinstance(found, torch.optim.Optimizer):
@@ -133,7 +133,7 @@ class OptimizerFactory(Optimizer):
         return _text(self.name or f"{self.function.__module__}:{name}", self.settings)
 
 
-def _without_auto(settings: Mapping[str, Any]) -> dict[str, Any]:
+def without_auto(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings; a rate that is not known yet is that by default."""
     return {key: value for key, value in settings.items() if (key, value) != ("lr", AUTO)}
 
