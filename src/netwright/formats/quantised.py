@@ -18,8 +18,9 @@ from ..core.quiet import quiet
 from ..core.temporary import TemporaryFolder
 from ..nets.ranges.base import Ranges
 from ..nets.ranges.registry import RANGES
+from ..nets.rounding import roundings
 from .activations import ranges_of
-from .mixed import left_in_float32_of
+from .mixed import AS_MATMUL, check_quantised, left_in_float32_of
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -93,6 +94,8 @@ def quantise_onnx(
             else:
                 _quantise_dynamic(ready, done, form, left)
             model = onnx.load(done)
+            if network is not None and roundings(network):
+                check_quantised(ready, model, left)
             if not static and not left:
                 tables = _quantise_tables(model.graph)
             onnx.helper.set_model_props(model, {METADATA: json.dumps({"form": form, "note": note(form)})})
@@ -132,8 +135,9 @@ def _quantise_static(
 def _quantise_dynamic(ready: Path, done: Path, form: str, left: list[str]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    both = [*left, *(f"{each}{AS_MATMUL}" for each in left)]
     quantize_dynamic(
-        ready, done, op_types_to_quantize=list(PRODUCTS), per_channel=True, nodes_to_exclude=left,
+        ready, done, op_types_to_quantize=list(PRODUCTS), per_channel=True, nodes_to_exclude=both,
         weight_type=QuantType[FORMS[form][1]], reduce_range=FORMS[form][2],
     )  # fmt: skip
 

@@ -34,6 +34,7 @@ from ..measure.quality import Quality
 from ..measure.sampling import SamplingPlan
 from ..measure.target_quality import TargetQuality, job_size
 from ..measure.targets import Target, parse_target
+from ..nets.axes import Bits
 from ..nets.devices import device_of
 from ..nets.importance import CRITERIA, Criterion, sort_channels
 from ..nets.inputs import Inputs
@@ -309,6 +310,10 @@ def _check(context: Context) -> None:
             near = did_you_mean(name, known)
             near = near if near.startswith("did") else f"there are: {', '.join(map(repr, known))}"
             raise RecipeError(f"objectives: there is no metric {name!r} of {recipe.model}; {near}")
+    for axis in getattr(context.source.net, "axes", ()):
+        if isinstance(axis, Bits):
+            for option in axis.options:
+                context.latency.runtime.check_layers(dict.fromkeys(axis.layers, option))
     if context.untrained and recipe.train.weights:
         raise RecipeError(f"train.weights is {recipe.train.weights}, but {context.untrained}; leave the key out")
     if recipe.train.importance and context.source.untrained:

@@ -23,7 +23,7 @@ from netwright.formats.onnx import write_onnx
 from netwright.formats.quantised import METADATA, NOISY, may_saturate, noisy, quantise_onnx
 from netwright.measure.agreement import TOLERANCE
 from netwright.measure.convert import feeds_of, outputs_of
-from netwright.measure.runtimes.onnxruntime import OnnxRuntime, chosen
+from netwright.measure.runtimes.onnxruntime import OnnxRuntime, chosen, gains_nothing
 
 EXACT = [form for form in FORMS if form != "u8s8"]
 """What every CPU computes exactly: tests must not depend on which CPU they run on."""
@@ -130,6 +130,12 @@ def device(saturates: bool) -> Any:
         return {"ms": [1.0, 0.5, 1.3, 0.9, 0.8][: len(files)], "errors": errors}
 
     return trial
+
+
+@pytest.mark.parametrize(("ms", "said"), [(0.5, ""), (0.96, ""), (1.0, "u8u8 takes 1.00 of the time"), (1.3, "1.30")])
+def test_a_device_where_8_bits_gain_nothing_is_told(ms, said):
+    found = gains_nothing("u8u8", {"float32": 2.0, "u8s8": 0.2, "u8u8": 2.0 * ms})
+    assert said in found and bool(found) == bool(said)
 
 
 def test_the_device_is_asked_for_the_form() -> None:

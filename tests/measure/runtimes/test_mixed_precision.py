@@ -263,3 +263,13 @@ def test_ranges_are_found_as_a_target_says(tmp_path):
     for wrong in ("onnxruntime,ranges=mse", "onnxruntime,precision=int8,ranges=least"):
         with pytest.raises(NetwrightError, match=r"need precision=int8|no range of activations 'least'"):
             parse_target(wrong)
+
+
+def test_a_layer_without_a_form_in_8_bits_is_told(tmp_path):
+    """In networks of products ONNX Runtime's ranges are those of each input, for which it quantises no convolution."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 2))
+    net = nw.SuperNet(module.eval(), [], INPUTS)
+    net = net.with_axes(nw.Bits.of(net, keep=()))
+    with pytest.raises(BundleError, match=r"no 8-bit form of .*Conv in this network; keep their layers in float32"):
+        written(net.extract(net.smallest), tmp_path / "n.onnx", INT8)
+    written(net.extract(net.largest_with({"2.bits": "int8", "4.bits": "int8"})), tmp_path / "n.onnx", INT8)

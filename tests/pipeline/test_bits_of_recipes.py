@@ -1,0 +1,45 @@
+"""Layers of several precisions by a recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from cli.running import TINY, done, records
+
+import netwright as nw
+from netwright.core.errors import MeasureError, NetwrightError
+
+TARGET = "onnxruntime,precision=int8,form=u8u8"
+
+
+def test_the_whole_job_with_bits(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    more = ("--bits.options", "int8", "--bits.ends", "true", "--evaluations", 3, "--export.epochs", 1)
+    done("fit", TINY, "--target", TARGET, *more, "--out", out)
+    found = records(out)
+    bits = {name for record in found for name in record["candidate"] if name.endswith(".bits")}
+    assert bits and all(record["status"] == "ok" for record in found)
+    for path in out.glob("networks/*"):
+        candidate = json.loads((path / "manifest.json").read_text())["candidate"]
+        model = onnx.load(path / "onnxruntime-int8.onnx")
+        quantised = any(node.op_type == "QuantizeLinear" or "Integer" in node.op_type for node in model.graph.node)
+        assert quantised == ("int8" in candidate.values())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({}, "does not run single layers in 'int8'"),
+        ({"target": TARGET, "bits.options": ["ternary"]}, "does not run single layers in 'ternary'"),
+        ({"target": TARGET, "bits.by": "blok"}, "did you mean 'block'"),
+        ({"target": TARGET, "bits.options": ["int9"]}, "no precision 'int9'"),
+    ],
+)
+def test_what_a_target_does_not_run_is_told_before_the_job(tmp_path: Path, overrides: dict, says: str) -> None:
+    with pytest.raises(NetwrightError, match=says) as error:
+        nw.fit("digits", tmp_path / "out", overrides={"bits.options": ["int8"], **overrides})
+    assert isinstance(error.value, MeasureError) == ("does not run" in says)
+    assert not (tmp_path / "out" / "study.db").exists()
