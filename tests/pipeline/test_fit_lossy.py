@@ -42,7 +42,10 @@ def test_the_manifest_has_the_accuracy_of_the_targets_file_to_the_example(out: P
             told = about["test"][name]
             assert told["value"] == 100 * (right(path.with_name(file), out / "test.npz") / told["n"])
         assert "real inputs" in about["test"]["latency"]["compared_on"]
-        assert {"accuracy", "accuracy_float32"} <= about["validation"].keys()
+        validation = about["validation"]
+        assert {"accuracy", "accuracy_float32"} <= validation.keys() and "failed" not in about
+        assert 0 < validation["outputs_difference"]["value"] < 0.3 and validation["same_answers"]["value"] > 90
+        assert abs(validation["confidence_change"]["value"]) < 10
 
 
 def test_the_search_has_the_accuracy_of_the_same_file(out: Path) -> None:

@@ -19,8 +19,9 @@ from ..formats.base import Format
 from ..formats.bundle import Bundle
 from ..formats.onnx import Onnx
 from ..measure.exported import OnnxModule
+from ..measure.output_distance import lost, output_distance
 from ..measure.quality import Quality
-from ..measure.target_quality import TargetQuality, job_size
+from ..measure.target_quality import FileOnTarget, TargetQuality, job_size
 from ..nets.inputs import Inputs
 from ..report.data import ExportedNetwork
 from ..study.study import Study
@@ -88,10 +89,13 @@ def _manifest(context: Context, study: Study, record: Record, tuned: Finetuned, 
     if beyond:
         context.callback.stage(f"{record.id}, as handed back, does not keep a limit: {beyond}")
     validation = _validation_quality(context, tuned, file, example)
+    if failed := lost(context.quality.metrics if context.quality else (), validation, tuned.validation):
+        context.callback.stage(f"{record.id}, as the target runs it, fails: {failed}")
     return {
         "id": record.id,
         "role": UNGIVEN,
         **({"beyond_limits": beyond} if beyond else {}),
+        **({"failed": failed} if failed else {}),
         "candidate": dict(record.candidate),
         "status": record.status,
         "measurements": {name: m.to_json() for name, m in record.measurements.items()},
@@ -153,12 +157,14 @@ def _key(context: Context, record: Record) -> str:
 
 def _validation_quality(context: Context, tuned: Finetuned, file: Path, example: Inputs) -> dict[str, Measurement]:
     """How well a network does on the validation data: as it was judged before it was written, and before that, on a
-    target of low precision, as the target's own file runs there."""
+    target of low precision, as the target's own file runs there, and how far its outputs are from the network's."""
     found = dict(tuned.validation)
     if context.quality is None or not context.latency.lossy:
         return found
     assert isinstance(context.quality, TargetQuality)
-    own = context.quality.of_file(file, tuned.network, example)
+    module = FileOnTarget(context.latency, file, tuned.network, example)
+    own = context.quality.all_of(module)
+    own |= output_distance(module, tuned.network, context.task, context.quality.loader)
     return {**own, **{FLOAT32.format(name): m for name, m in found.items()}}
 
 

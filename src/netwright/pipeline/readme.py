@@ -51,7 +51,9 @@ OWN_FILE = """
 """
 
 OWN_QUALITY = """\
-So is the {metric} there: {single} is that of `model.onnx`, which computes more precisely.
+So is the {metric} there: {single} is that of `model.onnx`, which computes more precisely. How far the outputs of the
+two are apart, whatever the {metric}, is under `validation`: `outputs_difference`, relative to their size, and where
+there are classes `confidence_change` and `same_answers`.
 """
 
 
