@@ -56,7 +56,7 @@ def dequantise(model: Any) -> None:
             name = _name(node, {*constants, *renamed.values()})
             graph.initializer.append(numpy_helper.from_array(dequantised(node, constants), name))
             renamed[node.output[0]] = name
-        elif node.op_type == "QuantizeLinear" and not _is_relu(node, constants, makers):
+        elif node.op_type == "QuantizeLinear" and not is_relu(node, constants, makers):
             renamed[node.output[0]] = kept[0]
         elif node.op_type == "QuantizeLinear":
             renamed[node.output[0]] = backs.get(node.output[0], node.output[0])
@@ -117,7 +117,7 @@ def rectifies(node: Any, constants: Mapping[str, np.ndarray]) -> bool:
     return zero is not None and bool(np.all(zero == np.iinfo(zero.dtype).min))
 
 
-def _is_relu(node: Any, constants: Mapping[str, np.ndarray], makers: Mapping[str, Any]) -> bool:
+def is_relu(node: Any, constants: Mapping[str, np.ndarray], makers: Mapping[str, Any]) -> bool:
     """Whether a QuantizeLinear also does what a Relu would."""
     if not rectifies(node, constants):
         return False

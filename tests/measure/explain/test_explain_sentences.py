@@ -8,7 +8,7 @@ import pytest
 
 from netwright.core.metric import Measurement
 from netwright.measure.explain.errors import LayerErrors
-from netwright.measure.explain.explanation import Conversion, Explanation, LayerReport
+from netwright.measure.explain.explanation import Conversion, Explanation, LayerReport, Trial
 from netwright.measure.explain.operators import mean, shares
 from netwright.measure.explain.sentences import sentences
 from netwright.measure.runtimes.base import Operator
@@ -32,15 +32,29 @@ def test_kinds_of_layers_that_are_slower_are_named_with_what_to_do() -> None:
     said = told(*depthwise, layer("head", 8.0, 3.0))
     assert said[0].startswith("the file is as fast as float32 on this target: 15.6 ms beside 15 ms; its outputs are 20")
     assert said[1] == (
-        "the 7 depthwise convolutions take 81% of the time and are 1.8x slower than in float32, by 5.6 ms: keep them "
-        "in float32 (b.0, b.1, b.2, b.3 and 3 more layers)"
+        "the 7 depthwise convolutions take 81% of the time and are 1.8x slower than in float32, by 5.6 ms: try to keep "
+        "b.0, b.1, b.2, b.3 and 3 more layers in float32, and measure: conversions around them cost time too"
     )
     assert said[2] == "faster than in float32: the 3x3 convolution (2.7x)"
 
 
 def test_of_a_kind_only_the_slow_ones_are_to_be_kept() -> None:
     said = told(layer("a", 1.0, 3.0), layer("b", 1.0, 0.9), layer("c", 1.0, 2.0))
-    assert any(each.endswith("keep a and c in float32") for each in said)
+    assert any("try to keep a and c in float32" in each for each in said)
+
+
+def test_what_was_tried_is_told_whether_it_helps_or_not() -> None:
+    slow, fine = layer("a", 1.0, 3.0), layer("b", 3.0, 1.0, "linear layer")
+    trials = tuple(Trial(f"way {i}", ("a",), Measurement(ms, "ms")) for i, ms in enumerate((4.5, 2.0)))
+    said = told(slow, fine, trials=trials)
+    assert said[1] == "the 3x3 convolution takes 75% of the time and is 3.0x slower than in float32, by 2 ms (a)"
+    assert said[2] == (
+        "keep way 1 in float32: measured so, the file takes 2 ms, 0.50x of its time now (faster than float32)"
+    )
+    said = told(slow, fine, trials=trials[:1])
+    assert said[2].startswith(
+        "keeping them in float32 does not help, since more is converted then (measured: way 0 4.5"
+    )
 
 
 def test_where_nothing_is_wrong_nothing_more_is_said() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,19 @@ from ..runtimes.openvino import OpenVino
 from ..sampling import SamplingPlan
 from ..targets import Target, parse_target
 from .errors import LayerErrors, onnx_errors
-from .explanation import Conversion, Explanation, LayerReport
+from .explanation import Conversion, Explanation, LayerReport, Trial, slow_kinds
 from .graph import Graph
 from .ir_graph import IrGraph, ir_errors
+from .kept import keep_in_float32
 from .onnx_graph import OnnxGraph
 from .operators import Share, mean, shares
 from .sentences import sentences
 
 ROUNDS = 2
 """Profiles of each file, in turn with those of the other."""
+
+MOST_TRIALS = 3
+"""Kinds of layers that are tried in float32."""
 
 MOST_EXAMPLES = 32
 """Inputs on which errors are found."""
@@ -88,6 +94,9 @@ def explain(
             before, sqnr,
             **_explanation(graph, whole, profiles, errors), notes=tuple(notes),
         )  # fmt: skip
+        if isinstance(graph, OnnxGraph) and isinstance(whole, OnnxGraph):
+            measure = partial(Latency(where, plan).run, feeds=first.feeds, trust=True)
+            found = replace(found, trials=tuple(_trials(found, graph, whole, folder, measure)))
     exact = where.described.get("suited", {}).get("exact", {}).get("u8s8")
     return replace(found, sentences=tuple(sentences(found, exact)))
 
@@ -136,6 +145,19 @@ def _errors(graph: Graph, whole: Graph, examples: Sequence[Feeds]) -> tuple[floa
         return onnx_errors(graph, whole, examples)
     assert isinstance(graph, IrGraph) and isinstance(whole, IrGraph)
     return ir_errors(graph, whole, examples)
+
+
+def _trials(
+    found: Explanation, graph: OnnxGraph, whole: OnnxGraph, folder: Path, measure: Callable[[Path], Any]
+) -> Iterator[Trial]:
+    """The file with its slow layers in float32: each kind alone, the costliest first, and all of them."""
+    slow = slow_kinds(found.layers, found.ms)[:MOST_TRIALS]
+    for i, kinds in enumerate([*([kind] for kind in slow), *([slow] if len(slow) > 1 else [])]):
+        paths = tuple(each.path for kind in kinds for each in kind.slow)
+        path = folder / f"kept{i}.onnx"
+        keep_in_float32(graph, whole, paths, path)
+        with suppress(MeasureError):  # a file that does not run is no way out
+            yield Trial(" and ".join(map(str, kinds)), paths, measure(path)["latency"])
 
 
 def _arrays(given: Mapping[str, Any]) -> Feeds:

@@ -65,6 +65,21 @@ class Conversion:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """The same file with some layers in float32, measured.
+
+    Args:
+        kinds: what these are, in words.
+        layers: their paths.
+        latency: of it.
+    """
+
+    kinds: str
+    layers: tuple[str, ...]
+    latency: Measurement
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Why a file of low precision is as fast, and as far from float32, as it is.
 
@@ -79,6 +94,7 @@ class Explanation:
         conversions: those of the file, the slowest first.
         others_ms: the time of operators that belong to no layer.
         float_others_ms: the same in float32, conversions of its layouts included.
+        trials: the file with the layers in float32 that are slower in few bits, where that could be measured.
         notes: what should be known of how this was found.
         sentences: what to do about it, in words.
     """
@@ -93,6 +109,7 @@ class Explanation:
     conversions: tuple[Conversion, ...]
     others_ms: float
     float_others_ms: float
+    trials: tuple[Trial, ...] = ()
     notes: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
 
@@ -114,6 +131,7 @@ class Explanation:
             "latency": self.latency.to_json(),
             "float_latency": self.float_latency.to_json(),
             "layers": [asdict(each) for each in self.layers],
+            "trials": [{**asdict(each), "latency": each.latency.to_json()} for each in self.trials],
             "ms": self.ms,
             "float_ms": self.float_ms,
         }
@@ -122,9 +140,58 @@ class Explanation:
         return "\n".join(self.sentences)
 
 
-def of_kind(layers: Sequence[LayerReport]) -> dict[str, list[LayerReport]]:
-    """Layers by their kind, in order."""
+NOTABLE = 0.03
+"""Share of the time from which something is worth a sentence."""
+SLOWER = 1.05
+
+
+@dataclass(frozen=True)
+class Kind:
+    """All layers of one kind.
+
+    Args:
+        name: of the kind.
+        layers: in order.
+    """
+
+    name: str
+    layers: tuple[LayerReport, ...]
+
+    @property
+    def ms(self) -> float:
+        """The time of all of them, conversions included."""
+        return sum(each.whole_ms for each in self.layers)
+
+    @property
+    def float_ms(self) -> float:
+        """The same in float32."""
+        return sum(each.float_ms or 0.0 for each in self.layers)
+
+    @property
+    def lost(self) -> float:
+        """By how much they are slower than in float32."""
+        return self.ms - self.float_ms
+
+    @property
+    def slow(self) -> tuple[LayerReport, ...]:
+        """Those that are slower than in float32."""
+        return tuple(each for each in self.layers if each.whole_ms > SLOWER * (each.float_ms or 0.0))
+
+    def __str__(self) -> str:
+        many = len(self.layers)
+        return f"the {many} {self.name}s" if many > 1 else f"the {self.name}"
+
+
+def kinds_of(layers: Sequence[LayerReport]) -> list[Kind]:
+    """Layers of which the time in float32 is known, by their kind."""
     found: dict[str, list[LayerReport]] = {}
     for each in layers:
-        found.setdefault(each.kind, []).append(each)
-    return found
+        if each.float_ms is not None:
+            found.setdefault(each.kind, []).append(each)
+    return [Kind(name, tuple(some)) for name, some in found.items()]
+
+
+def slow_kinds(layers: Sequence[LayerReport], total: float) -> list[Kind]:
+    """The kinds of layers that lose a notable share of a total time to float32, the costliest first."""
+    found = [kind for kind in kinds_of(layers) if kind.ms > SLOWER * kind.float_ms and kind.lost > NOTABLE * total]
+    return sorted(found, key=lambda kind: -kind.lost)

@@ -6,11 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from ...core.precision import FORMS
-from .explanation import Explanation, LayerReport, of_kind
+from .explanation import NOTABLE, SLOWER, Explanation, Kind, LayerReport, kinds_of, slow_kinds
 
-NOTABLE = 0.03
-"""Share of the time from which something is worth a sentence."""
-SLOWER = 1.05
 CLIPPED = 0.005
 """Share of values beyond the ends of a range from which it is too narrow: a percentile of 99.9 leaves out 0.001."""
 ENOUGH = 30.0
@@ -46,26 +43,42 @@ def _whole(found: Explanation) -> str:
 
 def _slow_kinds(found: Explanation) -> Iterator[str]:
     """Kinds of layers that take longer than in float32, the costliest first; then those that gain."""
-    kinds = []
-    for kind, layers in of_kind([each for each in found.layers if each.float_ms]).items():
-        ms, before = sum(each.whole_ms for each in layers), sum(each.float_ms or 0.0 for each in layers)
-        kinds.append((ms - before, kind, layers, ms, before))
-    for lost, kind, layers, ms, before in sorted(kinds, key=lambda each: -each[0]):
-        if ms > SLOWER * before and lost > NOTABLE * found.ms:
-            slow = [each for each in layers if each.whole_ms > SLOWER * (each.float_ms or 0.0)]
-            which = names(slow, key=lambda each: -each.whole_ms)
-            which = _verb("it", slow) if len(slow) == len(layers) else which
-            yield (
-                f"{_many(len(layers), kind)} {_verb('take', layers)} {ms / found.ms:.0%} of the time and "
-                f"{_verb('are', layers)} {ms / before:.1f}x slower than in float32, by {lost:.3g} ms: keep {which} in "
-                f"float32{_named(slow) if len(slow) == len(layers) else ''}"
-            )
-    gains = [each for each in kinds if each[0] < -NOTABLE * found.float_ms]
-    if gains:
-        each = ", ".join(
-            f"{_many(len(layers), kind)} ({before / max(ms, 1e-9):.1f}x)" for _, kind, layers, ms, before in gains
+    for kind in slow_kinds(found.layers, found.ms):
+        many, ratio = kind.layers, f"{kind.ms / kind.float_ms:.1f}x slower than" if kind.float_ms else "slower than"
+        yield (
+            f"{kind} {_verb('take', many)} {kind.ms / found.ms:.0%} of the time and {_verb('are', many)} {ratio} in "
+            f"float32, by {kind.lost:.3g} ms{_advice(found, kind)}"
         )
+    yield from _trials(found)
+    gains = [kind for kind in kinds_of(found.layers) if kind.lost < -NOTABLE * found.float_ms]
+    if gains:
+        each = ", ".join(f"{kind} ({kind.float_ms / max(kind.ms, 1e-9):.1f}x)" for kind in gains)
         yield f"faster than in float32: {each}"
+
+
+def _advice(found: Explanation, kind: Kind) -> str:
+    """What to do about a kind of layers, where it was not tried."""
+    which = names(kind.slow, key=lambda each: -each.whole_ms)
+    if found.trials:
+        return f" ({which})"
+    return f": try to keep {which} in float32, and measure: conversions around them cost time too"
+
+
+def _trials(found: Explanation) -> Iterator[str]:
+    """What it takes to keep the slow layers in float32, the best way first."""
+    if not found.trials:
+        return
+    best = min(found.trials, key=lambda each: each.latency.value)
+    ratio = best.latency.value / found.latency.value
+    if ratio < 1 / SLOWER:
+        beside = "faster than float32" if best.latency.value < found.float_latency.value else "still not float32's"
+        yield (
+            f"keep {best.kinds} in float32: measured so, the file takes {best.latency.value:.3g} ms, {ratio:.2f}x of "
+            f"its time now ({beside})"
+        )
+    else:
+        tried = ", ".join(f"{each.kinds} {each.latency.value:.3g} ms" for each in found.trials)
+        yield f"keeping them in float32 does not help, since more is converted then (measured: {tried})"
 
 
 def _conversions(found: Explanation) -> Iterator[str]:
@@ -153,15 +166,6 @@ def names(layers: Sequence[LayerReport], key: Callable[[LayerReport], float] | N
     if more > 1:
         return f"{', '.join(some[:MOST_NAMES])} and {more} more layers"
     return " and ".join([", ".join(some[:-1]), some[-1]] if len(some) > 1 else some)
-
-
-def _named(layers: Sequence[LayerReport]) -> str:
-    """The names in brackets."""
-    return f" ({names(layers, key=lambda each: -each.whole_ms)})"
-
-
-def _many(count: int, kind: str) -> str:
-    return f"the {count} {kind}s" if count > 1 else f"the {kind}"
 
 
 VERBS = {"take": "takes", "are": "is", "have": "has", "run": "runs", "make": "makes"}
