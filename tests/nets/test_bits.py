@@ -14,7 +14,7 @@ from netwright.core.errors import NetError
 from netwright.nets.precisions import PRECISIONS, Uniform
 from netwright.nets.rounding import inputs_unrounded, precisions_of, roundings
 
-TEXTS = ("binary", "ternary", "uniform,weights=2", "uniform,weights=3,activations=32", "int8", "float32")
+TEXTS = ("binary", "int4", "ternary", "uniform,weights=2", "uniform,weights=3,activations=32", "int8", "float32")
 
 
 class Block(nn.Module):
@@ -99,7 +99,7 @@ def test_what_is_rounded_stays(text, seed, channels, scale):
     assert torch.allclose(precision.round_weights(rounded), rounded, rtol=1e-6, atol=0)
     assert (rounded * weight >= 0).all() and rounded.isfinite().all()
     if precision.weights < 32:
-        assert all(len(row.unique()) <= 2**precision.weights for row in rounded)
+        assert all(len(row.unique()) <= 2**precision.weights for row in rounded)  # 7 weights are one group
 
 
 @given(seed=st.integers(0, 999), low=st.floats(-4, 0), width=st.floats(0.01, 8), bits=st.integers(2, 8))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import netwright as nw
+from netwright.core.errors import BundleError
 from netwright.measure.convert import converted
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
 from netwright.nets.rounding import precisions_of
@@ -78,6 +79,35 @@ def test_a_linear_layer_is_left_in_float32(tmp_path, layer):
             wanted = each(net.example_inputs).numpy()
         assert np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
     assert counts == [11, 10]
+
+
+def test_weights_of_4_bits_are_those_of_the_file(tmp_path):
+    """Linear layers with and without a bias, a matrix or a batch of matrices; the outputs are those of PyTorch."""
+    net = nw.SuperNet(Bert().eval(), [], torch.randint(0, 20, (2, 7)))
+    net = net.with_axes(nw.Bits.of(net, ["int4", "int8", "float32"], keep=()))
+    layers = [axis.name.removesuffix(".bits") for axis in net.axes]
+    for number, few in enumerate((layers, ["head"], layers[:3])):
+        network = net.extract(net.largest_with({f"{layer}.bits": "int4" for layer in few})).eval()
+        path = tmp_path / f"{number}.onnx"
+        how = converted(INT8, network, net.example_inputs, path)
+        assert how["quantised"] == f"{len(few)} products with weights of 4 bits, the rest in float32"
+        (got,) = INT8.session(path).run(None, {"input": net.example_inputs.numpy()})
+        with torch.no_grad():
+            assert np.allclose(got, network(net.example_inputs).numpy(), atol=1e-4)
+        assert sum(node.op_type == "MatMulNBits" for node in onnx.load(path).graph.node) == len(few)
+    both = {f"{layer}.bits": "int4" if layer == "head" else "int8" for layer in layers}
+    converted(INT8, net.extract(net.largest_with(both)).eval(), net.example_inputs, tmp_path / "b.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node]
+    assert (kinds.count("MatMulInteger"), kinds.count("MatMulNBits")) == (len(layers) - 1, 1)
+
+
+def test_a_convolution_has_no_form_in_4_bits(tmp_path):
+    net = nw.SuperNet(Menus().eval(), [], torch.randn(1, 3, 8, 8))
+    net = net.with_axes(nw.Bits.of(net, ["int4", "float32"]))
+    with pytest.raises(BundleError, match=r"no 4-bit form of .*, a Conv: only linear layers have one"):
+        converted(
+            INT8, net.extract(net.smallest).eval(), net.example_inputs, tmp_path / "n.onnx", [torch.randn(1, 3, 8, 8)]
+        )
 
 
 class Menus(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from ..core.errors import BundleError
-from ..nets.precisions.registry import FLOAT32
+from ..nets.precisions.registry import FLOAT32, INT8
 from ..nets.rounding import output_dim, roundings
 
 CLOSE = 1e-4
@@ -53,24 +53,24 @@ def precisions_in(network: nn.Module, nodes: Mapping[str, np.ndarray]) -> dict[s
 def left_in_float32(
     operators: Iterable[tuple[str, Iterable[str], Iterable[str]]], precisions: Mapping[str, str]
 ) -> list[str] | None:
-    """The operators of a file that are not quantised; None where none is.
+    """The operators of a file whose results are not in 8 bits; None where none is.
 
-    A product stays in float32 where its layer does. What has no weights follows what it is given: where no operator
-    before it is quantised, it is not either.
+    A product is in 8 bits where its layer is. What has no weights follows what it is given: where no operator
+    before it is in 8 bits, it is not either.
 
     Args:
         operators: the name of each, and those of the tensors that it takes and gives, in the order in which they run.
         precisions: see :func:`precisions_in`.
     """
-    if {*precisions.values()} <= {FLOAT32}:
+    if INT8 not in precisions.values():
         return None
-    if FLOAT32 not in precisions.values():
+    if {*precisions.values()} == {INT8}:
         return []
     quantised: set[str] = set()
     left = []
     for name, takes, gives in operators:
         own = precisions.get(name)
-        if own == FLOAT32 or (own is None and quantised.isdisjoint(takes)):
+        if own not in (None, INT8) or (own is None and quantised.isdisjoint(takes)):
             left.append(name)
         else:
             quantised.update(gives)

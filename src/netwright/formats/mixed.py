@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from torch import nn
 
 from ..core.errors import BundleError
+from ..nets.precisions.int4 import GROUP
+from ..nets.precisions.registry import INT4
 from ..nets.rounding import roundings
 from .layers import left_in_float32, precisions_in
 
@@ -19,17 +22,81 @@ AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": 1}
 """Operators that multiply with weights, and which dimension of these is the output channels."""
 
 
-def left_in_float32_of(path: Path, network: nn.Module) -> list[str] | None:
-    """The names of the operators of an ONNX file that are not quantised (none where the network has no layers of
-    precisions of their own); None where none is. Operators without a name get one, in the file."""
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of the operators of an ONNX file.
+
+    Args:
+        left: those that are not in 8 bits; None: none is.
+        few: products of weights in 4 bits.
+    """
+
+    left: list[str] | None
+    few: Sequence[str] = ()
+
+
+def plan_of(path: Path, network: nn.Module | None) -> Plan:
+    """The plan of a file as the network's layers have precisions; all is in 8 bits where they have none of their own.
+    Operators without a name get one, in the file."""
     import onnx
 
-    if not roundings(network):
-        return []
+    if network is None or not roundings(network):
+        return Plan([])
     model = onnx.load(path)
     precisions = precisions_in(network, _products(model.graph))
     onnx.save(model, path)
-    return left_in_float32(((node.name, node.input, node.output) for node in model.graph.node), precisions)
+    wired = ((node.name, node.input, node.output) for node in model.graph.node)
+    few = [name for name, precision in precisions.items() if precision == INT4]
+    return Plan(left_in_float32(wired, precisions), few)
+
+
+def to_4_bits(path: Path, names: Sequence[str]) -> None:
+    """Give products of an ONNX file weights of 4 bits, in place, that are rounded to them already. Raises
+    :class:`BundleError` for one that has no such form."""
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    model = onnx.load(path)
+    for name in names:
+        _as_product(model.graph, name)
+    others = [node.name for node in model.graph.node if node.name.removesuffix(AS_MATMUL) not in names]
+    quantiser = MatMulNBitsQuantizer(model, bits=4, block_size=GROUP, is_symmetric=True, nodes_to_exclude=others)
+    quantiser.process()
+    onnx.save(quantiser.model.model, path)
+
+
+def _as_product(graph: Any, name: str) -> None:
+    """Make a plain product, with a name of its own, of an operator that multiplies with a weight and adds a bias."""
+    from onnx import helper, numpy_helper
+
+    if any(node.name == f"{name}{AS_MATMUL}" for node in graph.node):
+        return  # the quantiser of 8 bits has done so
+    at, node = next((i, node) for i, node in enumerate(graph.node) if node.name == name)
+    settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    plain = settings.get("alpha", 1.0) == settings.get("beta", 1.0) == 1.0 and not settings.get("transA", 0)
+    if node.op_type not in ("MatMul", "Gemm") or not plain:
+        raise BundleError(
+            f"onnxruntime has no 4-bit form of {name}, a {node.op_type}: only linear layers have one; keep it in "
+            "float32 or in int8"
+        )
+    if node.op_type == "MatMul":
+        node.name = f"{name}{AS_MATMUL}"
+        return
+    weight = next(each for each in graph.initializer if each.name == node.input[1])
+    values = numpy_helper.to_array(weight)
+    turned = numpy_helper.from_array(np.ascontiguousarray(values.T if settings.get("transB") else values), f"{name}_B")
+    graph.initializer.append(turned)
+    result, product = node.output[0], f"{name}_product"
+    bias = list(node.input[2:])
+    made = [
+        helper.make_node("MatMul", [node.input[0], turned.name], [product if bias else result], f"{name}{AS_MATMUL}")
+    ]
+    made += [helper.make_node("Add", [product, bias[0]], [result], f"{name}_Add")] if bias else []
+    graph.node.remove(node)
+    for step, other in enumerate(made):
+        graph.node.insert(at + step, other)
+    if not any(weight.name in other.input for other in graph.node):
+        graph.initializer.remove(weight)
 
 
 def check_quantised(ready: Path, done: Any, left: Collection[str]) -> None:

@@ -20,7 +20,7 @@ from ..nets.ranges.base import Ranges
 from ..nets.ranges.registry import RANGES
 from ..nets.rounding import roundings
 from .activations import ranges_of
-from .mixed import AS_MATMUL, check_quantised, left_in_float32_of
+from .mixed import AS_MATMUL, Plan, check_quantised, plan_of, to_4_bits
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -73,22 +73,17 @@ def quantise_onnx(
     import onnx
 
     model = onnx.load(path)
-    constants = {each.name for each in model.graph.initializer}
-    constants |= {name for node in model.graph.node if node.op_type in ("Constant", "Identity") for name in node.output}
-    kinds = Counter(n.op_type for n in model.graph.node if len(n.input) > 1 and constants & set(n.input[:2]))
-    convolutions, products = (sum(kinds[each] for each in group) for group in (CONVOLUTIONS, PRODUCTS))
-    if not convolutions and not products:
-        raise MeasureError("there is nothing to quantise: the network has no convolution and no product with weights")
-    static = convolutions > products
+    static = _is_static(model)
     form = "u8u8" if form == "s8s8" and not static else form
     tables = 0
     with TemporaryFolder() as folder, quiet():
         ready, done = folder / "ready.onnx", folder / "done.onnx"
         try:
             _prepared(model, ready)
-            left = left_in_float32_of(ready, network) if network is not None else []
+            plan = plan_of(ready, network)
+            left = plan.left
             if left is None:
-                return "nothing: every layer is in float32"
+                return _without_8_bits(path, ready, plan)
             if static:
                 _quantise_static(ready, done, samples, form, left, RANGES.make(ranges))
             else:
@@ -98,6 +93,10 @@ def quantise_onnx(
                 check_quantised(ready, model, left)
             if not static and not left:
                 tables = _quantise_tables(model.graph)
+            if plan.few:
+                onnx.save(model, done)
+                to_4_bits(done, plan.few)
+                model = onnx.load(done)
             onnx.helper.set_model_props(model, {METADATA: json.dumps({"form": form, "note": note(form)})})
             onnx.save(model, done)
         except BundleError:
@@ -110,12 +109,33 @@ def quantise_onnx(
     count = kinds["QuantizeLinear"] if static else kinds["MatMulInteger"]
     if not count:
         raise MeasureError("onnxruntime found nothing in this network that it can quantise")
-    rest = f", {len(left)} operators left in float32" if left else ""
+    rest = f", {len(left) - len(plan.few)} operators left in float32" if left else ""
+    rest += f", {len(plan.few)} products with weights of 4 bits" if plan.few else ""
     if static:
         found = f"ranges of {len(samples)} inputs" + ("" if ranges == "minmax" else f" by {ranges}")
         return f"{form}, static QDQ, {count} activations, weights per channel, {found}{rest}"
     also = f" and {tables} tables" if tables else ""
     return f"{form}, dynamic, {count} products{also}, weights per channel, ranges of each input{rest}"
+
+
+def _is_static(model: Any) -> bool:
+    """Whether ranges are constant. Raises :class:`MeasureError` where there is nothing to quantise."""
+    constants = {each.name for each in model.graph.initializer}
+    constants |= {name for node in model.graph.node if node.op_type in ("Constant", "Identity") for name in node.output}
+    kinds = Counter(n.op_type for n in model.graph.node if len(n.input) > 1 and constants & set(n.input[:2]))
+    convolutions, products = (sum(kinds[each] for each in group) for group in (CONVOLUTIONS, PRODUCTS))
+    if not convolutions and not products:
+        raise MeasureError("there is nothing to quantise: the network has no convolution and no product with weights")
+    return convolutions > products
+
+
+def _without_8_bits(path: Path, ready: Path, plan: Plan) -> str:
+    """What is done to a file of which nothing is in 8 bits, in words."""
+    if not plan.few:
+        return "nothing: every layer is in float32"
+    to_4_bits(ready, plan.few)
+    write_atomically(path, ready.read_bytes())
+    return f"{len(plan.few)} products with weights of 4 bits, the rest in float32"
 
 
 def _quantise_static(

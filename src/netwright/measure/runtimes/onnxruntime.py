@@ -55,7 +55,7 @@ class OnnxRuntime(Runtime):
     suffix = ".onnx"
     reads = (".onnx",)
     precisions = ("float32", "int8")
-    mixes = {"int8": ("int8",)}  # noqa: RUF012
+    mixes = {"int8": ("int8", "int4")}  # noqa: RUF012
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,6 +15,7 @@ PRECISIONS: Registry[Precision] = Registry(
     {
         "float32": "float32:Float32",
         "int8": "int8:Int8",
+        "int4": "int4:Int4",
         "uniform": "uniform:Uniform",
         "ternary": "ternary:Ternary",
         "binary": "binary:Binary",
@@ -23,6 +24,7 @@ PRECISIONS: Registry[Precision] = Registry(
 )
 """Every precision of single layers by its name."""
 
+INT8, INT4 = "int8", "int4"
 FLOAT32 = "float32"
 """The precision of the whole network."""
 
