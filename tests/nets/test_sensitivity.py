@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import netwright as nw
-from netwright.core.errors import NetError
+from netwright.core.errors import NetError, NetwrightError
 from netwright.nets.sensitivity import SENSITIVITIES, Scores, Sensitivity
 from netwright.nets.sensitivity.assign import best_within
 from netwright.nets.sensitivity.base import rounding_error
+from netwright.study.stores.memory import MemoryStore
 
 OPTIONS = ("uniform,weights=2,activations=8", "uniform,weights=4,activations=8", "int8", "float32")
 
@@ -33,6 +35,18 @@ def small() -> nw.SuperNet:
             module(3 * torch.randn(32, 2, 4, 4) + 1)
     net = nw.SuperNet(module.eval(), (), torch.zeros(1, 2, 4, 4))
     return net.with_axes(nw.Bits.of(net, OPTIONS, keep=()))
+
+
+class Lost(nw.Measurer):
+    """The score of a candidate."""
+
+    metrics = (nw.Metric("lost", ""),)
+
+    def __init__(self, scores: Scores) -> None:
+        self._scores = scores
+
+    def measure(self, context: Any) -> dict[str, nw.Measurement]:
+        return {"lost": nw.Measurement(self._scores(context.candidate), "")}
 
 
 @pytest.fixture
@@ -224,3 +238,17 @@ def test_bits_are_assigned_within_bytes_and_the_more_bytes_the_less_is_lost(net:
         nw.assign_bits(net, scores, 10)
     with pytest.raises(NetError, match="the scores have none for the axis"):
         nw.assign_bits(net, Scores({}), whole)
+
+
+def test_assigned_bits_are_among_the_first_that_a_study_measures(net: nw.SuperNet, batch: Tensor) -> None:
+    scores = nw.sensitivity.OutputError([batch]).scores(net)
+    chosen = nw.assign_bits(net, scores, 0.5 * net.count(net.largest).weight_bytes)
+    for strategy in (nw.Random(), nw.Nsga2(population=4), nw.Guided()):
+        study = nw.Study(
+            MemoryStore(), net, objectives=[nw.Count("weight_bytes"), Lost(scores)], initial=[chosen],
+            hints={"sensitivity": scores},
+        )  # fmt: skip
+        study.run(strategy, evaluations=3)
+        assert chosen in [record.candidate for record in study.records], strategy
+    with pytest.raises(NetwrightError):
+        nw.Study(MemoryStore(), net, objectives=[nw.Count("weight_bytes")], initial=[{"other": 1}])  # type: ignore[list-item]

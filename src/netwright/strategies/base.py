@@ -63,6 +63,8 @@ class Problem:
         hints: cheap figures of candidates by name, such as zero-cost proxies, that cost too much to be asked for
             thousands: a strategy that uses them asks for a shortlist, and for what it learns from. The same for the
             same candidate.
+        initial: candidates that are measured among the first, such as the bits that
+            :func:`netwright.assign_bits` gives.
     """
 
     space: Space
@@ -73,6 +75,7 @@ class Problem:
     pending: tuple[Candidate, ...] = ()
     warm_start: tuple[Record, ...] = ()
     hints: Figures | None = None
+    initial: tuple[Candidate, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -255,12 +258,12 @@ def draw_new(
 
 def initial_candidates(problem: Problem, history: Sequence[Record], n: int) -> list[Candidate]:
     """With what every strategy begins, while it is not measured yet: the smallest and the largest candidate, which
-    are the ends of every front, and the best of the records of the warm start."""
+    are the ends of every front, those that were given, and the best of the records of the warm start."""
     known = problem.known(history)
-    both = [problem.space.smallest, problem.space.largest]
+    wanted = [problem.space.smallest, problem.space.largest, *problem.initial]
     if len(history) + len(problem.pending) < WARM_START:
-        both += _best(problem)
-    return [c for c in dict.fromkeys(both) if c not in known and problem.allows(c)][:n]
+        wanted += _best(problem)
+    return [c for c in dict.fromkeys(wanted) if c not in known and problem.allows(c)][:n]
 
 
 def _best(problem: Problem) -> list[Candidate]:

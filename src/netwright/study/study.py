@@ -82,6 +82,7 @@ class Study:
         warm_start: records of another study of the same space (another device, dataset or super-network), for
             strategies to start from. They are never part of the front, and are looked at for the objectives' and
             limits' names.
+        initial: candidates that strategies measure among the first, such as those of :func:`netwright.assign_bits`.
         hints: functions of a candidate by name, cheaper than measuring and dearer than counting, such as a zero-cost
             proxy: numbers that may tell something of the objectives, always the same for the same candidate. Strategies
             that predict ask them for a shortlist, and use them as features.
@@ -104,6 +105,7 @@ class Study:
         calibration: Iterable[Any] | None = None,
         seed: int = 0,
         warm_start: Iterable[Record] = (),
+        initial: Iterable[Candidate] = (),
         hints: Mapping[str, Callable[[Candidate], float]] | None = None,
         racing: float = 0.0,
         key: Mapping[str, Any] | None = None,
@@ -120,6 +122,7 @@ class Study:
         check_together(self.limits)
         self.plan = EvaluationPlan(net, self.measurers, self.objectives, self.limits, calibration, racing > 0)
         self.warm_start = tuple(check_warm_start(each, net.space) for each in warm_start)
+        self.initial = tuple(net.space.candidate(each) for each in initial)
         self._exact: dict[Candidate, dict[str, float]] = {}
         self._hints = Hints(hints) if hints else None
         self._standing: Standing | None = None
@@ -153,7 +156,7 @@ class Study:
         """The study as a strategy sees it; what was asked for and is not measured yet is pending."""
         pending = tuple(self.journal.asked)
         known = self.net.space, self.objectives, self.limits, self._exact_of, self.seed
-        return Problem(*known, pending, self.warm_start, self._hints)
+        return Problem(*known, pending, self.warm_start, self._hints, self.initial)
 
     def nearest(self) -> Record | None:
         """The record that is least beyond the limits, of those that a limit was measured for."""

@@ -226,3 +226,16 @@ def test_mistakes_of_the_command_line(arguments, words, tmp_path, monkeypatch, c
     with pytest.raises(SystemExit) as end:
         main(["agent", *arguments])
     assert end.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_a_file_is_explained_there(shared, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 1)).eval()
+    inputs = torch.randn(4, 3, 6, 6)
+    OnnxRuntime().convert(module, inputs[:1], tmp_path / "float32.onnx")
+    target = Target(OnnxRuntime(precision="int8", form="u8u8"), f"http://127.0.0.1:{shared.port}", TOKEN)
+    target.runtime.convert(module, inputs[:1], tmp_path / "int8.onnx", list(inputs.split(1)))
+    files = tmp_path / "int8.onnx", tmp_path / "float32.onnx"
+    found = nw.explain(files[0], target, files[1], {"input": inputs}, plan=SamplingPlan(max_seconds=0.1))
+    assert [each.path for each in found.layers] == ["0", "2"] and found.ms > 0 and found.float_ms > 0
+    assert found.target["at"] == shared.at and found.layers[0].errors.alone

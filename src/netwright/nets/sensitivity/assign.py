@@ -29,11 +29,10 @@ def assign_bits(net: SuperNet, scores: Scores, budget: float) -> Candidate:
     axes = bits_axes(net)
     if missing := [axis.name for axis in axes if set(scores.of.get(axis.name, ())) != set(axis.options)]:
         raise NetError(f"assign_bits: the scores have none for the axis {missing[0]!r}; find them for this network")
-    whole = net.count(net.largest).weight_bytes
-    saved = [
-        [whole - net.count(net.largest_with({axis.name: option})).weight_bytes for option in axis.options]
-        for axis in axes
-    ]
+    single = [net.largest_with({axis.name: option}) for axis in axes for option in axis.options]
+    whole, *sizes = (int(size) for size in net.counts([net.largest, *single]).weight_bytes)
+    rest = iter(sizes)
+    saved = [[whole - next(rest) for _ in axis.options] for axis in axes]
     least = whole - sum(max(each) for each in saved)
     if budget < least:
         raise NetError(
