@@ -29,6 +29,13 @@ def test_the_whole_job_with_bits(tmp_path: Path) -> None:
         assert quantised == ("int8" in candidate.values())
 
 
+def test_weights_that_were_trained_in_float32_are_searched_in_bits(tmp_path: Path) -> None:
+    done("train", TINY, "--out", tmp_path / "trained")
+    more = ("--bits.options", "int8", "--bits.ends", "true", "--evaluations", 2, "--export.epochs", 0)
+    done("fit", TINY, "--target", TARGET, "--train.weights", tmp_path / "trained", *more, "--out", tmp_path / "out")
+    assert [record["status"] for record in records(tmp_path / "out")] == ["ok", "ok"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

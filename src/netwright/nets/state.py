@@ -17,6 +17,7 @@ from ..core.errors import CheckpointError, format_error
 from ..core.faults import machine_fault
 from ..core.files import open_regular, write_atomically
 from .inputs import is_dense, parts_of, put, sparse_of
+from .rounding import INPUTS
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
@@ -97,6 +98,11 @@ def put_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         put(tensor, tensors[name])
 
 
+OPTIONAL = ("num_batches_tracked", f".{INPUTS}.low", f".{INPUTS}.high")
+"""Ends of the names of what weights may lack: counts of batches are of no use to a trained network, and many published
+weights have none; ranges of rounded inputs are found for each candidate, and what was trained in float32 has none."""
+
+
 def load_state(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     """Copy tensors into a network of the same shapes, in place; they take the precision that the network has.
 
@@ -108,8 +114,7 @@ def load_state(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) 
     Raises :class:`CheckpointError` that tells all that is missing, of another shape or kind, or too much.
     """
     tensors = _sparse(tensors, state_of(network))
-    # Counts of batches are of no use to a trained network, and many published weights lack them.
-    own = {k: v for k, v in state_of(network).items() if k in tensors or not k.endswith("num_batches_tracked")}
+    own = {k: v for k, v in state_of(network).items() if k in tensors or not k.endswith(OPTIONAL)}
     missing = [f"{k} {_shape(v)}" for k, v in own.items() if k not in tensors]
     other = [
         f"{k} is {_kind(tensors[k], v)} and should be {_kind(v, tensors[k])}"

@@ -12,6 +12,7 @@ from ..core.files import sha256
 from ..core.launch import launched
 from ..core.metric import Measurement
 from ..core.provenance import versions
+from ..nets.axes import Bits
 from ..nets.importance import CRITERIA, Criterion, Importance, sort_channels
 from ..nets.state import load_state, read_tensors, state_of, write_tensors
 from ..nets.supernet import SuperNet
@@ -210,7 +211,8 @@ def _teacher(context: Context, net: SuperNet, pretrained: bool) -> Teachers | No
 def _take_up(context: Context, net: SuperNet) -> Importance | None:
     """Keep the weights that another job has trained, with what it found of them."""
     source, about = trained_in(context.recipe.train.weights)
-    if about.space != net.space.fingerprint:
+    in_float32 = net.with_axes(a for a in net.axes if not isinstance(a, Bits)) if context.recipe.bits.options else net
+    if about.space not in (net.space.fingerprint, in_float32.space.fingerprint):
         raise CheckpointError(
             f"the super-network in {source.path} has other choices than that of {context.recipe.model}: give the model "
             "that it was trained as"
