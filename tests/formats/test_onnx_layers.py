@@ -71,6 +71,18 @@ def test_a_dynamically_quantised_file_has_the_same_layers(tmp_path: Path) -> Non
     assert [(each.path, each.bits) for each in layers_of(graph_of(tmp_path / "n.onnx"))] == [("0", 8), ("2", 8)]
 
 
+def test_products_are_named_by_their_bias_where_the_weights_have_no_name(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    write_onnx(module, torch.randn(1, 4, 16), tmp_path / "n.onnx")
+    before = [each.path for each in layers_of(graph_of(tmp_path / "n.onnx")) if each.kind == "linear layer"]
+    assert {"linear1", "linear2"} <= set(before)
+    quantise_onnx(tmp_path / "n.onnx", [{"input": np.ones((1, 4, 16), np.float32)}], "u8u8")
+    after = layers_of(graph_of(tmp_path / "n.onnx"))
+    assert [each.path for each in after if each.kind == "linear layer"] == before
+    assert {each.path for each in after if each.bits == 8} >= {"linear1", "linear2"}
+
+
 def test_operators_without_names_get_some_and_layers_used_twice_a_number() -> None:
     nodes = [helper.make_node("MatMul", [a, "w.weight"], [b]) for a, b in (("x", "y"), ("y", "z"))]
     weights = numpy_helper.from_array(np.eye(2, dtype=np.float32), "w.weight")

@@ -30,6 +30,8 @@ CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 WEIGHTS_AT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 """Which input of an operator its weights are; 1 for the others."""
 PRODUCTS = ("MatMul", "MatMulInteger", "QLinearMatMul")
+STEPS = 3
+"""Operators between a product and its bias: one whose ranges are found for each input is scaled first."""
 MADE = re.compile(r"^(onnx::|val_|_?v_|/)|^\d+$")
 """Names that exporters make up."""
 QUANTISED = re.compile(r"(_quantized|_DequantizeLinear_Output|_dequantized|_q4|_Q4|_quant)$")
@@ -108,6 +110,10 @@ class Tensors:
     def __init__(self, graph: Any) -> None:
         self.constants: Mapping[str, Any] = {each.name: each for each in graph.initializer}
         self.makers: Mapping[str, Any] = {name: node for node in graph.node for name in node.output}
+        self.readers: dict[str, list[Any]] = {}
+        for node in graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
 
     def source(self, name: str) -> str:
         """The constant that a name stands for, by whatever changes only its form; empty where it is computed."""
@@ -159,7 +165,20 @@ def _path(node: Any, tensors: Tensors) -> str:
     weights = QUANTISED.sub("", tensors.weights(node))
     if weights.endswith(".weight") and not MADE.match(weights):
         return weights.removesuffix(".weight").removeprefix("network.")
-    return scope_of(node.name) or node.name
+    return scope_of(node.name) or _of_bias(node, tensors) or QUANTISED.sub("", node.name)
+
+
+def _of_bias(node: Any, tensors: Tensors) -> str:
+    """The module that the name of a bias tells which is added to an operator's result; empty where it tells none."""
+    for _ in range(STEPS):
+        users = tensors.readers.get(node.output[0], [])
+        if len(users) != 1 or users[0].op_type not in ("Add", "Mul", "Cast"):
+            return ""
+        node = users[0]
+        bias = next((name for name in map(tensors.source, node.input) if name.endswith(".bias")), "")
+        if node.op_type == "Add" and bias:
+            return bias.removesuffix(".bias").removeprefix("network.")
+    return ""
 
 
 def scope_of(name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from torch import nn
 
 import netwright as nw
@@ -74,6 +75,28 @@ def test_products_with_ranges_of_each_input_are_explained(tmp_path: Path) -> Non
     assert all(each.runs_in == "int8" and each.errors.alone and each.errors.alone < 60 for each in found.layers)
     with pytest.raises(MeasureError, match="give the file that it was quantised from with --against"):
         nw.explain(low, TARGET, plan=QUICK)
+
+
+class Samples(CalibrationDataReader):  # type: ignore[misc]  # its package has no types
+    """Inputs one by one."""
+
+    def __init__(self, inputs: torch.Tensor) -> None:
+        self._left = iter(inputs.split(1))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        found = next(self._left, None)
+        return None if found is None else {"input": found.numpy()}
+
+
+def test_a_file_of_operators_on_whole_numbers_has_times_and_no_trials(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netwright.measure.explain.explanation.SLOWER", 0.0)
+    monkeypatch.setattr("netwright.measure.explain.explanation.NOTABLE", -100.0)
+    quantize_static(pair.whole, tmp_path / "q.onnx", Samples(pair.inputs), quant_format=QuantFormat.QOperator)
+    found = nw.explain(tmp_path / "q.onnx", TARGET, pair.whole, {"input": pair.inputs}, plan=QUICK)
+    assert [each.path for each in found.layers] == PATHS and not found.trials
+    assert all(each.runs_in == "int8" for each in found.layers) and found.sqnr and found.sqnr > 15
 
 
 def test_what_cannot_be_explained_says_why(pair: Pair, tmp_path: Path) -> None:

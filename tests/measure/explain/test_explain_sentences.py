@@ -88,6 +88,11 @@ def test_the_layer_that_makes_the_error_is_named_and_its_range_blamed_where_it_i
     assert said[1] == "no layer dominates the outputs' error: half of it is that of 6 of 10 layers"
 
 
+def test_weights_alone_of_few_bits_are_no_fallback() -> None:
+    assert layer("a", 1.0, 1.0, runs_in="float32").fell_back
+    assert not layer("a", 1.0, 1.0, runs_in="float32", bits=4, operators=("MatMulNBits",)).fell_back
+
+
 @pytest.mark.parametrize(
     ("exact", "words"),
     [(True, "this target computes them exactly"), (False, "this target is one"), (None, "is not known of this target")],

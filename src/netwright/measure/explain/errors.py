@@ -162,7 +162,8 @@ def alone_noise(graph: OnnxGraph, whole: OnnxGraph, examples: Sequence[Feeds]) -
     found: dict[str, float] = {}
     for layer in graph.layers:
         mate = partner.get(layer.path)
-        if mate is None:
+        touched = layer.bits < 16 or graph.reads(layer) or graph.writes(layer)
+        if mate is None or not touched:
             continue
         rounded = _rounded_weights(graph.weights(layer), whole.weights(mate))
         if rounded is None and layer.weights:

@@ -151,7 +151,9 @@ def _trials(
     found: Explanation, graph: OnnxGraph, whole: OnnxGraph, folder: Path, measure: Callable[[Path], Any]
 ) -> Iterator[Trial]:
     """The file with its slow layers in float32: each kind alone, the costliest first, and all of them."""
-    slow = slow_kinds(found.layers, found.ms)[:MOST_TRIALS]
+    apart = {layer.path for layer in graph.layers if graph.keeps_apart(layer)}
+    slow = [kind for kind in slow_kinds(found.layers, found.ms) if apart.issuperset(e.path for e in kind.slow)]
+    slow = slow[:MOST_TRIALS]
     for i, kinds in enumerate([*([kind] for kind in slow), *([slow] if len(slow) > 1 else [])]):
         paths = tuple(each.path for kind in kinds for each in kind.slow)
         path = folder / f"kept{i}.onnx"

@@ -9,6 +9,9 @@ from typing import Any
 from ...core.metric import Measurement
 from .errors import LayerErrors
 
+WEIGHTS_ALONE = ("NBits", "Compressed")
+"""In the runtimes' names of operators that read weights of few bits and compute in float32."""
+
 
 @dataclass(frozen=True)
 class LayerReport:
@@ -43,8 +46,10 @@ class LayerReport:
 
     @property
     def fell_back(self) -> bool:
-        """Whether its weights have few bits and yet it is computed in float32."""
-        return self.bits <= 8 and self.runs_in.startswith("float")
+        """Whether its weights have few bits and yet it is computed in float32, by an operator that is not made for
+        that: with few bits for weights alone."""
+        alone = any(word in kind for kind in self.operators for word in WEIGHTS_ALONE)
+        return self.bits <= 8 and self.runs_in.startswith("float") and not alone
 
 
 @dataclass(frozen=True)

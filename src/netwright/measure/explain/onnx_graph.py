@@ -80,15 +80,6 @@ class OnnxGraph(Graph):
             node = self.tensors.makers.get(node.input[0])
         return node if node is not None and node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") else None
 
-    @cached_property
-    def readers(self) -> dict[str, list[Any]]:
-        """The operators that read each result, by its name."""
-        found: dict[str, list[Any]] = {}
-        for node in self.model.graph.node:
-            for name in node.input:
-                found.setdefault(name, []).append(node)
-        return found
-
     def rounded(self, name: str) -> str:
         """The name of a result after it was rounded to 8 bits; as it is where it is not."""
         for node in self._readers(name, "QuantizeLinear"):
@@ -106,7 +97,7 @@ class OnnxGraph(Graph):
         return next((name for name in (quantiser.input[0], *backs) if name in names), "")
 
     def _readers(self, name: str, kind: str) -> list[Any]:
-        return [node for node in self.readers.get(name, []) if node.op_type == kind]
+        return [node for node in self.tensors.readers.get(name, []) if node.op_type == kind]
 
     def reads(self, layer: OnnxLayer) -> list[tuple[int, Any]]:
         """The quantisers of what a layer's own operator reads: which of its inputs, and the operator that quantises."""
@@ -119,7 +110,7 @@ class OnnxGraph(Graph):
         found = []
         for node in (node for name in layer.results for node in self._readers(name, "QuantizeLinear")):
             backs = self._readers(node.output[0], "DequantizeLinear")
-            if not any(user.name in heads for back in backs for user in self.readers.get(back.output[0], [])):
+            if not any(user.name in heads for back in backs for user in self.tensors.readers.get(back.output[0], [])):
                 found.append(node)
         return found
 
@@ -142,6 +133,11 @@ class OnnxGraph(Graph):
         if node.op_type != "MatMulInteger" or scales is None or zero is None:
             return None
         return np.asarray((values.astype(np.float32) - zero.astype(np.float32)) * scales, np.float32)
+
+    def keeps_apart(self, layer: OnnxLayer) -> bool:
+        """Whether a layer's operator is that of float32, and what rounds stands beside it."""
+        makers = [self.tensors.makers.get(name) for name in self.nodes[layer.node].input[:2]]
+        return any(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
 
     def twin(self, folder: Path) -> OnnxGraph:
         import onnx
