@@ -228,13 +228,18 @@ def shape_of(network: Any) -> str:
 
 
 def _plain(module: Any) -> Mapping[str, str]:
-    """A module's own attributes that are numbers, texts, functions, and lists of them."""
+    """A module's own attributes that are numbers, texts, functions, and lists of them; of hooks what they are called,
+    not where they lie in the memory of this process."""
+    from ..nets.stand_ins import HOOKS
+
+    hooks = {name: vars(module).get(name) or {} for name in HOOKS}
     plain = (bool, int, float, str, type(None), tuple, list, dict)
-    return {
+    found = {
         name: repr(value) if isinstance(value, plain) else getattr(value, "__qualname__", "")
         for name, value in vars(module).items()
         if name not in ("_parameters", "_buffers", "_modules") and (isinstance(value, plain) or callable(value))
     }
+    return found | {n: str([getattr(h, "__qualname__", repr(h)) for h in some.values()]) for n, some in hooks.items()}
 
 
 @cache

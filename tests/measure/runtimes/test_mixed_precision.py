@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import netwright as nw
 from netwright.core.errors import BundleError, MeasureError, NetwrightError
 from netwright.formats.layers import precisions_in
-from netwright.measure.convert import converted
+from netwright.measure.convert import converted, shape_of
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime
 from netwright.measure.runtimes.openvino import OpenVino
 from netwright.measure.sampling import SamplingPlan
@@ -201,6 +201,16 @@ def test_a_bundle_of_a_candidate_has_both_files(tmp_path):
     again = nw.load(tmp_path / "out", net)
     with torch.no_grad():
         assert torch.equal(again(INPUTS), network(INPUTS))
+
+
+def test_a_file_is_found_again_for_the_same_network_made_anew(tmp_path):
+    """Hooks are told by their names, not by where they lie in memory; another precision is another file."""
+    found = []
+    for bits in ("int8", "int8", "float32"):
+        net = supernet()
+        network = nw.recalibrate(net.extract(net.largest_with({"one.bits": "int8", "two.bits": bits})), [INPUTS])
+        found.append(shape_of(network))
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.slow
