@@ -173,6 +173,8 @@ def test_an_exported_network_need_not_be_on_the_front():
     told = story(found := records(40))
     other = next(r for r in found if r.status == "ok" and r not in list(told.front))
     assert other.id in Page(render(replace(told, networks=(network(other, "chosen by hand"),)))).words
+    lost = replace(network(other, "chosen by hand"), failed="accuracy is <10 %")
+    assert "The file fails: accuracy is <10 %" in Page(render(replace(told, networks=(lost,)))).words
 
 
 def test_an_empty_front_names_the_nearest_network():

@@ -33,6 +33,7 @@ class ExportedNetwork:
         test: the same on data that nothing was chosen by, and latency and the like; by metric name.
         files: file name to size in bytes.
         run: a short Python snippet that runs the exported file without netwright.
+        failed: why its file of lower precision does not stand for it; empty where it does.
     """
 
     id: str
@@ -42,13 +43,15 @@ class ExportedNetwork:
     test: Mapping[str, Measurement]
     files: Mapping[str, int]
     run: str
+    failed: str = ""
 
     @classmethod
     def of(cls, record: Record, manifest: Mapping[str, Any]) -> ExportedNetwork:
         """As its manifest says, read as :data:`EXPORTED`."""
         files = {name: entry["bytes"] for name, entry in manifest["files"].items()}
         validation, test = manifest["validation"], manifest["test"]
-        return cls(record.id, manifest["role"], record, validation, test, files, manifest["run"] or "")
+        run, failed = manifest["run"] or "", manifest.get("failed") or ""
+        return cls(record.id, manifest["role"], record, validation, test, files, run, failed)
 
 
 FILES: dict[Any, Any] = {FileName: {"sha256": str, "bytes": Count}}
@@ -56,7 +59,7 @@ FILES: dict[Any, Any] = {FileName: {"sha256": str, "bytes": Count}}
 
 EXPORTED: dict[str, Any] = {
     "role": str, "key": str, "validation": Mapping[str, Measurement], "test": Mapping[str, Measurement], "files": FILES,
-    "run": str | None,
+    "run": str | None, "failed": str | None,
 }  # fmt: skip
 """What the manifest of an exported network holds, as far as it is read."""
 

@@ -41,10 +41,11 @@ def _card(network: ExportedNetwork, data: ReportData) -> str:
         sizes.append(
             f'<tr><td class="wide"><code>{escape(name)}</code></td><td>{escape(format_value(size, "B"))}</td></tr>'
         )
+    failed = f"<p>The file fails: {escape(network.failed)}</p>" if network.failed else ""
     figures = table(["<th></th>", *(f"<th>{name}</th>" for name in columns)], rows)
     return f"""<article class="card" id="n-{escape(network.id)}">
 <header><h3>{escape(network.role)}</h3><code class="quiet">{escape(network.id)}</code></header>
-<div class="halves"><div><h4>Figures</h4>{figures}</div>
+{failed}<div class="halves"><div><h4>Figures</h4>{figures}</div>
 <div><h4>Files</h4>{table(["<th>file</th>", "<th>size</th>"], sizes)}</div></div>
 <h4>Shape</h4>{shape_html(network.record.candidate, data.space)}
 <h4>Run it</h4>
