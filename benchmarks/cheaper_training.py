@@ -9,6 +9,15 @@ those that the largest network has learned in as many epochs before.
 digits (10 % where it diverges), and for one epoch of ResNet-56 with half the inner channels (2,000 images of CIFAR-10,
 tested on 1,000, standard error 1.1), with the CPU time and the memory that the backward pass needs.
 
+`hard`: every fifth step of the sandwich learns from the hardest quarter of the four batches before (by the largest
+network's losses, as in online hard example mining, Shrivastava et al. 2016) in place of new images.
+
+`depth`: residual branches of a sub-network with d of D blocks are multiplied by the square root of D/d (Depth-muP, Yang
+et al. 2023, arXiv 2310.02244), as trained and as judged, or are not; means over all depths, at two learning rates.
+
+`teachers`: six sub-networks fine-tuned for two epochs from three large networks whose outputs are averaged, or from one
+of them at random in each step (MEAL, Shen et al. 2019).
+
 Accuracies, in percent, are means over six sub-networks (the largest, the smallest and four others), recalibrated, on
 597 test images, whose standard error is 0.7 at 97 %. The best of a grid is chosen on these very images: it is a bound.
 """
@@ -17,11 +26,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 import torch
@@ -216,7 +226,149 @@ def _kept(network: nn.Module, inputs: Tensor) -> int:
     return sum(held.values())
 
 
-PARTS: dict[str, Callable[[range, int], None]] = {"rate": rate, "tune": tune}
+# -- hard batches ------------------------------------------------------------------------------------------------------
+
+
+class Hard(nw.rules.Sandwich):
+    """The sandwich with every fifth batch made of the hardest quarter of the four before."""
+
+    def step(self, net: nw.SuperNet, lesson: nw.rules.Lesson) -> float:
+        value, answer = lesson.learn_largest(net)
+        losses = nn.functional.cross_entropy(answer.outputs, lesson.targets, reduction="none")
+        hardest = losses.topk(max(1, len(losses) // 4)).indices
+        self.__dict__.setdefault("pool", []).append((lesson.inputs[hardest], lesson.targets[hardest]))
+        for candidate in (net.smallest, *(lesson.sample(net) for _ in range(self.random))):
+            lesson.imitate(net, candidate, answer)
+        return value
+
+    def data(self, loader: Iterable[Any], rng: np.random.Generator, *, at: Any, state: Any) -> Iterable[Any]:
+        pool: list[Any] = self.__dict__.setdefault("pool", [])
+        for number, batch in enumerate(loader):
+            if number % 5 < 4:
+                yield batch
+                continue
+            inputs, targets = zip(*pool, strict=True)
+            yield torch.cat(inputs), torch.cat(targets)
+            pool.clear()
+
+
+def hard(seeds: range, epochs: int) -> None:
+    """The sandwich with and without."""
+    for name, make in (("sandwich", nw.rules.Sandwich), ("hard batches", Hard)):
+        found = []
+        for seed in seeds:
+            net = convolutional(seed)
+            nw.train(net, batches(), epochs=epochs, rule=make(), seed=seed, optimizer=f"{SGD},lr=0.1")
+            found.append(mean_accuracy(net))
+        print(f"{name}: {_several(found)}", flush=True)
+
+
+def _several(found: Sequence[float]) -> str:
+    return f"{fmean(found):.1f}" + (f" +- {stdev(found):.1f}" if len(found) > 1 else "")
+
+
+# -- residual branches by depth ----------------------------------------------------------------------------------------
+
+DEPTHS = (1, 2, 4, 8)
+
+
+class Branch(nn.Module):
+    """A residual block whose branch is multiplied by what is the same for all of them."""
+
+    scale = 1.0
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + Branch.scale * self.norm(self.conv(nn.functional.relu(x)))
+        return result
+
+
+class ByDepth(nw.SuperNet):
+    """A super-network whose branches are multiplied as its active depth says."""
+
+    def active(self, candidate: Any) -> Any:
+        Branch.scale = (DEPTHS[-1] / candidate["depth"]) ** 0.5
+        return super().active(candidate)
+
+
+def depth(seeds: range, epochs: int) -> None:
+    """With and without multipliers."""
+    for lr in (0.03, 0.1):
+        for kind in (nw.SuperNet, ByDepth):
+            found: list[list[float]] = []
+            for seed in seeds:
+                net = _residual(kind, seed)
+                nw.train(net, batches(), epochs=epochs, seed=seed, optimizer=f"{SGD},lr={lr}")
+                found.append([])
+                for option in DEPTHS:
+                    Branch.scale = (DEPTHS[-1] / option) ** 0.5 if kind is ByDepth else 1.0
+                    found[-1].append(accuracy(net.extract({"depth": option})))
+                Branch.scale = 1.0
+            each = ", ".join(f"{fmean(values):.1f}" for values in zip(*found, strict=True))
+            print(
+                f"{kind.__name__}, lr {lr}: {_several([fmean(f) for f in found])} (depths {DEPTHS}: {each})", flush=True
+            )
+
+
+def _residual(kind: type[nw.SuperNet], seed: int) -> nw.SuperNet:
+    torch.manual_seed(seed)
+    blocks = nn.Sequential(*(Branch(16) for _ in range(DEPTHS[-1])))
+    stem = nn.Conv2d(1, 16, 3, 2, 1)
+    model = nn.Sequential(
+        stem, blocks, nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10)
+    )
+    paths = tuple(f"1.{i}" for i in range(DEPTHS[-1]))
+    return kind(model, [nw.Depth("depth", paths, DEPTHS)], INPUTS[:1])
+
+
+# -- teachers ----------------------------------------------------------------------------------------------------------
+
+
+class Random(nn.Module):
+    """One of several networks at random in each call."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.networks[int(torch.randint(len(self.networks), ()))](x)
+        return result
+
+
+def teachers(seeds: range, epochs: int) -> None:
+    """One, the mean of three, or one of three at random."""
+    found: dict[str, list[float]] = {"no teacher": [], "one": [], "mean of three": [], "one of three at random": []}
+    for seed in seeds:
+        several = []
+        for own in range(3):
+            each = convolutional(100 + 3 * seed + own)
+            nw.train(each, batches(), rule="largest", epochs=2 * epochs, seed=own, optimizer=f"{SGD},lr=0.1")
+            several.append(each.extract(each.largest).eval())
+        net = convolutional(seed)
+        nw.train(net, batches(), epochs=epochs // 2, seed=seed, optimizer=f"{SGD},lr=0.1")
+        taught: tuple[Any, ...] = (None, several[0], several, Random(several))
+        for name, teacher in zip(found, taught, strict=True):
+            some = [net.space.sample(np.random.default_rng(i)) for i in range(4)]
+            after = []
+            for candidate in (net.largest, net.smallest, *some):
+                network = net.extract(candidate)
+                nw.finetune(network, batches(), epochs=2, teacher=teacher, seed=seed, optimizer=f"{SGD},lr=0.03")
+                after.append(accuracy(network))
+            found[name].append(fmean(after))
+    print("; ".join(f"{name} {_several(values)}" for name, values in found.items()), flush=True)
+
+
+PARTS: dict[str, Callable[[range, int], None]] = {
+    "rate": rate,
+    "tune": tune,
+    "hard": hard,
+    "depth": depth,
+    "teachers": teachers,
+}
 
 if __name__ == "__main__":
     main()

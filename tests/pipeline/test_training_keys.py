@@ -294,6 +294,16 @@ def test_a_teacher_that_there_is_not_is_told_at_once(where: dict[str, Any], word
         raise AssertionError("it was opened")
 
 
+def test_the_rate_that_a_range_test_finds_is_told(tmp_path: Path) -> None:
+    told = Told()
+    with job(tmp_path, told, train={"optimizer": "adamw,lr=auto"}) as context:
+        train(context)
+    net = supernet_of_seed()
+    batches = nw.TensorLoader(data().train, 64 // STEPS, shuffle=True)
+    found = nw.find_learning_rate(net, batches, task="regression", optimizer="adamw").best
+    assert told.texts.count(f"training: the range test has found the learning rate {found:.3g}") == 1
+
+
 # -- export.* ---------------------------------------------------------------------------------------------------
 
 

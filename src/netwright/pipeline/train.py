@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -22,7 +22,9 @@ from ..report.data import format_measurement
 from ..tasks.data import loader_of
 from ..training import loop
 from ..training.defaults import default_optimizer, is_trained
+from ..training.optimizers import OPTIMIZERS
 from ..training.rules import RULES
+from ..training.run import Progress
 from ..training.teachers import Teachers
 from .callback import NullCallback
 from .context import Context
@@ -142,7 +144,7 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
         key=_key(context),
         evaluate=evaluate,
         holds=promise.holds if promise else None,
-        callback=context.callback.trained,
+        callback=_telling_rate(context, optimizer),
     )
     if launched().rank:  # the first process does all else
         return importance
@@ -274,6 +276,20 @@ def judge_given(context: Context) -> tuple[Mapping[str, Measurement], bool | Non
     evaluator, metric = context.validation.evaluate(network), context.validation.metrics[0]
     found, baseline = context.validation.result_of(evaluator), evaluator.baseline().get(metric.name)
     return found, None if baseline is None else is_trained(metric, found[metric.name], baseline), baseline
+
+
+def _telling_rate(context: Context, optimizer: str) -> Callable[[Progress], None]:
+    """The job's callback of each step; a learning rate that a range test has found is said before the first."""
+    untold = OPTIMIZERS.make(optimizer).automatic
+
+    def trained(progress: Progress) -> None:
+        nonlocal untold
+        if untold:
+            context.callback.stage(f"training: the range test has found the learning rate {progress.rate:.3g}")
+            untold = False
+        context.callback.trained(progress)
+
+    return trained
 
 
 def _optimizer(context: Context, net: SuperNet, pretrained: Measurement | None) -> str:

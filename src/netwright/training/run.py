@@ -59,6 +59,7 @@ class Progress:
         loss: mean of the largest network's loss since the epoch began.
         samples_per_s: examples read per second since the epoch began; each is used by several sub-networks.
         figures: what ``evaluate`` last returned.
+        rate: the highest learning rate of the training, before its schedule.
     """
 
     epoch: int
@@ -68,6 +69,7 @@ class Progress:
     loss: float
     samples_per_s: float
     figures: Figures = field(default_factory=dict)
+    rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ class Run:
                 loss=epoch.total / epoch.at,
                 samples_per_s=(epoch.seen - before) / (time.perf_counter() - began),
                 figures=figures,
+                rate=max(self.rates),
             )
             yield self._progress
             every = self.settings.checkpoint_steps
