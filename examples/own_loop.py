@@ -29,7 +29,7 @@ model = nn.Sequential(
     nn.Conv2d(16, 32, 3, padding=1, bias=False),
     nn.BatchNorm2d(32),
     nn.ReLU(),
-    nn.AdaptiveAvgPool2d(2),
+    nn.AvgPool2d(2),
     nn.Flatten(),
     nn.Linear(32 * 4, 10),
 )
