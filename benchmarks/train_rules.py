@@ -56,17 +56,11 @@ RULES = (
     "probability-shift", "path-data", "sorted", "few-shot", "mixture", "blockwise",
 )  # fmt: skip
 FORMS = (
-    "sandwich|distillation=train_rules:Targets", "sandwich|sampling=cost", "single-path|sampling=cost",
-    "sandwich|distillation=alpha", "sandwich|distillation=kl", "sandwich|sampling=shrinking", "sandwich,random=1",
+    "sandwich|distillation=targets,share=1", "sandwich|distillation=targets", "sandwich|distillation=alpha",
+    "sandwich|distillation=kl", "sandwich|sampling=cost", "sandwich|sampling=shrinking", "single-path|sampling=cost",
+    "sandwich,random=1", "sandwich|lr=0.03", "single-path|lr=0.03", "sorted|lr=0.03",
 )  # fmt: skip
-"""Rules with other samplings and distillations: the ablations."""
-
-
-class Targets(nw.distillation.Distillation):
-    """No distillation: every sub-network learns from the targets."""
-
-    def loss(self, task: nw.Task, student: Any, teacher: Any, targets: Any) -> Tensor:
-        return task.loss(student.outputs, targets)
+"""Rules with other samplings, distillations and learning rates: the ablations."""
 
 
 # -- networks and data -------------------------------------------------------------------------------------------------
@@ -116,6 +110,8 @@ def supernet(name: str, seed: int) -> nw.SuperNet:
 
 OPTIMIZER = "sgd,lr={lr},momentum=0.9,nesterov=true,weight_decay=1e-4"
 SCHEDULE = "cosine,warmup=0.05"
+RATE = 0.1
+"""The highest learning rate, where a form does not say another."""
 PIXELS = {"mobile": 4, "resnet": 2}
 """The side of the groups of pixels that enter as channels."""
 
@@ -135,8 +131,8 @@ def read(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def data(name: str, images: int) -> nw.Data:
-    """Training images, 2,000 to choose by, and 5,000 of the test part."""
+def data(name: str, images: int, tested: int) -> nw.Data:
+    """Training images, 2,000 to choose by, and the first of the test part."""
     kept = np.random.default_rng(0).permutation(20_000)
 
     def part(split: str, which: Any) -> nw.Split:
@@ -145,8 +141,8 @@ def data(name: str, images: int) -> nw.Data:
         x = F.pixel_unshuffle(x.permute(0, 3, 1, 2) if x.dim() == 4 else x[:, None], PIXELS[name])
         return nw.Split(x.contiguous(), torch.from_numpy(labels[which]).long())
 
-    return nw.Data(part("train", kept[: min(images, 18_000)]), part("train", kept[18_000:]), part("test", slice(5000)),
-                   lambda x: mirrored(x, PIXELS[name]))  # fmt: skip
+    parts = part("train", kept[: min(images, 18_000)]), part("train", kept[18_000:]), part("test", slice(tested))
+    return nw.Data(*parts, lambda x: mirrored(x, PIXELS[name]))
 
 
 def mirrored(x: Tensor, side: int) -> Tensor:
@@ -210,13 +206,13 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
 def shared(job: dict[str, Any]) -> dict[str, Any]:
     """A super-network by a rule."""
     name, (rule, *more) = job["net"], job["rule"].split("|")
-    net, parts = supernet(name, job["seed"]), data(name, job["images"])
+    net, parts = supernet(name, job["seed"]), data(name, job["images"], job["tested"])
     loader = nw.TensorLoader(parts.train, BATCH, shuffle=True, augment=parts.augment)
     macs, settings = Macs(), dict(each.split("=", 1) for each in more)
     begin, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with macs.counting(net.module):
-        nw.train(net, loader, epochs=job["epochs"], rule=rule, optimizer=OPTIMIZER.format(lr=0.1), schedule=SCHEDULE,
-                 seed=job["seed"], **settings)  # fmt: skip
+        nw.train(net, loader, epochs=job["epochs"], rule=rule, seed=job["seed"], schedule=SCHEDULE,
+                 optimizer=OPTIMIZER.format(lr=settings.pop("lr", RATE)), **settings)  # fmt: skip
     row: dict[str, Any] = {"cpu_s": time.process_time() - begin, "macs": macs.total,
            "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}  # fmt: skip
     calibration = [batch for batch, _ in zip(loader, range(1024 // BATCH), strict=False)]
@@ -253,13 +249,13 @@ def search(net: nw.SuperNet, parts: nw.Data, calibration: list[Any], job: dict[s
 
 def alone(job: dict[str, Any]) -> dict[str, Any]:
     """The twelve, each from scratch."""
-    name, parts = job["net"], data(job["net"], job["images"])
+    name, parts = job["net"], data(job["net"], job["images"], job["tested"])
     loader, test = nw.TensorLoader(parts.train, BATCH, shuffle=True, augment=parts.augment), tester(parts)
     macs, begin, found = Macs(), time.process_time(), []
     for which in twelve(name):
         network = supernet(name, 1000 * (1 + job["seed"]) + which).extract(judged(name)[which])
         with macs.counting(network):
-            nw.finetune(network, loader, epochs=job["epochs"], optimizer=OPTIMIZER.format(lr=0.1), schedule=SCHEDULE,
+            nw.finetune(network, loader, epochs=job["epochs"], optimizer=OPTIMIZER.format(lr=RATE), schedule=SCHEDULE,
                         seed=job["seed"])  # fmt: skip
         found.append(test.of(network).value)
     return {"accuracy": found, "cpu_s": time.process_time() - begin, "macs": macs.total}
@@ -290,7 +286,7 @@ class Bench:
     def job(self, rule: str, seed: int, **more: Any) -> dict[str, Any]:
         """A training by a rule, for as many passes as all."""
         g = self.given
-        plain = {"net": g.net, "rule": rule, "seed": seed, "epochs": g.epochs, "images": g.images}
+        plain = {"net": g.net, "rule": rule, "seed": seed, "epochs": g.epochs, "images": g.images, "tested": g.tested}
         return plain | ({} if rule == "alone" else {"tune": g.tune, "search": g.search}) | more
 
     def found(self, job: dict[str, Any]) -> dict[str, Any] | None:
@@ -404,7 +400,8 @@ def table(bench: Bench, rules: list[str]) -> None:
     own = {i: found["accuracy"] for i, seed in enumerate(seeds) if (found := bench.found(bench.job("alone", seed)))}
     largest = [bench.found(bench.job("largest", seed)) for seed in seeds]
     plain = fmean(r["cpu_s"] for r in largest if r) if any(largest) else math.nan
-    print(f"\n{g.net}: {g.images:,} images, {g.epochs} passes, seeds {', '.join(map(str, seeds))}; test accuracy, %;")
+    print(f"\n{g.net}: {g.images:,} images, {g.epochs} passes, seeds {', '.join(map(str, seeds))};")
+    print(f"accuracy on {g.tested:,} test images, %;")
     print("± standard deviation over seeds; differences are paired, to the sandwich\n")
     heads = ["rule", "at equal", "passes", *COLUMNS, "all - sandwich", "smallest third - sandwich", "CPU", "MB"]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
@@ -413,8 +410,8 @@ def table(bench: Bench, rules: list[str]) -> None:
         for by in ("images", "MACs"):
             jobs = [bench.job(rule, s) if by == "images" else bench.at_equal_macs(rule, s) for s in seeds]
             runs = [bench.found(job) if job else None for job in jobs]
-            if not all(runs) or (by == "MACs" and rule == "sandwich"):
-                continue
+            if not all(runs) or (by == "MACs" and {job["epochs"] for job in jobs if job} == {g.epochs}):
+                continue  # as many passes are the row above
             rows = figures(bench, [r for r in runs if r], own)
             reference = reference or rows
             cells = [told(rows[c]) if c in rows else "" for c in COLUMNS]
@@ -434,6 +431,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=18_000)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--tested", type=int, default=5000, help="images of the test part that are judged by")
     parser.add_argument("--search", type=int, default=60, help="evaluations of the search; 0 leaves it out")
     parser.add_argument("--no-tune", dest="tune", action="store_false", help="leave fine-tuning out")
     parser.add_argument("--no-macs", action="store_true", help="leave the trainings at equal MACs out")

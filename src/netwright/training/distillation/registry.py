@@ -17,6 +17,7 @@ DISTILLATIONS: Registry[Distillation] = Registry(
         "features": "features:Features",
         "attention": "attention:Attention",
         "relational": "relational:Relational",
+        "targets": "targets:Targets",
     },
     error=RecipeError,
 )
