@@ -56,7 +56,7 @@ RULES = (
     "probability-shift", "path-data", "sorted", "few-shot", "mixture", "blockwise",
 )  # fmt: skip
 FORMS = (
-    "sandwich|distillation=targets,share=1", "sandwich|distillation=targets", "sandwich|distillation=alpha",
+    "sandwich,targets=0", "sandwich,targets=1", "sandwich,targets=0|distillation=alpha", "sandwich|distillation=alpha",
     "sandwich|distillation=kl", "sandwich|sampling=cost", "sandwich|sampling=shrinking", "single-path|sampling=cost",
     "sandwich,random=1", "sandwich|lr=0.03", "single-path|lr=0.03", "sorted|lr=0.03",
 )  # fmt: skip

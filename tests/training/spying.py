@@ -25,9 +25,11 @@ class Spied(Lesson):
         self.learned.append((candidate, weight))
         return super().learn(net, candidate, weight=weight)
 
-    def imitate(self, net: nw.SuperNet, candidate: Candidate, answer: Answer, *, weight: float = 1.0) -> float:
+    def imitate(
+        self, net: nw.SuperNet, candidate: Candidate, answer: Answer, *, targets: float = 0.0, weight: float = 1.0
+    ) -> float:
         self.imitated.append((candidate, weight))
-        return super().imitate(net, candidate, answer, weight=weight)
+        return super().imitate(net, candidate, answer, targets=targets, weight=weight)
 
     @property
     def everyone(self) -> list[Candidate]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import netwright as nw
 from netwright.core.errors import RecipeError, TrainingError
 from netwright.training.answers import Answer
-from netwright.training.distillation import DISTILLATIONS, Alpha, Attention, Features, Kl, Outputs, Relational
+from netwright.training.distillation import DISTILLATIONS, Alpha, Attention, Features, Kl, Relational
 from netwright.training.distillation.inner import Inner, stages
 
 LABELS = torch.tensor([0, 2, 1, 2])
@@ -52,26 +52,6 @@ def test_kl_has_its_closed_form_and_gradient(temperature: float, seed: int) -> N
     slope = temperature * (q.softmax(1) - p.softmax(1)) / len(student)
     torch.testing.assert_close(learned(Kl(temperature), student, teacher), slope)
     assert float(value(Kl(temperature), teacher, teacher)) == pytest.approx(0, abs=1e-12)
-
-
-@given(share=st.floats(0.01, 1), seed=st.integers(0, 99))
-def test_targets_have_their_share(share: float, seed: int) -> None:
-    student, teacher = scores(seed), scores(seed + 100)
-    wanted = share * F.cross_entropy(student, LABELS) + (1 - share) * value(Outputs(), student, teacher)
-    torch.testing.assert_close(value(f"targets,share={share!r}", student, teacher), wanted)
-
-
-def test_with_the_targets_alone_the_teacher_has_no_say() -> None:
-    alone = [value("targets,share=1", scores(0), scores(seed)) for seed in (1, 2)]
-    assert alone[0] == alone[1] == F.cross_entropy(scores(0), LABELS)
-    assert DISTILLATIONS.make("targets,beside=features,share=1").watched(small().module) == ()
-    assert DISTILLATIONS.make("targets,beside=features").watched(small().module)
-
-
-@pytest.mark.parametrize("share", [0, -1, 1.5])
-def test_targets_refuse_a_share_that_is_none(share: float) -> None:
-    with pytest.raises(RecipeError, match="targets: share is above 0 and at most 1"):
-        DISTILLATIONS.make(f"targets,share={share}")
 
 
 def test_kl_with_the_tasks_temperature_teaches_what_the_task_does() -> None:

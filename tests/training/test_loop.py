@@ -276,14 +276,16 @@ def test_a_learning_rate_that_is_far_too_high_is_noticed() -> None:
 # -- the sandwich rule -------------------------------------------------------------------------------------------
 
 
-def test_the_sandwich_gradient_is_the_sum_of_its_parts() -> None:
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_sandwich_gradient_is_the_sum_of_its_parts(share: float) -> None:
     net, part = small(), blobs(12)
     with torch.no_grad():
         for p in net.module.parameters():
             p.add_(torch.randn_like(p) * 0.1)
     net.module.train()
     rng, twin = np.random.default_rng(3), np.random.default_rng(3)
-    value = nw.rules.Sandwich(random=3).step(net, nw.rules.Lesson((part.inputs, part.targets), Classification(), rng))
+    rule = nw.rules.Sandwich(random=3, targets=share)
+    value = rule.step(net, nw.rules.Lesson((part.inputs, part.targets), Classification(), rng))
     got = {k: p.grad.clone() for k, p in net.module.named_parameters() if p.grad is not None}
 
     net.module.zero_grad()
@@ -298,7 +300,9 @@ def test_the_sandwich_gradient_is_the_sum_of_its_parts() -> None:
     for candidate in students:
         net.module.zero_grad()
         with net.active(candidate) as module:
-            (-(beliefs * module(part.inputs).log_softmax(1)).sum(1).mean()).backward()
+            logs = module(part.inputs).log_softmax(1)
+            taught, own = -(beliefs * logs).sum(1).mean(), -logs[torch.arange(12), part.targets].mean()
+            (share * own + (1 - share) * taught).backward()
         for k, p in net.module.named_parameters():
             if p.grad is not None:
                 summed[k] += p.grad

@@ -51,7 +51,10 @@ def test_it_is_a_sandwich_and_judging_leaves_no_trace() -> None:
     assert all(torch.equal(v, before[k]) for k, v in net.module.state_dict().items())
 
 
-@pytest.mark.parametrize("text, words", [("prefer=good", "one of best, worst"), ("among=0", "among is 1 or more")])
+@pytest.mark.parametrize(
+    "text, words",
+    [("prefer=good", "one of best, worst"), ("among=0", "among is 1 or more"), ("targets=-1", "from 0 to 1")],
+)
 def test_settings_are_checked(text: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         RULES.make(f"attentive,{text}")

@@ -31,7 +31,7 @@ def test_without_a_warmup_it_is_the_sandwich_at_once() -> None:
     assert rule.weight(Step(0, 10)) == 1 and DelayedShrinking(start=0).weight(Step(0, 100)) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("text", ["start=2", "warmup=-1", "random=-1"])
+@pytest.mark.parametrize("text", ["start=2", "warmup=-1", "random=-1", "targets=2"])
 def test_settings_are_checked(text: str) -> None:
     with pytest.raises(RecipeError, match=r"from 0 to 1|0 or more"):
         RULES.make(f"delayed-shrinking,{text}")

@@ -76,8 +76,9 @@ def weights_of(net: SuperNet, loader: Any, task: Task) -> Weights:
         loader: of the training data; its first batches are read.
         task: what the network is for.
     """
-    evaluator, metric, judged, device = task.evaluator(), task.metrics[0], 0, device_under(net.module)
+    metric, judged, device = task.metrics[0], 0, device_under(net.module)
     try:
+        evaluator = task.evaluator()
         with peeking(loader) as batches, net.active(net.largest) as module, isolated(module), evaluating(module):
             for batch in batches:
                 inputs, targets = task.split(to_device(batch, device))

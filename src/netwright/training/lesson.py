@@ -45,9 +45,9 @@ class Lesson:
     """One batch, and all that networks may learn from it with.
 
     Networks learn by :meth:`learn` (from the targets, and from the teacher where there is one) and by :meth:`imitate`
-    (from another network's answer); both add gradients to the shared weights. The running statistics of the shared
-    normalisation layers are those of the largest sub-network where it learns from targets, which alone is tracked: all
-    others', mixed, would be those of no network.
+    (from another network's answer, and from the targets for a share); both add gradients to the shared weights. The
+    running statistics of the shared normalisation layers are those of the largest sub-network where it learns by
+    :meth:`learn`, which alone is tracked: all others', mixed, would be those of no network.
 
     Args:
         batch: as the loader gives it, on the device of the network.
@@ -115,7 +115,7 @@ class Lesson:
         Raises :class:`LossError` where it is not finite.
         """
         with net.active(candidate) as module, tracked(module, False):
-            value = scalar(self.task.loss(self.answer(module).outputs, self.targets))
+            value = self._missed(self.answer(module))
             return float(finite(value, named(net, candidate)))
 
     def learn(self, net: SuperNet, candidate: Candidate, *, weight: float = 1.0) -> tuple[float, Answer]:
@@ -140,7 +140,7 @@ class Lesson:
         With a teacher the two losses count the same.
         """
         answer = self.answer(module)
-        value = scalar(self.task.loss(answer.outputs, self.targets))
+        value = self._missed(answer)
         if not value.requires_grad and any(p.requires_grad for p in module.parameters()):
             raise TrainingError(
                 "the loss does not depend on the weights, so that nothing can be learned: argmax, a comparison, "
@@ -161,23 +161,34 @@ class Lesson:
         value, answer = self.learn(net, net.largest)
         return value, self.taught(net.module) or answer
 
-    def imitate(self, net: SuperNet, candidate: Candidate, answer: Answer, *, weight: float = 1.0) -> float:
-        """Add the gradients of a sub-network that learns from another's answer alone.
+    def imitate(
+        self, net: SuperNet, candidate: Candidate, answer: Answer, *, targets: float = 0.0, weight: float = 1.0
+    ) -> float:
+        """Add the gradients of a sub-network that learns from another's answer.
 
         Args:
             net: in training mode, if it is to be.
             candidate: the sub-network.
             answer: detached, as :meth:`learn` and :meth:`taught` give it.
+            targets: the share of the targets in what is learned; that of the answer is the rest.
             weight: what its gradients are multiplied by.
 
         Returns the loss. Raises :class:`LossError` where it is not finite.
         """
         with net.active(candidate) as module, tracked(module, False):
-            value = finite(self.compared(self.answer(module), answer), named(net, candidate))
+            own = self.answer(module)
+            value = self.compared(own, answer) if targets < 1 else self._missed(own)
+            if 0 < targets < 1:
+                value = targets * self._missed(own) + (1 - targets) * value
+            value = finite(value, named(net, candidate))
             (value * weight if weight != 1 else value).backward()
         loss = float(value.detach())
         self.sampling.told(net, candidate, loss, self.at, self.state)
         return loss
+
+    def _missed(self, answer: Answer) -> Tensor:
+        """The task's loss of an answer from the targets."""
+        return scalar(self.task.loss(answer.outputs, self.targets))
 
     def compared(self, student: Answer, teacher: Answer) -> Tensor:
         """How far one answer is from another, as the distillation says.

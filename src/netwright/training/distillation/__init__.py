@@ -10,6 +10,5 @@ from .kl import Kl
 from .outputs import Outputs
 from .registry import DISTILLATIONS as DISTILLATIONS
 from .relational import Relational
-from .targets import Targets
 
-__all__ = ["Alpha", "Attention", "Distillation", "Features", "Kl", "Outputs", "Relational", "Targets"]
+__all__ = ["Alpha", "Attention", "Distillation", "Features", "Kl", "Outputs", "Relational"]

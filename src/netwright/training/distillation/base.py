@@ -31,7 +31,7 @@ class Distillation(ABC):
             task: what the networks are for; its own ``distillation_loss`` compares outputs.
             student: of the network that learns.
             teacher: of the other, detached.
-            targets: of the batch: which positions count. Only ``targets`` learns from them.
+            targets: of the batch: which positions count. They are not learned from.
 
         Raises :class:`TrainingError` for answers that it cannot compare.
         """

@@ -17,7 +17,6 @@ DISTILLATIONS: Registry[Distillation] = Registry(
         "features": "features:Features",
         "attention": "attention:Attention",
         "relational": "relational:Relational",
-        "targets": "targets:Targets",
     },
     error=RecipeError,
 )

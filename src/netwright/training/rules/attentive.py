@@ -10,7 +10,7 @@ from ...core.errors import RecipeError
 from ...nets.supernet import SuperNet
 from ..costs import Count, costs_of
 from ..lesson import Lesson
-from .base import Rule
+from .base import Rule, require_share
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class Attentive(Rule):
         among: how many of them.
         random: how many sub-networks learn from each batch besides the largest and the smallest.
         count: what a cost is: a count such as ``macs`` or ``params``.
+        targets: as the sandwich has it; 0 in the paper.
     """
 
     prefer: Literal["best", "worst"] = "best"
     among: int = 3
     random: int = 2
     count: Count = "macs"
+    targets: float = 0.5
 
     def __post_init__(self) -> None:
         if self.prefer not in ("best", "worst"):
@@ -41,12 +43,13 @@ class Attentive(Rule):
             raise RecipeError(
                 f"among is 1 or more, and random 0 or more sub-networks, not {self.among} and {self.random}"
             )
+        require_share(self.targets)
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         value, answer = lesson.learn_largest(net)
-        lesson.imitate(net, net.smallest, answer)
+        lesson.imitate(net, net.smallest, answer, targets=self.targets)
         for _ in range(self.random):
-            lesson.imitate(net, self.draw(net, lesson), answer)
+            lesson.imitate(net, self.draw(net, lesson), answer, targets=self.targets)
         return value
 
     def draw(self, net: SuperNet, lesson: Lesson) -> Candidate:

@@ -45,6 +45,12 @@ class Rule(ABC):
         return loader
 
 
+def require_share(value: float, name: str = "targets") -> None:
+    """Raise :class:`RecipeError` for a setting that is a share, and none."""
+    if not 0 <= value <= 1:
+        raise RecipeError(f"{name} is a share, from 0 to 1, not {value}")
+
+
 def require_networks(value: int, least: int, name: str = "random") -> None:
     """Raise :class:`RecipeError` for a setting that is a number of sub-networks, and less than it may be."""
     if value < least:

@@ -8,7 +8,7 @@ from ...core.errors import RecipeError
 from ...nets.supernet import SuperNet
 from ..lesson import Lesson
 from ..steps import Step
-from .base import Rule, require_networks
+from .base import Rule, require_networks, require_share
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class DelayedShrinking(Rule):
         start: the share of the training in which the largest learns alone.
         warmup: the share of the training in which the others' gradients grow to what they are.
         random: how many random sub-networks learn from each batch afterwards.
+        targets: as the sandwich has it; 0 in the paper.
     """
 
     start: float = 0.5
     warmup: float = 0.1
     random: int = 2
+    targets: float = 0.5
 
     def __post_init__(self) -> None:
         if not (0 <= self.start <= 1 and 0 <= self.warmup <= 1):
@@ -36,13 +38,14 @@ class DelayedShrinking(Rule):
                 f"start and warmup are shares of the training, from 0 to 1, not {self.start} and {self.warmup}"
             )
         require_networks(self.random, 0)
+        require_share(self.targets)
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         value, answer = lesson.learn_largest(net)
         weight = self.weight(lesson.at)
         if weight:
             for candidate in (net.smallest, *(lesson.sample(net) for _ in range(self.random))):
-                lesson.imitate(net, candidate, answer, weight=weight)
+                lesson.imitate(net, candidate, answer, targets=self.targets, weight=weight)
         return value
 
     def weight(self, at: Step) -> float:

@@ -1,4 +1,4 @@
-"""The sandwich: the largest learns from the targets, the smallest and some random ones from the largest."""
+"""The sandwich: the largest learns from the targets, the smallest and some random ones from it too."""
 
 from __future__ import annotations
 
@@ -6,27 +6,31 @@ from dataclasses import dataclass
 
 from ...nets.supernet import SuperNet
 from ..lesson import Lesson
-from .base import Rule, require_networks
+from .base import Rule, require_networks, require_share
 
 
 @dataclass(frozen=True)
 class Sandwich(Rule):
-    """The largest learns from the targets; the smallest and some random sub-networks learn from the largest.
+    """The largest learns from the targets; the smallest and some random sub-networks from the targets and the largest.
 
-    Yu and Huang, "Universally slimmable networks and improved training techniques" (2019), sections 3.2 and 3.4.
-    Where a teacher is given, the largest learns from it too, and the others from it alone.
+    Yu and Huang, "Universally slimmable networks and improved training techniques" (2019), sections 3.2 and 3.4, where
+    ``targets`` is 0. Where a teacher is given, it takes the place of the largest's answer, and the largest learns from
+    it too.
 
     Args:
         random: how many random sub-networks learn from each batch.
+        targets: the share of the targets in what the others learn; with 1 nothing is learned from the largest.
     """
 
     random: int = 2
+    targets: float = 0.5
 
     def __post_init__(self) -> None:
         require_networks(self.random, 0)
+        require_share(self.targets)
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         value, answer = lesson.learn_largest(net)
         for candidate in (net.smallest, *(lesson.sample(net) for _ in range(self.random))):
-            lesson.imitate(net, candidate, answer)
+            lesson.imitate(net, candidate, answer, targets=self.targets)
         return value
