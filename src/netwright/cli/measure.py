@@ -12,7 +12,7 @@ from typing import Any
 from rich.progress import Progress
 from rich.table import Table
 
-from ..core.errors import MeasureError, NetwrightError
+from ..core.errors import NetwrightError
 from ..core.metric import Measurement
 from ..core.temporary import TemporaryFolder
 from ..core.text import printable
@@ -20,7 +20,7 @@ from ..core.units import DAY_S, format_value
 from ..measure.comparison import compare
 from ..measure.feeds import read_feeds
 from ..measure.latency import Energy, Latency
-from ..measure.named_network import NamedNetwork, from_file, from_network, naming, parse_shape, readers_of
+from ..measure.named_network import NamedNetwork, feeding, from_file, from_network, parse_shape, readers_of
 from ..measure.sampling import SamplingPlan
 from ..measure.targets import Target, parse_target
 from .arguments import add_file_inputs, read, verb_parser
@@ -97,17 +97,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measured(measurer: Latency | Energy, named: NamedNetwork) -> Mapping[str, Measurement]:
-    try:
-        with naming(named.path):
-            return measurer.run(named.path, named.feeds, named.expected, trust=named.trust)
-    except MeasureError as error:
-        if not named.noise:
-            raise
-        shapes = ", ".join(f"{name} {list(value.shape)} {value.dtype}" for name, value in named.feeds.items())
-        raise MeasureError(
-            f"{error}; it was fed with noise: if it cannot take that, give its inputs with --inputs, an .npz file of "
-            f"the arrays {shapes}"
-        ) from error
+    with feeding(named):
+        return measurer.run(named.path, named.feeds, named.expected, trust=named.trust)
 
 
 WHOLE = 20

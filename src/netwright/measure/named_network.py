@@ -212,6 +212,22 @@ def naming(path: Path) -> Iterator[None]:
         raise MeasureError(f"{path}: {error}") from error
 
 
+@contextmanager
+def feeding(named: NamedNetwork) -> Iterator[None]:
+    """Errors of measuring say which file they are of, and of inputs that were made up what they are."""
+    try:
+        with naming(named.path):
+            yield
+    except MeasureError as error:
+        if not named.noise:
+            raise
+        shapes = ", ".join(f"{name} {list(value.shape)} {value.dtype}" for name, value in named.feeds.items())
+        raise MeasureError(
+            f"{error}; it was fed with noise: if it cannot take that, give its inputs with --inputs, an .npz file of "
+            f"the arrays {shapes}"
+        ) from error
+
+
 def _signature(path: Path, target: Target, trust: bool) -> _Signature:
     job = {"job": "inputs", "seconds": target.runtime.slowest_s, "files": [str(path.resolve())], "trust": trust}
     with naming(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_a_file_of_operators_on_whole_numbers_has_times_and_no_trials(
     assert all(each.runs_in == "int8" for each in found.layers) and found.sqnr and found.sqnr > 15
 
 
-def test_what_cannot_be_explained_says_why(pair: Pair, tmp_path: Path) -> None:
+def test_what_cannot_be_explained_says_why(pair: Pair, write: Callable[..., Pair], tmp_path: Path) -> None:
     with pytest.raises(MeasureError, match="is not quantised: there is nothing to explain"):
         nw.explain(pair.whole, TARGET, plan=QUICK)
     with pytest.raises(MeasureError, match="there is no file"):
@@ -109,6 +110,12 @@ def test_what_cannot_be_explained_says_why(pair: Pair, tmp_path: Path) -> None:
         nw.explain(tmp_path / "n.onnx", TARGET, plan=QUICK)
     with pytest.raises(MeasureError, match="but 2 were given"):
         nw.explain(pair.low, TARGET, pair.whole, {"a": pair.inputs, "b": pair.inputs}, plan=QUICK)
+    with pytest.raises(MeasureError, match="is quantised too: --against is the float32 file"):
+        nw.explain(pair.low, TARGET, pair.low, {"input": pair.inputs}, plan=QUICK)
+    with pytest.raises(
+        MeasureError, match=r"fed with noise: .* with --inputs, an .npz file of the arrays input \[1, 3, 1"
+    ):
+        nw.explain(write(module=nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))).low, TARGET, plan=QUICK)
     other = tmp_path / "other.onnx"
     write_onnx(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).eval(), pair.inputs[:1], other)
     with pytest.raises(MeasureError, match="name their layers differently"):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 import netwright as nw
 from netwright.core.errors import MeasureError
+from netwright.measure.explain.ir_graph import IrGraph
 from netwright.measure.runtimes.openvino import OpenVino
 from netwright.measure.sampling import SamplingPlan
 
@@ -61,3 +64,12 @@ def test_files_that_a_target_does_not_read_are_refused(own: Pair, tmp_path: Path
         nw.explain(own.whole, TARGET, plan=QUICK)
     with pytest.raises(MeasureError, match="there is no file"):
         nw.explain(tmp_path / "n.ovir", TARGET, plan=QUICK)
+
+
+def test_transposed_convolutions_are_layers_of_their_own(tmp_path: Path) -> None:
+    layers = nn.ConvTranspose2d(3, 8, 2), nn.ReLU(), nn.ConvTranspose2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1)
+    inputs = torch.randn(2, 3, 8, 8)
+    OpenVino(precision="int8").convert(nn.Sequential(*layers).eval(), inputs[:1], tmp_path / "t.ovir", [inputs[:1]])
+    found = IrGraph(tmp_path / "t.ovir", tmp_path)
+    kinds = ["2x2 transposed convolution", "depthwise transposed convolution", "1x1 convolution"]
+    assert [each.kind for each in found.layers] == kinds

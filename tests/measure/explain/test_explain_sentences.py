@@ -70,7 +70,7 @@ def test_conversions_fallbacks_and_what_was_left_in_float32_are_told() -> None:
         layer("a", 1.0, 1.0, runs_in="float32"), layer("b", 1.0, 1.0, bits=32, runs_in="float32"), layer("c", 1.0, 1.0),
         conversions=(Conversion("q", "QuantizeLinear", 0.3, "a"), Conversion("r", "Transpose", 0.1, "")),
     )  # fmt: skip
-    assert said[1].startswith("2 conversions (QuantizeLinear, Transpose) take 13% of the time, the most after a (10%)")
+    assert said[1].startswith("2 conversions (QuantizeLinear, Transpose) take 13% of the time, the most at a (10%)")
     assert said[2].startswith("a has weights of few bits and yet runs in float32 (33% of the time)")
     assert said[3] == "b is in float32 in the file (33% of the time)"
 

@@ -13,9 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
+from torch import nn
 from torch.nn import functional as F
 
-from netwright.measure.explain.errors import SILENT, decibels, layer_errors, output_noise
+from netwright.core.errors import MeasureError
+from netwright.measure.explain.errors import SILENT, decibels, layer_errors, onnx_errors, output_noise
 from netwright.measure.explain.onnx_graph import OnnxGraph
 from netwright.measure.explain.saturation import _share, saturated
 
@@ -120,3 +122,40 @@ def test_only_forms_that_saturate_have_such_sums(write: Callable[..., Pair], pai
     assert set(found) == {"stem", "blocks.0.2", "head"}  # the depthwise one is computed another way
     for form in ("u8u8", "u8s7", "s8s8"):
         assert not saturated(OnnxGraph(write(form).low, tmp_path), examples(pair))
+
+
+def test_transposed_convolutions_and_turned_weights_have_no_such_sums(
+    write: Callable[..., Pair], tmp_path: Path
+) -> None:
+    layers = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 6, 3, 2), nn.ReLU(), nn.Conv2d(6, 4, 1)
+    transposed = write(module=nn.Sequential(*layers).eval())
+    graph, whole = (OnnxGraph(path, tmp_path) for path in (transposed.low, transposed.whole))
+    assert [each.kind for each in graph.layers][1] == "3x3 transposed convolution"
+    found = layer_errors(graph, whole, examples(transposed))
+    assert [each.saturated is None for each in found.values()] == [False, True, False]
+    given, one, zero = (np.full((), value, kind) for value, kind in ((0.5, "f4"), (1, "f4"), (0, "u1")))
+    weights = np.full((3, 3), 127, np.int8)
+    for turns in (False, True):
+        scaled = "w", "step", "wzero"
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+            helper.make_node("DequantizeLinear", [*scaled], ["v"]),
+            *([helper.make_node("Transpose", ["v"], ["t"])] if turns else []),
+            helper.make_node("MatMul", ["d", "t" if turns else "v"], ["y"]),
+        ]
+        ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3]) for name in "xy"]
+        held = {"scale": given, "zero": zero, "w": weights, "step": one, "wzero": zero.astype(np.int8)}
+        constants = [numpy_helper.from_array(value, name) for name, value in held.items()]
+        model = helper.make_model(
+            helper.make_graph(nodes, "g", ends[:1], ends[1:], constants),
+            opset_imports=[helper.make_opsetid("", 18)], ir_version=9,
+        )  # fmt: skip
+        onnx.save(model, tmp_path / "turned.onnx")
+        sums = saturated(OnnxGraph(tmp_path / "turned.onnx", tmp_path), [{"x": np.full((1, 3), 99, np.float32)}])
+        assert list(sums.values()) == ([] if turns else [1.0])
+
+
+def test_outputs_that_are_not_finite_are_told(pair: Pair, graphs: tuple[OnnxGraph, OnnxGraph]) -> None:
+    with pytest.raises(MeasureError, match="not finite"):
+        onnx_errors(*graphs, [{"input": np.full((1, 3, 8, 8), np.inf, np.float32)}])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log10
 from typing import Any
 
 import numpy as np
 
+from ...core.errors import MeasureError
 from ...formats.dequantised import rectifies
 from ...formats.onnx_layers import OnnxLayer
 from ..runtimes.base import Feeds
@@ -70,9 +71,20 @@ def onnx_errors(
 
 
 def output_noise(graph: OnnxGraph, whole: OnnxGraph, examples: Sequence[Feeds]) -> float:
-    """The mean of :func:`relative_noise` over examples."""
+    """The mean of :func:`relative_noise` over examples. Raises :class:`MeasureError` where outputs are not finite."""
     mine, theirs = graph.session(), whole.session()
-    return float(np.mean([relative_noise(mine.run(None, dict(e)), theirs.run(None, dict(e))) for e in examples]))
+    return mean_noise((mine.run(None, dict(e)), theirs.run(None, dict(e))) for e in examples)
+
+
+def mean_noise(pairs: Iterable[tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]) -> float:
+    """The mean of :func:`relative_noise` over pairs of outputs, those of the file first.
+
+    Raises :class:`MeasureError` where it is not finite.
+    """
+    noise = float(np.mean([relative_noise(got, wanted) for got, wanted in pairs]))
+    if not np.isfinite(noise):
+        raise MeasureError("outputs on these inputs are not finite, or empty: look for NaN and infinity in --inputs")
+    return noise
 
 
 def layer_errors(graph: OnnxGraph, whole: OnnxGraph, examples: Sequence[Feeds]) -> dict[str, LayerErrors]:
@@ -116,7 +128,8 @@ def results_sqnr(graph: OnnxGraph, whole: OnnxGraph, examples: Sequence[Feeds]) 
             if got[a].dtype.kind == "f" and got[a].shape == wanted[b].shape:
                 signal[path] += float(np.square(wanted[b], dtype=np.float64).sum())
                 noise[path] += float(np.square(got[a] - wanted[b], dtype=np.float64).sum())
-    return {path: decibels(noise[path] / power) for path, power in signal.items() if power > 0}
+    known = {path: power for path, power in signal.items() if power > 0 and np.isfinite([power, noise[path]]).all()}
+    return {path: decibels(noise[path] / power) for path, power in known.items()}
 
 
 def clipped_shares(graph: OnnxGraph, whole: OnnxGraph, examples: Sequence[Feeds]) -> dict[str, float]:
@@ -169,9 +182,7 @@ def alone_noise(graph: OnnxGraph, whole: OnnxGraph, examples: Sequence[Feeds]) -
         if rounded is None and layer.weights:
             continue
         only = session_of(_with_one_quantised(whole, mate, rounded, graph, layer))
-        found[layer.path] = float(
-            np.mean([relative_noise(only.run(None, dict(f)), w) for f, w in zip(examples, wanted, strict=True)])
-        )
+        found[layer.path] = mean_noise((only.run(None, dict(f)), w) for f, w in zip(examples, wanted, strict=True))
     return found
 
 

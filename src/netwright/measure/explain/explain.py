@@ -15,7 +15,7 @@ from ...core.errors import MeasureError, MissingExtra
 from ...core.temporary import TemporaryFolder
 from ..feeds import read_feeds, write_feeds
 from ..latency import Latency
-from ..named_network import from_file, naming
+from ..named_network import feeding, from_file, naming
 from ..runtimes.base import Feeds, Operator, in_order
 from ..runtimes.openvino import OpenVino
 from ..sampling import SamplingPlan
@@ -84,8 +84,8 @@ def explain(
         notes += [*first.notes, *([] if examples else [NOISE])]
         examples = examples or [first.feeds]
         float32 = Target(where.runtime.in_float32, where.at, where.token)
-        profiles = _profiles([(where, graph), (float32, whole)], first.feeds, plan, trust)
-        with naming(graph.path):
+        with feeding(first):
+            profiles = _profiles([(where, graph), (float32, whole)], first.feeds, plan, trust)
             latency = Latency(where, plan).run(graph.path, first.feeds, trust=trust)["latency"]
             before = Latency(float32, plan).run(whole.path, first.feeds, trust=trust)["latency"]
         sqnr, errors = _errors(graph, whole, examples)
@@ -117,6 +117,8 @@ def _graphs(file: Path, against: str | Path | None, target: Target, folder: Path
         whole = graph.twin(folder)
         return graph, whole, ["float32 is the network in the file: the error of its rounded weights is not seen"]
     whole = reader(Path(against), folder)
+    if whole.is_quantised:
+        raise MeasureError(f"{against} is quantised too: --against is the float32 file that {file} was quantised from")
     paths = {each.path for each in whole.layers}
     if 2 * sum(each.path in paths for each in graph.layers) < len(graph.layers):
         raise MeasureError(

@@ -60,7 +60,8 @@ class Conversion:
         name: the runtime's own.
         kind: what it does, as the runtime calls it.
         ms: its time.
-        layer: the path of the layer whose result it converts; empty for the network's inputs.
+        layer: the path of the layer whose result it converts, or of the first that reads it where it is an input of the
+            network; empty where there is none.
     """
 
     name: str

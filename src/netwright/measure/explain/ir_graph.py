@@ -14,10 +14,17 @@ from ...formats.onnx_layers import Layer, scope_of, unique
 from ..runtimes.base import Feeds, in_order
 from ..runtimes.openvino import OpenVino, unpacked
 from ..runtimes.openvino_profile import ADDED
-from .errors import LayerErrors, decibels, relative_noise
+from .errors import LayerErrors, decibels, mean_noise, relative_noise
 from .graph import Graph
 
-HEADS = {"Convolution": "convolution", "GroupConvolution": "grouped convolution", "MatMul": "linear layer"}
+HEADS = {
+    "Convolution": "convolution",
+    "GroupConvolution": "grouped convolution",
+    "ConvolutionBackpropData": "transposed convolution",
+    "GroupConvolutionBackpropData": "grouped transposed convolution",
+    "MatMul": "linear layer",
+}
+"""Operators that make a layer where they have weights, and what one of them is called."""
 SMALL = {"i8": 8, "u8": 8, "i4": 4, "u4": 4}
 """OpenVINO's types of few bits."""
 
@@ -120,13 +127,13 @@ def ir_errors(graph: IrGraph, whole: IrGraph, examples: Sequence[Feeds]) -> tupl
         if name is not None:
             pairs[layer.path] = name
     mine, theirs = (each.run(examples, list(pairs.values())) for each in (graph, whole))
-    noise = np.mean([relative_noise(a, b) for (a, _), (b, _) in zip(mine, theirs, strict=True)])
+    noise = mean_noise((a, b) for (a, _), (b, _) in zip(mine, theirs, strict=True))
     found = {}
     for path, name in pairs.items():
         both = [(a[name], b[name]) for (_, a), (_, b) in zip(mine, theirs, strict=True)]
-        if all(a.shape == b.shape and a.dtype.kind == "f" for a, b in both):
+        if all(a.shape == b.shape and a.dtype.kind == "f" and np.isfinite([a, b]).all() for a, b in both):
             found[path] = LayerErrors(decibels(float(np.mean([relative_noise([a], [b]) for a, b in both]))))
-    return decibels(float(noise)), found
+    return decibels(noise), found
 
 
 def _rounded(node: Any) -> Any:
@@ -156,6 +163,6 @@ def _bits(node: Any) -> int:
 
 def _kind(node: Any) -> str:
     name, shape = HEADS[node.get_type_name()], list(node.input_value(1).get_partial_shape().to_shape())
-    if name == "convolution":
+    if name in ("convolution", "transposed convolution"):
         return f"{'x'.join(map(str, shape[2:]))} {name}"
-    return "depthwise convolution" if name == "grouped convolution" and shape[2] == 1 else name
+    return name.replace("grouped", "depthwise") if name.startswith("grouped") and shape[2] == 1 else name

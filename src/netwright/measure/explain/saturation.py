@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core.precision import SATURATES
-from ...formats.onnx_layers import OnnxLayer
+from ...formats.onnx_layers import WEIGHTS_AT, OnnxLayer
 from ..runtimes.base import Feeds
 from .onnx_graph import OnnxGraph
 
@@ -23,8 +23,8 @@ MOST_PRODUCTS = 2 * 10**7
 def saturated(graph: OnnxGraph, examples: Sequence[Feeds]) -> dict[str, float]:
     """The share of each layer's sums in which two products in a row exceed 16 bits, by its path.
 
-    Layers without such sums are left out: other types of numbers, weights of 7 bits, and convolutions of groups, which
-    ONNX Runtime computes another way.
+    Layers without such sums are left out: other types of numbers, weights of 7 bits, convolutions of groups, which
+    ONNX Runtime computes another way, and transposed ones, which it has in float32 alone.
     """
     wanted = {}
     for layer in graph.layers:
@@ -49,8 +49,12 @@ def saturated(graph: OnnxGraph, examples: Sequence[Feeds]) -> dict[str, float]:
 def _read(graph: OnnxGraph, layer: OnnxLayer) -> str | None:
     """The name of the whole numbers that a layer reads; None where it reads none, or not as pairs of products."""
     node = graph.nodes[layer.node]
-    if layer.kind.startswith(("depthwise", "grouped")):
+    if layer.kind.startswith(("depthwise", "grouped")) or node.op_type == "ConvTranspose":
         return None
+    weights = node.input[WEIGHTS_AT.get(node.op_type, 1)]
+    back = graph.tensors.makers.get(weights)
+    if (back.input[0] if back is not None and back.op_type == "DequantizeLinear" else weights) != layer.weights:
+        return None  # another operator turns them
     found = graph.quantiser(node.input[0])
     if found is None and node.op_type == "MatMulInteger":
         found = graph.tensors.makers.get(node.input[0])

@@ -87,12 +87,12 @@ def _conversions(found: Explanation) -> Iterator[str]:
         return
     kinds = sorted({each.kind for each in found.conversions})
     first = found.conversions[0]
-    where = f"after {first.layer}" if first.layer else "at the network's inputs"
+    where = f"the most at {first.layer}" if first.layer else "the most at no layer"
     number = f"{len(found.conversions)} conversions ({', '.join(kinds)}) take"
     if len(found.conversions) == 1:
         number = f"one conversion ({kinds[0]}) takes"
     yield (
-        f"{number} {total / found.ms:.0%} of the time, the most {where} ({first.ms / found.ms:.0%}): neighbouring "
+        f"{number} {total / found.ms:.0%} of the time, {where} ({first.ms / found.ms:.0%}): neighbouring "
         "layers in one precision need none"
     )
 
