@@ -82,7 +82,7 @@ def dequantised(node: Any, constants: Mapping[str, np.ndarray]) -> np.ndarray:
     values, scales = (constants[name].astype(np.float32) for name in node.input[:2])
     zero = constants[node.input[2]].astype(np.float32) if len(node.input) > 2 else np.zeros((), np.float32)
     settings = {each.name: each.i for each in node.attribute}
-    axis, block = settings.get("axis", 1), settings.get("block_size", 0)
+    axis, block = settings.get("axis", 1) % max(values.ndim, 1), settings.get("block_size", 0)
     if scales.ndim and scales.size > 1:
         if block:
             scales, zero = (np.repeat(v, block, axis)[_cut(values, axis)] if v.ndim else v for v in (scales, zero))

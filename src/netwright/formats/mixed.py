@@ -15,6 +15,7 @@ from ..nets.precisions.int4 import GROUP
 from ..nets.precisions.registry import INT4
 from ..nets.rounding import roundings
 from .layers import left_in_float32, precisions_in
+from .onnx_layers import name_nodes
 
 AS_MATMUL = "_MatMul"
 """What ONNX Runtime's quantiser calls the product of a Gemm, after its name."""
@@ -43,8 +44,9 @@ def plan_of(path: Path, network: nn.Module | None) -> Plan:
     if network is None or not roundings(network):
         return Plan([])
     model = onnx.load(path)
+    if name_nodes(model.graph):
+        onnx.save(model, path)
     precisions = precisions_in(network, _products(model.graph))
-    onnx.save(model, path)
     wired = ((node.name, node.input, node.output) for node in model.graph.node)
     few = [name for name, precision in precisions.items() if precision == INT4]
     return Plan(left_in_float32(wired, precisions), few)
@@ -131,8 +133,7 @@ def _products(graph: Any) -> dict[str, np.ndarray]:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             tensors[node.output[0]] = node.attribute[0].t
     found = {}
-    for i, node in enumerate(graph.node):
-        node.name = node.name or f"{node.op_type}_of_{i}"
+    for node in graph.node:
         if node.op_type not in AXES or len(node.input) < 2 or node.input[1] not in tensors:
             continue
         weight = numpy_helper.to_array(tensors[node.input[1]])
