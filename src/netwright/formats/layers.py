@@ -80,7 +80,14 @@ def left_in_float32(
 def _weight(network: nn.Module, path: str) -> np.ndarray:
     layer: Any = network.get_submodule(path)
     weight: np.ndarray = layer.weight.detach().numpy(force=True)
-    return weight.swapaxes(0, output_dim(layer))
+    return channels_first(weight, getattr(layer, "groups", 1)) if output_dim(layer) else weight
+
+
+def channels_first(weight: np.ndarray, groups: int = 1) -> np.ndarray:
+    """A weight of shape (inputs, outputs / groups, ...) as (outputs, inputs / groups, ...): merged normalisation has a
+    factor for each output."""
+    parts = weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)
+    return parts.reshape(-1, *parts.shape[2:])
 
 
 def _normalised(weight: np.ndarray) -> np.ndarray:

@@ -12,9 +12,9 @@ from torch import nn
 
 from ..core.errors import BundleError
 from ..nets.precisions.int4 import GROUP
-from ..nets.precisions.registry import INT4
+from ..nets.precisions.registry import INT4, INT8
 from ..nets.rounding import roundings
-from .layers import left_in_float32, precisions_in
+from .layers import channels_first, left_in_float32, precisions_in
 from .onnx_layers import name_nodes
 
 AS_MATMUL = "_MatMul"
@@ -41,15 +41,36 @@ def plan_of(path: Path, network: nn.Module | None) -> Plan:
     Operators without a name get one, in the file."""
     import onnx
 
-    if network is None or not roundings(network):
-        return Plan([])
     model = onnx.load(path)
     if name_nodes(model.graph):
         onnx.save(model, path)
+    formless = _without_form(model.graph)
+    if network is None or not roundings(network):
+        return Plan(formless)
     precisions = precisions_in(network, _products(model.graph))
+    if INT8 in precisions.values() and (those := [name for name in formless if precisions[name] == INT8]):
+        raise _no_8_bits(those)
     wired = ((node.name, node.input, node.output) for node in model.graph.node)
     few = [name for name, precision in precisions.items() if precision == INT4]
     return Plan(left_in_float32(wired, precisions), few)
+
+
+def _without_form(graph: Any) -> list[str]:
+    """Products that ONNX Runtime's quantiser fails on: transposed convolutions of groups with a bias, for which it has
+    fewer scales than outputs."""
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "ConvTranspose"
+        and len(node.input) > 2
+        and any(each.name == "group" and each.i > 1 for each in node.attribute)
+    ]
+
+
+def _no_8_bits(names: Sequence[str]) -> BundleError:
+    return BundleError(
+        f"onnxruntime has no 8-bit form of {', '.join(names[:5])} in this network; keep their layers in float32"
+    )
 
 
 def to_4_bits(path: Path, names: Sequence[str]) -> None:
@@ -117,9 +138,7 @@ def check_quantised(ready: Path, done: Any, left: Collection[str]) -> None:
     found |= {name.removesuffix("_quant").removesuffix(AS_MATMUL) for name in integer}
     products = _products(onnx.load(ready).graph)
     if missing := [name for name in products if name not in found and name not in left]:
-        raise BundleError(
-            f"onnxruntime has no 8-bit form of {', '.join(missing[:5])} in this network; keep their layers in float32"
-        )
+        raise _no_8_bits(missing)
     if beyond := found.intersection(products, left):
         raise BundleError(f"onnxruntime quantises {', '.join(sorted(beyond)[:5])}, which should stay in float32")
 
@@ -139,6 +158,9 @@ def _products(graph: Any) -> dict[str, np.ndarray]:
         weight = numpy_helper.to_array(tensors[node.input[1]])
         if weight.ndim < 2:
             continue
-        turned = node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute)
-        found[node.name] = weight.swapaxes(0, 0 if turned else AXES[node.op_type])
+        settings = {each.name: each.i for each in node.attribute}
+        if node.op_type == "ConvTranspose":
+            found[node.name] = channels_first(weight, settings.get("group", 1))
+        else:
+            found[node.name] = weight.swapaxes(0, 0 if settings.get("transB") else AXES[node.op_type])
     return found

@@ -127,6 +127,42 @@ def test_layers_of_the_same_weights_are_told_apart_by_their_order():
         precisions_in(network, {"other": weights["two"]})
 
 
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_convolutions_of_groups_are_found_with_what_normalises_them(runtime, dims, tmp_path):
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
+        pytest.importorskip("nncf")
+    torch.manual_seed(0)
+    conv, up, norm = ((nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d), (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d))[
+        dims - 1
+    ]
+    module = nn.Sequential(
+        conv(4, 8, 3), norm(8), nn.ReLU(), up(8, 8, 3, 2, groups=2), norm(8), nn.ReLU(), conv(8, 8, 3, groups=4),
+        norm(8), nn.ReLU(), up(8, 8, 2, groups=8), norm(8), nn.ReLU(), conv(8, 4, 1),
+    ).eval()  # fmt: skip
+    for each in module:
+        if isinstance(each, norm):
+            nn.init.uniform_(each.weight, 0.5, 2.0)
+            each.running_var.uniform_(0.5, 2.0)
+    inputs = torch.randn(8, 4, *[12] * dims)
+    net = nw.SuperNet(module, [], inputs[:1])
+    net = net.with_axes(nw.Bits.of(net, keep=()))
+    network = nw.recalibrate(net.extract(net.largest_with({"0.bits": "int8", "3.bits": "int8"})), [inputs])
+    latency = nw.Latency(f"{runtime},precision=int8")
+    path = tmp_path / f"n{latency.runtime.suffix}"
+    if runtime == "onnxruntime":
+        with pytest.raises(BundleError, match=r"no 8-bit form of .*; keep their layers in float32"):
+            latency.write(network, inputs[:1], path, [inputs])
+        latency.write(module, inputs[:1], path, [inputs])  # where nobody asked for that layer, it is in float32
+        return
+    latency.write(network, inputs[:1], path, [inputs])
+    (got,) = latency.outputs(path, [inputs[:1]])
+    with torch.no_grad():
+        wanted = network(inputs[:1]).numpy()
+    assert np.linalg.norm(got.reshape(wanted.shape) - wanted) < 0.1 * np.linalg.norm(wanted)
+
+
 @pytest.mark.parametrize(
     ("options", "runtime", "says"),
     [

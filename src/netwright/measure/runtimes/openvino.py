@@ -320,6 +320,8 @@ def _left_in_float32(model: Any, network: Any) -> list[str] | None:
 
 def _weights(node: Any) -> np.ndarray | None:
     """The weights that an operator multiplies with, the output channels first; None where it does not."""
+    from ...formats.layers import channels_first
+
     kind = node.get_type_name()
     if kind not in ("MatMul", *CONVOLUTIONS):
         return None
@@ -334,8 +336,10 @@ def _weights(node: Any) -> np.ndarray | None:
     if kind == "MatMul":
         turned = node.get_attributes()["transpose_b"]
         return None if weight.ndim != 2 else weight if turned else weight.T
-    merged = weight.reshape(-1, *weight.shape[2:]) if kind.startswith("Group") and weight.ndim == 5 else weight
-    return merged.swapaxes(0, 1) if kind.endswith("BackpropData") else merged
+    shape = node.input_value(1).get_partial_shape().to_shape()
+    grouped = kind.startswith("Group")  # groups are a dimension of their own there, unless the constant is ONNX's
+    merged = weight.reshape(-1, *weight.shape[2:]) if grouped and weight.ndim == len(shape) else weight
+    return channels_first(merged, shape[0] if grouped else 1) if kind.endswith("BackpropData") else merged
 
 
 def _quantised(model: Any, samples: Sequence[Feeds], form: str, left: list[str]) -> tuple[Any, str]:
