@@ -70,6 +70,8 @@ def test_layers_are_grouped():
         ({"by": "blok"}, "did you mean 'block'"),
         ({"by": {"all": ["blocks.0.conv3"]}}, "no layer that can be rounded"),
         ({"keep": ["blocks", "stem", "head"]}, "keep=() keeps none"),
+        ({"by": {}}, "by= names no layer; name some of "),
+        ({"by": {"all": ["stem"]}}, "or one that is kept in float32 (keep=() keeps none)"),
         ({"keep": ["blok"]}, "no module 'blok'"),
         ({"options": ("int8",)}, "the last is 'float32'"),
         ({"options": ("int9", "float32")}, "no precision 'int9'"),
@@ -79,6 +81,11 @@ def test_layers_are_grouped():
 def test_mistakes_are_told(how, says):
     with pytest.raises(NetError, match=says.replace("(", r"\(").replace(")", r"\)")):
         nw.Bits.of(small(), **how)
+
+
+def test_a_network_that_is_no_super_network_is_told():
+    with pytest.raises(NetError, match=r"takes a super-network, not a Linear: nw\.SuperNet\("):
+        nw.Bits.of(nn.Linear(2, 2))
 
 
 def test_tied_weights_stay():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +149,24 @@ def test_a_network_without_bits_and_missing_batches_are_errors(batch: Tensor) ->
         nw.sensitivity.Hessian([batch], draws=0)
 
 
+@pytest.mark.parametrize("criterion", [nw.sensitivity.Fisher, nw.sensitivity.Hessian])
+def test_a_loss_that_is_none_is_told(criterion: type, net: nw.SuperNet, batch: Tensor) -> None:
+    for loss, says in (
+        (lambda outputs, _: outputs.detach().sum(), "does not depend on the weights, or is detached"),
+        (lambda outputs, _: outputs, r"gives a tensor of shape \(.* and no tensor of one number"),
+        (lambda outputs, _: 1.0, "gives a float and no tensor of one number"),
+    ):
+        with pytest.raises(NetError, match=says):
+            criterion([batch], loss=loss).scores(net)
+
+
+def test_outputs_without_classes_have_no_divergence() -> None:
+    flat = nw.SuperNet(nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)), (), torch.zeros(2, 4))
+    flat = flat.with_axes(nw.Bits.of(flat, keep=()))
+    with pytest.raises(NetError, match=r'an output of shape \(3,\) has no classes.*take "squared"'):
+        nw.sensitivity.OutputError([torch.randn(3, 4)], distance="kl").scores(flat)
+
+
 def test_a_criterion_of_ones_own_is_as_good(net: nw.SuperNet) -> None:
     @dataclass(frozen=True)
     class Size(Sensitivity):
@@ -236,6 +255,8 @@ def test_bits_are_assigned_within_bytes_and_the_more_bytes_the_less_is_lost(net:
     assert nw.assign_bits(net, scores, whole) == net.largest
     with pytest.raises(NetError, match="more than the budget of 10; give a larger one"):
         nw.assign_bits(net, scores, 10)
+    with pytest.raises(NetError, match="more than the budget of nan"):
+        nw.assign_bits(net, scores, math.nan)
     with pytest.raises(NetError, match="the scores have none for the axis"):
         nw.assign_bits(net, Scores({}), whole)
 

@@ -88,6 +88,11 @@ class Bits(Axis):
 
         Raises :class:`NetError` where no layer is left.
         """
+        if isinstance(net, nn.Module):
+            raise NetError(
+                f"Bits.of takes a super-network, not a {type(net).__name__}: nw.SuperNet(network, [], example_inputs) "
+                "makes one of any network, nw.wrap finds its widths too"
+            )
         found = _layers(net)
         kept = [found[0], found[-1]] if keep is None and found else list(keep or ())
         for path in kept:
@@ -100,6 +105,8 @@ class Bits(Axis):
             )
         constant = _constant_ranges([net.index.modules[path] for path in found])
         groups = _grouped(net.index, left, by)
+        if not groups:
+            raise NetError("by= names no layer; name some of " + ", ".join(left))
         for path in (each for layers in groups.values() for each in layers):
             add_input_rounding(net.index.modules[path], constant)
         return [cls(f"{name}.bits", tuple(layers), tuple(options)) for name, layers in groups.items()]
@@ -166,7 +173,8 @@ def _grouped(index: ModuleIndex, layers: Sequence[str], by: Groups) -> dict[str,
         for path in (each for group in by.values() for each in group):
             if path not in layers:
                 raise NetError(
-                    f"by= names {path!r}, which is no layer that can be rounded; {did_you_mean(path, layers)}"
+                    f"by= names {path!r}, which is no layer that can be rounded, or one that is kept in float32 "
+                    f"(keep=() keeps none); {did_you_mean(path, layers)}"
                 )
         return {name: list(group) for name, group in by.items()}
     names = {

@@ -116,14 +116,19 @@ def _change(net: SuperNet, options: Mapping[str, Option], batches: list[Any], lo
 
 
 def loss_of(loss: BatchLoss, output: Any, batch: Any) -> Tensor:
-    """A person's own loss. Raises :class:`NetError` where it raises."""
+    """A person's own loss. Raises :class:`NetError` where it raises, and where it gives no number to differentiate."""
+    such = "it is a function of the outputs and the whole batch, such as "
+    such += "lambda outputs, batch: cross_entropy(outputs, batch[1])"
     try:
-        return loss(output, batch)
+        value = loss(output, batch)
     except Exception as error:
-        raise NetError(
-            f"loss= raised {format_error(error)}; it is a function of the outputs and the whole batch, such as "
-            "lambda outputs, batch: cross_entropy(outputs, batch[1])"
-        ) from error
+        raise NetError(f"loss= raised {format_error(error)}; {such}") from error
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise NetError(f"loss= gives {got} and no tensor of one number; {such}")
+    if torch.is_grad_enabled() and not value.requires_grad:
+        raise NetError(f"loss= gives a number that does not depend on the weights, or is detached; {such}")
+    return value
 
 
 def projected(output: Any, generator: torch.Generator) -> Tensor:

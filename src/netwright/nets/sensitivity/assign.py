@@ -34,7 +34,7 @@ def assign_bits(net: SuperNet, scores: Scores, budget: float) -> Candidate:
     rest = iter(sizes)
     saved = [[whole - next(rest) for _ in axis.options] for axis in axes]
     least = whole - sum(max(each) for each in saved)
-    if budget < least:
+    if not budget >= least:  # NaN too
         raise NetError(
             f"assign_bits: with the fewest bits everywhere the network takes {least:,} bytes, more than the budget of "
             f"{budget:,.0f}; give a larger one, options of fewer bits, or a smaller network"

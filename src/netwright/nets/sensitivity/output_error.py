@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...core.candidate import Option
+from ...core.errors import NetError
 from ..importance.base import given_batches
 from ..inputs import call, evaluating, fresh, tensors_in
 from ..isolation import isolated
@@ -62,6 +63,11 @@ class OutputError(Sensitivity):
         each = []
         for mine, theirs in zip(got, wanted, strict=True):
             if self.distance == "kl":
+                if theirs.dim() < 2:
+                    raise NetError(
+                        f"OutputError: an output of shape {tuple(theirs.shape)} has no classes along its last "
+                        'dimension, which distance="kl" compares; take "squared"'
+                    )
                 got_logs, logs = (F.log_softmax(t, -1).flatten(0, -2) for t in (mine, theirs))
                 each.append(float(F.kl_div(got_logs, logs, reduction="batchmean", log_target=True)))
             else:
