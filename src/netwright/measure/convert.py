@@ -130,7 +130,7 @@ def converted(
     from ..nets.folding import FOLDED, fold
     from ..nets.rounding import inputs_unrounded, precisions_of
 
-    runtime.check_layers(precisions_of(network))
+    runtime.check_layers(network, precisions_of(network))
     network = _on_cpu(network)
     kept = cache_folder() / "converted" / _key(runtime, network, inputs, calibration)
     with contextlib.suppress(OSError, ValueError, KeyError):

@@ -98,6 +98,11 @@ def is_transposed_linear(layer: nn.Module) -> bool:
     return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf")
 
 
+def is_linear(layer: nn.Module) -> bool:
+    """Whether this is a linear layer, whichever way its weight lies."""
+    return isinstance(layer, nn.Linear) or is_transposed_linear(layer)
+
+
 def follows(layer: nn.Module) -> bool:
     """Whether this table knows the layer, so that its attributes follow from its tensors."""
     return is_transposed_linear(layer) or any(isinstance(layer, types) for types, _ in _FOLLOWERS)

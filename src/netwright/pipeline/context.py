@@ -39,6 +39,7 @@ from ..nets.devices import device_of
 from ..nets.importance import CRITERIA, Criterion, sort_channels
 from ..nets.inputs import Inputs
 from ..nets.recalibrate import Statistics, needs_recalibration
+from ..nets.supernet import SuperNet
 from ..recipe.schema import NO_DATA, Recipe, Train
 from ..sources.base import Source
 from ..sources.load import load_data, load_model
@@ -292,6 +293,15 @@ def _check_teachers(recipe: Recipe) -> None:
                 find_object(name, f"{key} is {' or '.join(known)}, or a function of your own", RecipeError)
 
 
+def _check_bits(context: Context) -> None:
+    """Raise :class:`MeasureError` for precisions of layers that the target does not run."""
+    net = context.source.net
+    if isinstance(net, SuperNet):
+        for axis in (axis for axis in net.axes if isinstance(axis, Bits)):
+            for option in axis.options:
+                context.latency.runtime.check_layers(net.module, dict.fromkeys(axis.layers, option))
+
+
 def teachers_in(text: str) -> list[str]:
     """The names in a text such as ``largest+given``."""
     return [name for name in map(str.strip, text.split("+")) if name]
@@ -310,10 +320,7 @@ def _check(context: Context) -> None:
             near = did_you_mean(name, known)
             near = near if near.startswith("did") else f"there are: {', '.join(map(repr, known))}"
             raise RecipeError(f"objectives: there is no metric {name!r} of {recipe.model}; {near}")
-    for axis in getattr(context.source.net, "axes", ()):
-        if isinstance(axis, Bits):
-            for option in axis.options:
-                context.latency.runtime.check_layers(dict.fromkeys(axis.layers, option))
+    _check_bits(context)
     if context.untrained and recipe.train.weights:
         raise RecipeError(f"train.weights is {recipe.train.weights}, but {context.untrained}; leave the key out")
     if recipe.train.importance and context.source.untrained:

@@ -167,6 +167,7 @@ def test_convolutions_of_groups_are_found_with_what_normalises_them(runtime, dim
     ("options", "runtime", "says"),
     [
         (("int8", "float32"), OnnxRuntime(), "in 'int8', which stem, one, two, up, head have; give the target prec"),
+        (("int4", "float32"), INT8, "of 4 bits for linear layers alone, and stem, one, two, up are none; keep them in"),
         (("ternary", "float32"), INT8, "does not run single layers in 'ternary', which stem.*one of float32, int8"),
     ],
 )

@@ -234,10 +234,11 @@ class Runtime(ABC):
         """Versions, device and settings: JSON values. Asked where it runs."""
         return {**self.settings, "device": "cpu", "versions": {p: version_of(p) or "unknown" for p in self.packages}}
 
-    def check_layers(self, precisions: Mapping[str, str]) -> None:
+    def check_layers(self, network: Any, precisions: Mapping[str, str]) -> None:
         """Raise :class:`MeasureError` for layers of a precision that it does not give single ones.
 
         Args:
+            network: the ``torch.nn.Module`` with the layers.
             precisions: by the paths of layers.
         """
         able = ("float32", *self.mixes.get(self.precision, ()))

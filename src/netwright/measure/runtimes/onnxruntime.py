@@ -75,6 +75,19 @@ class OnnxRuntime(Runtime):
     def in_float32(self) -> Self:
         return replace(self, precision="float32", form="", ranges="minmax")
 
+    def check_layers(self, network: Any, precisions: Mapping[str, str]) -> None:
+        super().check_layers(network, precisions)
+        from ...nets.layers import is_linear
+        from ...nets.precisions.registry import INT4
+
+        few = [path for path, precision in precisions.items() if precision == INT4]
+        if others := [path for path in few if not is_linear(network.get_submodule(path))]:
+            are, them = ("is", "it") if len(others) == 1 else ("are", "them")
+            raise MeasureError(
+                f"onnxruntime has weights of 4 bits for linear layers alone, and {', '.join(others[:5])} {are} none; "
+                f"keep {them} in float32 or in int8"
+            )
+
     def suited(self, trial: Trial) -> tuple[Self, Mapping[str, Any]]:
         if self.precision != "int8" or self.provider != "cpu":
             return self, {}
