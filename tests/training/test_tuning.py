@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import netwright as nw
-from netwright.core.errors import CallError
+from netwright.core.errors import CallError, TrainingError
 from netwright.nets.families.cifar_resnet import CifarResNet
 from netwright.training.tuning import _pairs, tuning
 
@@ -141,6 +141,8 @@ def test_what_cannot_be_traced_has_its_statistics_fixed_all_the_same() -> None:
     assert torch.equal(model.norm.running_mean, before)
 
 
-def test_other_words_are_refused() -> None:
+def test_other_words_and_loaders_without_batches_are_refused() -> None:
+    with pytest.raises(TrainingError, match="the loader gives no batches"):
+        nw.finetune(nn.Linear(2, 2), [], epochs=1, normalisation="tune")
     with pytest.raises(CallError, match="normalisation"):
         nw.finetune(nn.Linear(2, 2), batches(), epochs=1, normalisation="eval")  # type: ignore[arg-type]

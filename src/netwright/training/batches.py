@@ -14,6 +14,8 @@ from ..core.errors import TrainingError
 from ..tasks.data import read
 from .streams import Stream
 
+NO_BATCHES = "the loader gives no batches: is its data set empty, or smaller than a batch it drops?"
+
 
 def require_loader(loader: Any) -> None:
     """Raise :class:`TrainingError` for what is no loader, or can be read only once."""
@@ -39,7 +41,7 @@ def count_batches(loader: Iterable[Any]) -> int:
     except (NotImplementedError, TypeError):  # an iterable dataset: its length is what it gives
         count = sum(1 for _ in read(loader, "the batches, while they are counted,"))
     if not count:
-        raise TrainingError("the loader gives no batches: is its data set empty, or smaller than a batch it drops?")
+        raise TrainingError(NO_BATCHES)
     return count
 
 

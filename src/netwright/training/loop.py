@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from ..core.errors import CallError
+from ..core.errors import CallError, TrainingError
 from ..core.interruption import ending
 from ..core.space import Choice
 from ..nets.devices import device_for, device_under, to_device
@@ -19,7 +19,7 @@ from ..nets.inputs import describe
 from ..nets.rounding import settle
 from ..nets.supernet import SuperNet
 from ..tasks import Task, task_of
-from .batches import peeking, require_loader
+from .batches import NO_BATCHES, peeking, require_loader
 from .checkpoint import Checkpoint
 from .defaults import Weights, default_optimizer, weights_of
 from .distillation import DISTILLATIONS
@@ -212,7 +212,9 @@ def _normalised(network: nn.Module, loader: Any, task: Task, how: Normalisation)
     if (example := getattr(network, "example_inputs", None)) is None:
         require_loader(loader)
         with peeking(loader) as batches:
-            example, _ = task.split(to_device(next(batches, None), device_under(network)))
+            if (first := next(batches, None)) is None:
+                raise TrainingError(NO_BATCHES)
+            example, _ = task.split(to_device(first, device_under(network)))
     return tuning(network, example)
 
 

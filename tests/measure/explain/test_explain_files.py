@@ -108,8 +108,9 @@ def test_what_cannot_be_explained_says_why(pair: Pair, write: Callable[..., Pair
     (tmp_path / "n.onnx").write_text("nothing")
     with pytest.raises(MeasureError, match="is no ONNX file"):
         nw.explain(tmp_path / "n.onnx", TARGET, plan=QUICK)
+    moving = pair.inputs.clone().requires_grad_()
     with pytest.raises(MeasureError, match="but 2 were given"):
-        nw.explain(pair.low, TARGET, pair.whole, {"a": pair.inputs, "b": pair.inputs}, plan=QUICK)
+        nw.explain(pair.low, TARGET, pair.whole, {"a": moving, "b": moving}, plan=QUICK)
     with pytest.raises(MeasureError, match="is quantised too: --against is the float32 file"):
         nw.explain(pair.low, TARGET, pair.low, {"input": pair.inputs}, plan=QUICK)
     with pytest.raises(

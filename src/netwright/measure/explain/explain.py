@@ -165,7 +165,13 @@ def _trials(
 
 
 def _arrays(given: Mapping[str, Any]) -> Feeds:
-    return {name: np.asarray(value) for name, value in given.items()}
+    """Arrays, of tensors too."""
+    import torch
+
+    return {
+        name: value.numpy(force=True) if isinstance(value, torch.Tensor) else np.asarray(value)
+        for name, value in given.items()
+    }
 
 
 def _examples(feeds: Feeds | None, target: Target) -> list[Feeds]:
