@@ -33,7 +33,14 @@ def test_fresh_weights_are_not_taken_for_trained(recipe, tmp_path):
 
 
 def test_a_model_that_training_harms_is_said_and_told_in_the_report(recipe, tmp_path):
-    train = {"epochs": 2, "optimizer": RUINOUS, "batch_size": 64, "teacher": "none", "keep": 100.0}
+    train = {
+        "epochs": 2,
+        "optimizer": RUINOUS,
+        "rule": "sandwich,targets=0",
+        "batch_size": 64,
+        "teacher": "none",
+        "keep": 100.0,
+    }
     out, ruinous = tmp_path / "out", recipe(model="tiny:trained", train=train)
     told = done("train", ruinous, "--out", out)
     (said,) = [line for line in told.err.splitlines() if line.startswith("warning: training took the given model from")]

@@ -133,19 +133,20 @@ class Context:
             return {}
         return self.validation.all_of(network)
 
-    def figure_of(self, network: nn.Module) -> Measurement:
-        """The first metric of a network on the validation data; infinitely bad where it cannot be judged."""
+    def figure_of(self, network: nn.Module) -> Measurement | None:
+        """The first metric of a network on the validation data; None where it cannot be judged."""
         assert self.validation is not None
         metric = self.validation.metrics[0]
         try:
             return self.validate(network)[metric.name]
         except MeasureError:  # its outputs are not finite
-            return Measurement(-inf if metric.direction == "max" else inf, metric.unit)
+            return None
 
     def loss_of(self, network: nn.Module) -> float:
-        """How badly a network does on the validation data by the first metric."""
+        """How badly a network does on the validation data by the first metric; infinitely where it cannot be judged."""
         assert self.validation is not None
-        return self.validation.metrics[0].loss(self.figure_of(network).value)
+        found = self.figure_of(network)
+        return inf if found is None else self.validation.metrics[0].loss(found.value)
 
 
 @contextmanager

@@ -187,12 +187,13 @@ class Promise:
         """Whether it is near enough as it is."""
         network, _ = self._context.network(self._net.largest)
         now = self._context.figure_of(network)
-        kept = self._metric.loss(now.value) <= self._most
+        kept = now is not None and self._metric.loss(now.value) <= self._most
         self._found = now if kept else None
         if not kept and not self._draws:
             given = format_measurement(self._given)
+            has = "cannot be judged" if now is None else f"has {format_measurement(now)}"
             self._context.callback.stage(
-                f"the largest network has {format_measurement(now)}, the given model {given}: the weights are drawn "
+                f"the largest network {has}, the given model {given}: the weights are drawn "
                 "back towards the given ones (train.keep)"
             )
         self._draws = not kept

@@ -34,7 +34,7 @@ class Attentive(Rule):
     among: int = 3
     random: int = 2
     count: Count = "macs"
-    targets: float = 0.5
+    targets: float = 0.25
 
     def __post_init__(self) -> None:
         if self.prefer not in ("best", "worst"):

@@ -30,7 +30,7 @@ class DelayedShrinking(Rule):
     start: float = 0.5
     warmup: float = 0.1
     random: int = 2
-    targets: float = 0.5
+    targets: float = 0.25
 
     def __post_init__(self) -> None:
         if not (0 <= self.start <= 1 and 0 <= self.warmup <= 1):

@@ -23,7 +23,7 @@ class Sandwich(Rule):
     """
 
     random: int = 2
-    targets: float = 0.5
+    targets: float = 0.25
 
     def __post_init__(self) -> None:
         require_networks(self.random, 0)
