@@ -14,7 +14,7 @@ from ..core.encoding import Candidates, Encoding
 from ..core.errors import NetwrightError, TrainingError
 from ..nets.supernet import SuperNet
 
-Count = Literal["macs", "bit_ops", "params", "weight_bytes", "peak_activation_bytes", "moved_bytes"]
+Count = Literal["macs", "params", "weight_bytes", "peak_activation_bytes", "moved_bytes", "bit_ops"]
 """What is counted of a sub-network; see :class:`netwright.Counts`."""
 
 TILTS = 41
