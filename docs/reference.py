@@ -29,7 +29,7 @@ KINDS = (
     "nets.blocks:BLOCKS",
     "nets.precisions:PRECISIONS",
     "nets.sensitivity:SENSITIVITIES",
-    "nets.ranges:RANGES",
+    "core.ranges:RANGES",
     "strategies:STRATEGIES",
     "strategies.predict:PREDICTORS",
     "study.stores:STORES",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..nets.ranges.base import BINS, Ranges
+from ..core.ranges.base import BINS, Ranges
 
 
 def ranges_of(model: Any, samples: Sequence[Mapping[str, np.ndarray]], way: Ranges) -> dict[str, list[dict[str, Any]]]:

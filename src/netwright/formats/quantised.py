@@ -15,9 +15,9 @@ from ..core.errors import BundleError, MeasureError, format_error
 from ..core.files import require_room, write_atomically
 from ..core.precision import FORMS, SATURATES
 from ..core.quiet import quiet
+from ..core.ranges.base import Ranges
+from ..core.ranges.registry import RANGES
 from ..core.temporary import TemporaryFolder
-from ..nets.ranges.base import Ranges
-from ..nets.ranges.registry import RANGES
 from ..nets.rounding import roundings
 from .activations import ranges_of
 from .mixed import AS_MATMUL, Plan, check_quantised, plan_of, to_4_bits
@@ -65,7 +65,7 @@ def quantise_onnx(
             sign: ``s8s8`` becomes ``u8u8`` there.
         network: that the file was written of, whose layers may have precisions of their own: those in float32 stay in
             it, and so does what follows them alone. Where none is in 8 bits, the file stays as it is.
-        ranges: how constant ranges are found; see :data:`netwright.nets.ranges.RANGES`.
+        ranges: how constant ranges are found; see :data:`netwright.core.ranges.RANGES`.
 
     Returns what was done, in words. Raises :class:`MeasureError` where there is nothing to quantise, and
     :class:`BundleError` where the file cannot be.

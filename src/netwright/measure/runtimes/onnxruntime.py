@@ -11,9 +11,9 @@ import numpy as np
 
 from ...core.errors import MeasureError, did_you_mean, format_error
 from ...core.precision import FORMS
+from ...core.ranges.registry import RANGES
 from ...core.temporary import TemporaryFolder
 from ...core.warn import warn
-from ...nets.ranges.registry import RANGES
 from .base import Feeds, Operator, Runtime, Session, Trial, in_order
 
 UNKNOWN = "u8u8"
@@ -43,7 +43,7 @@ class OnnxRuntime(Runtime):
             same, the range of weights reduced to 7 bits), ``u8u8`` or ``s8s8``. Empty: the fastest of those that the
             device computes exactly; x86 CPUs without VNNI saturate in ``u8s8``.
         ranges: how constant ranges of 8-bit activations are found of calibration inputs
-            (:data:`netwright.nets.ranges.RANGES`): ``minmax``, ``entropy``, ``mse`` or ``(percentile,percent=99.9)``.
+            (:data:`netwright.core.ranges.RANGES`): ``minmax``, ``entropy``, ``mse`` or ``(percentile,percent=99.9)``.
     """
 
     provider: str = "cpu"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netwright.core.errors import NetError
-from netwright.nets.ranges import RANGES, Entropy, MinMax, Mse, Percentile
-from netwright.nets.ranges.base import LEVELS, level_of, middles
+from netwright.core.ranges import RANGES, Entropy, MinMax, Mse, Percentile
+from netwright.core.ranges.base import LEVELS, level_of, middles
 
 
 def histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

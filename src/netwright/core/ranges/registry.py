@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...core.errors import NetError
-from ...core.registry import Registry
+from ..errors import NetError
+from ..registry import Registry
 from .base import Ranges
 
 RANGES: Registry[Ranges] = Registry(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...core.errors import NetError
+from ..errors import NetError
 from .base import Ranges
 
 
