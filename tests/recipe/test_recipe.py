@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import netwright as nw
 from netwright.core.errors import NetwrightError, RecipeError
 from netwright.recipe.load import builtin, load, parse, resolve
-from netwright.recipe.schema import Export, Latency, Recipe, Report, Search, Train, Trim
+from netwright.recipe.schema import Bits, Export, Latency, Recipe, Report, Search, Train, Trim
 from netwright.strategies import STRATEGIES
 from netwright.strategies.evolution import Nsga2
 
@@ -309,7 +309,7 @@ def test_key_changes_with_its_parts_alone():
         "task": "regression", "metric": f"{__name__}:OwnMetric", "train": Train(clip_norm=0.3),
        "search": Search(calibration=3), "latency": Latency(max_seconds=3.0),
             "trim": Trim(rounds=3),
-        "export": Export(formats=["pt2"]), "target": "onnxruntime,threads=2",
+        "bits": Bits(options=["int8"]), "export": Export(formats=["pt2"]), "target": "onnxruntime,threads=2",
         "store": "sqlite,path=s.db", "report": Report(sections=["front"]),
     }  # fmt: skip
     assert changed.keys() == set(every)
