@@ -64,16 +64,22 @@ def batches_from(loader: Iterable[Any], first: int, what: str) -> Iterator[Any]:
 
 
 @contextmanager
-def peeking(loader: Iterable[Any]) -> Iterator[Iterator[Any]]:
-    """A loader's batches while the block lasts, for a look at some of them: its generators, and those of PyTorch, NumPy
-    and Python, are as they were afterwards."""
+def generators_kept(loader: Any) -> Iterator[None]:
+    """The generators of a loader are afterwards as they were."""
     generators = [(generator, generator.get_state()) for generator in generators_of(loader)]
     try:
-        with Stream(0).drawing():
-            yield read(loader, "the training data")
+        yield
     finally:
         for generator, state in generators:
             generator.set_state(state)
+
+
+@contextmanager
+def peeking(loader: Iterable[Any]) -> Iterator[Iterator[Any]]:
+    """A loader's batches while the block lasts, for a look at some of them: its generators, and those of PyTorch, NumPy
+    and Python, are as they were afterwards."""
+    with generators_kept(loader), Stream(0).drawing():
+        yield read(loader, "the training data")
 
 
 def reading(

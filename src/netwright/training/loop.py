@@ -270,7 +270,7 @@ def _settings(
 def _suited(settings: Settings, net: SuperNet, loader: Any, task: Task, processes: Processes) -> Settings:
     """Settings of a training that begins with the default optimizer, which goes by whether the weights come trained.
     One that goes on has its rate in the checkpoint."""
-    if not settings.epochs or (settings.checkpoint and settings.checkpoint.path.exists()):
+    if not settings.epochs or settings.goes_on:
         return settings
     trained = processes.agree(weights_of(net, loader, task) == "pretrained", device_for(net.module, settings.device))
     text, _ = default_optimizer(net.module, "pretrained" if trained else "fresh")

@@ -18,7 +18,7 @@ from ..nets.devices import device_for
 from ..nets.isolation import isolated
 from ..nets.supernet import SuperNet
 from ..tasks import Task, task_of
-from .batches import generators_of
+from .batches import generators_kept
 from .defaults import default_optimizer
 from .distillation import DISTILLATIONS
 from .distillation.base import Distillation
@@ -117,7 +117,7 @@ def find_learning_rate(
 def with_rate(settings: Settings, learner: Learner, loader: Any, processes: Processes) -> Settings:
     """Settings whose optimizer has a learning rate, found by a range test where it is to be; of a training that goes on
     from its checkpoint, it is the rate that is kept there."""
-    if not settings.optimizer.automatic or (settings.checkpoint and settings.checkpoint.path.exists()):
+    if not settings.optimizer.automatic or settings.goes_on:
         return settings
     found = torch.tensor(range_test(learner, loader, settings).best, dtype=torch.float64)
     processes.copy([found], device_for(learner.module, settings.device))
@@ -201,16 +201,13 @@ def _unchanged(module: nn.Module, loader: Any) -> Iterator[None]:
     """What training changes is as it was when the block is left: weights and buffers, gradients, modes, generators."""
     modes = [(m, m.training) for m in module.modules()]
     gradients = [(p, p.grad) for p in module.parameters()]
-    generators = [(g, g.get_state()) for g in generators_of(loader)]
     for p, _ in gradients:
         p.grad = None
     try:
-        with isolated(module):
+        with isolated(module), generators_kept(loader):
             yield
     finally:
         for m, mode in modes:
             m.training = mode
         for p, gradient in gradients:
             p.grad = gradient
-        for generator, state in generators:
-            generator.set_state(state)

@@ -104,6 +104,11 @@ class Settings:
             if is_wrong:
                 raise CallError(f"{what}, not {getattr(self, what.partition(' ')[0])!r}")
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a checkpoint, from which the training goes on."""
+        return self.checkpoint is not None and self.checkpoint.path.exists()
+
 
 def _is_whole(value: Any, least: int) -> bool:
     return isinstance(value, int | np.integer) and bool(value >= least)

@@ -10,7 +10,7 @@ from ...core.errors import RecipeError
 from ...nets.supernet import SuperNet
 from ..costs import Count, costs_of
 from ..lesson import Lesson
-from .base import Rule, require_share
+from .base import TARGETS, Rule, require_targets
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Attentive(Rule):
     among: int = 3
     random: int = 2
     count: Count = "macs"
-    targets: float = 0.25
+    targets: float = TARGETS
 
     def __post_init__(self) -> None:
         if self.prefer not in ("best", "worst"):
@@ -43,7 +43,7 @@ class Attentive(Rule):
             raise RecipeError(
                 f"among is 1 or more, and random 0 or more sub-networks, not {self.among} and {self.random}"
             )
-        require_share(self.targets)
+        require_targets(self.targets)
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         value, answer = lesson.learn_largest(net)

@@ -45,10 +45,15 @@ class Rule(ABC):
         return loader
 
 
-def require_share(value: float, name: str = "targets") -> None:
-    """Raise :class:`RecipeError` for a setting that is a share, and none."""
+TARGETS = 0.25
+"""The share of the targets in what the smaller networks of a sandwich learn: between short trainings, where more is
+better, and the digits, where less is (docs/training.md, "Which rule when")."""
+
+
+def require_targets(value: float) -> None:
+    """Raise :class:`RecipeError` for a setting that is the share of the targets, and no share."""
     if not 0 <= value <= 1:
-        raise RecipeError(f"{name} is a share, from 0 to 1, not {value}")
+        raise RecipeError(f"targets is a share, from 0 to 1, not {value}")
 
 
 def require_networks(value: int, least: int, name: str = "random") -> None:

@@ -8,7 +8,7 @@ from ...core.errors import RecipeError
 from ...nets.supernet import SuperNet
 from ..lesson import Lesson
 from ..steps import Step
-from .base import Rule, require_networks, require_share
+from .base import TARGETS, Rule, require_networks, require_targets
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class DelayedShrinking(Rule):
     start: float = 0.5
     warmup: float = 0.1
     random: int = 2
-    targets: float = 0.25
+    targets: float = TARGETS
 
     def __post_init__(self) -> None:
         if not (0 <= self.start <= 1 and 0 <= self.warmup <= 1):
@@ -38,7 +38,7 @@ class DelayedShrinking(Rule):
                 f"start and warmup are shares of the training, from 0 to 1, not {self.start} and {self.warmup}"
             )
         require_networks(self.random, 0)
-        require_share(self.targets)
+        require_targets(self.targets)
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         value, answer = lesson.learn_largest(net)

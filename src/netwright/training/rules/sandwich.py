@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...nets.supernet import SuperNet
 from ..lesson import Lesson
-from .base import Rule, require_networks, require_share
+from .base import TARGETS, Rule, require_networks, require_targets
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Sandwich(Rule):
     """
 
     random: int = 2
-    targets: float = 0.25
+    targets: float = TARGETS
 
     def __post_init__(self) -> None:
         require_networks(self.random, 0)
-        require_share(self.targets)
+        require_targets(self.targets)
 
     def step(self, net: SuperNet, lesson: Lesson) -> float:
         value, answer = lesson.learn_largest(net)
