@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -205,8 +205,3 @@ class Rounded(Transform):
     def __call__(self, kept: Tensor, *others: Tensor) -> Tensor:
         rounded = precision_of(self.precision).round_weights(kept.transpose(0, self.dim))
         return rounded.transpose(0, self.dim).contiguous() if self.dim else rounded
-
-
-def rounds(precisions: Mapping[str, str]) -> dict[str, str]:
-    """Of precisions by layer, those of less than float32."""
-    return {path: text for path, text in precisions.items() if text != FLOAT32}
