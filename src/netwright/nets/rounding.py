@@ -125,7 +125,7 @@ def round_layer(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
     weight = layer._parameters.get("weight")
     if own.precision != FLOAT32 and isinstance(weight, nn.Parameter) and (own.moves or layer.training):
         own.moves = True
-        vars(layer)["weight"] = Rounded(own.precision, output_dim(layer))(weight)
+        vars(layer)["weight"] = Rounded.of(layer, own.precision)(weight)
     if args:
         return (own(args[0]), *args[1:]), kwargs
     name = next(iter(kwargs))
@@ -143,7 +143,7 @@ def settle(network: nn.Module) -> None:
         if own.moves:
             layer: Any = network.get_submodule(path)
             with torch.no_grad():
-                layer.weight.copy_(Rounded(own.precision, output_dim(layer))(layer.weight))
+                layer.weight.copy_(Rounded.of(layer, own.precision)(layer.weight))
             own.moves = False
 
 
@@ -196,6 +196,11 @@ class Rounded(Transform):
     kind = "round"
     precision: str
     dim: int = 0
+
+    @classmethod
+    def of(cls, layer: nn.Module, precision: str) -> Rounded:
+        """That of a layer's weight, whose output channels lie where the layer has them."""
+        return cls(precision, output_dim(layer))
 
     def stored(self, before: Stored) -> Stored:
         made, shape = precision_of(self.precision), before.shape

@@ -18,7 +18,7 @@ from ..inputs import Inputs, call, evaluating, fresh
 from ..isolation import isolated
 from ..layers import CONVOLUTIONS, TRANSPOSED
 from ..precisions.registry import FLOAT32, precision_of
-from ..rounding import INPUTS, Rounded, add_input_rounding, can_be_rounded, output_dim
+from ..rounding import INPUTS, Rounded, add_input_rounding, can_be_rounded
 from .base import Axis, Region
 
 Groups = str | Mapping[str, Sequence[str]]
@@ -129,7 +129,7 @@ class Bits(Axis):
             return
         for layer in self.layers:
             weight = index.tensors_of[layer]["weight"]
-            builder.transform(weight, Rounded(str(option), output_dim(index.modules[layer])))
+            builder.transform(weight, Rounded.of(index.modules[layer], str(option)))
             builder.set(f"{layer}.{INPUTS}", "precision", option)
 
 

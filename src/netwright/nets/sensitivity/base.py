@@ -14,8 +14,8 @@ from ...core.candidate import Option
 from ...core.errors import NetError
 from ...core.registry import Registry
 from ..axes import Bits
-from ..precisions.registry import FLOAT32, precision_of
-from ..rounding import output_dim
+from ..precisions.registry import FLOAT32
+from ..rounding import Rounded
 from ..supernet import SuperNet
 
 
@@ -74,9 +74,7 @@ def weights_of(net: SuperNet, axis: Bits) -> dict[str, Tensor]:
 def rounding_error(net: SuperNet, path: str, option: Option) -> Tensor:
     """What rounding changes of a layer's weight, in its own shape."""
     layer: Any = net.index.modules[path]
-    weight, dim = layer.weight.detach(), output_dim(layer)
-    rounded: Tensor = precision_of(str(option)).round_weights(weight.transpose(0, dim)).transpose(0, dim)
-    return rounded - weight
+    return Rounded.of(layer, str(option))(layer.weight) - layer.weight
 
 
 def by_curvature(net: SuperNet, curvature: Mapping[str, Tensor]) -> Scores:
