@@ -7,7 +7,7 @@ Tensors may lie in tuples, lists, mappings, named tuples (packed sequences among
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -65,6 +65,19 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def requiring_grad(tensors: Iterable[Tensor], required: bool = True) -> Iterator[None]:
+    """Leaf tensors require gradients, or do not, while the block lasts; afterwards each as before."""
+    before = {tensor: tensor.requires_grad for tensor in tensors}
+    try:
+        for tensor in before:
+            tensor.requires_grad_(required)
+        yield
+    finally:
+        for tensor, own in before.items():
+            tensor.requires_grad_(own)
 
 
 def split_batch(batch: Any) -> tuple[Inputs, Any]:

@@ -12,7 +12,7 @@ from ...core.candidate import Option
 from ...core.errors import NetError, format_error
 from ..axes import Width
 from ..cut import ModuleIndex
-from ..inputs import call, evaluating, fresh, tensors_in
+from ..inputs import call, evaluating, fresh, requiring_grad, tensors_in
 from ..isolation import isolated
 from ..permutation import expert_tensors
 from ..recalibrate import calibration_inputs
@@ -49,7 +49,6 @@ class Taylor(Effects):
 def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: BatchLoss | None) -> list[Tensor]:
     index = net.index
     wholes = {name: t for name in index.parameters if (t := index.tensor(name)).is_floating_point()}
-    wanted = {name: t.requires_grad for name, t in wholes.items()}
     scores = [torch.zeros(width.channels, dtype=torch.float64) for width in widths]
     generator = torch.Generator().manual_seed(0)
     of: dict[tuple[int, int], Tensor] = {}
@@ -62,9 +61,7 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
 
     gates, runs = Gates(index, widths, factor), [0] * len(widths)
     try:
-        for t in wholes.values():
-            t.requires_grad_(True)
-        with isolated(net.module), evaluating(net.module):
+        with requiring_grad(wholes.values()), isolated(net.module), evaluating(net.module):
             for batch, module in in_turns(net, batches):
                 of.clear()
                 output = call(module, fresh(calibration_inputs(net, batch)))
@@ -84,8 +81,6 @@ def _taylor(net: SuperNet, widths: Sequence[Width], batches: list[Any], loss: Ba
                     scores[at] += _changes(index, widths[at], gradients).square()
     finally:
         gates.remove()
-        for name, t in wholes.items():
-            t.requires_grad_(wanted[name])
     # What lies outside of menus has run in all turns, what lies in an option in those that chose it.
     times = [n / len(batches) or len(net.turns) for n in runs]
     return [score / n for score, n in zip(scores, times, strict=True)]

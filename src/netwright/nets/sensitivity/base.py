@@ -65,9 +65,10 @@ def bits_axes(net: SuperNet) -> list[Bits]:
     return found
 
 
-def weights_of(net: SuperNet, axis: Bits) -> dict[str, Tensor]:
-    """The weights of an axis' layers, by the paths of the layers."""
-    return {path: net.index.modules[path].weight for path in axis.layers}  # type: ignore[misc]
+def weights_of(net: SuperNet) -> dict[str, Tensor]:
+    """The weights of the layers of all axes of bits, by the paths of the layers. Raises :class:`NetError` where there
+    are none."""
+    return {path: net.index.modules[path].weight for axis in bits_axes(net) for path in axis.layers}  # type: ignore[misc]
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import NetError
-from ..inputs import Inputs, call, each_tensor, evaluating, tensors_in
+from ..inputs import Inputs, call, each_tensor, evaluating, requiring_grad, tensors_in
 from ..isolation import isolated
 from ..layers import BATCH_NORMS
 
@@ -49,7 +49,7 @@ def distil_inputs(
     free = [t for t in tensors_in(inputs) if t.is_floating_point()]
     if not free:
         raise NetError("distil_inputs: no input is of floating point: whole numbers cannot be changed step by step")
-    with isolated(network), evaluating(network), torch.enable_grad():
+    with requiring_grad(network.parameters(), False), isolated(network), evaluating(network), torch.enable_grad():
         _fit(network, norms, inputs, free, steps)
     return each_tensor(inputs, lambda t: t.detach())
 
@@ -72,11 +72,8 @@ def _fit(network: nn.Module, norms: list[Any], inputs: Inputs, free: list[Tensor
         losses.append((x.mean(dims) - norm.running_mean).square().sum() + (deviation - wanted).square().sum())
 
     handles = [norm.register_forward_pre_hook(watch) for norm in norms]
-    frozen = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(free, LEARNING_RATE)
     try:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
         for _ in range(steps):
             losses.clear()
             call(network, inputs)
@@ -86,7 +83,5 @@ def _fit(network: nn.Module, norms: list[Any], inputs: Inputs, free: list[Tensor
             torch.stack(losses).sum().backward()
             optimizer.step()
     finally:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
         for handle in handles:
             handle.remove()

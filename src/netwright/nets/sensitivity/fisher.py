@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..importance.base import examples_in, given_batches
 from ..importance.taylor import BatchLoss, loss_of, projected
-from ..inputs import call, evaluating, fresh
+from ..inputs import call, evaluating, fresh, requiring_grad
 from ..isolation import isolated
 from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
-from .base import Scores, Sensitivity, bits_axes, by_curvature, weights_of
+from .base import Scores, Sensitivity, by_curvature, weights_of
 
 
 class Fisher(Sensitivity):
@@ -40,24 +40,17 @@ class Fisher(Sensitivity):
     @torch.enable_grad()
     def information(self, net: SuperNet) -> dict[str, Tensor]:
         """The mean squared gradient of every weight of a layer, in its shape, by the layer's path."""
-        weights = {path: weight for axis in bits_axes(net) for path, weight in weights_of(net, axis).items()}
-        wanted = {path: weight.requires_grad for path, weight in weights.items()}
+        weights = weights_of(net)
         found = {path: torch.zeros_like(weight, dtype=torch.float64) for path, weight in weights.items()}
         generator = torch.Generator().manual_seed(0)
-        try:
-            for weight in weights.values():
-                weight.requires_grad_(True)
-            with isolated(net.module), evaluating(net.module):
-                for batch in self.batches:
-                    inputs = calibration_inputs(net, batch)
-                    output = call(net.module, fresh(inputs))
-                    count = examples_in(inputs)
-                    loss = loss_of(self.loss, output, batch) if self.loss else projected(output, generator) / count
-                    gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-                    for path, gradient in zip(weights, gradients, strict=True):
-                        if gradient is not None:
-                            found[path] += gradient.double().square() * count / len(self.batches)
-        finally:
-            for path, weight in weights.items():
-                weight.requires_grad_(wanted[path])
+        with requiring_grad(weights.values()), isolated(net.module), evaluating(net.module):
+            for batch in self.batches:
+                inputs = calibration_inputs(net, batch)
+                output = call(net.module, fresh(inputs))
+                count = examples_in(inputs)
+                loss = loss_of(self.loss, output, batch) if self.loss else projected(output, generator) / count
+                gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+                for path, gradient in zip(weights, gradients, strict=True):
+                    if gradient is not None:
+                        found[path] += gradient.double().square() * count / len(self.batches)
         return found

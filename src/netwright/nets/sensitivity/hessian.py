@@ -11,11 +11,11 @@ from torch import Tensor
 from ...core.errors import NetError
 from ..importance.base import given_batches
 from ..importance.taylor import BatchLoss, loss_of
-from ..inputs import call, evaluating, fresh, tensors_in
+from ..inputs import call, evaluating, fresh, requiring_grad, tensors_in
 from ..isolation import isolated
 from ..recalibrate import calibration_inputs
 from ..supernet import SuperNet
-from .base import Scores, Sensitivity, bits_axes, by_curvature, weights_of
+from .base import Scores, Sensitivity, by_curvature, weights_of
 
 
 class Hessian(Sensitivity):
@@ -39,28 +39,21 @@ class Hessian(Sensitivity):
 
     def scores(self, net: SuperNet) -> Scores:
         traces = self.traces(net)
-        sizes = {path: weight.numel() for axis in bits_axes(net) for path, weight in weights_of(net, axis).items()}
+        sizes = {path: weight.numel() for path, weight in weights_of(net).items()}
         return by_curvature(net, {path: torch.tensor(trace / sizes[path]) for path, trace in traces.items()})
 
     @torch.enable_grad()
     def traces(self, net: SuperNet) -> dict[str, float]:
         """The trace of the Hessian of each layer's weight, by the layer's path: the mean over batches."""
-        weights = {path: weight for axis in bits_axes(net) for path, weight in weights_of(net, axis).items()}
-        wanted = {path: weight.requires_grad for path, weight in weights.items()}
+        weights = weights_of(net)
         found = dict.fromkeys(weights, 0.0)
         generator = torch.Generator().manual_seed(self.seed)
-        try:
-            for weight in weights.values():
-                weight.requires_grad_(True)
-            with isolated(net.module), evaluating(net.module):
-                for batch in self.batches:
-                    output = call(net.module, fresh(calibration_inputs(net, batch)))
-                    loss = loss_of(self.loss, output, batch) if self.loss else _to_itself(output)
-                    for path, trace in _hutchinson(loss, weights, self.draws, generator).items():
-                        found[path] += trace / len(self.batches)
-        finally:
-            for path, weight in weights.items():
-                weight.requires_grad_(wanted[path])
+        with requiring_grad(weights.values()), isolated(net.module), evaluating(net.module):
+            for batch in self.batches:
+                output = call(net.module, fresh(calibration_inputs(net, batch)))
+                loss = loss_of(self.loss, output, batch) if self.loss else _to_itself(output)
+                for path, trace in _hutchinson(loss, weights, self.draws, generator).items():
+                    found[path] += trace / len(self.batches)
         return found
 
 
