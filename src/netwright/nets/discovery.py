@@ -13,7 +13,7 @@ from ..core.errors import NetError
 from .axes import ChannelSlice, Depth, Kernel, OneOf, Width, fractions
 from .cut import ModuleIndex
 from .dependency_groups import DependencyGroups
-from .layers import CONVOLUTIONS, TRANSPOSED, is_transposed_linear
+from .layers import CONVOLUTIONS, is_convolution, is_transposed_linear
 from .makers import made_by_constants
 from .menu import Menu
 from .paths import join, overlap, within
@@ -102,7 +102,7 @@ def causes(index: ModuleIndex, deps: DependencyGroups) -> Iterator[tuple[Dimensi
         shape = index.shapes.get(tensor)
         if shape is None or tensor not in index.parameters:
             continue
-        windows = isinstance(index.modules[index.owners[tensor][0]], (*CONVOLUTIONS, *TRANSPOSED))
+        windows = is_convolution(index.modules[index.owners[tensor][0]])
         for dim in range(min(len(shape), 2) if windows else len(shape)):  # see :func:`kernels`
             why = deps.why(position, dim)
             if max(shape) == 1:

@@ -98,6 +98,11 @@ def is_transposed_linear(layer: nn.Module) -> bool:
     return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf")
 
 
+def is_convolution(layer: nn.Module) -> bool:
+    """Whether this is a convolution, transposed or not."""
+    return isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED))
+
+
 def is_linear(layer: nn.Module) -> bool:
     """Whether this is a linear layer, whichever way its weight lies."""
     return isinstance(layer, nn.Linear) or is_transposed_linear(layer)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .layers import CONVOLUTIONS, TRANSPOSED, is_linear, is_transposed_linear
+from .layers import TRANSPOSED, is_convolution, is_linear, is_transposed_linear
 from .precisions.registry import FLOAT32, precision_of
 from .transforms import Stored, Transform
 
@@ -181,7 +181,7 @@ def output_dim(layer: nn.Module) -> int:
 
 def can_be_rounded(layer: nn.Module) -> bool:
     """Whether a layer is of a kind that runtimes have in few bits."""
-    return isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED)) or is_linear(layer)
+    return is_convolution(layer) or is_linear(layer)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..cut import Cut, CutBuilder, ModuleIndex, applied
 from ..foldable import foldable, is_folded
 from ..inputs import Inputs, call, evaluating, fresh
 from ..isolation import isolated
-from ..layers import CONVOLUTIONS, TRANSPOSED
+from ..layers import is_convolution
 from ..precisions.registry import FLOAT32, precision_of
 from ..rounding import INPUTS, Rounded, add_input_rounding, can_be_rounded
 from .base import Axis, Region
@@ -163,7 +163,7 @@ def _stands_alone(index: ModuleIndex, path: str) -> bool:
 
 def _constant_ranges(layers: Sequence[nn.Module]) -> bool:
     """Whether runtimes give activations constant ranges: in networks of more convolutions than products."""
-    convolutions = sum(isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED)) for layer in layers)
+    convolutions = sum(map(is_convolution, layers))
     return convolutions > len(layers) - convolutions
 
 
@@ -192,5 +192,5 @@ def _grouped(index: ModuleIndex, layers: Sequence[str], by: Groups) -> dict[str,
 
 def _type_of(layer: Any) -> str:
     """The class of a layer; convolutions that have no products between channels are apart."""
-    depthwise = isinstance(layer, (*CONVOLUTIONS, *TRANSPOSED)) and layer.groups == layer.in_channels > 1
+    depthwise = is_convolution(layer) and layer.groups == layer.in_channels > 1
     return f"{'depthwise ' * depthwise}{type(layer).__name__}"
