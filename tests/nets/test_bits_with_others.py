@@ -104,10 +104,9 @@ def test_weights_of_4_bits_are_those_of_the_file(tmp_path):
 def test_a_convolution_has_no_form_in_4_bits(tmp_path):
     net = nw.SuperNet(Menus().eval(), [], torch.randn(1, 3, 8, 8))
     net = net.with_axes(nw.Bits.of(net, ["int4", "float32"]))
+    network = net.extract(net.smallest).eval()
     with pytest.raises(BundleError, match=r"no 4-bit form of .*, a Conv: only linear layers have one"):
-        converted(
-            INT8, net.extract(net.smallest).eval(), net.example_inputs, tmp_path / "n.onnx", [torch.randn(1, 3, 8, 8)]
-        )
+        INT8.convert(network, net.example_inputs, tmp_path / "n.onnx", [torch.randn(1, 3, 8, 8)])
 
 
 class Menus(nn.Module):
