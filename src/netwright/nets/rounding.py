@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import TRANSPOSED, is_convolution, is_linear, is_transposed_linear
+from .precisions.base import FLOAT_BITS
 from .precisions.registry import FLOAT32, precision_of
 from .transforms import Stored, Transform
 
@@ -79,21 +80,18 @@ class InputRounding(nn.Module):
     @property
     def calibrates(self) -> bool:
         """Whether its range is one that calibration finds."""
-        return self.constant and precision_of(self.precision).activations < 32
+        return self.constant and precision_of(self.precision).activations < FLOAT_BITS
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The rounded inputs, of their own shape."""
-        mode = _mode.get()
-        if self.precision == FLOAT32 or mode == "leave" or not inputs.is_floating_point():
+        mode, precision = _mode.get(), precision_of(self.precision)
+        if precision.activations >= FLOAT_BITS or mode == "leave" or not inputs.is_floating_point():
             return inputs
         values = inputs.detach()
         if mode == "observe":
-            if self.calibrates:
+            if self.constant:
                 self.low.copy_(torch.minimum(self.low, values.amin()))
                 self.high.copy_(torch.maximum(self.high, values.amax()))
-            return inputs
-        precision = precision_of(self.precision)
-        if precision.activations >= 32:
             return inputs
         if not self.constant:
             dims = tuple(range(1, values.dim()))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..cut import CutBuilder
+from ..precisions.base import FLOAT_BITS
 from ..precisions.registry import precision_of
 from ..rounding import Rounded, roundings
 from .effects import Cuttable
 
-WHOLE = 32 * 32
+WHOLE = FLOAT_BITS * FLOAT_BITS
 """The bits of a weight times those of an input, where nothing is rounded."""
 
 
