@@ -8,6 +8,7 @@ import pytest
 import torch
 from serving import TOKEN, Served
 
+import netwright as nw
 from netwright.cli.main import main
 from netwright.measure.latency import Latency
 from netwright.measure.sampling import SamplingPlan
@@ -42,17 +43,32 @@ def test_it_is_small(device, capsys):
     assert device[1].stat().st_size < 250_000
 
 
-def test_a_network_is_measured_by_the_packed_agent(device, tmp_path):
-    served = Served(tmp_path / "agent", command=(device[0], "-I", device[1]))
-    try:
-        assert served.process.stdout.readline() == "measures with onnxruntime\n"
-        network, inputs = torch.nn.Linear(3, 2), torch.randn(1, 3)
-        OnnxRuntime().convert(network, inputs, tmp_path / "net.onnx")
-        measurer = Latency(Target(OnnxRuntime(), served.at, TOKEN), SamplingPlan(max_seconds=0.1))
-        assert measurer.of(tmp_path / "net.onnx", inputs)["latency"].value > 0
-        assert measurer.target["versions"] == {"onnxruntime": distribution("onnxruntime").version}
-    finally:
-        served.kill()
+@pytest.fixture
+def served(device, tmp_path):
+    """The packed agent, at work."""
+    agent = Served(tmp_path / "agent", command=(device[0], "-I", device[1]))
+    yield agent
+    agent.kill()
+
+
+def test_a_network_is_measured_by_the_packed_agent(served, tmp_path):
+    assert served.process.stdout.readline() == "measures with onnxruntime\n"
+    network, inputs = torch.nn.Linear(3, 2), torch.randn(1, 3)
+    OnnxRuntime().convert(network, inputs, tmp_path / "net.onnx")
+    measurer = Latency(Target(OnnxRuntime(), served.at, TOKEN), SamplingPlan(max_seconds=0.1))
+    assert measurer.of(tmp_path / "net.onnx", inputs)["latency"].value > 0
+    assert measurer.target["versions"] == {"onnxruntime": distribution("onnxruntime").version}
+
+
+def test_a_file_is_explained_on_the_packed_agent(served, tmp_path):
+    network, inputs = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval(), torch.randn(1, 3, 8, 8)
+    runtime, whole, low = OnnxRuntime(precision="int8", form="u8u8"), tmp_path / "float32.onnx", tmp_path / "int8.onnx"
+    runtime.in_float32.convert(network, inputs, whole)
+    runtime.convert(network, inputs, low)
+    there, plan = Target(runtime, served.at, TOKEN), SamplingPlan(max_seconds=0.05, repeats=0)
+    found = nw.explain(low, there, whole, {"input": inputs}, plan=plan)
+    assert [(each.path, each.runs_in) for each in found.layers] == [("0", "int8")]
+    assert found.layers[0].ms > 0 and found.layers[0].float_ms and found.target["at"] == served.at
 
 
 RUNTIMES = """
