@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+import netwright as nw
 from netwright.core.errors import MeasureError
 from netwright.measure.latency import Latency
 from netwright.measure.named_network import from_file
@@ -111,15 +112,25 @@ STRANGE = {
 }
 
 
+def strange(case: str, folder: Path) -> Path:
+    """A strange file, and beside it what it may want."""
+    (folder / "w.bin").write_bytes(bytes(12))
+    (folder / "link").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "pipe")
+    (folder / "n.onnx").write_bytes(STRANGE[case][0]().SerializeToString())
+    return folder / "n.onnx"
+
+
 @pytest.mark.parametrize("case", STRANGE)
 def test_strange_onnx(case: str, tmp_path: Path) -> None:
-    make, reason = STRANGE[case]
-    (tmp_path / "w.bin").write_bytes(bytes(12))
-    (tmp_path / "link").symlink_to("/etc/passwd")
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "n.onnx").write_bytes(make().SerializeToString())
-    with pytest.raises(MeasureError, match=reason):
-        from_file(tmp_path / "n.onnx", Target(OnnxRuntime()), None, {})
+    with pytest.raises(MeasureError, match=STRANGE[case][1]):
+        from_file(strange(case, tmp_path), Target(OnnxRuntime()), None, {})
+
+
+@pytest.mark.parametrize("case", ["weights above", "weights anywhere", "weights behind a link", "weights in a pipe"])
+def test_what_is_not_measured_is_not_opened_to_be_explained(case: str, tmp_path: Path) -> None:
+    with pytest.raises(MeasureError, match=STRANGE[case][1]):
+        nw.explain(strange(case, tmp_path), "onnxruntime,precision=int8")
 
 
 def test_weights_that_are_linked_together_are_read(tmp_path: Path) -> None:
@@ -139,3 +150,5 @@ def test_weights_beside_it_are_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "n.bin")
     with pytest.raises(MeasureError, match=r"n\.bin cannot be read: .*no regular file"):
         from_file(tmp_path / "n.xml", Target(OpenVino()), None, {})
+    with pytest.raises(MeasureError, match=r"n\.bin cannot be read: .*no regular file"):
+        nw.explain(tmp_path / "n.xml", "openvino,precision=int8")

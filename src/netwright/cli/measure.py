@@ -20,7 +20,7 @@ from ..core.units import DAY_S, format_value
 from ..measure.comparison import compare
 from ..measure.feeds import read_feeds
 from ..measure.latency import Energy, Latency
-from ..measure.named_network import NamedNetwork, feeding, from_file, from_network, parse_shape, readers_of
+from ..measure.named_network import NamedNetwork, from_file, from_network, measured, parse_shape, readers_of
 from ..measure.sampling import SamplingPlan
 from ..measure.targets import Target, parse_target
 from .arguments import add_file_inputs, read, verb_parser
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> None:
         for target in targets:
             ready = [_named(what, networks.get(what), target, given, folder / f"{i}") for i, what in enumerate(wanted)]
             for what, named in zip(wanted, ready, strict=True):
-                found = _measured(measurer(target, plan), named)
+                found = measured(measurer(target, plan), named)
                 rows.append((what, target, found))
                 for note in named.notes:
                     print(printable(f"{what}: {note}"), file=sys.stderr)
@@ -94,11 +94,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--table", help="a JSON file: measure the blocks of a super-network (module:function) into it")
     parser.add_argument("--json", action="store_true", help="a JSON object for each network and target, one a line")
     return parser
-
-
-def _measured(measurer: Latency | Energy, named: NamedNetwork) -> Mapping[str, Measurement]:
-    with feeding(named):
-        return measurer.run(named.path, named.feeds, named.expected, trust=named.trust)
 
 
 WHOLE = 20

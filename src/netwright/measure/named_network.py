@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import MeasureError
+from ..core.metric import Measurement
 from ..core.temporary import TemporaryFolder
 from ..core.text import is_unicode
 from .convert import converted, example, feeds_of, outputs_of
 from .feeds import write_feeds
+from .latency import OnTarget
 from .runtimes import RUNTIMES, runtime_class
 from .runtimes.base import Feeds
 from .targets import Target
@@ -226,6 +228,12 @@ def feeding(named: NamedNetwork) -> Iterator[None]:
             f"{error}; it was fed with noise: if it cannot take that, give its inputs with --inputs, an .npz file of "
             f"the arrays {shapes}"
         ) from error
+
+
+def measured(measurer: OnTarget, named: NamedNetwork) -> dict[str, Measurement]:
+    """The figures of a network as it is named; see :meth:`OnTarget.run`."""
+    with feeding(named):
+        return measurer.run(named.path, named.feeds, named.expected, trust=named.trust)
 
 
 def _signature(path: Path, target: Target, trust: bool) -> _Signature:

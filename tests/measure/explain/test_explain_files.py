@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
@@ -121,6 +122,20 @@ def test_what_cannot_be_explained_says_why(pair: Pair, write: Callable[..., Pair
     write_onnx(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).eval(), pair.inputs[:1], other)
     with pytest.raises(MeasureError, match="name their layers differently"):
         nw.explain(pair.low, TARGET, other, plan=QUICK)
+
+
+def test_both_files_are_guarded_and_errors_are_of_one_of_them(pair: Pair, tmp_path: Path) -> None:
+    strange = onnx.load(pair.whole)
+    strange.graph.node.append(onnx.helper.make_node("Run", ["input"], ["nothing"], name="run"))
+    onnx.save(strange, tmp_path / "strange.onnx")
+    with pytest.raises(MeasureError, match=r"strange\.onnx") as told:
+        nw.explain(pair.low, TARGET, tmp_path / "strange.onnx", {"input": pair.inputs}, plan=QUICK)
+    assert pair.low.name not in str(told.value)
+    onnx.save(onnx.load(pair.whole), tmp_path / "far.onnx", save_as_external_data=True, location="w", size_threshold=0)
+    (tmp_path / "w").replace(tmp_path.parent / "w")
+    (tmp_path / "w").symlink_to(tmp_path.parent / "w")
+    with pytest.raises(MeasureError, match=r"far\.onnx keeps weights in 'w', a link to a file elsewhere"):
+        nw.explain(pair.low, TARGET, tmp_path / "far.onnx", {"input": pair.inputs}, plan=QUICK)
 
 
 def test_a_runtime_that_does_not_tell_says_so() -> None:

@@ -15,7 +15,7 @@ from ...core.errors import MeasureError, MissingExtra
 from ...core.temporary import TemporaryFolder
 from ..feeds import read_feeds, write_feeds
 from ..latency import Latency
-from ..named_network import feeding, from_file, naming
+from ..named_network import NamedNetwork, feeding, from_file, measured
 from ..runtimes.base import Feeds, Operator, in_order
 from ..runtimes.openvino import OpenVino
 from ..sampling import SamplingPlan
@@ -78,16 +78,15 @@ def explain(
         raise MissingExtra("onnx", "", "an explanation") from None
     given = read_feeds(Path(inputs)) if isinstance(inputs, str | Path) else inputs
     with TemporaryFolder() as folder:
-        graph, whole, notes = _graphs(Path(file), against, where, folder)
+        graph, whole, notes = _graphs(Path(file), against, where, folder, trust)
         examples = _examples(None if given is None else in_order(graph.inputs, _arrays(given), Path(file)), where)
         first = from_file(graph.path, where, examples[0] if examples else None, shapes or {}, trust=trust)
         notes += [*first.notes, *([] if examples else [NOISE])]
         examples = examples or [first.feeds]
         float32 = Target(where.runtime.in_float32, where.at, where.token)
-        with feeding(first):
-            profiles = _profiles([(where, graph), (float32, whole)], first.feeds, plan, trust)
-            latency = Latency(where, plan).run(graph.path, first.feeds, trust=trust)["latency"]
-            before = Latency(float32, plan).run(whole.path, first.feeds, trust=trust)["latency"]
+        files = [(where, first), (float32, replace(first, path=whole.path))]
+        profiles = _profiles(files, plan)
+        latency, before = (measured(Latency(place, plan), named)["latency"] for place, named in files)
         sqnr, errors = _errors(graph, whole, examples)
         found = Explanation(
             str(file), str(against) if against else "the file's own network in float32", where.described, latency,
@@ -104,10 +103,20 @@ def explain(
 NOISE = "errors are those on noise, which say little: give real inputs"
 
 
-def _graphs(file: Path, against: str | Path | None, target: Target, folder: Path) -> tuple[Graph, Graph, list[str]]:
+def _graphs(
+    file: Path, against: str | Path | None, target: Target, folder: Path, trust: bool
+) -> tuple[Graph, Graph, list[str]]:
     """The file, the same network in float32, and what should be known of that."""
     reader = _reader(file, target)
-    graph = reader(file, folder)
+
+    def opened(path: Path) -> Graph:
+        if not path.is_file():
+            raise MeasureError(f"there is no file {path}")
+        if not trust:
+            target.runtime.guard(path)
+        return reader(path, folder)
+
+    graph = opened(file)
     if not graph.is_quantised:
         raise MeasureError(
             f"{file} is not quantised: there is nothing to explain beside float32; give the 8-bit file first, and this "
@@ -116,7 +125,7 @@ def _graphs(file: Path, against: str | Path | None, target: Target, folder: Path
     if against is None:
         whole = graph.twin(folder)
         return graph, whole, ["float32 is the network in the file: the error of its rounded weights is not seen"]
-    whole = reader(Path(against), folder)
+    whole = opened(Path(against))
     if whole.is_quantised:
         raise MeasureError(f"{against} is quantised too: --against is the float32 file that {file} was quantised from")
     paths = {each.path for each in whole.layers}
@@ -187,23 +196,27 @@ def _examples(feeds: Feeds | None, target: Target) -> list[Feeds]:
     return [{name: value[i : i + batch] for name, value in feeds.items()} for i in starts]
 
 
-def _profiles(
-    files: Sequence[tuple[Target, Graph]], feeds: Feeds, plan: SamplingPlan, trust: bool
-) -> list[list[Operator]]:
-    """The operators of each file, profiled in turn."""
+def _profiles(files: Sequence[tuple[Target, NamedNetwork]], plan: SamplingPlan) -> list[list[Operator]]:
+    """The operators of each of two files that take the same inputs, profiled in turn."""
     found: list[list[list[Operator]]] = [[] for _ in files]
     each = asdict(replace(plan, max_seconds=plan.max_seconds / ROUNDS))
     with TemporaryFolder() as folder:
-        inputs = write_feeds(folder / "feeds.npz", feeds)
+        inputs = write_feeds(folder / "feeds.npz", files[0][1].feeds)
         for turn in range(ROUNDS):
             for i in (0, 1) if turn % 2 == 0 else (1, 0):
-                target, graph = files[i]
-                job = {"job": "profile", "seconds": target.runtime.slowest_s + 10 * plan.max_seconds, "trust": trust}
-                with naming(graph.path):
-                    answer = target.ask({**job, "files": [str(graph.path.resolve())], "feeds": inputs, "plan": each})
-                found[i].append([Operator(**operator) for operator in answer["operators"]])
-                if not _ms(found[i][-1]) > 0:
-                    raise MeasureError(f"{target} tells no time of any operator of {graph.path}")
+                target, named = files[i]
+                job = {
+                    "job": "profile",
+                    "seconds": target.runtime.slowest_s + 10 * plan.max_seconds,
+                    "files": [str(named.path.resolve())],
+                    "trust": named.trust,
+                    "feeds": inputs,
+                    "plan": each,
+                }
+                with feeding(named):
+                    found[i].append([Operator(**operator) for operator in target.ask(job)["operators"]])
+                    if not _ms(found[i][-1]) > 0:
+                        raise MeasureError(f"{target} tells no time of any operator of {named.path}")
     return [mean(profiles) for profiles in found]
 
 

@@ -38,11 +38,9 @@ class IrGraph(Graph):
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
+        OpenVino.require()
         import openvino as ov
 
-        if not path.is_file():
-            raise MeasureError(f"there is no file {path}")
-        OpenVino.require()
         self.path, self._folder = path, folder
         with unpacked(path) as file:
             try:

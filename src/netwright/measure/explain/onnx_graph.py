@@ -26,8 +26,6 @@ class OnnxGraph(Graph):
     def __init__(self, path: Path, folder: Path) -> None:
         import onnx
 
-        if not path.is_file():
-            raise MeasureError(f"there is no file {path}")
         try:
             self.model = onnx.load(path)
         except Exception as error:  # protobuf's own
