@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import MeasureError
+from .onnx_layers import constants_of
 
 WHOLE = (
     "MatMulInteger",
@@ -44,8 +45,7 @@ def dequantise(model: Any) -> None:
         )
     if not kinds["DequantizeLinear"]:
         raise MeasureError("the file is not quantised: it has no QuantizeLinear and no DequantizeLinear")
-    constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
-    constants |= dict(_constants(graph))
+    constants = {name: numpy_helper.to_array(each) for name, each in constants_of(graph).items()}
     makers = {name: node for node in graph.node for name in node.output}
     backs = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     renamed: dict[str, str] = {}
@@ -101,14 +101,6 @@ def _name(node: Any, taken: Collection[str]) -> str:
 
 def _cut(values: np.ndarray, axis: int) -> tuple[slice, ...]:
     return (*[slice(None)] * axis, slice(values.shape[axis]))
-
-
-def _constants(graph: Any) -> Iterator[tuple[str, np.ndarray]]:
-    from onnx import numpy_helper
-
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            yield node.output[0], numpy_helper.to_array(node.attribute[0].t)
 
 
 def rectifies(node: Any, constants: Mapping[str, np.ndarray]) -> bool:

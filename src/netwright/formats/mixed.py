@@ -15,7 +15,7 @@ from ..nets.precisions.int4 import GROUP
 from ..nets.precisions.registry import INT4, INT8
 from ..nets.rounding import roundings
 from .layers import channels_first, left_in_float32, precisions_in
-from .onnx_layers import name_nodes
+from .onnx_layers import constants_of, name_nodes
 
 AS_MATMUL = "_MatMul"
 """What ONNX Runtime's quantiser calls the product of a Gemm, after its name."""
@@ -147,10 +147,7 @@ def _products(graph: Any) -> dict[str, np.ndarray]:
     """The weights of each operator that multiplies with some, the output channels first."""
     from onnx import numpy_helper
 
-    tensors = {each.name: each for each in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            tensors[node.output[0]] = node.attribute[0].t
+    tensors = constants_of(graph)
     found = {}
     for node in graph.node:
         if node.op_type not in AXES or len(node.input) < 2 or node.input[1] not in tensors:

@@ -78,6 +78,15 @@ def name_nodes(graph: Any) -> bool:
     return bool(nameless)
 
 
+def constants_of(graph: Any) -> dict[str, Any]:
+    """The constant tensors of a graph by name: its own, and those that operators hold."""
+    found = {each.name: each for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            found[node.output[0]] = node.attribute[0].t
+    return found
+
+
 def layers_of(graph: Any) -> list[OnnxLayer]:
     """The layers of a graph whose operators have names, in their order.
 
