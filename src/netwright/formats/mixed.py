@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,12 @@ class Plan:
     Args:
         left: those that are not in 8 bits; None: none is.
         few: products of weights in 4 bits.
+        products: all products with weights, where layers have precisions of their own.
     """
 
     left: list[str] | None
     few: Sequence[str] = ()
+    products: Sequence[str] = ()
 
 
 def plan_of(path: Path, network: nn.Module | None) -> Plan:
@@ -52,7 +54,7 @@ def plan_of(path: Path, network: nn.Module | None) -> Plan:
         raise _no_8_bits(those)
     wired = ((node.name, node.input, node.output) for node in model.graph.node)
     few = [name for name, precision in precisions.items() if precision == INT4]
-    return Plan(left_in_float32(wired, precisions), few)
+    return Plan(left_in_float32(wired, precisions), few, list(precisions))
 
 
 def _without_form(graph: Any) -> list[str]:
@@ -122,24 +124,16 @@ def _as_product(graph: Any, name: str) -> None:
         graph.initializer.remove(weight)
 
 
-def check_quantised(ready: Path, done: Any, left: Collection[str]) -> None:
-    """Raise :class:`BundleError` where the quantiser did something else than was asked for.
-
-    Args:
-        ready: the path of the file before.
-        done: the ONNX model after.
-        left: the operators that stay in float32.
-    """
-    import onnx
-
-    rounded = {name for node in done.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    found = {node.name for node in done.graph.node if len(node.input) > 1 and node.input[1] in rounded}
-    integer = (node.name for node in done.graph.node if node.op_type in ("MatMulInteger", "ConvInteger"))
+def check_quantised(model: Any, plan: Plan) -> None:
+    """Raise :class:`BundleError` where the quantiser made something else of a model than was planned."""
+    left = plan.left or ()
+    rounded = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    found = {node.name for node in model.graph.node if len(node.input) > 1 and node.input[1] in rounded}
+    integer = (node.name for node in model.graph.node if node.op_type in ("MatMulInteger", "ConvInteger"))
     found |= {name.removesuffix("_quant").removesuffix(AS_MATMUL) for name in integer}
-    products = _products(onnx.load(ready).graph)
-    if missing := [name for name in products if name not in found and name not in left]:
+    if missing := [name for name in plan.products if name not in found and name not in left]:
         raise _no_8_bits(missing)
-    if beyond := found.intersection(products, left):
+    if beyond := found.intersection(plan.products, left):
         raise BundleError(f"onnxruntime quantises {', '.join(sorted(beyond)[:5])}, which should stay in float32")
 
 

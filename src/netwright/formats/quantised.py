@@ -18,7 +18,6 @@ from ..core.quiet import quiet
 from ..core.ranges.base import Ranges
 from ..core.ranges.registry import RANGES
 from ..core.temporary import TemporaryFolder
-from ..nets.rounding import roundings
 from .activations import ranges_of
 from .mixed import AS_MATMUL, Plan, check_quantised, plan_of, to_4_bits
 
@@ -89,8 +88,7 @@ def quantise_onnx(
             else:
                 _quantise_dynamic(ready, done, form, left)
             model = onnx.load(done)
-            if network is not None and roundings(network):
-                check_quantised(ready, model, left)
+            check_quantised(model, plan)
             if not static and not left:
                 tables = _quantise_tables(model.graph)
             if plan.few:
