@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,14 +15,13 @@ import numpy as np
 from ...core.errors import MeasureError
 from ...core.temporary import TemporaryFolder
 from .base import Operator
+from .profiling import mean_times, run_repeatedly
 
 KERNEL = "_kernel_time"
 """End of the name of an event that is an operator's."""
 ADDED = re.compile(r"(_nchwc|_token_\d+|_quant|_QuantizeLinear|_DequantizeLinear|_fp32|_transformed|_\d+_fused)$")
 """What ONNX Runtime and its quantiser put behind the name of an operator or a result that they make another one of."""
 EIGHT_BITS = ("int8", "uint8")
-WARM_UP = 3
-FEWEST_RUNS = 8
 MOST_RUNS = 300
 """A run writes some hundred bytes for each operator."""
 
@@ -58,17 +56,9 @@ def profile(opened: Callable[[Callable[[Any], None]], Any], seconds: float) -> l
             session: Profiled = opened(prepare)
         except MeasureError:  # some optimised networks cannot be written; then names alone tell what belongs together
             session = opened(lambda options: prepare(options, keep=False))
-        _run(session, seconds)
+        run_repeatedly(session.run, seconds, MOST_RUNS)
         events = json.loads(session.end_profiling().read_bytes())
         return _operators(events, _edges(optimised))
-
-
-def _run(session: Profiled, seconds: float) -> None:
-    deadline = time.perf_counter() + seconds
-    for done in range(MOST_RUNS):
-        if done >= WARM_UP + FEWEST_RUNS and time.perf_counter() > deadline:
-            return
-        session.run()
 
 
 def _operators(events: Sequence[Mapping[str, Any]], edges: Mapping[str, tuple[list[str], list[str]]]) -> list[Operator]:
@@ -81,19 +71,17 @@ def _operators(events: Sequence[Mapping[str, Any]], edges: Mapping[str, tuple[li
             times[name].append(event["dur"] / 1e3)
             about.setdefault(name, event["args"])
     # One that is in a loop, or shares its name, is there several times in a run.
-    table = {name: np.reshape(each[: len(each) // runs * runs], (runs, -1)).sum(1) for name, each in times.items()}
-    total = np.sum(list(table.values()), axis=0)[WARM_UP:]
-    fast = total <= np.median(total)
+    table = [np.reshape(each[: len(each) // runs * runs], (runs, -1)).sum(1) for each in times.values()]
     return [
         Operator(
             name,
             about[name]["op_name"],
             _precision(about[name]),
-            float(values[WARM_UP:][fast].mean()),
+            float(ms),
             *edges.get(name, ([], [])),
             origins=_origins(name),
         )
-        for name, values in table.items()
+        for name, ms in zip(times, mean_times(np.stack(table, axis=1)), strict=True)
     ]
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .base import Operator
+from .profiling import WARM_UP, mean_times, run_repeatedly
 
 ADDED = re.compile(r"(/WithoutBiases|/DequantizationMultiply|/fq_output_\d+|/fq_input_\d+|/fq_weights_\d+|_original)$")
 """What OpenVINO and nncf put behind the name of an operator that they make another one of."""
 QUANTISES = re.compile(r"(/fq_(output|input)_\d+|_QuantizeLinear|_DequantizeLinear)$|^FakeQuantize_\d+$")
 PRECISIONS = {"i8": "int8", "u8": "int8", "f32": "float32", "f16": "float16", "bf16": "bfloat16"}
-WARM_UP = 3
-FEWEST_RUNS = 8
 
 
 def profile(compiled: Any, request: Any, seconds: float) -> list[Operator]:
@@ -27,19 +25,19 @@ def profile(compiled: Any, request: Any, seconds: float) -> list[Operator]:
         request: with its inputs set.
         seconds: how long it is run.
     """
-    deadline = time.perf_counter() + seconds
     runs: list[list[float]] = []
-    while len(runs) < WARM_UP + FEWEST_RUNS or time.perf_counter() < deadline:
+
+    def run() -> None:
         request.infer(share_outputs=True)
         runs.append([each.real_time.total_seconds() * 1e3 for each in request.get_profiling_info()])
-    times = np.array(runs[WARM_UP:])
-    total = times.sum(1)
-    means = times[total <= np.median(total)].mean(0)
+
+    run_repeatedly(run, seconds)
+    times = np.array(runs)
     about = {node.get_friendly_name(): node for node in compiled.get_runtime_model().get_ops()}
     # The counters tell of one that took no microsecond that it did not run: what never took any is left out.
     return [
         _operator(info, float(ms), about.get(info.node_name))
-        for info, ms, most in zip(request.get_profiling_info(), means, times.max(0), strict=True)
+        for info, ms, most in zip(request.get_profiling_info(), mean_times(times), times[WARM_UP:].max(0), strict=True)
         if most > 0
     ]
 
