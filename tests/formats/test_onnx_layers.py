@@ -88,6 +88,9 @@ def test_operators_without_names_get_some_and_layers_used_twice_a_number() -> No
     graph = helper.make_graph(nodes, "g", io[:1], io[1:], [weights])
     assert name_nodes(graph) and not name_nodes(graph)
     assert [(each.path, each.node) for each in layers_of(graph)] == [("w", "MatMul_0"), ("w (2)", "MatMul_1")]
+    graph.node[0].name, graph.node[1].name = "MatMul_1", ""
+    assert name_nodes(graph) and graph.node[0].name == "MatMul_1"
+    assert len({node.name for node in graph.node} - {""}) == 2
 
 
 @pytest.mark.parametrize("form", ["u8u8", "s8s8", "u8s7"])

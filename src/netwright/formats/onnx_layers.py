@@ -71,10 +71,14 @@ class OnnxLayer(Layer):
 
 
 def name_nodes(graph: Any) -> bool:
-    """Give each operator without a name one; returns whether there were any."""
+    """Give each operator without a name one that no other has; returns whether there were any."""
+    taken = {node.name for node in graph.node}
     nameless = [(i, node) for i, node in enumerate(graph.node) if not node.name]
     for i, node in nameless:
-        node.name = f"{node.op_type}_{i}"
+        name = f"{node.op_type}_{i}"
+        while name in taken:
+            name += "_"
+        node.name = name
     return bool(nameless)
 
 
