@@ -27,7 +27,7 @@ def precisions_in(network: nn.Module, nodes: Mapping[str, np.ndarray]) -> dict[s
             is the output channels.
 
     Raises :class:`BundleError` for a layer of another precision than float32 that is not found, and for layers of
-    the same weights and several precisions of which it is not clear which is which.
+    the same weights and several precisions, of which nothing tells which is which.
     """
     found = dict.fromkeys(nodes, FLOAT32)
     free = {name: _normalised(weight) for name, weight in nodes.items()}
@@ -36,15 +36,14 @@ def precisions_in(network: nn.Module, nodes: Mapping[str, np.ndarray]) -> dict[s
         precision, weight = next(iter(layers.values()))
         alike = [other for other, (_, own) in layers.items() if _same(own, weight)]
         there = [name for name, own in free.items() if _same(own, weight)]
-        wanted = [layers[other][0] for other in alike]
-        if len({*wanted}) == 1 and (there or precision == FLOAT32):
-            wanted = wanted[:1] * len(there)  # a layer that runs twice, or of the same weights: all are alike
-        if len(wanted) != len(there):
+        wanted = {layers[other][0]: None for other in alike}
+        if len(wanted) > 1 or not (there or precision == FLOAT32):
+            fix = "give them the same precision" if len(wanted) > 1 else "keep them in float32"
             raise BundleError(
                 f"{', '.join(alike)} cannot be found in the file by their weights ({len(there)} operators have them), "
-                f"so that they cannot take {', '.join(dict.fromkeys(wanted))} there; keep them in float32"
+                f"so that they cannot take {', '.join(wanted)} there; {fix}"
             )
-        found.update(zip(there, wanted, strict=True))
+        found.update(dict.fromkeys(there, precision))
         layers = {other: held for other, held in layers.items() if other not in alike}
         free = {name: own for name, own in free.items() if name not in there}
     return found

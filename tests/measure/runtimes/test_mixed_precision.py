@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,20 @@ def test_what_runs_is_near_what_is_trained(tmp_path):
         assert np.sqrt(np.mean((got - wanted) ** 2) / np.mean(wanted**2)) < 0.05
 
 
-def test_layers_of_the_same_weights_are_told_apart_by_their_order():
+def test_layers_of_the_same_weights_take_one_precision_or_none():
+    one = nn.Conv2d(3, 3, 3)
+    nn.init.ones_(one.weight)  # which rounding leaves as they are
+    module = nn.Sequential(one, deepcopy(one))
+    net = nw.SuperNet(module, [], INPUTS)
+    net = net.with_axes(nw.Bits.of(net, keep=()))
+    weights = {f"of_{i}": one.weight.detach().numpy() for i in range(2)}
+    assert precisions_in(net.extract(net.smallest), weights) == {"of_0": "int8", "of_1": "int8"}
+    assert precisions_in(net.extract(net.largest), weights) == {"of_0": "float32", "of_1": "float32"}
+    with pytest.raises(BundleError, match=r"0, 1 cannot be found.* \(2 operators.* int8, float32 .*the same precision"):
+        precisions_in(net.extract(net.largest_with({"0.bits": "int8"})), weights)
+
+
+def test_layers_are_found_in_a_file_by_their_weights():
     net = supernet()
     network = net.extract(net.largest_with({"stem.bits": "int8"}))
     weights = {path: network.get_submodule(path).weight.detach().numpy() for path in precisions_of(network)}
