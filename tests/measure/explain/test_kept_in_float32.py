@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
 import netwright as nw
 from netwright.measure.explain.kept import keep_in_float32
@@ -54,6 +55,34 @@ def test_all_of_them_kept_is_the_float32_network_but_for_its_output(pair: Pair, 
     wanted, rounded = outputs(pair.whole, pair), outputs(pair.low, pair)
     error = np.abs(outputs(tmp_path / "kept.onnx", pair) - wanted).max()
     assert error <= np.abs(rounded - wanted).max() and error < 0.01 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("outputs", [4, 3])
+def test_weights_that_lie_the_other_way_round_in_the_8_bit_file_are_turned(outputs: int, tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).standard_normal((4, outputs)).astype(np.float32)
+    step = np.abs(weights).max() / np.float32(127)
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4])
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, outputs])
+    low = {
+        "a.weight_quantized": np.rint(weights.T / step).astype(np.int8), "step": step, "zero": np.zeros((), np.int8),
+        "scale": np.float32(0.02), "middle": np.uint8(128),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "middle"], ["q"], "q"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "middle"], ["d"], "d"),
+        helper.make_node("DequantizeLinear", ["a.weight_quantized", "step", "zero"], ["w"], "w"),
+        helper.make_node("Gemm", ["d", "w"], ["y"], "low", transB=1),
+    ]
+    whole = [helper.make_node("MatMul", ["x", "a.weight"], ["y"], "whole")]
+    for name, some, held in (("low", nodes, low), ("whole", whole, {"a.weight": weights})):
+        constants = [numpy_helper.from_array(np.asarray(value), key) for key, value in held.items()]
+        graph = helper.make_graph(some, "g", [x], [y], constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        onnx.save(model, tmp_path / f"{name}.onnx")
+    files = OnnxGraph(tmp_path / "low.onnx", tmp_path), OnnxGraph(tmp_path / "whole.onnx", tmp_path)
+    keep_in_float32(*files, ["a"], tmp_path / "kept.onnx")
+    kept = OnnxGraph(tmp_path / "kept.onnx", tmp_path)
+    np.testing.assert_array_equal(kept.weights(kept.layers[0]), weights.T)
 
 
 def test_none_of_them_kept_is_the_file(pair: Pair, tmp_path: Path) -> None:

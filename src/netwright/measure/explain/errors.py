@@ -14,7 +14,7 @@ from ...core.errors import MeasureError
 from ...formats.dequantised import rectifies
 from ...formats.onnx_layers import OnnxLayer
 from ..runtimes.base import Feeds
-from .onnx_graph import OnnxGraph, session_of
+from .onnx_graph import OnnxGraph, session_of, turned
 from .saturation import saturated
 
 ALONE = 8
@@ -190,10 +190,7 @@ def _rounded_weights(mine: np.ndarray | None, theirs: np.ndarray | None) -> np.n
     """The rounded weights in the form of those in float32; None where they are another layer's."""
     if mine is None or theirs is None:
         return None
-    turned = [mine] + ([mine.T] if mine.ndim == 2 else [])
-    fits = [each for each in turned if each.shape == theirs.shape]
-    size = float(np.linalg.norm(theirs)) or 1.0
-    best = min(fits, key=lambda each: float(np.linalg.norm(each - theirs)), default=None)
+    best, size = turned(mine, theirs), float(np.linalg.norm(theirs)) or 1.0
     return best if best is not None and float(np.linalg.norm(best - theirs)) <= SAME * size else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...formats.dequantised import dequantised, is_relu
-from .onnx_graph import OnnxGraph
+from .onnx_graph import OnnxGraph, turned
 
 
 def keep_in_float32(graph: OnnxGraph, whole: OnnxGraph, paths: Collection[str], path: Path) -> None:
@@ -52,10 +52,10 @@ def _unrounded(
         return name
     if back.input[0] in graph.constants:
         values = dequantised(back, graph.constants)
-        fits = weights is not None and weights.shape == values.shape
         if not any(each.name == f"{name}_float" for each in model.graph.initializer):
-            chosen = weights if fits and weights is not None else values
-            model.graph.initializer.append(numpy_helper.from_array(chosen.astype(np.float32), f"{name}_float"))
+            own = None if weights is None else turned(weights, values)
+            chosen = (values if own is None else own).astype(np.float32)
+            model.graph.initializer.append(numpy_helper.from_array(chosen, f"{name}_float"))
         return f"{name}_float"
     quantiser = graph.quantiser(name)
     if quantiser is None or (

@@ -152,6 +152,14 @@ class OnnxGraph(Graph):
         return session_of(self.model, more)
 
 
+def turned(weights: np.ndarray, like: np.ndarray) -> np.ndarray | None:
+    """A layer's weights as the same layer's in another file lie there, which may be turned; None where they fit neither
+    way."""
+    ways = [weights] + ([weights.T] if weights.ndim == 2 else [])
+    fits = [each for each in ways if each.shape == like.shape]
+    return min(fits, key=lambda each: float(np.linalg.norm(each - like)), default=None)
+
+
 def session_of(model: Any, more: Sequence[str] = ()) -> Any:
     """A session of a model on the CPU of this process, which gives these results as well as its outputs.
 
