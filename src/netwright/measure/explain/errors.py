@@ -14,7 +14,7 @@ from ...core.errors import MeasureError
 from ...formats.dequantised import rectifies
 from ...formats.onnx_layers import OnnxLayer
 from ..runtimes.base import Feeds
-from .onnx_graph import OnnxGraph, session_of, turned
+from .onnx_graph import OnnxGraph, results_of, session_of, turned
 from .saturation import saturated
 
 ALONE = 8
@@ -123,7 +123,7 @@ def results_sqnr(graph: OnnxGraph, whole: OnnxGraph, examples: Sequence[Feeds]) 
     signal: dict[str, float] = defaultdict(float)
     noise: dict[str, float] = defaultdict(float)
     for feeds in examples:
-        got, wanted = _run(mine, feeds), _run(theirs, feeds)
+        got, wanted = results_of(mine, feeds), results_of(theirs, feeds)
         for path, (a, b) in pairs.items():
             if got[a].dtype.kind == "f" and got[a].shape == wanted[b].shape:
                 signal[path] += float(np.square(wanted[b], dtype=np.float64).sum())
@@ -144,7 +144,7 @@ def clipped_shares(graph: OnnxGraph, whole: OnnxGraph, examples: Sequence[Feeds]
     beyond: dict[tuple[str, str], int] = defaultdict(int)
     count: dict[tuple[str, str], int] = defaultdict(int)
     for feeds in examples:
-        values = {**feeds, **_run(session, feeds)}
+        values = {**feeds, **results_of(session, feeds)}
         for key, (low, high) in ranges.items():
             value = values[key[1]]
             beyond[key] += int(np.count_nonzero((value < low) | (value > high)))
@@ -247,8 +247,3 @@ def _rounding(quantiser: Any, graph: OnnxGraph, name: str, prefix: str) -> list[
         "DequantizeLinear", [f"{prefix}_q", *names], [f"{prefix}_dq"], name=f"{prefix}_dequantise", **settings
     )
     return [*made, quantise, back]
-
-
-def _run(session: Any, feeds: Feeds) -> dict[str, np.ndarray]:
-    names = [each.name for each in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(feeds)), strict=True))

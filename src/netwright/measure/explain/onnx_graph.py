@@ -12,6 +12,7 @@ import numpy as np
 from ...core.errors import MeasureError, format_error
 from ...formats.dequantised import dequantise, dequantised
 from ...formats.onnx_layers import CONVERSIONS, OnnxLayer, Tensors, layers_of, name_nodes
+from ..runtimes.base import Feeds
 from .graph import Graph
 
 
@@ -180,3 +181,9 @@ def session_of(model: Any, more: Sequence[str] = ()) -> Any:
         raise MeasureError(f"onnxruntime cannot run the file: {format_error(error)[:500]}") from error
     finally:
         del outputs[before:]
+
+
+def results_of(session: Any, feeds: Feeds) -> dict[str, np.ndarray]:
+    """All that a session gives, by name."""
+    names = [each.name for each in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feeds)), strict=True))

@@ -14,7 +14,7 @@ import numpy as np
 from ...core.precision import SATURATES
 from ...formats.onnx_layers import WEIGHTS_AT, OnnxLayer
 from ..runtimes.base import Feeds
-from .onnx_graph import OnnxGraph
+from .onnx_graph import OnnxGraph, results_of
 
 MOST_PRODUCTS = 2 * 10**7
 """Products of one layer that are looked at; where there are more, positions are drawn."""
@@ -36,10 +36,9 @@ def saturated(graph: OnnxGraph, examples: Sequence[Feeds]) -> dict[str, float]:
     if not wanted:
         return {}
     session = graph.session([name for _, _, name in wanted.values()])
-    names = [each.name for each in session.get_outputs()]
     shares: dict[str, list[float]] = {path: [] for path in wanted}
     for feeds in examples:
-        values = dict(zip(names, session.run(names, dict(feeds)), strict=True))
+        values = results_of(session, feeds)
         for path, (layer, weights, name) in wanted.items():
             if values[name].dtype == np.uint8:
                 shares[path].append(_share(graph.nodes[layer.node], weights, values[name], _zero(graph, name)))
