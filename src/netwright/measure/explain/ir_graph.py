@@ -12,7 +12,7 @@ import numpy as np
 from ...core.errors import MeasureError, format_error
 from ...formats.onnx_layers import Layer, scope_of, unique
 from ..runtimes.base import Feeds, in_order
-from ..runtimes.openvino import OpenVino, unpacked
+from ..runtimes.openvino import VALUES, OpenVino, unpacked
 from ..runtimes.openvino_profile import ADDED
 from .errors import LayerErrors, decibels, mean_noise, relative_noise
 from .graph import Graph
@@ -54,7 +54,7 @@ class IrGraph(Graph):
         return {
             node.get_friendly_name(): node
             for node in self.model.get_ordered_ops()
-            if node.get_type_name() not in ("Constant", "Parameter", "Result")
+            if node.get_type_name() not in VALUES
         }
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..runtimes.base import Operator
 
@@ -52,7 +52,9 @@ def shares(operators: Sequence[Operator], places: Mapping[str, str], own: Collec
 
 def is_conversion(operator: Operator, own: Collection[str]) -> bool:
     """Whether an operator changes nothing but precision or layout."""
-    return operator.kind in QUANTISES or (operator.kind in LAYOUTS and not set(operator.origins) & set(own))
+    return operator.kind in QUANTISES or (
+        operator.kind in LAYOUTS and not any(name in own for name in operator.origins)
+    )
 
 
 def _paths(operators: Sequence[Operator], places: Mapping[str, str]) -> list[str]:
@@ -82,7 +84,4 @@ def mean(profiles: Sequence[Sequence[Operator]]) -> list[Operator]:
     times: dict[str, list[float]] = defaultdict(list)
     for each in (each for profile in profiles for each in profile):
         times[each.name].append(each.ms)
-    return [
-        Operator(e.name, e.kind, e.precision, sum(times[e.name]) / len(profiles), e.inputs, e.outputs, e.origins)
-        for e in profiles[0]
-    ]
+    return [replace(each, ms=sum(times[each.name]) / len(profiles)) for each in profiles[0]]
