@@ -71,7 +71,12 @@ def dequantise(model: Any) -> None:
     nodes += [helper.make_node("Identity", [renamed[name]], [name], name=f"{name}_as_output") for name in outputs]
     del graph.node[:]
     graph.node.extend(nodes)
-    used = {name for node in graph.node for name in node.input}
+    remove_unread_constants(graph)
+
+
+def remove_unread_constants(graph: Any) -> None:
+    """Take away the constants that nothing reads, and what is said of shapes, which held before."""
+    used = {name for node in graph.node for name in node.input} | {each.name for each in graph.output}
     for each in [each for each in graph.initializer if each.name not in used]:
         graph.initializer.remove(each)
     del graph.value_info[:]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...formats.dequantised import dequantised, is_relu
+from ...formats.dequantised import dequantised, is_relu, remove_unread_constants
 from .onnx_graph import OnnxGraph, turned
 
 
@@ -73,14 +73,12 @@ def _unrounded(
 
 def _remove_unused(graph: Any) -> None:
     """Take away operators and constants that nothing reads."""
-    outputs = {each.name for each in graph.output}
-    while True:
-        used = outputs | {name for node in graph.node for name in node.input}
-        idle = [node for node in graph.node if not used & set(node.output)]
+    while idle := _unread(graph):
         for node in idle:
             graph.node.remove(node)
-        if not idle:
-            break
-    for each in [each for each in graph.initializer if each.name not in used]:
-        graph.initializer.remove(each)
-    del graph.value_info[:]
+    remove_unread_constants(graph)
+
+
+def _unread(graph: Any) -> list[Any]:
+    used = {each.name for each in graph.output} | {name for node in graph.node for name in node.input}
+    return [node for node in graph.node if not used & set(node.output)]
