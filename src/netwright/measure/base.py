@@ -119,9 +119,8 @@ class EvaluationContext(Shared):
         if self._judge and self.candidate == self.net.space.largest:
             self.statistics = better_statistics(module, self.calibration, self._loss)
             return module
-        is_whole = getattr(self.net, "is_whole", None)
-        as_largest = self._judge and self._of_largest and is_whole is not None and is_whole(self.candidate)
-        if as_largest and self._of_largest and self._of_largest() == "inherited":
+        is_whole = getattr(self.net, "is_whole", lambda candidate: False)
+        if self._judge and self._of_largest and is_whole(self.candidate) and self._of_largest() == "inherited":
             self.statistics = "inherited"
             return find_ranges(module, self.calibration)
         self.statistics = "recomputed"
