@@ -109,6 +109,11 @@ def test_what_cannot_be_explained_says_why(pair: Pair, write: Callable[..., Pair
     (tmp_path / "n.onnx").write_text("nothing")
     with pytest.raises(MeasureError, match="is no ONNX file"):
         nw.explain(tmp_path / "n.onnx", TARGET, plan=QUICK)
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    nameless = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    onnx.save(onnx.helper.make_model(nameless), tmp_path / "n.onnx")
+    with pytest.raises(MeasureError, match=f"^{tmp_path}/n.onnx has no convolution"):
+        nw.explain(tmp_path / "n.onnx", TARGET, plan=QUICK)
     moving = pair.inputs.clone().requires_grad_()
     with pytest.raises(MeasureError, match="but 2 were given"):
         nw.explain(pair.low, TARGET, pair.whole, {"a": moving, "b": moving}, plan=QUICK)

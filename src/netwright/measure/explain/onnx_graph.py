@@ -31,7 +31,7 @@ class OnnxGraph(Graph):
             self.model = onnx.load(path)
         except Exception as error:  # protobuf's own
             raise MeasureError(f"{path} is no ONNX file: {format_error(error)[:300]}") from error
-        self.path = path
+        self.path = self._given = path
         if name_nodes(self.model.graph):
             self.path = folder / f"named-{path.name}"
             onnx.save(self.model, self.path)
@@ -41,7 +41,9 @@ class OnnxGraph(Graph):
     @cached_property
     def layers(self) -> list[OnnxLayer]:
         if not (found := layers_of(self.model.graph)):
-            raise MeasureError(f"{self.path} has no convolution, no product of matrices and no other layer to explain")
+            raise MeasureError(
+                f"{self._given} has no convolution, no product of matrices and no other layer to explain"
+            )
         return found
 
     @cached_property
