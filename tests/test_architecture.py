@@ -202,6 +202,10 @@ def test_import_is_light():
     assert len(loaded) < 100
 
 
+def test_what_a_file_says_of_saturation_needs_no_torch():
+    assert python("import sys, netwright.formats.saturation; print('torch' in sys.modules)").strip() == "False"
+
+
 def test_a_search_with_a_function_needs_no_torch():
     code = """
 import sys, netwright as nw

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..core.errors import BundleError, MeasureError, format_error
 from ..core.files import require_room, write_atomically
-from ..core.precision import FORMS, SATURATES
+from ..core.precision import FORMS
 from ..core.quiet import quiet
 from ..core.ranges.base import Ranges
 from ..core.ranges.registry import RANGES
@@ -165,38 +165,6 @@ def note(form: str) -> str:
     if form == "u8s8":
         return "saturates on x86 CPUs without VNNI: its outputs are wrong there"
     return "exact on every CPU"
-
-
-def may_saturate(path: Path) -> bool:
-    """Whether an ONNX file has products that saturate on x86 CPUs without VNNI: activations without a sign times
-    weights with one that use more than 7 bits. Whoever made it; False for what is no ONNX file."""
-    import onnx
-
-    try:
-        return _saturates(onnx.load(path, load_external_data=False).graph)
-    except Exception:  # whoever opens it says what is wrong with it
-        return False
-
-
-def _saturates(graph: Any) -> bool:
-    import onnx
-
-    signed = {
-        each.name
-        for each in graph.initializer
-        if each.data_type == onnx.TensorProto.INT8 and not each.external_data and _largest(each) > SATURATES
-    }
-    unsigned = {each.name for each in graph.initializer if each.data_type == onnx.TensorProto.UINT8}
-    weights = signed | {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in signed}
-    places = [n for n in graph.node if n.op_type == "DynamicQuantizeLinear" or set(n.input[2:]) & unsigned]
-    integer = ("MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul", "QGemm", *PRODUCTS, *CONVOLUTIONS)
-    return bool(places) and any(n.op_type in integer and weights & set(n.input) for n in graph.node)
-
-
-def _largest(tensor: Any) -> int:
-    from onnx import numpy_helper
-
-    return int(np.abs(numpy_helper.to_array(tensor).astype(np.int32)).max(initial=0))
 
 
 def _quantise_tables(graph: Any) -> int:

@@ -20,7 +20,8 @@ from netwright.core.precision import FORMS
 from netwright.formats import onnx as onnx_format
 from netwright.formats.forms import extremes, write_extremes
 from netwright.formats.onnx import write_onnx
-from netwright.formats.quantised import METADATA, NOISY, may_saturate, noisy, quantise_onnx
+from netwright.formats.quantised import METADATA, NOISY, noisy, quantise_onnx
+from netwright.formats.saturation import may_saturate
 from netwright.measure.agreement import TOLERANCE
 from netwright.measure.convert import feeds_of, outputs_of
 from netwright.measure.runtimes.onnxruntime import OnnxRuntime, chosen, gains_nothing

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -30,6 +32,26 @@ bfloat16 = pytest.mark.skipif(
     HELD_DOWN or "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
     reason="this CPU has no bfloat16, or oneDNN is held down",
 )
+
+
+OPENS = """
+import sys
+from pathlib import Path
+import numpy as np
+import netwright.measure.runtimes
+sys.modules |= dict.fromkeys(("netwright.formats", "netwright.nets", "torch"))  # importing None raises
+from netwright.measure.runtimes.openvino import OpenVino
+session = OpenVino(precision="int8").open(Path(sys.argv[1]), {"input": np.zeros((1, 3, 8, 8), np.float32)})
+print(session.outputs()[0].shape)
+"""
+
+
+def test_a_file_is_opened_with_no_more_than_a_packed_agent_has(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    module, inputs = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), torch.randn(1, 3, 8, 8)
+    OpenVino(precision="int8").convert(module, inputs, tmp_path / "n.ovir")
+    done = subprocess.run([sys.executable, "-c", OPENS, tmp_path / "n.ovir"], capture_output=True, text=True)
+    assert done.stdout.strip() == "(1, 4, 6, 6)", done.stderr
 
 
 @pytest.mark.parametrize("name", NETWORKS)

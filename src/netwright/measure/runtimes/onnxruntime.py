@@ -104,7 +104,7 @@ class OnnxRuntime(Runtime):
         return replace(self, form=form), found
 
     def warning(self, path: Path, found: Mapping[str, Any], trial: Trial) -> str:
-        from ...formats.quantised import may_saturate
+        from ...formats.saturation import may_saturate
 
         if self.provider != "cpu" or path.suffix != ".onnx" or not may_saturate(path):
             return ""

@@ -86,7 +86,7 @@ class OpenVino(Runtime):
         return replace(self, form=form), {"form": form, "why": said, "exact": {"u8s8": exact, "u8s7": True}}
 
     def warning(self, path: Path, found: Mapping[str, Any], trial: Trial) -> str:
-        if found.get("exact", {}).get("u8s8", True) or _form_of(path) != "u8s8":
+        if found.get("exact", {}).get("u8s8", True) or not _may_saturate(path):
             return ""
         return (
             "the file's 8-bit products (u8s8) saturate on this CPU, which has no VNNI: its outputs are wrong here; "
@@ -268,12 +268,20 @@ def _pack(model: Any, folder: Path, path: Path, form: str) -> None:
             archive.write(folder / name, name)
 
 
-def _form_of(path: Path) -> str:
-    """The form of a file's 8-bit products, as far as it is known."""
-    from ...formats.quantised import may_saturate
+def _may_saturate(path: Path) -> bool:
+    """Whether a file's 8-bit products saturate on CPUs without VNNI, as far as it is known."""
+    if path.suffix != ".onnx":
+        return _form_of(path) == "u8s8"
+    from ...formats.saturation import may_saturate
 
-    if path.suffix == ".onnx":
-        return "u8s8" if may_saturate(path) else ""
+    return may_saturate(path)
+
+
+def _form_of(path: Path) -> str:
+    """The form of an archive's 8-bit products; empty for other files. Asked where it runs, which may have no more than
+    this package's ``core`` and ``measure``."""
+    if path.suffix != OpenVino.suffix:
+        return ""
     try:
         with opened_archive(path) as archive:
             return archive.comment.decode(errors="replace")
