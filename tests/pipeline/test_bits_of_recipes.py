@@ -11,6 +11,11 @@ from cli.running import TINY, done, records
 
 import netwright as nw
 from netwright.core.errors import MeasureError, NetwrightError
+from netwright.pipeline.context import open_run
+from netwright.pipeline.search import open_study
+from netwright.pipeline.train import train
+from netwright.pipeline.trim import Trim
+from netwright.recipe.load import folder_of, load
 
 TARGET = "onnxruntime,precision=int8,form=u8u8"
 
@@ -34,6 +39,18 @@ def test_weights_that_were_trained_in_float32_are_searched_in_bits(tmp_path: Pat
     more = ("--bits.options", "int8", "--bits.ends", "true", "--evaluations", 2, "--export.epochs", 0)
     done("fit", TINY, "--target", TARGET, "--train.weights", tmp_path / "trained", *more, "--out", tmp_path / "out")
     assert [record["status"] for record in records(tmp_path / "out")] == ["ok", "ok"]
+
+
+def test_the_whole_network_in_bits_is_handed_back_with_the_statistics_of_the_search(tmp_path: Path) -> None:
+    done("train", TINY, "--out", tmp_path / "trained")
+    more = {"bits.options": ["int8"], "bits.ends": True, "train.weights": str(tmp_path / "trained"), "target": TARGET}
+    recipe, folder = load(TINY, more), folder_of(TINY)
+    with open_run(recipe, tmp_path / "out", "tiny", folder) as context:
+        train(context)
+        study, net = open_study(context), context.source.supernet()
+        low = net.largest_with({axis.name: "int8" for axis in net.axes if isinstance(axis, nw.Bits)})
+        (record,) = study.run(Trim(candidate=low), 1)
+        assert record.provenance["statistics"] == context.network(low)[1] == "inherited"
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,13 @@ class Context:
     def evaluation(self, candidate: Candidate) -> EvaluationContext:
         """A candidate as the search measures it, its network made."""
         self.source.require_networks()
-        found = EvaluationContext(self.source.net, candidate, self.calibration, judge=self.quality)
+        found = EvaluationContext(
+            self.source.net,
+            candidate,
+            self.calibration,
+            judge=self.quality,
+            of_largest=lambda: self.evaluation(self.source.space.largest).statistics,
+        )
         try:
             _ = found.module
         except NetwrightError:
