@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import nn
 
 import netwright as nw
 from netwright.cli.main import main
-from netwright.core.errors import MeasureError
+from netwright.core.errors import MeasureError, MissingExtra
 from netwright.formats.onnx import write_onnx
 from netwright.formats.quantised import quantise_onnx
 from netwright.measure.runtimes.base import Runtime
@@ -141,6 +142,13 @@ def test_both_files_are_guarded_and_errors_are_of_one_of_them(pair: Pair, tmp_pa
     (tmp_path / "w").symlink_to(tmp_path.parent / "w")
     with pytest.raises(MeasureError, match=r"far\.onnx keeps weights in 'w', a link to a file elsewhere"):
         nw.explain(pair.low, TARGET, tmp_path / "far.onnx", {"input": pair.inputs}, plan=QUICK)
+
+
+def test_without_openvino_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    (tmp_path / "n.xml").write_text("<net/>")
+    with pytest.raises(MissingExtra, match="openvino"):
+        nw.explain(tmp_path / "n.xml", "openvino,precision=int8")
 
 
 def test_a_runtime_that_does_not_tell_says_so() -> None:
