@@ -292,25 +292,16 @@ class Tracer:
         raises, or the watcher, is raised."""
         self._start(training)
         inputs = resized(fresh(self._inputs), lengths or {})
-        with contextlib.ExitStack() as stack:
-            # In inference mode composite operators (linear, conv2d) would reach the recorder whole.
-            kept, off = self._state.kept(), torch.inference_mode(False)
-            if watcher:
-                watcher.mode = self._mode
-            for context in (kept, torch.no_grad(), off, applied(self._index, cut), watcher or self._mode):
-                if context is not None:
-                    stack.enter_context(context)
+        if watcher:
+            watcher.mode = self._mode
+        with self._as(cut), watcher or self._mode or contextlib.nullcontext():
             return [shape_of(t) for t in tensors_in(call(self._twin, inputs))]
 
     def run(self, cut: Cut, training: bool = False) -> Trace:
         """The trace of the sub-network. Raises :class:`NetError` where the network raises."""
         self._start(training)
         inputs = fresh(self._inputs)
-        # See :meth:`form`.
-        whole = self._state.kept(), torch.no_grad(), torch.inference_mode(False), inputs_unrounded()
-        with contextlib.ExitStack() as stack:
-            for context in (*whole, applied(self._index, cut)):
-                stack.enter_context(context)
+        with self._as(cut):
             network = self._folded() if self.folds else self._twin
             index = ModuleIndex(network) if self.folds else self._index
             recorder = _Recorder(network, self._mode, index.modules)
@@ -329,6 +320,14 @@ class Tracer:
                 "of the network would use it too; make it a method, or look the module up in its arguments"
             )
         return trace
+
+    @contextlib.contextmanager
+    def _as(self, cut: Cut) -> Iterator[None]:
+        """The twin is the sub-network; what running it changes is put back."""
+        # In inference mode composite operators (linear, conv2d) would reach a recorder whole.
+        off, unrounded = torch.inference_mode(False), inputs_unrounded()
+        with self._state.kept(), torch.no_grad(), off, unrounded, applied(self._index, cut):
+            yield
 
     def _folded(self) -> nn.Module:
         """A copy of the twin, as it is cut now, that holds its very tensors, with what offers it folded; without data,
