@@ -26,6 +26,7 @@ from against import in_turn, parser_of
 
 NETWORKS, RECORDS, MANY = 1000, 120, 100_000
 STUDIES = 3
+COUNTS = ("macs", "params", "weight_bytes", "peak_activation_bytes", "moved_bytes")
 
 
 def networks() -> dict[str, float]:
@@ -72,7 +73,7 @@ def drawn(space: Any, n: int, seed: int) -> list[Any]:
 
 def asks() -> tuple[dict[str, float], list[str]]:
     """What four proposals for the digits cost, and which they are."""
-    from netwright.measure.counts import METRICS, Count
+    from netwright.measure.counts import Count
     from netwright.recipes.digits import supernet
     from netwright.strategies.guided import Guided
     from netwright.study.stores.memory import MemoryStore
@@ -87,7 +88,7 @@ def asks() -> tuple[dict[str, float], list[str]]:
         for _ in range(2):  # the second time the hyperparameters are known, and no counts
             net = supernet()
             net.count(net.largest)
-            counted = [Count(name) for name in METRICS]
+            counted = [Count(name) for name in COUNTS]
             study = Study(MemoryStore(), net, objectives=measurers, record=counted, seed=seed)
             begin = time.process_time()
             found = Guided().ask(study.problem, records, 4)

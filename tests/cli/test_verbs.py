@@ -72,7 +72,7 @@ def test_records_as_json(tiny):
     assert len(found) == len({r["id"] for r in found}) == 12
     for record in found:
         is_contract(record)
-        counts = {"macs", "bit_ops", "params", "weight_bytes", "peak_activation_bytes", "moved_bytes"}
+        counts = {"macs", "params", "weight_bytes", "peak_activation_bytes", "moved_bytes"}
         assert {"accuracy", *counts} == set(record["measurements"])
         assert record["measurements"]["accuracy"]["unit"] == "%"
         assert record["provenance"]["strategy"] == "guided" and record["provenance"]["seed"] == 0

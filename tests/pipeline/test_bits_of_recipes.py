@@ -27,6 +27,7 @@ def test_the_whole_job_with_bits(tmp_path: Path) -> None:
     found = records(out)
     bits = {name for record in found for name in record["candidate"] if name.endswith(".bits")}
     assert bits and all(record["status"] == "ok" for record in found)
+    assert all(record["measurements"]["bit_ops"]["value"] > 0 for record in found)
     for path in out.glob("networks/*"):
         candidate = json.loads((path / "manifest.json").read_text())["candidate"]
         model = onnx.load(path / "onnxruntime-int8.onnx")

@@ -26,7 +26,9 @@ class SuperNetSource(Source):
     def __init__(self, net: SuperNet, reference: str) -> None:
         super().__init__(reference)
         self._net = net
-        self.counts = tuple(Count(name) for name in METRICS)
+        # Where nothing has bits to choose, bit-operations are multiply-accumulates times a constant.
+        bits = any(isinstance(part, Bits) for axis in net.axes for part in axis.members())
+        self.counts = tuple(Count(name) for name in METRICS if bits or name != "bit_ops")
         self.measurers = measurers_of(net)
 
     @property
@@ -52,4 +54,4 @@ class SuperNetSource(Source):
     def counts_of(self, candidate: Candidate) -> dict[str, float]:
         """All counts."""
         counts = self._net.count(candidate)
-        return {name: float(getattr(counts, name)) for name in METRICS}
+        return {m.name: float(getattr(counts, m.name)) for count in self.counts for m in count.metrics}
