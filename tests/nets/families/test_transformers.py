@@ -22,6 +22,7 @@ from netwright.formats.bundle import export, run_onnx
 from netwright.formats.onnx import write_onnx
 from netwright.nets.families.bert import bert
 from netwright.nets.families.decoder import decoder
+from netwright.nets.families.gpt2 import gpt2
 from netwright.nets.families.pretrained import Pretrained
 from netwright.nets.families.vit import vit
 from netwright.nets.importance import sort_channels
@@ -36,6 +37,9 @@ SIZES = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "i
 IMAGES = {**SIZES, "image_size": 8, "patch_size": 4, "num_labels": 3}
 TEXTS = {**SIZES, "vocab_size": 40, "max_position_embeddings": 12}
 GROUPS = {**TEXTS, "num_key_value_heads": 2, "head_dim": 6}
+DISTILLED = {"dim": 24, "n_layers": 3, "n_heads": 4, "hidden_dim": 32, "vocab_size": 40, "max_position_embeddings": 12}
+GPT = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_inner": 32, "vocab_size": 40, "n_positions": 12}
+FFN = {"DistilBertConfig": "hidden_dim", "GPT2Config": "n_inner"}
 SHARES: dict[str, Any] = {"heads": (1 / 2,), "ffn": (1 / 2,)}
 
 CASES: dict[str, tuple[Any, str, str, dict[str, Any]]] = {
@@ -44,6 +48,12 @@ CASES: dict[str, tuple[Any, str, str, dict[str, Any]]] = {
     "bert": (bert, "BertConfig", "BertModel", TEXTS),
     "bert classifier": (bert, "BertConfig", "BertForSequenceClassification", TEXTS),
     "bert, tied": (bert, "BertConfig", "BertForMaskedLM", TEXTS),
+    "roberta classifier": (bert, "RobertaConfig", "RobertaForSequenceClassification", {**TEXTS, "pad_token_id": 1}),
+    "xlm-roberta": (bert, "XLMRobertaConfig", "XLMRobertaModel", {**TEXTS, "pad_token_id": 1}),
+    "electra classifier": (bert, "ElectraConfig", "ElectraForSequenceClassification", {**TEXTS, "embedding_size": 8}),
+    "distilbert classifier": (bert, "DistilBertConfig", "DistilBertForSequenceClassification", DISTILLED),
+    "gpt2": (gpt2, "GPT2Config", "GPT2LMHeadModel", GPT),
+    "gpt2, untied": (gpt2, "GPT2Config", "GPT2LMHeadModel", {**GPT, "tie_word_embeddings": False}),
     "llama": (decoder, "LlamaConfig", "LlamaForCausalLM", GROUPS),
     "llama, tied": (decoder, "LlamaConfig", "LlamaForCausalLM", {**GROUPS, "tie_word_embeddings": True}),
     "llama, biased": (decoder, "LlamaConfig", "LlamaModel", {**GROUPS, "attention_bias": True, "mlp_bias": True}),
@@ -108,21 +118,26 @@ def test_any_candidate_keeps_it(case: str, per_layer: bool, seed: int) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_uniform_networks_are_models_of_a_smaller_config(case: str) -> None:
-    net, (_, _, _, whole) = shared(case), CASES[case]
+    net, (family, kind, model, whole) = shared(case), CASES[case]
     groups = whole.get("num_key_value_heads", 4)
     options: list[tuple[int, ...]] = [(1, 3), (16, 32)]
-    options.append((4,) if "bert" in case else (groups // 2, groups))
+    options.append((4,) if family in (bert, gpt2) else (groups // 2, groups))  # a config with no size of heads
     options.append((16, 24) if "head_dim" in whole else (24,))
     for depth, ffn, heads, hidden in itertools.product(*options):
         sizes = {"hidden": hidden} if "head_dim" in whole else {}
         network: Any = net.extract(alike(net, depth, heads=heads, ffn=ffn, **sizes))
-        config = {**whole, "num_hidden_layers": depth, "intermediate_size": ffn, "hidden_size": hidden}
-        config["num_attention_heads"] = heads * 4 // groups
+        config = getattr(transformers, kind)(**whole)
+        told = {"num_hidden_layers": depth, FFN.get(kind, "intermediate_size"): ffn, "hidden_size": hidden}
+        told["num_attention_heads"] = heads * 4 // groups
         if groups == 2:
-            config["num_key_value_heads"] = heads
+            told["num_key_value_heads"] = heads
         if "vit" in case:
-            config["head_dim"] = 6
-        twin = getattr(transformers, CASES[case][2])(getattr(transformers, CASES[case][1])(**config)).eval()
+            told["head_dim"] = 6
+        for name, value in told.items():
+            setattr(config, name, value)
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:depth]
+        twin = getattr(transformers, model)(config).eval()
         twin.load_state_dict(network.state_dict(), strict=True)
         assert_same(network, twin, net.example_inputs)
         for name in (*SIZES, "num_key_value_heads", "head_dim", "layer_types"):

@@ -10,7 +10,7 @@ from torch import nn
 from ...core.candidate import Option
 from ...core.errors import NetError
 from ..cut import CutBuilder, ModuleIndex
-from ..layers import BATCH_NORMS, CONVOLUTIONS
+from ..layers import BATCH_NORMS, CONVOLUTIONS, is_linear, is_transposed_linear
 from ..places import is_number
 from .base import Axis, Region, check_options
 
@@ -91,8 +91,8 @@ class Width(Axis):
             layer = index.module(path)
             if isinstance(layer, nn.Embedding):
                 add(path, "weight", 1)
-            elif isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
-                add(path, "weight", 0)
+            elif isinstance(layer, CONVOLUTIONS) or is_linear(layer):
+                add(path, "weight", int(is_transposed_linear(layer)))
                 add(path, "bias", 0)
             else:
                 raise NetError(f"width {name!r}: {path} is a {type(layer).__name__}; out_of= takes layers with weights")
@@ -111,8 +111,8 @@ class Width(Axis):
             layer = index.module(path)
             if isinstance(layer, nn.Linear) and channels and layer.in_features % channels == 0:
                 add(path, "weight", 1, layer.in_features // channels)
-            elif isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
-                add(path, "weight", 1)
+            elif isinstance(layer, CONVOLUTIONS) or is_linear(layer):
+                add(path, "weight", int(not is_transposed_linear(layer)))
             else:
                 raise NetError(f"width {name!r}: {path} is a {type(layer).__name__}; into= takes layers with weights")
         if len(set(sizes.values())) > 1:

@@ -4,6 +4,7 @@ from .bert import bert
 from .cifar_resnet import cifar_resnet
 from .decoder import decoder
 from .detector import detector
+from .gpt2 import gpt2
 from .inverted_residual import inverted_residual
 from .mobile_menus import mobile_menus
 from .mobilenet import mobilenet_v1, mobilenet_v2
@@ -23,6 +24,7 @@ __all__ = [
     "detector",
     "from_json",
     "from_ofa",
+    "gpt2",
     "inverted_residual",
     "load_ofa",
     "mobile_menus",

@@ -1,4 +1,4 @@
-"""BERT (Devlin et al. 2019) of ``transformers``."""
+"""BERT (Devlin et al. 2019) of ``transformers``, and its kin: RoBERTa, XLM-RoBERTa, ELECTRA, DistilBERT."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..inputs import Inputs
 from .pretrained import Family, Pretrained, Stack, a_text, check_length
 
 BERT = Family(
-    kinds=("BertPreTrainedModel",),
+    kinds=("BertPreTrainedModel", "RobertaPreTrainedModel", "XLMRobertaPreTrainedModel", "ElectraPreTrainedModel"),
     examples="BertModel and BertForSequenceClassification",
     layers="encoder.layer",
     query="attention.self.query",
@@ -26,6 +26,22 @@ BERT = Family(
     config_heads=False,
 )
 
+DISTILBERT = Family(
+    kinds=("DistilBertPreTrainedModel",),
+    examples="DistilBertModel and DistilBertForSequenceClassification",
+    layers="transformer.layer",
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    out="attention.out_lin",
+    expand=("ffn.lin1",),
+    contract="ffn.lin2",
+    head_size=("attention", "attention_head_size"),
+    head_counts=(("attention", "n_heads"),),
+    config_heads=False,
+    config_ffn="hidden_dim",
+)
+
 
 def bert(
     model: nn.Module,
@@ -38,11 +54,10 @@ def bert(
     per_layer: bool = True,
     round_to: int = 8,
 ) -> Pretrained:
-    """The super-network of a BERT with any head for a task: ``depth``, and each layer's ``heads`` and ``ffn``.
+    """The super-network of a BERT or its kin with any head: ``depth``, and each layer's ``heads`` and ``ffn``.
 
     The defaults are what DyNAS-T's BERT-base has: 6 to 12 layers, 6, 8, 10, 12 heads and 1024, 2048, 3072 hidden
-    channels. A ``BertConfig`` knows no size of heads: where heads were cut it names those of the whole network, and
-    the network is kept as a bundle (:func:`netwright.export`).
+    channels. A ``BertConfig`` knows no size of heads: where heads were cut it names those of the whole network.
 
     Args:
         model: shared, not copied; its tensors keep their names, so that any checkpoint loads before or after.
@@ -55,10 +70,11 @@ def bert(
         per_layer: each layer has a choice of its own; else one choice of heads and one of FFN size serve all layers.
         round_to: FFN sizes are multiples of this.
     """
-    stack = Stack.of(model, BERT)
+    stack = Stack.of(model, BERT, DISTILBERT)
     check_length(example_inputs, length)
     if example_inputs is None:
         ids = a_text(model, length)
-        ones, zeros = torch.ones_like(ids), torch.zeros_like(ids)
-        example_inputs = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
+        example_inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if stack.family is BERT:
+            example_inputs["token_type_ids"] = torch.zeros_like(ids)
     return Pretrained(stack, stack.axes(depths, heads, ffn, per_layer, round_to), example_inputs)

@@ -10,7 +10,8 @@ from torch import nn
 from ..axes import ChannelSlice, Width, fractions
 from ..cut import ModuleIndex
 from ..inputs import Inputs
-from .pretrained import Family, Pretrained, Stack, a_text, check_length
+from ..stand_ins import Zeros
+from .pretrained import ATTENTION, MLP, Family, Pretrained, Stack, a_text, check_length
 
 DECODER = Family(
     kinds=("LlamaPreTrainedModel", "Qwen2PreTrainedModel", "Qwen3PreTrainedModel"),
@@ -24,6 +25,10 @@ DECODER = Family(
     contract="mlp.down_proj",
     head_size=("self_attn", "head_dim"),
     ffn_counts=(("mlp", "intermediate_size"),),
+    parts={
+        ATTENTION: (("input_layernorm", 0), ("self_attn", (Zeros("hidden_states"), None))),
+        MLP: (("post_attention_layernorm", 0), ("mlp", Zeros())),
+    },
 )
 
 
@@ -36,6 +41,7 @@ def decoder(
     heads: Iterable[float] = (1 / 2, 3 / 4),
     ffn: Iterable[float] = (1 / 2, 3 / 4),
     hidden: Iterable[float] = (1 / 2, 3 / 4),
+    parts: bool = False,
     per_layer: bool = True,
     round_to: int = 8,
 ) -> Pretrained:
@@ -54,8 +60,11 @@ def decoder(
         depths: numbers of layers; by default all from half of them.
         heads, ffn, hidden: shares of each layer's heads of keys and values, each layer's FFN channels, and the
             hidden size, beside the whole; without any, they stay whole.
-        per_layer: each layer has a choice of its own; else one choice of heads and one of FFN size serve all layers,
-            and every network is one that its config describes (see :class:`~.pretrained.Pretrained`).
+        parts: whether attention and FFN may be left out, each for itself (He et al. 2024, "What matters in
+            Transformers? Not all attention is needed"): ``layer0.attention`` and ``layer0.mlp`` are 0 or 1, or
+            ``attentions`` and ``mlps`` say how many there are, the first ones.
+        per_layer: each layer has choices of its own; else one choice each serves all layers, and every network whose
+            parts are whole is one that its config describes (see :class:`~.pretrained.Pretrained`).
         round_to: hidden and FFN sizes are multiples of this.
     """
     stack = Stack.of(model, DECODER)
@@ -66,7 +75,7 @@ def decoder(
         example_inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
     sizes = fractions(stack.model.config.hidden_size, hidden, round_to, "hidden")
     return Pretrained(
-        stack, [_hidden(stack, sizes), *stack.axes(depths, heads, ffn, per_layer, round_to)], example_inputs
+        stack, [_hidden(stack, sizes), *stack.axes(depths, heads, ffn, per_layer, round_to, parts)], example_inputs
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,14 +11,21 @@ from torch import Tensor, nn
 
 from ...core.candidate import Candidate, Option
 from ...core.errors import NetError
-from ..axes import Attribute, Axis, Depth, Heads, TiedAxes, Width, fractions
-from ..cut import ModuleIndex
+from ..axes import Attribute, Axis, Depth, Heads, Part, Parts, TiedAxes, Width, fractions
+from ..cut import Cut, ModuleIndex
 from ..inputs import Inputs
-from ..stand_ins import Skip
+from ..layers import is_transposed_linear
+from ..stand_ins import Computed, Instead, Passthrough, Skip
 from ..supernet import SuperNet
 
 Counts = tuple[tuple[str, str], ...]
 """(module, attribute) pairs."""
+
+Pieces = tuple[tuple[str, Passthrough], ...]
+"""Modules of a layer that are left out together, the one that computes last, and what is given in the place of each."""
+
+ATTENTION, MLP = "attention", "mlp"
+"""What the parts of a layer are called where a config says that they are left out (``skip``)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Family:
         head_counts, head_sums, ffn_counts: attributes that hold the number of heads, of the channels of all heads,
             and of the FFN's hidden channels.
         config_heads: whether the config can say that heads were cut.
+        config_ffn: what the config calls the FFN's hidden channels.
+        parts: what leaves attention and FFN out of a layer, by what they are called; see :data:`ATTENTION`.
     """
 
     kinds: tuple[str, ...]
@@ -52,6 +61,12 @@ class Family:
     head_sums: Counts = ()
     ffn_counts: Counts = ()
     config_heads: bool = True
+    config_ffn: str = "intermediate_size"
+    parts: Mapping[str, Pieces] = field(default_factory=dict)
+
+    def has(self, model: nn.Module) -> bool:
+        """Whether a model is of this family."""
+        return bool({kind.__name__ for kind in type(model).__mro__} & set(self.kinds))
 
 
 @dataclass(frozen=True)
@@ -69,14 +84,15 @@ class Stack:
     base: str
 
     @classmethod
-    def of(cls, model: nn.Module, family: Family) -> Stack:
-        """Find them; :class:`NetError` for a model of another family."""
-        if not {kind.__name__ for kind in type(model).__mro__} & set(family.kinds):
+    def of(cls, model: nn.Module, *families: Family) -> Stack:
+        """Find them; :class:`NetError` for a model of none of these families."""
+        family = next((each for each in families if each.has(model)), None)
+        if family is None:
             raise NetError(
-                f"{type(model).__name__} is not a model of this family, which has {family.examples} of transformers; "
-                "netwright.wrap(model, example_inputs) finds the axes of other models"
+                f"{type(model).__name__} is not a model of this family, which has {families[0].examples} of "
+                "transformers; netwright.wrap(model, example_inputs) finds the axes of other models"
             )
-        core = model.base_model
+        core: Any = model.base_model
         return cls(model, family, next(path for path, module in model.named_modules() if module is core))
 
     @property
@@ -96,24 +112,26 @@ class Stack:
         ffn: Iterable[float],
         per_layer: bool,
         round_to: int,
+        parts: bool = False,
     ) -> list[Axis]:
-        """Depth, and heads and FFN size of each layer, or of all of them alike; see :func:`~.vit.vit`."""
+        """Depth, and heads and FFN size of each layer, or of all of them alike; see :func:`~.decoder.decoder`."""
         layers, heads, ffn = self.layers, tuple(heads), tuple(ffn)
         whole = len(layers)
         depth = Depth("depth", layers, tuple(range(max(1, whole // 2), whole + 1) if depths is None else depths))
-        parts = {
+        sizes = {
             "heads": [self._heads(layer, heads) for layer in layers],
             "ffn": [[self._ffn(layer, ffn, round_to)] for layer in layers],
         }
+        first = [depth, *(self._parts(per_layer) if parts else ())]
         if not per_layer:
-            return [depth, *(_joined(kind, [a for layer in found for a in layer]) for kind, found in parts.items())]
-        return [depth, *(_joined(f"layer{i}.{kind}", parts[kind][i]) for i in range(whole) for kind in parts)]
+            return [*first, *(_joined(kind, [a for layer in found for a in layer]) for kind, found in sizes.items())]
+        return [*first, *(_joined(f"layer{i}.{kind}", sizes[kind][i]) for i in range(whole) for kind in sizes)]
 
     def _heads(self, layer: str, shares: Iterable[float]) -> list[Axis]:
         family = self.family
         module, attribute = family.head_size
         size = getattr(self.model.get_submodule(f"{layer}.{module}"), attribute)
-        groups = self.model.get_submodule(f"{layer}.{family.key}").out_features // size
+        groups = _heads_of(self.model.get_submodule(layer), family, family.key)
         axis = Heads.of(
             self.model,
             f"{layer}.heads",
@@ -131,11 +149,29 @@ class Stack:
     def _ffn(self, layer: str, shares: Iterable[float], round_to: int) -> Axis:
         family = self.family
         into = f"{layer}.{family.contract}"
-        whole: Any = self.model.get_submodule(into).in_features
+        whole = _channels(self.model.get_submodule(into))[0]
         options = fractions(whole, shares, round_to, "ffn")
         out_of = [f"{layer}.{own}" for own in family.expand]
         width = Width.tie(self.model, f"{layer}.ffn", options, out_of=out_of, into=[into])
         return replace(width, size_attributes=_within(layer, family.ffn_counts))
+
+    def _parts(self, per_layer: bool) -> list[Axis]:
+        """Attention and FFN left out: each of each layer, or those of the last layers."""
+        kinds = {
+            name: [
+                Part(f"{layer}.{pieces[-1][0]}", tuple((f"{layer}.{own}", Instead(given)) for own, given in pieces))
+                for layer in self.layers
+            ]
+            for name, pieces in self.family.parts.items()
+        }
+        if per_layer:
+            return [
+                Parts(f"layer{i}.{name}", (own[i],), (0, 1))
+                for i in range(len(self.layers))
+                for name, own in kinds.items()
+            ]
+        whole = len(self.layers)
+        return [Parts(f"{name}s", tuple(own), tuple(range(whole // 2, whole + 1))) for name, own in kinds.items()]
 
 
 class Pretrained(SuperNet):
@@ -144,47 +180,101 @@ class Pretrained(SuperNet):
     An extracted network is a model of the same class, without the layers that the candidate skips, and with a config
     of its own that says what it is as far as a config can: number of layers, hidden size, and the heads and FFN size
     that all layers have in common. Where they differ from layer to layer the config names those of the whole network;
-    ``save_pretrained`` then raises, since ``from_pretrained`` would read another network, and the network is kept as a
-    bundle (:func:`netwright.export`).
+    ``save_pretrained`` then raises, since ``from_pretrained`` would read another network, and
+    :func:`netwright.export` writes it with ``formats=["transformers"]``, each layer's config with it.
+
+    Attentions are numbered in the order in which they run, for the cache of keys and values: it is right whichever
+    layers are left out.
     """
 
     def __init__(self, stack: Stack, axes: Iterable[Axis], example_inputs: Inputs) -> None:
         self._stack = stack
         axes = tuple(axes)
         self._left_out = tuple(axis for axis in axes if len(axis.options) == 1)
+        several = len(set(getattr(stack.model.config, "layer_types", None) or ())) > 1
+        if several and any(map(_leaves_gaps, axes)):
+            raise NetError(
+                "the layers of this model have several kinds of attention (layer_types in its config), each with a "
+                "cache of its own: only the last layers can be left out"
+            )
         super().__init__(stack.model, [axis for axis in axes if len(axis.options) > 1], example_inputs)
+
+    def with_axes(self, axes: Iterable[Axis]) -> SuperNet:
+        if self.sharing:
+            raise NetError("choose the axes before the weights are shared in several sets")
+        return Pretrained(self._stack, axes, self.example_inputs)
+
+    def cut_of(self, options: Mapping[str, Option]) -> Cut:
+        cut = super().cut_of(options)
+        own = self._stack.family.head_size[0]
+        attentions = [path for path in (f"{layer}.{own}" for layer in self._stack.layers) if not cut.skips(path)]
+        places = {path: getattr(self.module.get_submodule(path), "layer_idx", None) for path in attentions}
+        moved = {path: at for at, (path, was) in enumerate(places.items()) if was not in (None, at)}
+        return replace(cut, set={**cut.set, **{p: {**cut.set.get(p, {}), "layer_idx": at} for p, at in moved.items()}})
 
     def extract(self, candidate: Candidate | Mapping[str, Option]) -> nn.Module:
         network: Any = super().extract(candidate)
         layers = network.get_submodule(self._stack.path(self._stack.family.layers))
-        del layers[sum(not isinstance(layer, Skip) for layer in layers) :]
-        for name, value in _told(layers, self._stack.family, network.config).items():
-            setattr(network.config, name, value)
+        kept = [i for i, layer in enumerate(layers) if not isinstance(layer, Skip)]
+        layers._modules = {str(new): layers[i] for new, i in enumerate(kept)}
+        config = network.config
+        if getattr(config, "layer_types", None):
+            config.layer_types = [config.layer_types[i] for i in kept]
+        for name, value in _told(layers, self._stack.family, config).items():
+            setattr(config, name, value)
         return network
+
+
+def _leaves_gaps(axis: Axis) -> bool:
+    """Whether an axis leaves out other attentions than those of the last layers."""
+    return isinstance(axis, Parts) or (isinstance(axis, Depth) and axis.order != axis.blocks)
+
+
+def layer_config(layer: nn.Module, family: Family) -> dict[str, Any]:
+    """What a layer's own config says of an extracted network's layer: heads, FFN size and, under ``skip``, what it has
+    not."""
+    skip = [name for name, pieces in family.parts.items() if isinstance(layer.get_submodule(pieces[-1][0]), Computed)]
+    told: dict[str, Any] = {"skip": skip} if skip else {}
+    if ATTENTION not in skip:
+        told["num_attention_heads"] = _heads_of(layer, family, family.query)
+        told["num_key_value_heads"] = _heads_of(layer, family, family.key)
+    if MLP not in skip:
+        told[family.config_ffn] = _channels(layer.get_submodule(family.contract))[0]
+    return told
+
+
+def _heads_of(layer: nn.Module, family: Family, path: str) -> int:
+    """How many heads one of a layer's linear layers makes."""
+    module, attribute = family.head_size
+    size = getattr(layer.get_submodule(module), attribute)
+    return _channels(layer.get_submodule(path))[1] // (3 * size if family.query == family.key else size)
+
+
+def _channels(layer: Any) -> tuple[int, int]:
+    """What a linear layer reads, and what it makes."""
+    return (layer.nx, layer.nf) if is_transposed_linear(layer) else (layer.in_features, layer.out_features)
 
 
 def _told(layers: nn.ModuleList, family: Family, config: Any) -> dict[str, Any]:
     """What a config can say of these layers."""
+    each = [layer_config(layer, family) for layer in layers]
 
-    def common(own: str, attribute: str) -> Any:
-        sizes = {getattr(layer.get_submodule(own), attribute) for layer in layers}
+    def common(name: str) -> Any:
+        sizes = {own[name] for own in each if name in own}
         return sizes.pop() if len(sizes) == 1 else None
 
-    size = common(*family.head_size)
-    hidden, queries = common(family.query, "in_features"), common(family.query, "out_features")
-    told = {
-        "num_hidden_layers": len(layers),
-        "hidden_size": hidden,
-        "intermediate_size": common(family.contract, "in_features"),
-    }
-    if family.config_heads and size and queries:
-        told["num_attention_heads"] = queries // size
-        if hasattr(config, "num_key_value_heads"):
-            told["num_key_value_heads"] = common(family.key, "out_features") // size
-        if hasattr(config, "head_dim") or hidden != queries:
-            told["head_dim"] = size
-    if getattr(config, "layer_types", None):
-        told["layer_types"] = config.layer_types[: len(layers)]
+    told = {"num_hidden_layers": len(layers), family.config_ffn: common(family.config_ffn)}
+    attending = [layer for layer, own in zip(layers, each, strict=True) if ATTENTION not in own.get("skip", ())]
+    if attending:
+        told["hidden_size"] = hidden = _channels(attending[0].get_submodule(family.query))[0]
+        module, attribute = family.head_size
+        size, heads = getattr(attending[0].get_submodule(module), attribute), common("num_attention_heads")
+        if family.config_heads and heads:
+            told["num_attention_heads"] = heads
+            if hasattr(config, "num_key_value_heads"):
+                told["num_key_value_heads"] = common("num_key_value_heads")
+            if hasattr(config, "head_dim") or hidden != heads * size:
+                told["head_dim"] = size
     return {name: value for name, value in told.items() if value is not None}
 
 
@@ -195,6 +285,9 @@ def a_text(model: nn.Module, length: int | None) -> Tensor:
     """
     config: Any = model.config
     most = config.max_position_embeddings
+    for path, module in model.named_modules():
+        if path.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            most -= int(module.padding_idx) + 1  # RoBERTa's positions begin behind that of padding
     if length is not None and (type(length) is not int or not 1 <= length <= most):
         raise NetError(f"length= is a number of tokens from 1 to the {most} that the model takes, not {length!r}")
     return (torch.arange(length or min(128, most), device=home(model)) % config.vocab_size)[None]
