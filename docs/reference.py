@@ -39,6 +39,7 @@ KINDS = (
     "formats:FORMATS",
     "report.sections:SECTIONS",
     "trackers:TRACKERS",
+    "sources.checkpoints:CHECKPOINTS",
 )
 """The registries, in the order of the page: module of netwright and name."""
 

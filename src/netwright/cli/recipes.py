@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from ..core.errors import NetwrightError
 from ..core.registry import split
 from ..pipeline.callback import Callback
 from ..pipeline.context import Context, open_run
-from ..recipe.load import builtin, folder_of, list_keys, load, name_of, parser_message, parser_of
+from ..recipe.load import Given, builtin, folder_of, list_keys, load, name_of, parser_message, parser_of
 from ..recipe.schema import Recipe
 from ..study.failures import RETRIES
 from .arguments import mistake
@@ -24,10 +25,16 @@ def recipe_parser(verb: str, description: str) -> Any:
         skip={"model", "data", "limits"},  # the first two are the recipe; limits have a flag of their own
         prog=f"netwright {verb}",
         description=description,
-        usage=f"netwright {verb} RECIPE [--out DIR] [--limit LIMIT ...] [--KEY VALUE ...]",
+        usage=(
+            f"netwright {verb} RECIPE [--out DIR] [--limit LIMIT ...] [--KEY VALUE ...]\n"
+            f"       netwright {verb} --model MODEL --task TASK --data DATA [--out DIR] [--limit LIMIT ...] ..."
+        ),
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", help=f"a built-in recipe ({', '.join(builtin())}) or the path of a .yaml file")
+    names = ", ".join(builtin())
+    parser.add_argument("recipe", nargs="?", help=f"a built-in recipe ({names}) or the path of a .yaml file")
+    parser.add_argument("--model", help="in place of a recipe: a pre-trained model; see 'model' of a recipe")
+    parser.add_argument("--data", help="what it is for; see 'data' of a recipe")
     parser.add_argument("--out", help="output directory (default: runs/ and the name of the recipe)")
     parser.add_argument("--limit", action="append", help='a bound such as "latency <= 5 ms"; may be given again')
     return parser
@@ -53,12 +60,29 @@ def read(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def asked(given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """The recipe, the output directory and the recipe's keys that were given."""
+def asked(given: Mapping[str, Any]) -> tuple[Given, str, dict[str, Any]]:
+    """The recipe, the output directory and the recipe's keys that were given. With ``--model`` alone there is no recipe
+    but these keys."""
     overrides = {name: value for name, value in given.items() if name not in ("recipe", "out", "limit", "retry")}
+    for name in ("model", "data"):
+        if name in overrides:
+            overrides[name] = _from_anywhere(overrides[name])
     if "limit" in given:
         overrides["limits"] = given["limit"]
-    return given["recipe"], given.get("out", f"runs/{name_of(given['recipe'])}"), overrides
+    if "recipe" in given:
+        return given["recipe"], given.get("out", f"runs/{name_of(given['recipe'])}"), overrides
+    if "model" not in given:
+        raise NetwrightError(
+            f"name a recipe ({', '.join(builtin())}, or the path of a .yaml file), or a pre-trained model with --model"
+        )
+    name = Path(split(given["model"])[0].strip()).resolve().name.replace(":", "-")
+    return {}, given.get("out", f"runs/{name}"), overrides
+
+
+def _from_anywhere(reference: str) -> str:
+    """A path with settings as one that holds in other working directories too; what is no path as it is."""
+    path, *settings = split(reference)
+    return ",".join([str(Path(path).absolute()), *settings]) if Path(path.strip()).exists() else reference
 
 
 def job_of(given: Mapping[str, Any]) -> tuple[Recipe, str, str, str | None]:

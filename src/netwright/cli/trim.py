@@ -32,24 +32,18 @@ SHOWN = ("macs", "params", "weight_bytes", "file_bytes", "latency", "energy")
 
 def run(arguments: Sequence[str]) -> None:
     """Run the verb."""
-    parser = recipe_parser("trim", TEXT)
-    parser.add_argument("--data", help="data of a model that is named as module:function; see 'data' of a recipe")
-    given = read(parser, arguments)
+    given = read(recipe_parser("trim", TEXT), arguments)
     recipe, out, overrides = asked(given)
     out = given.get("out", f"{out.replace(':', '-')}-trim")
-    named = ":" in recipe and not Path(recipe).exists()
-    job = _of_model(recipe, overrides) if named else recipe
+    if isinstance(recipe, str) and ":" in recipe and not Path(recipe).exists():
+        recipe, overrides = {}, {**overrides, "model": recipe}
+    if not recipe and "data" not in overrides:  # nothing is known but what it costs
+        overrides.setdefault("objectives", ["latency", "macs"])
     with Display() as display:
-        done = trim(job, out, overrides=overrides, callback=display)
+        done = trim(recipe, out, overrides=overrides, callback=display)
     _show(done)
     display.say(f"exported: {done.folder}")
     display.say(f"report:   {done.report}")
-
-
-def _of_model(model: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of a model alone; without data nothing but what it costs is known."""
-    data = overrides.pop("data", None)
-    return {"model": model, **({"data": data} if data else {"objectives": ["latency", "macs"]})}
 
 
 def _show(done: Trimmed) -> None:

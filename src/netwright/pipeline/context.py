@@ -42,9 +42,11 @@ from ..nets.recalibrate import Statistics, needs_recalibration
 from ..nets.supernet import SuperNet
 from ..recipe.schema import NO_DATA, Recipe, Train
 from ..sources.base import Source
+from ..sources.checkpoints import checkpoint_of
 from ..sources.load import load_data, load_model
 from ..tasks import TASKS, Task
 from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, loader_of
+from ..tasks.files.preparation import NOTHING
 from ..tasks.own_metrics import extended
 from .callback import Callback, NullCallback
 from .run_directory import RunDirectory, trained_in
@@ -131,7 +133,7 @@ class Context:
 
     def given(self) -> nn.Module:
         """The model as it was given, whatever the super-network has been trained to since."""
-        return _source(self.recipe, self.task, self.data).largest().eval()
+        return _source(self.recipe, self.task, self.data, self.folder).largest().eval()
 
     def validate(self, network: nn.Module) -> dict[str, Measurement]:
         """How well a network does on the validation data, by metric name; nothing without data."""
@@ -187,8 +189,10 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         )
     torch.set_num_threads(recipe.threads)
     task = extended(TASKS.make(recipe.task), recipe.metric)
-    data = load_data(recipe.data, task, folder) if recipe.data else None
-    source = _source(recipe, task, data)
+    data = _data(recipe, task, folder) if recipe.data else None
+    source = _source(recipe, task, data, folder)
+    for note in (*source.notes, *(data.notes if data else ())):
+        callback.stage(note)
     if data is None and recipe.train.importance and not source.untrained:
         sort_channels(source.supernet(), _without_data(recipe.train.importance))  # with data it is done before training
     if data is not None:
@@ -225,11 +229,22 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
     return context
 
 
-def _source(recipe: Recipe, task: Task, data: Data | None) -> Source:
+def _data(recipe: Recipe, task: Task, folder: str | None) -> Data:
+    """What the recipe's data name, as its model wants them."""
+    checkpoint = checkpoint_of(recipe.model, folder)
+    return load_data(recipe.data, task, folder, checkpoint.preparation(task) if checkpoint else NOTHING)
+
+
+def _source(recipe: Recipe, task: Task, data: Data | None, folder: str | None) -> Source:
     """What the recipe's model gives, anew."""
+    checkpoint = checkpoint_of(recipe.model, folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        source = load_model(recipe.model, lambda: _one_input(recipe, task, data))
+        source = (
+            checkpoint.source(task, data)
+            if checkpoint
+            else load_model(recipe.model, lambda: _one_input(recipe, task, data))
+        )
     bits = recipe.bits
     return source.in_bits(bits.options, bits.by, bits.ends) if bits.options else source
 

@@ -310,6 +310,9 @@ def _optimizer(context: Context, net: SuperNet, pretrained: Measurement | None) 
         optimizer, _ = default_optimizer(net.module, "pretrained")
         given = f"{metric.name} {format_measurement(pretrained)}"
         why = f"the given model has {given} on the validation data: it comes trained"
+    elif context.source.pretrained:
+        optimizer, _ = default_optimizer(net.module, "pretrained")
+        why = "the model comes with trained weights and a new head"
     else:
         optimizer, why = default_optimizer(net.module)
     context.callback.stage(f"training: with {optimizer} by default, {why}" if wish.epochs else "training")

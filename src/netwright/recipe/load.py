@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import resources
@@ -12,6 +13,7 @@ from typing import Any, cast, get_origin, get_type_hints
 
 from ..core.errors import NetwrightError, RecipeError, did_you_mean, format_error
 from ..core.registry import Registry, find_object, make_importable
+from .pretrained import with_defaults
 from .schema import NO_DATA, Recipe, registry_of
 
 
@@ -26,7 +28,8 @@ Given = Recipe | Mapping[str, Any] | str | Path
 
 
 def load(what: Given, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe with some of its keys replaced.
+    """A recipe with some of its keys replaced. One of a pre-trained model has defaults of its own, where it is no
+    :class:`Recipe` already: see :mod:`netwright.recipe.pretrained`.
 
     The directory of a file becomes importable, so that ``module:function`` may lie beside it.
 
@@ -35,13 +38,13 @@ def load(what: Given, overrides: Mapping[str, Any] | None = None) -> Recipe:
         overrides: dotted key to value, such as ``{"train.epochs": 3}``.
     """
     if isinstance(what, Mapping):
-        what = parse(what, "the recipe")
+        return parse(with_defaults(_replaced(deepcopy(dict(what)), overrides)), "the recipe")
     if isinstance(what, Recipe):
         return parse(_replaced(what.to_json(), overrides), "the recipe") if overrides else what
     values = _values(str(what))
     if not isinstance(values, dict):
         raise RecipeError(f"{what} must hold keys such as model: and data:")
-    return parse(_replaced(values, overrides), str(what), folder_of(what))
+    return parse(with_defaults(_replaced(values, overrides)), str(what), folder_of(what))
 
 
 def name_of(what: Given) -> str:

@@ -197,11 +197,12 @@ class Recipe:
 
     model: str
     """module:function that gives a netwright.SuperNet, a netwright.TabularBenchmark, or anything with space and
-    extract."""
+    extract; or a pre-trained model: a directory of transformers or timm, the id of one on the hub, timm/NAME, or
+    module:function,weights=FILE.safetensors."""
     data: str = ""
     """module:function that gives a netwright.Data: training, validation and test part; or a table (train.csv, .tsv,
-    .parquet) or a folder of images, with settings such as train.tsv,target=price. Without it nothing is trained, and
-    how well networks do their task cannot be measured."""
+    .jsonl, .parquet) or a folder of images, with settings such as train.tsv,target=price. Without it nothing is
+    trained, and how well networks do their task cannot be measured."""
     task: str = field(default=CLASSIFICATION, metadata=kind("tasks:TASKS"))
     """What networks are for: what a batch is, what is learned, and by which metrics it is judged."""
     metric: str = field(default="", metadata=kind("tasks:METRICS"))
@@ -212,7 +213,8 @@ class Recipe:
     task, latency, throughput, memory, energy, file_bytes, macs, bit_ops,
     params, weight_bytes, peak_activation_bytes, moved_bytes, or a metric of the model's own."""
     limits: list[str] = field(default_factory=list)
-    """Bounds on any metric, such as "latency <= 5 ms", "macs <= 300M" or "file_bytes <= 2 MB"."""
+    """Bounds on any metric, such as "latency <= 5 ms", "macs <= 300M" or "file_bytes <= 2 MB"; or relative to the given
+    model: "latency <= 0.5x", "accuracy >= -1 point"."""
     target: str = field(default="onnxruntime", metadata=kind("measure.runtimes:RUNTIMES", "later"))
     """Where networks will run: a runtime with its settings, such as onnxruntime,threads=2,batch=8; with the address of
     an agent before it another machine's, such as ssh://pi/onnxruntime. 'netwright targets' says which work here."""

@@ -27,6 +27,10 @@ class Source(ABC):
 
     untrained: str = ""
     """Why nothing of it is trained; empty where it is."""
+    pretrained: bool = False
+    """Whether its weights come trained, though its head may be new for the task."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it was read, in sentence parts."""
     no_networks: str = ""
     """Why it holds no networks; empty where it does."""
     measurers: tuple[Measurer, ...] = ()

@@ -19,6 +19,7 @@ from ..recipe.load import resolve
 from ..tasks.base import Task
 from ..tasks.data import Data
 from ..tasks.files import names_files, read_files
+from ..tasks.files.preparation import NOTHING, Preparation
 from .base import Source, measurers_of
 from .external import ExternalSource
 from .supernet import SuperNetSource
@@ -65,16 +66,17 @@ def _check_measurers(made: Any, reference: str) -> None:
             raise RecipeError(f"model: the measurers of {reference} must be netwright.Measurer, not {_kind(measurer)}")
 
 
-def load_data(reference: str, task: Task, folder: str | None) -> Data:
+def load_data(reference: str, task: Task, folder: str | None, prepared: Preparation = NOTHING) -> Data:
     """What a recipe's ``data`` names.
 
     Args:
         reference: ``module:function``, or a path with settings, see :func:`netwright.tasks.files.read_files`.
         task: what the data are for.
         folder: where the recipe lies, that paths start from.
+        prepared: what a pre-trained model wants files to be made into.
     """
     if names_files(reference, folder):
-        return read_files(reference, task, folder)
+        return read_files(reference, task, folder, prepared)
     return replace(resolve(reference, "data", Data), name=reference)
 
 

@@ -20,12 +20,15 @@ class SuperNetSource(Source):
     Args:
         net: what is searched. It may have an attribute ``measurers``, of metrics of its own or of such as netwright
             measures in another way, like a :class:`netwright.LookupTable` of latencies.
-        reference: the recipe's ``module:function``, for messages.
+        reference: the recipe's ``module:function``, or the checkpoint.
+        pretrained: see :class:`Source`.
+        notes: likewise.
     """
 
-    def __init__(self, net: SuperNet, reference: str) -> None:
+    def __init__(self, net: SuperNet, reference: str, pretrained: bool = False, notes: Sequence[str] = ()) -> None:
         super().__init__(reference)
         self._net = net
+        self.pretrained, self.notes = pretrained, tuple(notes)
         # Where nothing has bits to choose, bit-operations are multiply-accumulates times a constant.
         bits = any(isinstance(part, Bits) for axis in net.axes for part in axis.members())
         self.counts = tuple(Count(name) for name in METRICS if bits or name != "bit_ops")
@@ -41,7 +44,7 @@ class SuperNetSource(Source):
         texts = [*(text for text in options if text != FLOAT32), FLOAT32]
         net = self._net.with_axes([*self._net.axes, *Bits.of(self._net, texts, by, () if ends else None)])
         net.measurers = self.measurers  # type: ignore[attr-defined]
-        return SuperNetSource(net, self.reference)
+        return SuperNetSource(net, self.reference, self.pretrained, self.notes)
 
     def supernet(self) -> SuperNet:
         """The super-network."""

@@ -41,6 +41,8 @@ TASKS: Registry[Task] = Registry(
     __name__,
     {
         "classification": "classification:Classification",
+        "text-classification": "classification:Classification",
+        "image-classification": "classification:Classification",
         "multilabel": "multilabel:MultiLabel",
         "regression": "regression:Regression",
         "token-classification": "token_classification:TokenClassification",

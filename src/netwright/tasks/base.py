@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..core.errors import MeasureError, NetError, NetwrightError, RecipeError, format_error
 from ..core.metric import Measurement, Metric
 from ..nets.inputs import Inputs, call, describe, evaluating, fresh, split_batch, tensors_in
-from .data import PARTS, Data, Split, TensorLoader, read
+from .data import PARTS, Data, PaddedSplit, Split, TensorLoader, read
 from .losses import Imitated, SoftLabels, distillation, scalar, soft_cross_entropy
 
 
@@ -142,7 +142,8 @@ class Task(ABC):
         """
         for name in PARTS:
             part = getattr(data, name)
-            batches = TensorLoader(part, 2) if isinstance(part, Split) else part
+            few = part.longest(2) if isinstance(part, PaddedSplit) else part  # as long as all targets are filled up to
+            batches = TensorLoader(few, 2) if isinstance(few, Split) else few
             batch = next(iter(read(batches, f"the {name} data", RecipeError)), None)
             if batch is None:
                 raise RecipeError(f"the {name} data give no batches; is an iterator used up, or a folder empty?")

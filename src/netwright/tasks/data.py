@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -45,11 +45,38 @@ class Split:
 
     def take(self, index: Tensor) -> Split:
         """The examples of these indices, copied."""
-        return Split(*(each_tensor(values, lambda t: t[index]) for values in (self.inputs, self.targets)))
+        inputs, targets = (each_tensor(values, lambda t: t[index]) for values in (self.inputs, self.targets))
+        return replace(self, inputs=inputs, targets=targets)
 
     def drawn(self, count: int, seed: int) -> Split:
         """At most ``count`` examples at random, in random order: the same for the same seed."""
         return self.take(torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count])
+
+
+@dataclass(frozen=True)
+class PaddedSplit(Split):
+    """A split of sequences of several lengths, filled at their ends: what is taken of it is as long as its longest.
+
+    Args:
+        inputs: a dict of tensors (n, length).
+        targets: of examples, or of each position.
+        mask: the name of the input that is 1 where there is something and 0 where it was filled.
+        by_position: whether targets are one for each position, (n, length).
+    """
+
+    mask: str = "attention_mask"
+    by_position: bool = False
+
+    def take(self, index: Tensor) -> PaddedSplit:
+        """The examples of these indices, copied."""
+        some = replace(self, inputs={k: t[index] for k, t in self.inputs.items()}, targets=self.targets[index])
+        longest = max(1, int(some.inputs[self.mask].sum(1).max()))
+        inputs = {name: tensor[:, :longest] for name, tensor in some.inputs.items()}
+        return replace(some, inputs=inputs, targets=some.targets[:, :longest] if self.by_position else some.targets)
+
+    def longest(self, count: int) -> PaddedSplit:
+        """The longest examples, so many of them."""
+        return self.take(self.inputs[self.mask].sum(1).argsort(descending=True, stable=True)[:count])
 
 
 def _require_tensors(what: str, values: Any) -> None:
@@ -91,6 +118,8 @@ class Data:
         name: what a person calls them, for messages.
         fingerprint: a text that changes with what is in them, so that a study does not mix two; empty where the name
             says it all.
+        classes: the names of the classes in the order of their indices, where they are known.
+        notes: what a person should know of how they were read, in sentence parts.
     """
 
     train: Part
@@ -99,6 +128,8 @@ class Data:
     augment: Callable[[Any], Any] | None = None
     name: str = ""
     fingerprint: str = ""
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in PARTS:

@@ -1,4 +1,7 @@
-"""Data that lie in files, by name and settings: ``train.tsv,target=price`` or ``images/,size=64``."""
+"""Data that lie in files, by name and settings: ``train.tsv,target=price`` or ``images/,size=64``.
+
+For a pre-trained model that takes texts, a table is one of texts: its tokenizer makes inputs of them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from ...core.registry import read_value, settings_of, split
 from ..base import Task
 from ..data import Data
 from .images import image_folder
+from .preparation import NOTHING, Preparation
 from .tables import SUFFIXES, table
+from .texts import texts
 
 
 def names_files(reference: str, folder: str | Path | None = None) -> bool:
@@ -27,24 +32,27 @@ def names_files(reference: str, folder: str | Path | None = None) -> bool:
     return path.suffix in SUFFIXES or path.is_dir() or (":" not in reference and "/" in reference)
 
 
-def read_files(reference: str, task: Task, folder: str | Path | None = None) -> Data:
-    """The data of a table (``.csv``, ``.tsv``, ``.parquet``) or of a folder of images with one folder per class.
+def read_files(reference: str, task: Task, folder: str | Path | None = None, prepared: Preparation = NOTHING) -> Data:
+    """The data of a table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``) or of a folder of images with one folder per
+    class.
 
     Args:
-        reference: a path, and settings of :func:`~netwright.tasks.files.tables.table` or
-            :func:`~netwright.tasks.files.images.image_folder` as ``name=value``.
+        reference: a path, and settings of :func:`~netwright.tasks.files.tables.table`,
+            :func:`~netwright.tasks.files.texts.texts` or :func:`~netwright.tasks.files.images.image_folder` as
+            ``name=value``.
         task: what the data are for.
         folder: that a relative path starts from, where the recipe lies.
+        prepared: what a pre-trained model wants them to be.
 
     Raises :class:`RecipeError` for what cannot be read.
     """
     path, (_, *parts) = _path(reference, folder), split(reference)
-    read: Callable[..., Data] = table if path.suffix in SUFFIXES else image_folder
     if not path.exists():
         raise RecipeError(f"data: there is no file or folder {path}")
+    read, ours = _reader(path, prepared)
     if path.is_dir() != (read is image_folder):
         raise RecipeError(f"data: {path} is neither a folder of images nor a table ({', '.join(SUFFIXES)})")
-    known = {name: kind for name, (kind, _) in settings_of(read).items() if name not in ("path", "task")}
+    known = {name: kind for name, (kind, _) in settings_of(read).items() if name not in ("path", "task", *INNER)}
     given = {}
     for part in parts:
         name, equals, value = (each.strip() for each in part.partition("="))
@@ -54,7 +62,22 @@ def read_files(reference: str, task: Task, folder: str | Path | None = None) -> 
             given[name] = read_value(value, known[name])
         except ValueError as error:
             raise RecipeError(f"data: {name} must be {error}, not {value!r}") from None
-    return replace(read(path, task, **given), name=reference, fingerprint=_fingerprint(path, given))
+    made = read(path, task, **{**ours(), **given})
+    return replace(made, name=reference, fingerprint=_fingerprint(path, given))
+
+
+INNER = ("tokenizer", "classes")
+"""What readers take of the model, and no setting gives."""
+
+
+def _reader(path: Path, prepared: Preparation) -> tuple[Callable[..., Data], Callable[[], Mapping[str, Any]]]:
+    """What reads a path, and what it takes of the model."""
+    if path.suffix not in SUFFIXES:
+        return image_folder, lambda: {**prepared.images, "classes": prepared.classes}
+    if prepared.tokenizer is None:
+        return table, dict
+    make = prepared.tokenizer
+    return texts, lambda: {"tokenizer": make(), "classes": prepared.classes}
 
 
 def _fingerprint(path: Path, settings: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ...core.errors import MissingExtra, RecipeError, did_you_mean, format_error
 from ...core.files import open_regular
 from ..base import Task
 from ..data import PARTS, Data, Split
+from .labels import order_of
 from .parts import check_parts, check_shares, part_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -37,6 +38,7 @@ Found = list[tuple[Path, int]]
 def image_folder(
     path: Path,
     task: Task,
+    classes: tuple[str, ...] = (),
     size: int = 0,
     channels: int = 0,
     mean: tuple[float, ...] = (),
@@ -52,6 +54,7 @@ def image_folder(
     Args:
         path: the folder.
         task: what the data are for.
+        classes: those of a trained head in its order; then folders are named like them.
         size: height and width that images are scaled to, the shorter side first, of which the middle is taken; by
             default all must have the same size.
         channels: 1 for grey, 3 for colours; by default as the first training image has it.
@@ -62,7 +65,7 @@ def image_folder(
         test_share: likewise.
         seed: of that draw.
     """
-    parts = _parts(path, validation_share, test_share, seed)
+    parts, classes = _parts(path, validation_share, test_share, seed, classes)
     check_parts({part: len(found) for part, found in parts.items()}, str(path))
     first = _opened(parts["train"][0][0])
     channels = channels or (1 if first.mode in ("1", "L", *WIDE) else 3)
@@ -82,7 +85,11 @@ def image_folder(
         made: dict[str, Any] = {part: _in_memory(images) for part, images in sets.items()}
     else:
         made = {part: DataLoader(images, batch_size, shuffle=part == "train") for part, images in sets.items()}
-    return Data(**made)
+    sizes = ", ".join(f"{len(images)} {part}" for part, images in sets.items())
+    shape = " by ".join(map(str, plain[0][0].shape))
+    return Data(
+        **made, classes=classes, notes=(f"data: {path.name}, {sizes} images of {shape}, {len(classes)} classes",)
+    )
 
 
 class _Images(Dataset[tuple[Tensor, int]]):
@@ -141,28 +148,33 @@ def _opened(path: Path) -> Any:
         raise RecipeError(f"data: the image {path} cannot be read: {format_error(error)}") from error
 
 
-def _parts(path: Path, validation_share: float, test_share: float, seed: int) -> dict[str, Found]:
-    """The images of each part."""
+def _parts(
+    path: Path, validation_share: float, test_share: float, seed: int, known: tuple[str, ...]
+) -> tuple[dict[str, Found], tuple[str, ...]]:
+    """The images of each part, and the classes in the order of their indices."""
     there = {part: next((path / n for n in names if (path / n).is_dir()), None) for part, names in NAMES.items()}
     train = there["train"] or path
     classes = sorted(each.name for each in train.iterdir() if each.is_dir() and not each.name.startswith("."))
     if len(classes) < 2:
         raise RecipeError(f"data: {train} must hold a folder of images for each of two or more classes")
-    parts = {part: _found(folder, classes) for part, folder in there.items() if folder}
+    order = order_of(set(classes), known, f"the folder {train.name}")
+    index = {name: next(i for i, own in enumerate(order) if own.lower() == name.lower()) for name in classes}
+    parts = {part: _found(folder, index) for part, folder in there.items() if folder}
     if there["train"] is None:
-        parts = {"train": _found(path, classes)}
+        parts = {"train": _found(path, index)}
     missing = [part for part in PARTS if part not in parts]
     if missing:
         check_shares(validation_share, test_share)
         every, parts["train"] = parts["train"], []
         parts |= {part: [] for part in missing}
         shares = validation_share * ("validation" in missing), test_share * ("test" in missing)
+        names = {label: name for name, label in index.items()}
         for image, label in every:
-            parts[part_of(f"{classes[label]}/{image.name}", seed, *shares)].append((image, label))
-    return parts
+            parts[part_of(f"{names[label]}/{image.name}", seed, *shares)].append((image, label))
+    return parts, order
 
 
-def _found(folder: Path, classes: Sequence[str]) -> Found:
+def _found(folder: Path, classes: Mapping[str, int]) -> Found:
     """The images below a folder, in the order of their names, with their classes."""
     for each in folder.iterdir():
         if each.is_dir() and not each.name.startswith(".") and each.name not in classes:
@@ -170,7 +182,7 @@ def _found(folder: Path, classes: Sequence[str]) -> Found:
                               f"{did_you_mean(each.name, classes)}")  # fmt: skip
     return [
         (image, label)
-        for label, name in enumerate(classes)
+        for name, label in classes.items()
         for image in sorted((folder / name).rglob("*"))
         if image.suffix.lower() in SUFFIXES
     ]

@@ -1,8 +1,9 @@
-"""Tables of numbers and texts: CSV, TSV and Parquet."""
+"""Tables of numbers and texts: CSV, TSV, JSON lines and Parquet."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,17 @@ from ...core.shape import told
 from ..base import Task
 from ..data import Data, Split
 from ..regression import Regression
+from .labels import Columns, classes, is_number, number, numbers
 from .parts import check_parts, check_shares, part_of
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 MOST = 100
 """Different texts of a column, each of which becomes an input."""
 MOST_CELLS = 200_000_000
 """Of a Parquet file, a few kilobytes of which may stand for any number."""
-MOST_NUMBER = 3.4028234e38
-"""What float32 can hold."""
-MOST_CLASSES = 1 << 24
-"""More than any network tells apart."""
-
-Columns = Mapping[str, Sequence[Any]]
+MOST_LINE = 10_000_000
+"""Bytes of a line of JSON."""
 
 
 def table(
@@ -67,6 +65,28 @@ def table(
     for name in (*targets, *inputs):
         if name not in rows:
             raise RecipeError(f"data: {path.name} has no column {name!r}; {did_you_mean(name, names)}")
+    require_cells(rows, (*targets, *inputs), path)
+    parts = read_parts(path, rows, validation, test, validation_share, test_share, seed)
+    require_columns(parts, (*targets, *inputs), path, validation, test)
+    encoders = [_encoder(name, parts["train"][name], path) for name in inputs]
+    regresses = isinstance(task, Regression)
+    wanted = [numbers(name, parts) if regresses else classes(name, parts, path)[0] for name in targets]
+    made: dict[str, Any] = {
+        part: Split(_inputs(encoders, columns), _targets(wanted, part)) for part, columns in parts.items()
+    }
+    return Data(**made)
+
+
+def read_parts(
+    path: Path, rows: Columns, validation: str, test: str, validation_share: float, test_share: float, seed: int
+) -> dict[str, Columns]:
+    """The columns of each part: of the files that are named, which lie beside the first, else of shares of its rows.
+
+    Args:
+        path: the first file.
+        rows: its columns.
+        validation, test, validation_share, test_share, seed: see :func:`table`.
+    """
     given = {"validation": validation, "test": test}
     parts = {"train": rows, **{part: read_columns(path.parent / file) for part, file in given.items() if file}}
     missing = [part for part in given if part not in parts]
@@ -77,16 +97,27 @@ def table(
         which = [part_of(repr(row), seed, **drawn) for row in zip(*rows.values(), strict=True)]
         for part in ("train", *missing):
             parts[part] = {name: _chosen(column, which, part) for name, column in rows.items()}
-    check_parts({part: len(columns[names[0]]) for part, columns in parts.items()}, path.name)
+    check_parts({part: len(next(iter(columns.values()))) for part, columns in parts.items()}, path.name)
+    return parts
+
+
+def require_columns(parts: dict[str, Columns], wanted: Sequence[str], path: Path, validation: str, test: str) -> None:
+    """Raise :class:`RecipeError` where the file of a part lacks a column of the first."""
+    given = {"validation": validation, "test": test}
     for part, columns in parts.items():
-        if lacking := [name for name in (*targets, *inputs) if name not in columns]:
+        if lacking := [name for name in wanted if name not in columns]:
             raise RecipeError(f"data: {given[part]} has no column {lacking[0]!r}, which {path.name} has")
-    encoders = [_encoder(name, parts["train"][name], path) for name in inputs]
-    wanted = [_target(name, parts, isinstance(task, Regression), path) for name in targets]
-    made: dict[str, Any] = {
-        part: Split(_inputs(encoders, columns), _targets(wanted, part)) for part, columns in parts.items()
-    }
-    return Data(**made)
+
+
+def require_cells(rows: Columns, names: Sequence[str], path: Path) -> None:
+    """Raise :class:`RecipeError` where a column holds lists, which are words or tags."""
+    for name in names:
+        if found := next((value for value in rows[name] if isinstance(value, list)), None):
+            raise _no_cell(found, name, path)
+
+
+def _no_cell(value: Any, name: str, path: Path) -> RecipeError:
+    return RecipeError(f"data: the column {told(name)} of {path.name} holds {told(value)}, not numbers or texts")
 
 
 def _chosen(column: Sequence[Any], which: Sequence[str], part: str) -> list[Any]:
@@ -98,7 +129,7 @@ def read_columns(path: Path) -> Columns:
     if not path.exists():
         raise RecipeError(f"data: there is no file {path}")
     try:
-        return _parquet(path) if path.suffix == ".parquet" else _text(path)
+        return {".parquet": _parquet, ".jsonl": _json_lines}.get(path.suffix, _text)(path)
     except NetwrightError:
         raise
     except OSError as error:
@@ -126,12 +157,38 @@ def _parquet(path: Path) -> Columns:
     return {name: [_plain(value, name, path) for value in column] for name, column in columns.items()}
 
 
+def _json_lines(path: Path) -> Columns:
+    """An object of the same keys on every line; a value may be a list of texts or whole numbers."""
+    rows: list[dict[str, Any]] = []
+    with open_regular(path) as file:
+        number_of = 0
+        while line := file.readline(MOST_LINE + 1):
+            number_of += 1
+            if len(line) > MOST_LINE:
+                raise ValueError(f"line {number_of}: it has more than {MOST_LINE:,} bytes")
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"line {number_of}: {format_error(error)}") from None
+            if not isinstance(row, dict) or (rows and row.keys() != rows[0].keys()):
+                keys = f" the keys {', '.join(rows[0])}" if rows else " a name for each value"
+                raise ValueError(f"line {number_of}: each line is a JSON object with{keys}")
+            rows.append({name: _plain(value, name, path) for name, value in row.items()})
+    if not rows or not rows[0]:
+        raise RecipeError(f"data: {path.name} holds no rows")
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
 def _plain(value: Any, name: str, path: Path) -> Any:
-    """A cell as a number, a truth value or a text."""
+    """A cell as a number, a truth value, a text, or a list of texts or whole numbers: a sequence of words or tags."""
     if value is None:
         return ""
+    if isinstance(value, list) and value and all(isinstance(each, str | int) for each in value):
+        return value
     if isinstance(value, list | tuple | dict | bytes):
-        raise RecipeError(f"data: the column {told(name)} of {path.name} holds {told(value)}, not numbers or texts")
+        raise _no_cell(value, name, path)
     return value if isinstance(value, bool | int | float | str) else str(value)
 
 
@@ -140,22 +197,13 @@ def _text(path: Path) -> Columns:
     if len(rows) < 2:
         raise RecipeError(f"data: {path.name} holds no rows below a line of names")
     names = [name.strip() for name in rows[0][1]]
-    if all(_is_number(name) for name in names) or len(set(names)) < len(names):
+    if all(is_number(name) for name in names) or len(set(names)) < len(names):
         raise RecipeError(
             f"data: the first line of {path.name} must give each column a name of its own, but it is "
             f"{', '.join(names)[:80]}"
         )
     columns = zip(*((cell.strip() for cell in cells) for _, cells in rows[1:]), strict=True)
     return dict(zip(names, columns, strict=True))
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return float(value) is not None
-    except (TypeError, ValueError):
-        return False
-    except OverflowError:  # a whole number beyond all floats
-        return True
 
 
 class _Encoder:
@@ -178,15 +226,15 @@ class _Encoder:
                 if str(value) in self.texts:  # one that no training row has is none of them
                     found[i, self.texts[str(value)]] = 1
             return found
-        numbers = [self.mean if value == "" else _number(value, self.name) for value in values]
+        numbers = [self.mean if value == "" else number(value, self.name) for value in values]
         scaled = (torch.tensor(numbers, dtype=torch.float64) - self.mean) / self.deviation
         return scaled.float()[:, None]
 
 
 def _encoder(name: str, values: Sequence[Any], path: Path) -> _Encoder:
     made, there = _Encoder(name), [value for value in values if value != ""]
-    if there and all(not isinstance(value, bool) and _is_number(value) for value in there):
-        numbers = torch.tensor([_number(value, name) for value in there], dtype=torch.float64)
+    if there and all(not isinstance(value, bool) and is_number(value) for value in there):
+        numbers = torch.tensor([number(value, name) for value in there], dtype=torch.float64)
         made.mean = float(numbers.mean())
         made.deviation = float(numbers.std(correction=0)) or 1.0
         return made
@@ -200,51 +248,10 @@ def _encoder(name: str, values: Sequence[Any], path: Path) -> _Encoder:
     return made
 
 
-def _number(value: Any, name: str) -> float:
-    """A cell of a column of numbers, which networks can compute with."""
-    if not _is_number(value):
-        raise RecipeError(f"data: the column {told(name)} holds numbers, but one is {told(str(value))}")
-    if (isinstance(value, int) and abs(value) > MOST_NUMBER) or not abs(number := float(value)) <= MOST_NUMBER:
-        raise RecipeError(
-            f"data: the column {told(name)} holds {told(value)}, which is no finite number of 32 bits: leave the cell "
-            "empty where nothing is known"
-        )
-    return number
-
-
 def _inputs(encoders: Sequence[_Encoder], columns: Columns) -> Tensor:
     return torch.cat([encode(columns[encode.name]) for encode in encoders], 1)
 
 
-def _target(name: str, parts: Mapping[str, Columns], numbers: bool, path: Path) -> dict[str, Tensor]:
-    """The targets of a column by part, of shape (n,)."""
-    every = {part: columns[name] for part, columns in parts.items()}
-    for part, column in every.items():
-        if "" in column:
-            raise RecipeError(f"data: the target {name!r} is empty in {column.count('')} {part} rows: leave them out")
-    if numbers:
-        return {
-            part: torch.tensor([_number(value, name) for value in column], dtype=torch.float32)
-            for part, column in every.items()
-        }
-    values = {value for column in every.values() for value in column}
-    numeric = [value for value in values if _is_number(value) and not isinstance(value, bool)]
-    if wrong := [value for value in numeric if not _number(value, name).is_integer()]:
-        raise RecipeError(
-            f"data: the target {told(name)} of {path.name} holds numbers such as {told(min(wrong))}, which are no "
-            "classes: give task: regression, or name another column with target="
-        )
-    if len(numeric) == len(values):
-        if wrong := [value for value in numeric if not 0 <= _number(value, name) < MOST_CLASSES]:
-            raise RecipeError(
-                f"data: the target {told(name)} of {path.name} holds {told(wrong[0])}, which is no index of a class: "
-                "these count from 0"
-            )
-        return {part: torch.tensor([int(float(value)) for value in column]) for part, column in every.items()}
-    classes = {text: i for i, text in enumerate(sorted(map(str, values)))}
-    return {part: torch.tensor([classes[str(value)] for value in column]) for part, column in every.items()}
-
-
-def _targets(wanted: Sequence[Mapping[str, Tensor]], part: str) -> Tensor:
+def _targets(wanted: Sequence[dict[str, Tensor]], part: str) -> Tensor:
     columns = [each[part] for each in wanted]
     return columns[0] if len(columns) == 1 else torch.stack(columns, 1)

@@ -1,0 +1,66 @@
+"""Pre-trained models as sources: what is elastic in them, in words to act on."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ...core.errors import NetError, RecipeError, format_error
+from ...core.space import about
+from ...core.units import format_value
+from ...nets.inputs import Inputs
+from ...nets.supernet import SuperNet
+from ...nets.wrap import wrap
+from ..supernet import SuperNetSource
+
+SHOWN = 5
+"""Axes, and layers that stay whole, that a line names."""
+
+
+def wrapped(module: nn.Module, inputs: Inputs, reference: str, notes: tuple[str, ...] = ()) -> SuperNetSource:
+    """The source of a model of no family that is known: its axes are found by :func:`netwright.wrap`.
+
+    Args:
+        module: the model.
+        inputs: what it is called with.
+        reference: the recipe's model, for messages.
+        notes: what is to be said before.
+
+    Raises :class:`RecipeError` where the model does not run, or nothing in it can be cut.
+    """
+    try:
+        net = wrap(module, inputs)
+    except NetError as error:
+        raise RecipeError(f"model: {reference}: {format_error(error)}") from error
+    kind = type(module).__name__
+    found = f"model: {kind} is no architecture that netwright knows; what can be cut was found by tracing it"
+    return made(net, reference, (*notes, found, *whole(net)))
+
+
+def made(net: SuperNet, reference: str, notes: tuple[str, ...]) -> SuperNetSource:
+    """A source that says what is elastic. Raises :class:`RecipeError` where nothing is."""
+    if net.space.size < 2:
+        reasons = "; ".join(f"{path}: {why}" for path, why in list(net.report.rigid.items())[:SHOWN])
+        raise RecipeError(f"model: nothing in {reference} can be cut ({reasons or 'it has no layers with weights'})")
+    return SuperNetSource(net, reference, True, (*notes, elastic(net)))
+
+
+def elastic(net: SuperNet) -> str:
+    """What is elastic, in a line."""
+    report = net.report
+    axes = [f"{name} {options[0]} to {options[-1]}" for name, options in list(report.elastic.items())[:SHOWN]]
+    more = f", and {len(report.elastic) - SHOWN} axes more" if len(report.elastic) > SHOWN else ""
+    params = f"{format_value(report.smallest.params, '')} to {format_value(report.largest.params, '')} parameters"
+    return f"model: elastic are {', '.join(axes)}{more}: {about(report.space_size)} networks of {params}"
+
+
+def whole(net: SuperNet) -> tuple[str, ...]:
+    """What stays as it is and why, in a line; nothing where all is elastic."""
+    rigid = net.report.rigid
+    if not rigid:
+        return ()
+    reasons: dict[str, list[str]] = {}
+    for path, why in rigid.items():
+        reasons.setdefault(why, []).append(path)
+    told = [f"{', '.join(paths[:2])}{' ...' if len(paths) > 2 else ''} ({why})" for why, paths in reasons.items()]
+    more = f"; and {len(told) - SHOWN} reasons more, see print(nw.wrap(...).report)" if len(told) > SHOWN else ""
+    return (f"model: {len(rigid)} layers stay whole: {'; '.join(told[:SHOWN])}{more}",)
