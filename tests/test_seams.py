@@ -47,6 +47,8 @@ OWN = """
     import netwright as nw
     from netwright.formats.base import Format
     from netwright.report.sections.base import Section
+    from netwright.study.evaluate import evaluate
+    from netwright.study.executors.base import Executor
     from netwright.study.stores.base import Store, body_text
     from netwright.trackers.base import Tracker
     from netwright.training.schedules.base import Schedule
@@ -166,6 +168,18 @@ OWN = """
                     kind, _, body = line.removeprefix(self.mark).partition(" ")
                     yield kind, json.loads(body)
 
+    class Counting(Executor):
+        def __init__(self, most: int = 1):
+            self.workers, self.jobs = most, []
+
+        def submit(self, job):
+            self.jobs.append(job)
+            USED["executor"] = max(USED.get("executor", 0), len(self.jobs))
+
+        def results(self, seconds=None):
+            jobs, self.jobs = self.jobs, []
+            return [(job, evaluate(job)) for job in jobs]
+
     @dataclass(frozen=True)
     class Numbers(Format):
         digits: int = 9
@@ -216,6 +230,7 @@ KINDS = {
     "importance_criteria": "Backwards,power=3",
     "strategies": "Largest,down=2",
     "stores": "Lines,mark=#",
+    "executors": "Counting,most=2",
     "formats": "Numbers,digits=7",
     "report_sections": "Credits,to=<you>",
     "trackers": "Notes,mark=*",
@@ -240,7 +255,7 @@ def test_a_job_of_nothing_but_ones_own(by: str, install: Install, tmp_path: Path
         "train": {"epochs": 1, "batch_size": 4, "rule": text["rules"], "optimizer": text["optimizers"],
                   "sampling": text["samplings"], "distillation": text["distillations"],
                   "schedule": text["schedules"], "importance": text["importance_criteria"]},
-        "search": {"strategy": text["strategies"]},
+        "search": {"strategy": text["strategies"], "executor": text["executors"]},
         "export": {"epochs": 0, "formats": ["onnx", text["formats"]]},
         "report": {"sections": ["summary"], "more": [text["report_sections"]]}, "track": [text["trackers"]],
     }  # fmt: skip
@@ -250,7 +265,7 @@ def test_a_job_of_nothing_but_ones_own(by: str, install: Install, tmp_path: Path
     used = sys.modules[module].USED
     assert used == {
         "task": 0.5, "metric": -1, "rule": 2, "sampling": 4, "distillation": 0.5, "optimizer": 0.05, "schedule": 2,
-        "criterion": 3,
+        "criterion": 3, "executor": 2,
     }  # fmt: skip
     assert [record.candidate["width"] for record in fitted.records] == [8, 4], "by the strategy"
     assert fitted.records[0].provenance["strategy"] == text["strategies"]

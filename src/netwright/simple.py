@@ -17,7 +17,8 @@ from .measure.base import EvaluationContext, Measurer, Searchable
 from .strategies.base import Strategy
 from .strategies.guided import Guided
 from .study.asked import listed
-from .study.executors.local import Local
+from .study.executors import executor_of
+from .study.executors.base import Executor
 from .study.stores.base import Store
 from .study.stores.memory import MemoryStore
 from .study.study import Study
@@ -41,6 +42,7 @@ def search(
     retry: str = "",
     timeout: float | None = None,
     memory: str = "",
+    executor: Executor | str = "local",
 ) -> list[Record]:
     """Search a space with a function that measures a candidate.
 
@@ -66,6 +68,8 @@ def search(
         timeout: seconds that ``evaluate`` may take for a candidate. With this or ``memory`` it is called in a process
             of its own: a candidate that crashes, hangs or needs too much is ``failed``, and the search goes on.
         memory: how much memory ``evaluate`` may need for a candidate, such as ``"2 GB"``.
+        executor: where candidates are evaluated: ``"local,workers=4"`` has as many evaluated at once, in processes of
+            their own; see :meth:`Study.run`.
 
     Returns:
         The records in the order of measuring; :func:`netwright.front` finds the best of them.
@@ -94,8 +98,8 @@ def search(
         warm_start=warm_start,
         hints=hints,
     )
-    executor = Local(timeout, memory)
-    return study.run(Guided() if strategy is None else strategy, evaluations, retry=retry, executor=executor)
+    made = executor_of(executor, timeout, memory)
+    return study.run(Guided() if strategy is None else strategy, evaluations, retry=retry, executor=made)
 
 
 def _wanted(objectives: Any) -> list[Metric]:

@@ -15,7 +15,7 @@ import netwright as nw
 from netwright.core.limits import Limit
 from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import EvaluationContext, Measurer
-from netwright.study.evaluate import EvaluationPlan, evaluate
+from netwright.study.evaluate import EvaluationPlan, Job, evaluate
 from netwright.study.racing import rivals_of
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.study import Study
@@ -51,22 +51,22 @@ def timeless(record: nw.Record) -> dict[str, Any]:
 
 
 def test_another_process_makes_the_same_record() -> None:
-    best = evaluate(plan(), SPACE.candidate({"a": 1, "b": 3}), {"strategy": "x"})
+    best = evaluate(Job(plan(), SPACE.candidate({"a": 1, "b": 3}), {"strategy": "x"}))
     assert (best.status, best.values) == ("ok", {"quality": 53, "cost": 3})
     rivals = rivals_of([best], (QUALITY, COST), (), 0.95)
     told = {"cost": Measurement(6.0, "ms", 0.1, 20, "predicted", best_case=5.9)}
-    calls = [
-        (plan(), best.candidate, {"strategy": "x"}),
-        (plan(), SPACE.candidate({"a": 3, "b": 1}), {}, rivals),
-        (plan(), SPACE.candidate({"a": 3, "b": 2}), {}, None, told),
-        (plan(limits=(Limit("cost", "<=", 2, "ms"),)), SPACE.candidate({"a": 3, "b": 2}), {}, None),
+    jobs = [
+        Job(plan(), best.candidate, {"strategy": "x"}),
+        Job(plan(), SPACE.candidate({"a": 3, "b": 1}), {}, rivals),
+        Job(plan(), SPACE.candidate({"a": 3, "b": 2}), {}, None, told),
+        Job(plan(limits=(Limit("cost", "<=", 2, "ms"),)), SPACE.candidate({"a": 3, "b": 2})),
     ]
-    here = [evaluate(*call) for call in calls]
+    here = [evaluate(job) for job in jobs]
     assert [r.status for r in here] == ["ok", "ok", "ok", "infeasible"]
     assert [m.kind for m in (here[1].measurements["quality"], here[2].measurements["cost"])] == ["partial", "predicted"]
     assert here[0].provenance["target"] == {"runtime": "none"} and "quality" not in here[3].values
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        there = [pool.submit(evaluate, *call).result() for call in calls]
+        there = list(pool.map(evaluate, jobs))
     assert list(map(timeless, there)) == list(map(timeless, here))
 
 
@@ -75,7 +75,7 @@ def test_a_study_says_what_another_process_needs() -> None:
     study.run(nw.Random(), 5)
     again = pickle.loads(pickle.dumps(study.plan))
     for record in study.records:
-        assert evaluate(again, record.candidate).values.keys() == record.values.keys()
+        assert evaluate(Job(again, record.candidate)).values.keys() == record.values.keys()
     assert again.code == study.plan.code
 
 

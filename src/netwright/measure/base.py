@@ -55,6 +55,19 @@ class Race:
     lost: Callable[[str, float], bool]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where one at a time measures.
+
+    Args:
+        at: the address of a machine elsewhere; this one by default.
+        cores: of this machine that measuring takes, with nothing else on them.
+    """
+
+    at: str = ""
+    cores: int = 1
+
+
 class Shared:
     """What measurers share: each thing is found when it is first asked for."""
 
@@ -196,6 +209,15 @@ class Measurer(ABC):
     def code(self) -> Any:
         """What finds the figures: a function or a class. Networks that failed are measured again where it changed."""
         return type(self)
+
+    @property
+    def place(self) -> Place | None:
+        """Where it measures, with no other measuring there meanwhile; None where it may go on beside anything."""
+        return Place() if self.on_device else None
+
+    def prepare(self, context: EvaluationContext) -> None:  # noqa: B027  # most have nothing to prepare
+        """Do what :meth:`measure` needs and the device does not, such as writing its file: other work may go on
+        meanwhile. Asked where there is a :attr:`place`."""
 
     @abstractmethod
     def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ..core.candidate import digest
+from ..core.cores import max_khz
 from ..core.files import cache_folder, read_json, write_json
 from .correction import Baseline
-from .machine import machine, max_khz
+from .machine import machine
 from .reference import WORKLOADS, Readings
 
 KEPT, APART_S = 500, 10.0

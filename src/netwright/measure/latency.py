@@ -16,7 +16,7 @@ from ..core.errors import CallError, MeasureError
 from ..core.metric import Measurement, Metric
 from ..core.temporary import TemporaryFolder
 from .agreement import check, differences
-from .base import EvaluationContext, Measurer
+from .base import EvaluationContext, Measurer, Place
 from .convert import converted, example, feeds_of, outputs_of
 from .energy import LONGEST_S
 from .examples import CALIBRATION, CHECKED, real_inputs, stacked
@@ -59,28 +59,36 @@ class OnTarget(Measurer):
             )
         self.runtime, self.plan = self._target.runtime, plan or SamplingPlan()
 
+    @property
+    def place(self) -> Place:
+        return Place(self._target.at, 0 if self._target.at else self.runtime.threads)
+
+    def prepare(self, context: EvaluationContext) -> None:
+        context.know_batch()
+        self.file(context)
+
     def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         key = (str(self._target), self.plan, self.wanted)
         found = context.once(key, lambda: self._measured(context))
         return {m.name: found[m.name] for m in self.metrics if m.name in found}
 
     def _measured(self, context: EvaluationContext) -> dict[str, Measurement]:
-        how: dict[str, Any] = {}
-        context.know_batch()
-
-        path = self.file(context, how)
+        self.prepare(context)
+        path = self.file(context)
         found = self.of(path, context.example_inputs, context.module, context.calibration, trust=True)
-        if how:
+        if how := self._how(context):
             found["latency"] = _with(found["latency"], conversion=how)
         return found
 
-    def file(self, context: EvaluationContext, how: dict[str, Any] | None = None) -> Path:
-        """The runtime's file of a candidate, written once; ``how`` is filled when it is."""
+    def _how(self, context: EvaluationContext) -> dict[str, Any]:
+        """How the runtime's file of a candidate was written; filled when it is."""
+        return context.once(("conversion", str(self._target)), dict)
+
+    def file(self, context: EvaluationContext) -> Path:
+        """The runtime's file of a candidate, written once."""
 
         def write(path: Path) -> None:
-            done = self.write(context.module, context.example_inputs, path, context.calibration)
-            if how is not None:
-                how.update(done)
+            self._how(context).update(self.write(context.module, context.example_inputs, path, context.calibration))
 
         return context.file(str(self._target), self.runtime.suffix, write)
 

@@ -27,7 +27,7 @@ from ..core.space import Space
 from ..core.temporary import TemporaryFolder
 from ..nets.folding import fold
 from ..nets.inputs import Inputs
-from .base import EvaluationContext, Measurer
+from .base import EvaluationContext, Measurer, Place
 from .blocks import NetworkBlock, blocks
 from .convert import converted, example, feeds_of
 from .latency import OnTarget
@@ -109,6 +109,10 @@ class LookupTable(Measurer):
         self.whole: list[Whole] = []
         if path is not None and path.exists():
             self._read(path)
+
+    @property
+    def place(self) -> Place:
+        return self.measurer.place
 
     def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
         return {self.metric.name: self.predict(context.module, context.example_inputs)}

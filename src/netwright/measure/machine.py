@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.candidate import digest
-
-CPUS = Path("/sys/devices/system/cpu")
+from ..core.cores import CPUS, max_khz, twins
 
 
 @lru_cache(maxsize=1)
@@ -62,11 +61,11 @@ def pin(threads: int) -> list[int]:
         return sorted(allowed)
     busy = _busy(0.01)
     order = sorted(allowed, key=lambda core: (-max_khz(core), busy.get(core, 0.0), -core))
-    twins: dict[str, list[int]] = {}
+    whole: dict[str, list[int]] = {}
     for core in order:
-        twins.setdefault(_read(CPUS / f"cpu{core}/topology/thread_siblings_list") or str(core), []).append(core)
+        whole.setdefault(twins(core), []).append(core)
     # One hardware thread of each core first: two of one core share it.
-    ranks = {core: rank for those in twins.values() for rank, core in enumerate(those)}
+    ranks = {core: rank for those in whole.values() for rank, core in enumerate(those)}
     chosen = sorted(order, key=lambda core: ranks[core])[:threads]
     os.sched_setaffinity(0, chosen)
     return sorted(chosen)
@@ -98,11 +97,6 @@ def memory(key: str) -> int:
 def reset_peak() -> None:
     """Let ``VmHWM`` begin anew at what is resident now (``proc(5)``, ``clear_refs``)."""
     Path("/proc/self/clear_refs").write_text("5")
-
-
-def max_khz(core: int) -> int:
-    """A core's highest clock; 0 where it cannot be read."""
-    return int(_read(CPUS / f"cpu{core}/cpufreq/cpuinfo_max_freq") or 0)
 
 
 def _busy(seconds: float) -> dict[int, float]:

@@ -11,7 +11,7 @@ from torch import nn
 from ..core.metric import Measurement
 from ..nets.inputs import Inputs, tensors_in
 from ..tasks import Task
-from .base import EvaluationContext
+from .base import EvaluationContext, Place
 from .examples import in_batches
 from .exported import ExportedModule
 from .latency import OnTarget
@@ -58,6 +58,13 @@ class TargetQuality(Quality):
     def __init__(self, task: Task | str, loader: Iterable[Any], target: OnTarget) -> None:
         super().__init__(task, loader)
         self.target = target
+
+    @property
+    def place(self) -> Place:
+        return self.target.place
+
+    def prepare(self, context: EvaluationContext) -> None:
+        self.target.prepare(context)
 
     def network(self, context: EvaluationContext) -> nn.Module:
         return FileOnTarget(self.target, self.target.file(context), context.module, context.example_inputs)

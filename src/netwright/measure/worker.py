@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..core.children import Fork, how_it_ended
+from ..core.cores import take_kept
 from ..core.errors import MeasureError, NetwrightError, format_error
 from ..core.faults import fix_of, machine_fault
 from ..core.metric import Measurement
@@ -48,6 +49,7 @@ def main() -> None:
     # What a runtime prints must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    take_kept()
     with pinned():
         first_readings()
     preloaded: set[str] = set()

@@ -44,6 +44,8 @@ from ..recipe.schema import NO_DATA, Recipe, Train
 from ..sources.base import Source
 from ..sources.checkpoints import checkpoint_of
 from ..sources.load import load_data, load_model
+from ..study.executors import executor_of
+from ..study.executors.base import Executor
 from ..tasks import TASKS, Task
 from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, loader_of
 from ..tasks.files.preparation import NOTHING
@@ -73,6 +75,7 @@ class Context:
         quality: the same as the search judges it: on a target of low precision, of the target's own file there.
         measurers: of everything that can be an objective or a limit.
         on_target: those of them that ask the target.
+        executor: evaluates networks.
         callback: is told how the job goes on.
     """
 
@@ -90,6 +93,7 @@ class Context:
     quality: Quality | None
     measurers: tuple[Measurer, ...]
     on_target: tuple[Measurer, ...]
+    executor: Executor
     callback: Callback
 
     @property
@@ -182,11 +186,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         device = device_of(recipe.train.device)
     except CallError as error:
         raise RecipeError(f"train.{error}") from None
-    if device.type != "cpu" and (recipe.search.timeout or recipe.search.memory):
-        raise RecipeError(
-            f"search.timeout and search.memory need a process of its own, and one that uses {device.type} cannot be "
-            "copied: train with train.device: cpu, or leave both out"
-        )
+    executor = _executor(recipe, device.type)
     torch.set_num_threads(recipe.threads)
     task = extended(TASKS.make(recipe.task), recipe.metric)
     data = _data(recipe, task, folder) if recipe.data else None
@@ -223,6 +223,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         quality=quality,
         measurers=measurers,
         on_target=tuple(m for m in there if m in measurers),
+        executor=executor,
         callback=callback,
     )
     _check(context)
@@ -233,6 +234,20 @@ def _data(recipe: Recipe, task: Task, folder: str | None) -> Data:
     """What the recipe's data name, as its model wants them."""
     checkpoint = checkpoint_of(recipe.model, folder)
     return load_data(recipe.data, task, folder, checkpoint.preparation(task) if checkpoint else NOTHING)
+
+
+def _executor(recipe: Recipe, device: str) -> Executor:
+    """What evaluates networks, which are judged on a device of this type."""
+    try:
+        executor = executor_of(recipe.search.executor, recipe.search.timeout, recipe.search.memory)
+    except CallError as error:
+        raise RecipeError(f"search.executor: {error}") from None
+    if device != "cpu" and executor.isolates:
+        raise RecipeError(
+            "several workers, search.timeout and search.memory need processes of their own, and one that uses "
+            f"{device} cannot be copied: train with train.device: cpu, or leave them out"
+        )
+    return executor
 
 
 def _source(recipe: Recipe, task: Task, data: Data | None, folder: str | None) -> Source:

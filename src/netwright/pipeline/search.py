@@ -21,12 +21,10 @@ from ..measure.counts import METRICS
 from ..measure.lookup import LEAST, LookupTable, build
 from ..strategies import STRATEGIES
 from ..strategies.surrogate import cross_validate
-from ..study.executors.base import Executor
-from ..study.executors.local import Local
 from ..study.failures import failed_of
 from ..study.journal import read_header
 from ..study.stores.base import Store
-from ..study.study import Study
+from ..study.study import Step, Study
 from .context import Context
 from .run_directory import RunInfo
 
@@ -62,7 +60,7 @@ def check(context: Context, study: Study) -> None:
         measurer.require()
     check_device(context, study)
     if not context.untrained:
-        study.probe(_executor(context))
+        study.probe(context.executor)
     context.source.check()
     context.run.write_info(describe(context, study))
 
@@ -94,8 +92,11 @@ def search(context: Context, study: Study, retry: str = "") -> Front:
     check_device(context, study)
     context.run.write_info(describe(context, study))  # with what training has found
     strategy = STRATEGIES.make(recipe.search.strategy)
-    executor = _executor(context)
-    study.run(strategy, recipe.evaluations, lambda step: callback.measured(step, study), retry=retry, executor=executor)
+
+    def watch(step: Step) -> None:
+        callback.measured(step, study)
+
+    study.run(strategy, recipe.evaluations, watch, retry=retry, executor=context.executor)
     if failed := failed_of(study.records):
         callback.stage(f"{failed}; --retry failed measures them again")
     front = study.front()
@@ -116,11 +117,6 @@ def require_searched(context: Context, study: Study) -> None:
     """Say how to get a front where there is none."""
     if not study.records:
         raise NetwrightError(f"no network was measured in {context.run} yet: run 'netwright search' with it first")
-
-
-def _executor(context: Context) -> Executor:
-    """Where networks are evaluated."""
-    return Local(context.recipe.search.timeout, context.recipe.search.memory)
 
 
 def describe(context: Context, study: Study) -> RunInfo:

@@ -104,6 +104,9 @@ class Search:
     hints: list[str] = field(default_factory=list)
     """Functions of your own, module:function, that give a cheap figure of a candidate, such as a zero-cost proxy: asked
     for a shortlist only, as features of what is predicted."""
+    executor: str = field(default="local", metadata=kind("study.executors:EXECUTORS"))
+    """Where networks are evaluated, and how many at once: "local,workers=2" evaluates two at a time, in processes of
+    their own; on the CPU only. One at a time measures on the target."""
     timeout: float = 0.0
     """Seconds that evaluating one network may take. With this or search.memory networks are evaluated in a process of
     their own, so that one that crashes, hangs or needs too much is no more than a failed network; on the CPU only. 0

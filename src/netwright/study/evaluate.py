@@ -9,9 +9,8 @@ import signal
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,11 @@ from ..core.metric import Measurement, Metric
 from ..core.record import Record, Status
 from ..measure.base import EvaluationContext, ManyCandidates, Measurer, Searchable
 from ..strategies.base import of_each
+from .entries import choices_of
 from .failures import BY, MISSING, failed_by
 from .racing import Rivals
 from .stores.base import body_text
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+from .turns import NOBODY_ELSE, Turns
 
 NO_MEMORY = "no_memory"
 """The entry of a failed record's provenance that says what to do, where memory ran out."""
@@ -154,14 +153,9 @@ class EvaluationPlan:
         return known[candidate]
 
 
-def evaluate(
-    plan: EvaluationPlan,
-    candidate: Candidate,
-    provenance: Mapping[str, Any] = NOTHING,
-    rivals: Rivals | None = None,
-    predictions: Mapping[str, Measurement] = NOTHING,
-) -> Record:
-    """The record of a candidate.
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One candidate that is to be evaluated.
 
     Args:
         plan: the same for all candidates of a study.
@@ -169,21 +163,57 @@ def evaluate(
         provenance: what the record says of where it comes from; JSON values.
         rivals: what it races against.
         predictions: measurements that are not taken, by metric name: what they are predicted to be.
+    """
+
+    plan: EvaluationPlan
+    candidate: Candidate
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    rivals: Rivals | None = None
+    predictions: Mapping[str, Measurement] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the plan, as JSON values: what another process that has the plan is told."""
+        race = self.rivals and {
+            "points": self.rivals.points.tolist(), "totals": dict(self.rivals.totals),
+            "confidence": self.rivals.confidence,
+        }  # fmt: skip
+        told = {name: m.to_json() for name, m in self.predictions.items()}
+        about = dict(self.provenance)
+        return {"candidate": dict(self.candidate), "provenance": about, "rivals": race, "predictions": told}
+
+    @classmethod
+    def from_json(cls, plan: EvaluationPlan, told: Mapping[str, Any]) -> Job:
+        """The job that this is said of."""
+        rivals, race = None, told["rivals"]
+        if race:
+            rivals = Rivals(plan.objectives, np.array(race["points"]), race["totals"], race["confidence"])
+        predictions = {name: Measurement.from_json(m) for name, m in told["predictions"].items()}
+        candidate = plan.net.space.candidate(choices_of(told["candidate"]))
+        return cls(plan, candidate, told["provenance"], rivals, predictions)
+
+
+def evaluate(job: Job, turns: Turns = NOBODY_ELSE) -> Record:
+    """The record of a job's candidate.
+
+    Args:
+        job: what is to be evaluated.
+        turns: in which measurers are asked, where others evaluate on this machine as well.
 
     What a network or a measurer raises makes the record ``failed``, with the reason; where memory ran out, which need
     not be the network's fault, its provenance says so (:data:`NO_MEMORY`). A fault of the machine, such as a
     full disk, raises :class:`MachineFault`: no network is to blame.
     """
     begin, reason = time.time(), ""
-    about, found = dict(provenance), dict[str, Measurement]()
-    race = rivals.race(found) if rivals else None  # it looks at what is found by the time that it is asked
+    plan, candidate = job.plan, job.candidate
+    about, found = dict(job.provenance), dict[str, Measurement]()
+    race = job.rivals.race(found) if job.rivals else None  # it looks at what is found by the time that it is asked
     context = EvaluationContext(
         plan.net, candidate, plan.calibration, race, plan.judge, lambda: plan.statistics_of_largest
     )
     try:
         for measurer in plan.order:
-            told = {m.name: predictions[m.name] for m in measurer.metrics if m.name in predictions}
-            values = told or _measured(measurer, context, about)
+            told = {m.name: job.predictions[m.name] for m in measurer.metrics if m.name in job.predictions}
+            values = told or _measured(measurer, context, about, turns)
             # What is exact comes first and stays, whatever a later function says of it.
             found.update({name: m for name, m in values.items() if name not in found})
             if plan.breaks(found):
@@ -206,10 +236,14 @@ def evaluate(
     return Record(candidate, found, status, reason or explain(plan.limits, found), plan.objectives, about)
 
 
-def _ask(measurer: Measurer, context: EvaluationContext) -> Mapping[str, Measurement]:
+def _ask(measurer: Measurer, context: EvaluationContext, turns: Turns) -> Mapping[str, Measurement]:
     """What a measurer says of a network. Code that would end the process raises :class:`MeasureError`."""
     try:
-        return measurer.measure(context)
+        if measurer.place is not None:
+            with turns.beside():
+                measurer.prepare(context)
+        with turns.of(measurer):
+            return measurer.measure(context)
     except (SystemExit, GeneratorExit) as error:
         if _is_asked_to_end(error):
             raise
@@ -222,22 +256,19 @@ def _is_asked_to_end(error: BaseException) -> bool:
     return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def failure(
-    plan: EvaluationPlan, candidate: Candidate, provenance: Mapping[str, Any], reason: str, begin: float | None = None
-) -> Record:
+def failure(job: Job, reason: str, begin: float | None = None, **more: Any) -> Record:
     """The record of a candidate of which nothing is known but why.
 
     Args:
-        plan: of the study.
-        candidate: which one.
-        provenance: see :func:`evaluate`.
+        job: of the candidate.
         reason: why it was not measured.
         begin: when that began (``time.time()``); None: it was not tried.
+        more: said in the record's provenance.
     """
     now = time.time()
-    begin = now if begin is None else begin
-    about = {**provenance, BY: plan.code, "time": round(begin, 3), "seconds": round(now - begin, 3)}
-    return Record(candidate, {}, "failed", reason, plan.objectives, about)
+    begin, plan = now if begin is None else begin, job.plan
+    about = {**job.provenance, **more, BY: plan.code, "time": round(begin, 3), "seconds": round(now - begin, 3)}
+    return Record(job.candidate, {}, "failed", reason, plan.objectives, about)
 
 
 def raise_fault(error: Exception) -> None:
@@ -257,10 +288,12 @@ def _fault(error: Exception) -> str:
     return next((FIXES[number] for words, number in HIDDEN.items() if re.search(words, str(error))), "")
 
 
-def _measured(measurer: Measurer, context: EvaluationContext, about: dict[str, Any]) -> Mapping[str, Measurement]:
+def _measured(
+    measurer: Measurer, context: EvaluationContext, about: dict[str, Any], turns: Turns
+) -> Mapping[str, Measurement]:
     """What a measurer finds; what else is known of that is added to ``about``."""
-    since = measurer.clock()
-    values = _ask(measurer, context)
+    since, waited = measurer.clock(), turns.waited
+    values = _ask(measurer, context, turns)
     name = type(measurer).__name__
     if not isinstance(values, Mapping) or not all(isinstance(m, Measurement) for m in values.values()):
         raise MeasureError(f"{name}.measure() gives a mapping of metric names to nw.Measurement, not {values!r:.80}")
@@ -274,7 +307,7 @@ def _measured(measurer: Measurer, context: EvaluationContext, about: dict[str, A
     body_text({"measurements": {key: m.to_json() for key, m in values.items()}, "provenance": notes})
     about.update(notes)
     if measurer.on_device:
-        about["device_seconds"] = round(measurer.clock() - since, 3)
+        about["device_seconds"] = round(measurer.clock() - since - (turns.waited - waited), 3)
     return values
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,15 +24,16 @@ from ..measure.base import Measurer, Searchable
 from ..strategies import STRATEGIES
 from ..strategies.base import Problem, Strategy
 from .asked import asked_for, check_evaluations, check_settings, check_warm_start, listed, proposed
+from .attempts import Attempts
 from .candidate_hints import Hints
-from .evaluate import GOES_ON, EvaluationPlan, failure
+from .evaluate import GOES_ON, EvaluationPlan, Job, failure
 from .executors import EXECUTORS
 from .executors.base import Executor
 from .failures import ATTEMPTS, ENDED, ENDS, check_measured_by, check_retry, commonest, failed_of, never_measured
 from .feasibility import check_exact_limits, infeasible, nearest_record
 from .header import header_of, other_study
 from .journal import Journal, read_header
-from .out_of_memory import with_room
+from .out_of_memory import ran_out, with_room
 from .prediction import predict_measurements
 from .racing import rivals_of
 from .standing import Standing, is_device_lost
@@ -58,6 +59,31 @@ class Step:
 
 
 Watch = Callable[[Step], None]
+
+
+@dataclass
+class Run:
+    """A run that goes on.
+
+    Args:
+        strategy: proposes candidates.
+        evaluations: records that the study is to hold.
+        watch: is told of each record.
+        executor: evaluates.
+        jobs: what is being evaluated, by candidate.
+        done: those of them that are, with their records, which are to be journalled.
+        short: those that ran out of memory.
+        lost: whether the device was lost in the last measurement.
+    """
+
+    strategy: Strategy
+    evaluations: int
+    watch: Watch | None
+    executor: Executor
+    jobs: dict[Candidate, Job] = field(default_factory=dict)
+    done: list[tuple[Job, Record]] = field(default_factory=list)
+    short: list[tuple[Job, Record]] = field(default_factory=list)
+    lost: bool = False
 
 
 class Study:
@@ -126,8 +152,6 @@ class Study:
         self._exact: dict[Candidate, dict[str, float]] = {}
         self._hints = Hints(hints) if hints else None
         self._standing: Standing | None = None
-        self._begun: Candidate | None = None
-        self._resumed: Candidate | None = None
         self._header = header_of(net.space, self.objectives, self.seed, self.warm_start, key or {})
         self._replay()
         check_exact_limits(self.problem, (m.name for each in self.plan.exact for m in each.metrics))
@@ -180,7 +204,9 @@ class Study:
 
         The executor says where candidates are evaluated: in this process by default; with
         ``"local,timeout=60,memory=2 GB"`` in one of their own, so that a candidate that crashes, hangs or takes all
-        memory is no more than a failed one.
+        memory is no more than a failed one; with ``"local,workers=4"`` in as many at once. A strategy is asked as
+        evaluations end, and told what is pending. With one worker the same seed gives the same proposals; with several
+        each proposal is a function of the journal as it was, in which it is written before it is evaluated.
 
         Without ``watch``, which is told of each record, a warning says in the end how many failed, and why most often.
 
@@ -203,10 +229,11 @@ class Study:
                 self._again(r for r in self.records if r.status == "failed")
             if self._left(evaluations):
                 check_measured_by(self.measurers, self.objectives, self.limits)
+            run = Run(strategy, evaluations, watch, executor)
             try:
-                self._run(strategy, evaluations, watch, executor)
+                self._run(run)
             except BaseException as error:
-                self._end(self._begun or self._next)
+                self._stop(run)
                 known = isinstance(error, NetwrightError) or not isinstance(error, Exception)
                 if not known and (fix := no_memory(error)):  # of a strategy, a store
                     raise MachineFault(f"{fix}; {GOES_ON}") from error
@@ -230,27 +257,41 @@ class Study:
         where = getattr(self.store, "path", "the store")
         return f"what was measured is kept in {where}; the same call continues from here"
 
-    def _run(self, strategy: Strategy, evaluations: int, watch: Watch | None, executor: Executor) -> None:
+    def _run(self, run: Run) -> None:
         self._check_measured()
-        self._resumed = self._next
-        lost = False
-        while left := self._left(evaluations):
-            if not self.journal.asked:
-                self._ask(strategy, min(strategy.batch, left))
-            if not self.journal.asked:
-                break
-            for candidate, provenance in list(self.journal.asked.items())[:left]:
-                self._evaluate(candidate, provenance, executor, strategy)
-                if watch:
-                    watch(Step(self._last, len(self.standing.known), evaluations))
-                lost = self._lost_again(lost)
-                self._check_measured()
+        self._attempts.resumed = self._attempts.next
+        while self._fill(run):
+            self._wait(run)
         # What was predicted and would be on the front is measured in the end: nothing on the front is predicted.
         while unmeasured := self.standing.unmeasured:
-            self._evaluate(unmeasured[0].candidate, unmeasured[0].provenance, executor)
-            if watch:
-                watch(Step(self._last, evaluations - len(unmeasured) + 1, evaluations))
-            lost = self._lost_again(lost)
+            self._start(run, unmeasured[0].candidate, unmeasured[0].provenance, predicts=False)
+            self._wait(run, run.evaluations - len(unmeasured) + 1)
+
+    def _wait(self, run: Run, done: int | None = None) -> None:
+        """Wait until a job is done, and journal those that are."""
+        run.done += run.executor.results()
+        while run.done:
+            self._take(run, *run.done.pop(0), done)
+
+    def _fill(self, run: Run) -> bool:
+        """Have every worker evaluate a candidate, and ask for further ones as they are needed; whether any is being
+        evaluated."""
+        while len(run.jobs) < run.executor.workers and not run.short:
+            left = self._left(run.evaluations) - len(run.jobs)
+            if left <= 0:
+                break
+            waiting = self._waiting(run)
+            if waiting is None:
+                self._ask(run.strategy, min(run.strategy.batch, left))
+                waiting = self._waiting(run)
+            if waiting is None:
+                break
+            self._start(run, waiting, self.journal.asked[waiting])
+        return bool(run.jobs)
+
+    def _waiting(self, run: Run) -> Candidate | None:
+        """The first of those that were asked for and that nobody evaluates."""
+        return next((c for c in self.journal.asked if c not in run.jobs), None)
 
     def _left(self, evaluations: int) -> int:
         """How many networks are to be measured."""
@@ -259,75 +300,70 @@ class Study:
     def _ask(self, strategy: Strategy, n: int) -> None:
         """Have the next candidates pending; none where there are no more."""
         standing = self.standing
-        candidates = standing.again[:n] or proposed(
-            strategy, strategy.ask(self.problem, standing.known, n), self.net.space
-        )
+        again = [c for c in standing.again if c not in self.journal.asked]
+        candidates = again[:n] or proposed(strategy, strategy.ask(self.problem, standing.known, n), self.net.space)
         if candidates:
             # Journalled before it is measured: what a batch held does not depend on when the study was killed.
             provenance = {"strategy": STRATEGIES.text(strategy), "seed": self.seed}
             self._append("ask", {"candidates": [dict(c) for c in candidates], "provenance": provenance})
 
-    def _evaluate(
-        self,
-        candidate: Candidate,
-        provenance: Mapping[str, Any],
-        executor: Executor,
-        strategy: Strategy | None = None,
-    ) -> None:
-        """Measure a candidate. With a strategy, what takes long and is predicted narrowly is not measured."""
+    def _start(self, run: Run, candidate: Candidate, provenance: Mapping[str, Any], predicts: bool = True) -> None:
+        """Have a candidate evaluated. What takes long and is predicted narrowly is not measured, if it may be so."""
         told, rivals = {}, None
-        if strategy:
+        if predicts:
             needed, problem = self.plan.needed, self.problem
-            told = predict_measurements(self.measurers, needed, strategy, problem, self.journal.judged, candidate)
+            told = predict_measurements(self.measurers, needed, run.strategy, problem, self.journal.judged, candidate)
         if self.racing:
             rivals = rivals_of(self.front(), self.objectives, self.limits, self.racing)
-        if self._begin(candidate):
-            record = with_room(
-                candidate,
-                self._others,
-                lambda each: executor.evaluate(self.plan, each, provenance, rivals, told),
-                lambda each: executor.evaluate(self.plan.whole, each),
-            )
+        job = Job(self.plan, candidate, provenance, rivals, told)
+        # One that is evaluated in another process does not end this one.
+        if not run.executor.isolates and not self._attempts.begin(candidate):
+            self._take(run, job, failure(job, ENDS, **{ENDED: ATTEMPTS}))
+            return
+        run.jobs[candidate] = job
+        run.executor.submit(job)
+
+    def _take(self, run: Run, job: Job, record: Record, done: int | None = None) -> None:
+        """Journal what became of a job."""
+        if ran_out(record):  # it is evaluated once more when it has the machine to itself
+            run.short.append((job, record))
         else:
-            record = failure(self.plan, candidate, {**provenance, ENDED: ATTEMPTS}, ENDS)
+            self._journalled(run, job, record, done)
+        while run.short and len(run.jobs) == len(run.short):
+            job, record = run.short.pop(0)
+            self._journalled(run, job, self._with_room(run.executor, job, record), done)
+
+    def _with_room(self, executor: Executor, job: Job, record: Record) -> Record:
+        """The record of a job, of which this was the first; see :func:`with_room`."""
+
+        def control(other: Candidate) -> Record:
+            return executor.evaluate(Job(job.plan.whole, other))
+
+        return with_room(record, self._others, lambda _: executor.evaluate(job), control)
+
+    def _journalled(self, run: Run, job: Job, record: Record, done: int | None) -> None:
         self._append("record", record.to_json())
-        self._begun = None
+        run.jobs.pop(job.candidate, None)
+        self._attempts.begun = None
+        if run.watch:
+            run.watch(Step(self._last, len(self.standing.known) if done is None else done, run.evaluations))
+        run.lost = self._lost_again(run.lost)
+        self._check_measured()
+
+    def _stop(self, run: Run) -> None:
+        """Journal what is done all the same, and that nobody is to blame for the end."""
+        with suppress(NetwrightError):  # what stops the study may stop this too
+            for _, record in [*run.done, *run.executor.results(0.0)]:
+                if not ran_out(record):
+                    self._append("record", record.to_json())
+        if not run.executor.isolates:
+            self._attempts.end(self._attempts.begun or self._attempts.next)
 
     @property
     def _others(self) -> Iterator[Candidate]:
         """What a network that runs out of memory is compared with: the last that was measured; or the smallest."""
         yield from (r.candidate for r in reversed(self.records) if r.status == "ok")
         yield from (self.net.space.smallest, self.net.space.largest)
-
-    @property
-    def _next(self) -> Candidate | None:
-        """The first of those that were asked for: they are measured in order."""
-        return next(iter(self.journal.asked), None)
-
-    def _begin(self, candidate: Candidate) -> bool:
-        """Have it journalled that measuring a candidate begins: if the process ends meanwhile, who resumes knows at
-        whom. False where that happened too often to try it again.
-
-        Of those that were asked for, the first without a record is the one; entries tell further attempts from that.
-        """
-        if candidate == self._resumed or candidate not in self.journal.asked:
-            number = self._attempts(candidate) + 1
-            if number > ATTEMPTS:
-                return False
-            self._append("attempt", {"candidate": dict(candidate), "number": number})
-        self._begun = candidate
-        return True
-
-    def _attempts(self, candidate: Candidate) -> int:
-        """How often measuring a candidate that has no record has begun."""
-        return self.journal.attempts.get(candidate, int(candidate == self._next))
-
-    def _end(self, candidate: Candidate | None, number: int = 0) -> None:
-        """Journal that no candidate was to blame for the end of an attempt: so many are left that count."""
-        self._begun = None
-        if candidate is not None and self._attempts(candidate) != number:
-            with suppress(NetwrightError):  # what stops the study may stop this too
-                self._append("attempt", {"candidate": dict(candidate), "number": number})
 
     def _lost_again(self, before: bool) -> bool:
         """Whether the device was lost in the last measurement. Raises where it was in the one before too: networks are
@@ -371,11 +407,12 @@ class Study:
         known = self.journal.found.get(smallest)
         if known and ENDED in known.provenance:
             return
-        before, self._resumed, executor = self._attempts(smallest), smallest, EXECUTORS.make(executor)
+        executor, attempts = EXECUTORS.make(executor), self._attempts
+        before, attempts.resumed = attempts.of(smallest), smallest
         try:
             self._probe(smallest, known, executor)
         finally:
-            self._end(self._begun, before)
+            attempts.end(attempts.begun, before)
             executor.close()
 
     def _probe(self, smallest: Candidate, known: Record | None, executor: Executor) -> None:
@@ -388,8 +425,8 @@ class Study:
             new = not {m.name for m in measurer.metrics} & found.keys() or not own <= found.keys()
             about = {"strategy": "probe", "seed": self.seed}
             if new:
-                if self._begun is None and not self._begin(smallest):
-                    record = failure(self.plan, smallest, {**about, ENDED: ATTEMPTS}, ENDS)
+                if self._attempts.begun is None and not self._attempts.begin(smallest):
+                    record = failure(Job(self.plan, smallest, about), ENDS, **{ENDED: ATTEMPTS})
                     self._append("record", record.to_json())
                     return
                 found.update(self._probed(smallest, measurer, executor))
@@ -408,7 +445,8 @@ class Study:
     def _probed(self, smallest: Candidate, measurer: Measurer, executor: Executor) -> Mapping[str, Measurement]:
         """What one measurer finds of the smallest network."""
         alone = EvaluationPlan(self.net, (measurer,), (), calibration=self.plan.calibration)
-        record = with_room(smallest, self._others, *[lambda each: executor.evaluate(alone, each)] * 2)
+        job = Job(alone, smallest)
+        record = self._with_room(executor, job, executor.evaluate(job))
         if record.status == "failed":
             raise (DeviceLost if is_device_lost(record) else MeasureError)(record.reason)
         return record.measurements
@@ -448,6 +486,7 @@ class Study:
             raise StoreError(f"{where} holds another study: {differs}; use another output directory")
         self.journal = Journal(self.net.space.candidate)
         self.journal.follow(self.store)
+        self._attempts = Attempts(self.journal, self._append)
         self._standing = None
 
     def _note_limits(self) -> None:

@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import pytest
 import netwright as nw
 from netwright.core.errors import CallError, MachineFault, MeasureError
 from netwright.measure.base import EvaluationContext, Measurer
-from netwright.study.evaluate import NOTHING, evaluate
+from netwright.study.evaluate import Job, evaluate
 from netwright.study.executors.base import Executor
 from netwright.study.executors.local import Local
 from netwright.study.stores.memory import MemoryStore
@@ -362,7 +363,7 @@ def test_no_process_that_uses_cuda_is_copied(monkeypatch: pytest.MonkeyPatch) ->
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     with pytest.raises(MeasureError, match="a process that uses CUDA cannot be copied"):
-        Local(30).evaluate(nw.Study(MemoryStore(), FakeNet(SPACE), objectives=[Own(print)]).plan, SPACE.smallest)
+        Local(30).evaluate(Job(nw.Study(MemoryStore(), FakeNet(SPACE), objectives=[Own(print)]).plan, SPACE.smallest))
 
 
 class Elsewhere(Executor):
@@ -370,9 +371,15 @@ class Elsewhere(Executor):
 
     def __init__(self, marks: bool = False) -> None:
         self.marks, self.closed = marks, 0
+        self.jobs: list[Job] = []
 
-    def evaluate(self, plan, candidate, provenance=NOTHING, rivals=None, predictions=NOTHING):  # type: ignore[no-untyped-def]
-        return evaluate(plan, candidate, {**provenance, "marked": self.marks}, rivals, predictions)
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def results(self, seconds: float | None = None) -> list[tuple[Job, nw.Record]]:
+        jobs, self.jobs = self.jobs, []
+        marked = [replace(job, provenance={**job.provenance, "marked": self.marks}) for job in jobs]
+        return [(job, evaluate(each)) for job, each in zip(jobs, marked, strict=True)]
 
     def close(self) -> None:
         self.closed += 1
@@ -410,5 +417,5 @@ def test_where_there_is_no_descriptor_left_nothing_stays_open(monkeypatch: pytes
     before = len(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(os, "pipe", one)
     with pytest.raises(MachineFault, match="too many files are open"):
-        Local(30).evaluate(plan, SPACE.smallest)
+        Local(30).evaluate(Job(plan, SPACE.smallest))
     assert len(os.listdir("/proc/self/fd")) == before

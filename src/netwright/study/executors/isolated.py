@@ -10,21 +10,16 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ...core.candidate import Candidate
 from ...core.children import Fork, by_lasting_thread, framed, ready, unframed
 from ...core.errors import MachineFault
-from ...core.metric import Measurement
 from ...core.temporary import TemporaryFolder
 from ...core.units import format_value
-from ..entries import choices_of
-from ..evaluate import EvaluationPlan, evaluate
-from ..racing import Rivals
+from ..evaluate import EvaluationPlan, Job, evaluate
+from ..turns import NOBODY_ELSE, SharedTurns, Turns
 
 STEP_S = 0.05
 """Seconds between two looks at how much memory a process holds."""
@@ -55,12 +50,19 @@ class Isolated:
     It is forked from a thread that computes nothing else: OpenMP's threads do not come along, and a fork of a thread
     that has used them (libgomp) would wait for them for ever. What it keeps (caches, measuring processes) it keeps from
     one candidate to the next. Its temporary files are removed with it.
+
+    Args:
+        plan: what is found of each candidate.
+        turns: those of several such processes; each has its own.
+        others: descriptors of this process that lead to others, which it must not hold open.
     """
 
-    def __init__(self, plan: EvaluationPlan) -> None:
-        self.plan = plan
-        self.fresh = True
+    def __init__(self, plan: EvaluationPlan, turns: SharedTurns | None = None, others: Iterable[int] = ()) -> None:
+        self.plan, self._turns = plan, turns
+        self.is_fresh = True
         """Whether it was asked nothing yet."""
+        self.answers: int
+        """The descriptor that its answers come through."""
         self._folder = TemporaryFolder()
         self._code: int | None = None
         for stream in (sys.stdout, sys.stderr):  # what is in their buffers would be written twice
@@ -70,13 +72,12 @@ class Isolated:
         try:
             ends += os.pipe()
             ends += os.pipe()
-            jobs, self._jobs, self._answers, answers = ends
+            jobs, self._jobs, self.answers, answers = ends
+            close = (self._jobs, self.answers, *others)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # of threads, see above
                 self._fork = by_lasting_thread(
-                    lambda: Fork(
-                        lambda: _serve(plan, jobs, answers, str(self._folder.path)), close=(self._jobs, self._answers)
-                    )
+                    lambda: Fork(lambda: _serve(plan, turns, jobs, answers, str(self._folder.path)), close)
                 )
         except BaseException:
             for end in ends:
@@ -86,63 +87,68 @@ class Isolated:
         os.close(jobs)
         os.close(answers)
 
-    def ask(self, job: Mapping[str, Any], seconds: float, memory: float) -> dict[str, Any]:
-        """The answer to a job.
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The descriptors of this process that lead to it."""
+        return self._jobs, self.answers
+
+    def ask(self, job: Job, seconds: float, memory: float) -> None:
+        """Give it a job, which it has the answer to in its own time.
 
         Args:
-            job: see :func:`job_of`.
-            seconds: that it may take.
+            job: of its plan.
+            seconds: that it may take, what it waits for turns aside.
             memory: bytes that may be needed beyond what is held now.
-
-        Raises :class:`Unmeasured` where it needs more, and :class:`Ended` where the process ends before it answers.
         """
-        watched = math.isfinite(memory)
-        before = held(self._fork.pid) if watched else 0.0
-        begin = time.monotonic()
+        self.is_fresh = False
+        self._limits, self._found = (seconds, memory), bytearray()
+        self._before = held(self._fork.pid) if math.isfinite(memory) else 0.0
+        self._begin = time.monotonic() - self._waited
         with contextlib.suppress(BrokenPipeError), open(self._jobs, "wb", closefd=False) as pipe:
-            pipe.write(json.dumps(job).encode() + b"\n")
-        found = bytearray()
-        while (text := unframed(found)) is None:
-            left = begin + seconds - time.monotonic()
-            runs = self._fork.runs  # before it is looked for an answer, which is there when the process has ended
-            if ready([self._answers], max(0.0, min(left, STEP_S if watched else 1.0)) if runs else 0.0):
-                part = os.read(self._answers, 1 << 20)
-                found += part
-                if not part:
-                    self._fork.wait(ENDING_S)
-                    raise Ended(self._stopped())
-            elif not runs:
-                raise Ended(self._stopped())
-            elif left <= 0:
-                raise Unmeasured(f"took more than {seconds:g} s")
-            elif watched and held(self._fork.pid) - before > memory:
-                raise Unmeasured(f"needed more than {format_value(memory, 'B')}")
-        answer: dict[str, Any] = json.loads(text)
-        return answer
+            pipe.write(json.dumps(job.to_json()).encode() + b"\n")
 
-    def stop(self) -> None:
-        """End it, and what it has started."""
-        self._stopped()
+    def answer(self) -> dict[str, Any] | None:
+        """The answer to the last job; None where there is none yet.
 
-    def _stopped(self) -> int:
-        """Its exit code, after it was ended where it has not."""
+        Raises :class:`Unmeasured` where it needs more than it may, and :class:`Ended` where the process has ended
+        before it has answered.
+        """
+        runs = self._fork.runs  # before it is looked for an answer, which is there when the process has ended
+        while ready([self.answers], 0.0):
+            part = os.read(self.answers, 1 << 20)
+            self._found += part
+            if (text := unframed(self._found)) is not None:
+                answer: dict[str, Any] = json.loads(text)
+                return answer
+            if not part:
+                self._fork.wait(ENDING_S)
+                raise Ended(self.stop())
+        if not runs:
+            raise Ended(self.stop())
+        seconds, memory = self._limits
+        if self.left <= 0:
+            raise Unmeasured(f"took more than {seconds:g} s")
+        if math.isfinite(memory) and held(self._fork.pid) - self._before > memory:
+            raise Unmeasured(f"needed more than {format_value(memory, 'B')}")
+        return None
+
+    @property
+    def left(self) -> float:
+        """Seconds that the last job may still take."""
+        return self._limits[0] - (time.monotonic() - self._waited - self._begin)
+
+    @property
+    def _waited(self) -> float:
+        return self._turns.waited if self._turns else 0.0
+
+    def stop(self) -> int:
+        """End it, where it has not, and what it has started; its exit code."""
         if self._code is None:
             self._code = self._fork.stop()
             os.close(self._jobs)
-            os.close(self._answers)
+            os.close(self.answers)
             self._folder.close()
         return self._code
-
-
-def job_of(
-    candidate: Candidate, provenance: Mapping[str, Any], rivals: Rivals | None, predictions: Mapping[str, Measurement]
-) -> dict[str, Any]:
-    """What is asked of the process, as JSON values; see :func:`netwright.study.evaluate.evaluate`."""
-    race = rivals and {
-        "points": rivals.points.tolist(), "totals": dict(rivals.totals), "confidence": rivals.confidence,
-    }  # fmt: skip
-    told = {name: m.to_json() for name, m in predictions.items()}
-    return {"candidate": dict(candidate), "provenance": dict(provenance), "rivals": race, "predictions": told}
 
 
 def held(leader: int) -> float:
@@ -170,13 +176,15 @@ def held(leader: int) -> float:
 # -- in the process -----------------------------------------------------------------------------------------------
 
 
-def _serve(plan: EvaluationPlan, jobs: int, answers: int, folder: str) -> bytes:
+def _serve(plan: EvaluationPlan, turns: SharedTurns | None, jobs: int, answers: int, folder: str) -> bytes:
     """Answer until there are no more jobs."""
     own = os.getpid()
     _settle(folder)
+    if turns:
+        turns.enter()
     with os.fdopen(jobs, "rb") as lines:
         while line := lines.readline():
-            answer = json.dumps(_answer(plan, json.loads(line))).encode()
+            answer = json.dumps(_answer(Job.from_json(plan, json.loads(line)), turns or NOBODY_ELSE)).encode()
             if os.getpid() != own:  # a candidate's fork that came back here
                 os._exit(0)
             for stream in (sys.stdout, sys.stderr):
@@ -196,16 +204,11 @@ def _settle(folder: str) -> None:
     tempfile.tempdir = os.environ["TMPDIR"] = folder
 
 
-def _answer(plan: EvaluationPlan, job: Mapping[str, Any]) -> dict[str, Any]:
-    candidate = plan.net.space.candidate(choices_of(job["candidate"]))
-    rivals, race = None, job["rivals"]
-    if race:
-        rivals = Rivals(plan.objectives, np.array(race["points"]), race["totals"], race["confidence"])
-    predictions = {name: Measurement.from_json(m) for name, m in job["predictions"].items()}
+def _answer(job: Job, turns: Turns) -> dict[str, Any]:
     answer: dict[str, Any]
     with warnings.catch_warnings(record=True) as said:
         try:
-            answer = {"record": evaluate(plan, candidate, job["provenance"], rivals, predictions).to_json()}
+            answer = {"record": evaluate(job, turns).to_json()}
         except MachineFault as fault:
             answer = {"fault": str(fault)}
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Evaluations on this machine, one after another: in this process, or with limits in one of their own."""
+"""Evaluations on this machine: in this process, or in some of their own, with limits and several at once."""
 
 from __future__ import annotations
 
@@ -7,59 +7,154 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.candidate import Candidate
-from ...core.children import how_it_ended, was_killed
+from ...core.children import how_it_ended, ready, was_killed
 from ...core.errors import CallError, MachineFault, MeasureError
-from ...core.metric import Measurement
 from ...core.record import Record
+from ...core.temporary import TemporaryFolder
 from ...core.units import parse_bytes
-from ..evaluate import NOTHING, EvaluationPlan, evaluate, failure, raise_fault
-from ..racing import Rivals
+from ..evaluate import EvaluationPlan, Job, evaluate, failure, raise_fault
+from ..turns import SharedTurns
 from .base import Executor
-from .isolated import Ended, Isolated, Unmeasured, job_of
+from .isolated import STEP_S, Ended, Isolated, Unmeasured
+
+MOST_WORKERS = 1000
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A job that a process evaluates.
+
+    Args:
+        job: which one.
+        process: in which.
+        is_fresh: whether the process had evaluated nothing before.
+        begin: when the job was begun (``time.time()``).
+        again: whether another process has ended at it already.
+    """
+
+    job: Job
+    process: Isolated
+    is_fresh: bool
+    begin: float
+    again: bool = False
 
 
 class Local(Executor):
-    """This machine, one candidate after another.
+    """This machine.
 
-    Without limits candidates are evaluated in this process: one that crashes ends it. With one of them they are
-    evaluated in a process of their own, a copy of this one that lasts until a candidate ends it or exceeds a limit. A
-    candidate at which it ends is evaluated once more in a fresh one, if others were evaluated before it or it was
-    killed (SIGKILL): it need not have been to blame.
+    One worker without limits evaluates candidates in this process: one that crashes ends it. Several workers, and one
+    with limits, are processes of their own, copies of this one that last until a candidate ends them or exceeds a
+    limit. A candidate at which one ends is evaluated once more in a fresh one, if others were evaluated before it or it
+    was killed (SIGKILL): it need not have been to blame.
+
+    Of several workers one at a time measures on a device. While it does so on this machine, the cores that this takes
+    are its own; where there are no others, all other work rests.
 
     Args:
-        timeout: seconds that evaluating one candidate may take; 0 or None for any time.
+        timeout: seconds that evaluating one candidate may take; 0 or None for any time. Waiting for a turn to measure
+            does not count.
         memory: how much more memory evaluating one candidate may need than the process had before, such as ``"2 GB"``;
             empty for any amount. What measures on a target has processes of its own, which do not count.
+        workers: how many candidates are evaluated at once.
     """
 
-    def __init__(self, timeout: float | None = None, memory: str = "") -> None:
-        self.timeout, self.memory = timeout, memory
+    def __init__(self, timeout: float | None = None, memory: str = "", workers: int = 1) -> None:
+        self.timeout, self.memory, self.workers = timeout, memory, _count(workers)
         self._seconds, self._bytes = _seconds(timeout), _bytes(memory)
-        self._process: Isolated | None = None
+        self.isolates = workers > 1 or min(self._seconds, self._bytes) < math.inf
+        self._plan: EvaluationPlan | None = None
+        self._folder: TemporaryFolder | None = None
+        self._idle: list[Isolated] = []
+        self._running: list[_Running] = []
+        self._done: list[tuple[Job, Record]] = []
         self._said: dict[str | tuple[str, type[Warning], int], int] = {}
 
-    def evaluate(
-        self,
-        plan: EvaluationPlan,
-        candidate: Candidate,
-        provenance: Mapping[str, Any] = NOTHING,
-        rivals: Rivals | None = None,
-        predictions: Mapping[str, Measurement] = NOTHING,
-    ) -> Record:
-        if self._seconds == self._bytes == math.inf:
-            return evaluate(plan, candidate, provenance, rivals, predictions)
-        begin = time.time()
+    def submit(self, job: Job) -> None:
+        if self.isolates:
+            self._begin(job)
+        else:
+            self._done.append((job, evaluate(job)))
+
+    def results(self, seconds: float | None = None) -> list[tuple[Job, Record]]:
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
+        while self._running:
+            for each in list(self._running):
+                self._look(each)
+            left = deadline - time.monotonic()
+            if self._done or left <= 0:
+                break
+            wait = min([left, STEP_S if self._bytes < math.inf else 1.0, *(r.process.left for r in self._running)])
+            ready((r.process.answers for r in self._running), max(0.0, wait))
+        done, self._done = self._done, []
+        return done
+
+    def close(self) -> None:
+        for process in (*self._idle, *(r.process for r in self._running)):
+            process.stop()
+        for several in (self._idle, self._running, self._done):
+            several.clear()
+        if self._folder is not None:
+            self._folder.close()
+        self._folder = None
+
+    def _begin(self, job: Job, before: _Running | None = None) -> None:
+        """Have a process evaluate a job, where another has ended at it once more."""
+        if self._plan is not job.plan:
+            self.close()
+            self._plan = job.plan
+        begin = before.begin if before else time.time()
         try:
-            answer = self._answer(plan, job_of(candidate, provenance, rivals, predictions))
-        except Unmeasured as error:
-            return failure(plan, candidate, provenance, str(error), begin)
+            process = self._idle.pop() if self._idle else self._made(job.plan)
+            self._running.append(_Running(job, process, process.is_fresh, begin, before is not None))
+            process.ask(job, self._seconds, self._bytes)
         except OSError as error:  # no process, no pipe
             raise_fault(error)
             raise MachineFault(f"no process can be started to evaluate networks in: {error.strerror}") from error
+
+    def _made(self, plan: EvaluationPlan) -> Isolated:
+        """A process more that evaluates by a plan."""
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            raise MeasureError(
+                "a process that uses CUDA cannot be copied to evaluate networks in: search with one worker, without a "
+                "time limit and a memory limit, or on the CPU"
+            )
+        turns = None
+        places = [m.place for m in plan.measurers if m.place is not None]
+        if self.workers > 1 and places:
+            self._folder = self._folder or TemporaryFolder()
+            turns = SharedTurns(self._folder.path, max(place.cores for place in places))
+        others = [end for process in (*self._idle, *(r.process for r in self._running)) for end in process.ends]
+        return Isolated(plan, turns, others)
+
+    def _look(self, running: _Running) -> None:
+        """Note what has become of a job, if it is done."""
+        job = running.job
+        try:
+            answer = running.process.answer()
+        except Ended as ended:
+            self._running.remove(running)
+            if not running.again and (was_killed(ended.code) or not running.is_fresh):
+                self._begin(job, running)
+            else:
+                self._done.append((job, failure(job, how_it_ended(ended.code), running.begin)))
+            return
+        except Unmeasured as error:
+            self._running.remove(running)
+            running.process.stop()
+            self._done.append((job, failure(job, str(error), running.begin)))
+            return
+        if answer is not None:
+            self._running.remove(running)
+            self._idle.append(running.process)
+            self._take(job, answer)
+
+    def _take(self, job: Job, answer: Mapping[str, Any]) -> None:
+        """Note the answer to a job."""
         for text, category, file, line in answer["warnings"]:
             kind = getattr(sys.modules["builtins"], category, UserWarning)
             warnings.warn_explicit(text, kind, file, line, registry=self._said)
@@ -67,42 +162,14 @@ class Local(Executor):
             raise KeyboardInterrupt
         if fault := answer.get("fault"):
             raise MachineFault(fault)
-        return Record.from_json(answer["record"], plan.objectives, lambda _: candidate)
+        self._done.append((job, Record.from_json(answer["record"], job.plan.objectives, lambda _: job.candidate)))
 
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.stop()
-        self._process = None
 
-    def _answer(self, plan: EvaluationPlan, job: Mapping[str, Any]) -> dict[str, Any]:
-        """What the process says of a candidate."""
-        for again in (False, True):
-            process = self._of(plan)
-            fresh, process.fresh = process.fresh, False
-            try:
-                return process.ask(job, self._seconds, self._bytes)
-            except Ended as ended:
-                self.close()
-                if again or (fresh and not was_killed(ended.code)):
-                    raise Unmeasured(how_it_ended(ended.code)) from None
-            except BaseException:  # no answer may be taken for that to the next job
-                self.close()
-                raise
-        raise AssertionError
-
-    def _of(self, plan: EvaluationPlan) -> Isolated:
-        """The process that evaluates by a plan."""
-        if self._process is not None and self._process.plan is not plan:
-            self.close()
-        if self._process is None:
-            torch = sys.modules.get("torch")
-            if torch is not None and torch.cuda.is_initialized():
-                raise MeasureError(
-                    "a process that uses CUDA cannot be copied to evaluate networks in: search without a time limit "
-                    "and a memory limit, or on the CPU"
-                )
-            self._process = Isolated(plan)
-        return self._process
+def _count(workers: int) -> int:
+    """How many workers there are."""
+    if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MOST_WORKERS:
+        raise CallError(f"workers is a whole number from 1 to {MOST_WORKERS:,}, not {workers!r}")
+    return workers
 
 
 def _seconds(timeout: float | None) -> float:
