@@ -7,12 +7,14 @@ import inspect
 import re
 import shlex
 import sqlite3
+import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import yaml
+from zoo.packages import torchvision
 
 import netwright as nw
 from netwright.cli.main import VERBS, main
@@ -79,6 +81,18 @@ def test_every_example_of_a_page_runs(page, tmp_path, monkeypatch):
     names: dict[str, object] = {"__name__": page}
     for block in blocks(ROOT / "docs" / f"{page}.md", "python"):
         exec(compile(block, f"{page}.md", "exec"), names)
+
+
+def test_the_page_of_directories_runs(tmp_path, monkeypatch):
+    with contextlib.suppress(ImportError):
+        torchvision()  # transformers imports it wherever it is installed
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    names: dict[str, object] = {"__name__": "directories"}
+    for block in blocks(ROOT / "docs" / "directories.md", "python"):
+        exec(compile(block, "directories.md", "exec"), names)
 
 
 def test_the_commands_for_a_damaged_study_run(tmp_path, monkeypatch, capsys):

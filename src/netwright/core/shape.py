@@ -60,6 +60,10 @@ def _is_file_name(name: str) -> bool:
 
 FileName = Annotated[str, Rule("the name of a file in its directory", _is_file_name)]
 """Leads nowhere else: neither a path nor a name that no file can have."""
+FilePath = Annotated[
+    str, Rule("the path of a file within its directory", lambda path: all(map(_is_file_name, path.split("/"))))
+]
+"""Names of directories and of a file, with ``/`` between them."""
 
 
 def expect(value: Any, kind: Any, where: str = "") -> Any:

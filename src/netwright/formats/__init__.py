@@ -8,7 +8,12 @@ FORMATS: Registry[Format] = Registry(
     "format",
     Format,
     __name__,
-    {"onnx": "onnx:Onnx", "pt2": "pt2:Pt2", "safetensors": "safetensors:Safetensors"},
+    {
+        "onnx": "onnx:Onnx",
+        "pt2": "pt2:Pt2",
+        "safetensors": "safetensors:Safetensors",
+        "transformers": "transformers:Transformers",
+    },
     error=BundleError,
 )
 

@@ -25,7 +25,7 @@ class Format(ABC):
     """
 
     file: ClassVar[str]
-    """The file's name in a bundle."""
+    """The file's name in a bundle; or that of a directory, of which :meth:`parts` tells the files."""
     purpose: ClassVar[str] = ""
     """What the file is for, in a sentence part: ``for ONNX Runtime``."""
     usage: ClassVar[str] = ""
@@ -34,8 +34,9 @@ class Format(ABC):
     """Whether the file holds the network as it runs, folded (:mod:`netwright.nets.folding`); else as it is trained."""
     reader: ClassVar[Path | None] = None
     """A Python file that runs alone, without netwright. Its ``opened(file)`` is given ``path``, ``types`` (names of the
-    types that NumPy does not have, by input) and ``by_name`` (whether inputs are given by name), and returns a function
-    from the inputs by name, NumPy arrays, to a list of all outputs."""
+    types that NumPy does not have, by input), ``by_name`` (whether inputs are given by name) and ``fixed`` (what else
+    the network is given by name: truth values, numbers, texts), and returns a function from the inputs by name, NumPy
+    arrays, to a list of all outputs."""
 
     def check(self, network: nn.Module, inputs: Inputs) -> None:
         """Raise :class:`BundleError` for a network that a file of this format cannot be.

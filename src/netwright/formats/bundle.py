@@ -86,8 +86,8 @@ def export(
     Args:
         network: a stand-alone module; put into evaluation mode.
         out: the directory.
-        formats: of ``onnx``, ``pt2``, ``safetensors``, with settings as in ``onnx,external_data=true``; of one's own,
-            ``module:Class``; or objects.
+        formats: of ``onnx``, ``pt2``, ``safetensors``, ``transformers``, with settings as in
+            ``onnx,external_data=true``; of one's own, ``module:Class``; or objects.
         example_inputs: by default the network's own attribute ``example_inputs``, which extraction sets.
         check_inputs: what the outputs are compared on; by default other values that the network accepts.
         batch_dims: which dimension of the inputs is the batch, where that is not to be found by trying: see
@@ -109,18 +109,15 @@ def export(
     _check_runs(network, example, "its example inputs")
     if check_inputs is not None:
         _check_runs(network, check_inputs, "check_inputs=")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "manifest.json").unlink(missing_ok=True)
-    except OSError as error:
-        raise BundleError(f"cannot write to {out}: {format_error(error)}; choose another directory") from error
+    _begin(out)
     for form in writers.values():
         form.check(network, example)
     sizes = find_sizes(network, example)
     forms = {f: fold(network, example) if f else network for f in {form.folds for form in writers.values()}}
     written = {name: form.write(forms[form.folds], example, out / form.file, sizes) for name, form in writers.items()}
     differences = _differences(network, out, writers, sizes, written, check_inputs)
-    files = {part.name: part for form in writers.values() for part in form.parts(out / form.file)}
+    parts = [part for form in writers.values() for part in form.parts(out / form.file)]
+    files = {part.relative_to(out).as_posix(): part for part in parts}
     for name, write in (further or {}).items():
         files[name] = _beside(out, name, lambda path, write=write: write(network, example, path))  # type: ignore[misc]
     bundle = Bundle(out, files, differences)
@@ -138,6 +135,15 @@ def export(
     }
     write_json(out / "manifest.json", manifest)
     return bundle
+
+
+def _begin(out: Path) -> None:
+    """Make the directory one that is not done."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "manifest.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise BundleError(f"cannot write to {out}: {format_error(error)}; choose another directory") from error
 
 
 def _beside(out: Path, name: str, write: Callable[[Path], object]) -> Path:

@@ -46,6 +46,12 @@ class Plain(nn.Module):
         self._state = State(network)
         self.eval()
 
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What stays as in the example, of a mapping and as far as JSON has it."""
+        given = self._inputs.items() if self.by_name else ()
+        return {name: value for name, value in given if isinstance(value, bool | int | float | str)}
+
     def tensors(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """The tensors of inputs, in the order in which they are taken."""
         return tuple(tensors_in(in_order(self.network, inputs)))

@@ -45,7 +45,7 @@ def read_back(
         job = [
             {
                 "path": str(path.resolve()), "reader": str(reader), "calls": calls[name], "names": plain.names,
-                "types": types, "by_name": plain.by_name,
+                "types": types, "by_name": plain.by_name, "fixed": plain.fixed,
             }
             for name, (path, reader) in files.items()
         ]  # fmt: skip

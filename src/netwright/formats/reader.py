@@ -4,11 +4,11 @@
 
 The job lists files: ``path``, ``reader`` (the Python file that opens it, see
 :attr:`netwright.formats.base.Format.reader`), ``calls`` (each an ``.npz`` file of inputs, and the one that is written
-with the outputs), ``names`` (of the inputs, in order), ``types`` (of the inputs, where NumPy has none) and ``by_name``.
-The script and the readers stand alone, without netwright and whatever a person's model needs, and import what a
-bundle's README names: onnxruntime for ``.onnx``, torch for ``.pt2``. The answer is one line of JSON, the last that it
-writes: a list of what went wrong with each file, in words and as the number of the operating system's error (0 where it
-is none of its), null where nothing did.
+with the outputs), ``names`` (of the inputs, in order), ``types`` (of the inputs, where NumPy has none), ``by_name`` and
+``fixed`` (what else is given by name). The script and the readers stand alone, without netwright and whatever a
+person's model needs, and import what a bundle's README names: onnxruntime for ``.onnx``, torch for ``.pt2``. The answer
+is one line of JSON, the last that it writes: a list of what went wrong with each file, in words and as the number of
+the operating system's error (0 where it is none of its), null where nothing did.
 """
 
 from __future__ import annotations

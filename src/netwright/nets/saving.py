@@ -36,15 +36,18 @@ def _save_pretrained(network: Any, *args: Any, **kwargs: Any) -> Any:
     config and given the weights then computes the same. Raises :class:`NetError` where no numbers do: what would be
     read again were another network.
     """
-    saved = _as_config_can_say(network)
+    saved = as_config_says(network)
     return type(network).save_pretrained(saved, *args, **kwargs)
 
 
-def _as_config_can_say(network: Any) -> Any:
-    """The network, or a copy without skipped blocks, with a config that builds it."""
+def as_config_says(network: Any) -> Any:
+    """A copy without skipped blocks and with a config that builds it, where numbers of its config have to change.
+
+    Raises :class:`NetError` where no numbers do.
+    """
     made = copy.deepcopy(network)
     vars(made).pop("save_pretrained", None)
-    kept = _without_skipped(made)
+    kept = without_skipped(made)
     wrong = _mismatches(made, made.config)
     for _ in range(ROUNDS):
         if not wrong:
@@ -54,12 +57,12 @@ def _as_config_can_say(network: Any) -> Any:
         if better >= len(wrong):
             break
         wrong, made.config = next((w, config) for w, config in found if w is not None and len(w) == better)
-    reason = _first(wrong) if wrong else _differs(network, made)
+    reason = _first(wrong) if wrong else _refused(made.config) or _differs(network, made)
     if reason:
         raise NetError(
             f"save_pretrained would write what from_pretrained reads as another network: {reason}; its config has no "
-            "numbers for this cut. Keep it with netwright.export(network, folder), and read it with netwright.load, or "
-            "save its state_dict"
+            "numbers for this cut. Write it with netwright.export(network, folder, ['transformers']) where only its "
+            "layers differ; else export it in other formats, or save its state_dict"
         )
     for module in made.modules():
         if getattr(module, "config", None) is network.config:
@@ -71,7 +74,7 @@ Wrong = dict[str, tuple[tuple[int, ...] | None, tuple[int, ...] | None]]
 """Tensor name to its shape in the network and in what its config builds, where they differ."""
 
 
-def _without_skipped(network: nn.Module) -> dict[int, list[int]]:
+def without_skipped(network: nn.Module) -> dict[int, list[int]]:
     """Take skipped blocks out of lists; the length of each list to the indices that are left."""
     found = {}
     for module in list(network.modules()):
@@ -122,6 +125,15 @@ def _first(wrong: Wrong) -> str:
     name = min(wrong)
     own, built = (shape if shape is None else "x".join(map(str, shape)) for shape in wrong[name])
     return f"{name} is {own or 'not there'} here and {built or 'not there'} there"
+
+
+def _refused(config: Any) -> str:
+    """Why the config cannot be read again, in words; empty where it can."""
+    try:
+        type(config).from_dict(config.to_dict())
+    except Exception as error:  # a class's own checks
+        return f"its config is refused: {format_error(error)[:300]}"
+    return ""
 
 
 def _differs(network: Any, made: Any) -> str:

@@ -15,7 +15,7 @@ from ..core.front import Front, losses
 from ..core.limits import Limit, broken
 from ..core.metric import PRECISION, Measurement, Metric, label
 from ..core.record import Record
-from ..core.shape import Count, FileName
+from ..core.shape import Count, FilePath
 from ..core.space import Space
 from ..core.units import format_value
 from ..strategies.predict.scores import Scores
@@ -31,7 +31,7 @@ class ExportedNetwork:
         record: what the search knew of it.
         validation: measured again on the exported file, on the data that the search used; by metric name.
         test: the same on data that nothing was chosen by, and latency and the like; by metric name.
-        files: file name to size in bytes.
+        files: path in the directory to size in bytes.
         run: a short Python snippet that runs the exported file without netwright.
         failed: why its file of lower precision does not stand for it; empty where it does.
     """
@@ -54,7 +54,7 @@ class ExportedNetwork:
         return cls(record.id, manifest["role"], record, validation, test, files, run, failed)
 
 
-FILES: dict[Any, Any] = {FileName: {"sha256": str, "bytes": Count}}
+FILES: dict[Any, Any] = {FilePath: {"sha256": str, "bytes": Count}}
 """What a manifest says of the files beside it, as a kind of :mod:`netwright.core.shape`."""
 
 EXPORTED: dict[str, Any] = {
