@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netwright.core.errors import LimitError
-from netwright.core.limits import Limit, broken, explain, parse_limit
+from netwright.core.limits import Limit, broken, explain, is_relative, parse_limit
 from netwright.core.metric import Measurement, Metric
 from netwright.core.units import UNITS, format_value
 
@@ -177,3 +177,44 @@ def test_what_was_not_measured_breaks_nothing() -> None:
     assert explain(limits, measured) == (
         "latency is 7 ms, the limit is latency <= 5 ms; macs is 2 M, the limit is macs <= 1 M"
     )
+
+
+# -- relative to a given model ---------------------------------------------------------------------------------------
+
+RELATIVE = (Metric("latency", "ms"), Metric("accuracy", "%", "max"), Metric("macs"), Metric("params"))
+GIVEN = {"latency": 10.0, "accuracy": 90.0, "macs": 2e6}
+
+
+@pytest.mark.parametrize(
+    ("text", "bound", "told"),
+    [
+        ("latency <= 0.5x", 5.0, "latency <= 5 ms (0.5x)"),
+        ("macs<.25x", 5e5, "macs < 500 k (.25x)"),
+        ("accuracy >= -1 point", 89.0, "accuracy >= 89.00 % (-1 point)"),
+        ("accuracy >= +0.5 points", 90.5, "accuracy >= 90.50 % (+0.5 points)"),
+        ("accuracy >= 0.99x", 89.1, "accuracy >= 89.10 % (0.99x)"),
+    ],
+)
+def test_a_bound_may_be_relative_to_the_given_model(text, bound, told):
+    limit = parse_limit(text, RELATIVE, GIVEN)
+    assert limit.bound == pytest.approx(bound) and str(limit) == told and is_relative(text)
+    assert limit == Limit(limit.metric, limit.op, limit.bound, limit.unit), "how it was written tells no two apart"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("accuracy >= 1 point", r"does not say in which direction: write 'accuracy >= -1 point'"),
+        ("latency <= -1 point", "points, which are of percentages: write 'latency <= 0.9x'"),
+        ("latency <= 0x", "more than 0"),
+        ("params <= 0.5x", "params is not known here"),
+        ("latncy <= 0.5x", "did you mean 'latency'"),
+    ],
+)
+def test_what_is_no_relative_bound_is_told(text, words):
+    with pytest.raises(LimitError, match=words):
+        parse_limit(text, RELATIVE, GIVEN)
+
+
+def test_others_are_not_relative():
+    assert not any(map(is_relative, ("latency <= 5 ms", "macs <= 3M", "nonsense", "accuracy >= 90 %")))

@@ -138,7 +138,7 @@ class Display:
         self._last = f"{what}: {done}/{total}, {figures}"
         if not terminal and now - self._told >= LINE_S and done < total:
             left = (now - self._begun) / max(done - self._first, 1) * (total - done)
-            self._bars.console.print(f"{self._last}, about {_duration(left)} left", soft_wrap=True)
+            self._bars.console.print(f"{self._last}, about {duration(left)} left", soft_wrap=True)
             self._told = now
 
     def _settle(self) -> None:
@@ -157,7 +157,7 @@ def _figure(found: float | Measurement) -> str:
     return format_value(found.value, found.unit) if isinstance(found, Measurement) else f"{found:.4g}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """In the unit that a person would use."""
     if seconds < 90:
         return f"{seconds:.0f} s"

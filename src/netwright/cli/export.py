@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..pipeline.context import open_run
 from ..pipeline.export import export
 from ..pipeline.run_directory import RunDirectory
-from ..pipeline.search import open_study, require_searched
+from ..pipeline.search import open_study, require_searched, with_all_limits
 from ..pipeline.selection import records_by_id, select_networks
 from ..pipeline.train import require_trained
 from ..recipe.load import parse
@@ -36,6 +36,7 @@ def run(arguments: Sequence[str]) -> None:
         study = open_study(context)
         require_searched(context, study)
         require_trained(context)
+        study = with_all_limits(context, study)
         wanted = given.get("network")
         chosen = records_by_id(study.records, wanted) if wanted else select_networks(study.front())
         exported = export(context, study, chosen)

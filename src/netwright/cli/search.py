@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..pipeline.search import check, open_study, search
+from ..pipeline.search import check, open_study, search, with_all_limits
 from ..pipeline.train import require_trained
 from .display import Display
 from .recipes import opened, read, search_parser
@@ -22,5 +22,6 @@ def run(arguments: Sequence[str]) -> None:
         study = open_study(context)
         check(context, study)
         require_trained(context)
+        study = with_all_limits(context, study)
         front = search(context, study, given.get("retry", ""))
     display.front(front, context.run.read_roles(), context.run.read_given())

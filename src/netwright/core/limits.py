@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 import numpy as np
@@ -14,17 +14,29 @@ from .metric import Measurement, Metric
 from .units import BARE, UNITS, format_value
 
 _FORM = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(<=|>=|≤|≥|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)\s*")
-_EXAMPLE = "write for example 'latency <= 5 ms' or 'macs <= 300M'"
+_EXAMPLE = "write for example 'latency <= 5 ms', 'macs <= 300M' or 'latency <= 0.5x'"
+
+TIMES, POINTS = ("x",), ("point", "points")
+"""What stands behind numbers relative to the given model: so many times its value, so many points beside it."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound on a metric, in the metric's own unit."""
+    """A bound on a metric, in the metric's own unit.
+
+    Args:
+        metric: its name.
+        op: ``<=``, ``>=``, ``<`` or ``>``.
+        bound: the value that is compared with.
+        unit: of it.
+        relative: how a bound was written that is relative to the given model: ``0.5x``, ``-1 point``.
+    """
 
     metric: str
     op: str
     bound: float
     unit: str = ""
+    relative: str = field(default="", compare=False)
 
     def allows(self, value: float) -> bool:
         """Whether a value in the metric's unit keeps the limit."""
@@ -50,13 +62,20 @@ class Limit:
         return np.where(self.allows(values), 0.0, beyond)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.op} {format_value(self.bound, self.unit)}"
+        told = f"{self.metric} {self.op} {format_value(self.bound, self.unit)}"
+        return f"{told} ({self.relative})" if self.relative else told
 
 
-def parse_limit(text: str, metrics: Iterable[Metric]) -> Limit:
+def parse_limit(text: str, metrics: Iterable[Metric], given: Mapping[str, float] | None = None) -> Limit:
     """Read a limit on one of ``metrics``.
 
-    Raises :class:`LimitError` for a malformed limit, an unknown metric, and a unit that the metric does not have.
+    Args:
+        text: such as ``latency <= 5 ms``; or relative to a given model: ``latency <= 0.5x``, ``accuracy >= -1 point``.
+        metrics: those that there are.
+        given: the values of the given model by metric name.
+
+    Raises :class:`LimitError` for a malformed limit, an unknown metric, a unit that the metric does not have, and a
+    relative limit where the value of the given model is not known.
     """
     known = {metric.name: metric for metric in metrics}
     match = _FORM.fullmatch(text)
@@ -65,7 +84,9 @@ def parse_limit(text: str, metrics: Iterable[Metric]) -> Limit:
     name, op, number, unit = match.groups()
     if name not in known:
         raise LimitError(f"the limit {text!r} names an unknown metric; {did_you_mean(name, known)}")
-    metric = known[name]
+    metric, op = known[name], {"≤": "<=", "≥": ">="}.get(op, op)
+    if unit in (*TIMES, *POINTS):
+        return _relative(text, metric, op, number, unit, given or {})
     factors = UNITS.get(metric.unit, {metric.unit: 1.0})
     if not unit and metric.unit not in BARE:
         raise LimitError(f"the limit {text!r} has no unit; {name} takes one of: {', '.join(factors)}")
@@ -75,7 +96,35 @@ def parse_limit(text: str, metrics: Iterable[Metric]) -> Limit:
     bound = float(number) * factors.get(unit, 1.0)
     if not isfinite(bound):
         raise LimitError(f"the limit {text!r} is beyond all numbers: {_EXAMPLE}")
-    return Limit(name, {"≤": "<=", "≥": ">="}.get(op, op), bound, metric.unit)
+    return Limit(name, op, bound, metric.unit)
+
+
+def _relative(text: str, metric: Metric, op: str, number: str, unit: str, given: Mapping[str, float]) -> Limit:
+    """A limit that is relative to the given model."""
+    amount, signed = float(number), number[0] in "+-"
+    if unit in POINTS and metric.unit != "%":
+        raise LimitError(f"the limit {text!r} has points, which are of percentages: write '{metric.name} {op} 0.9x'")
+    if unit in POINTS and not signed:
+        raise LimitError(
+            f"the limit {text!r} does not say in which direction: write '{metric.name} {op} -{number} {unit}' for "
+            "below the given model, or with + for above it"
+        )
+    if unit in TIMES and not 0 < amount < float("inf"):
+        raise LimitError(f"the limit {text!r} is a number of times the given model's value, which is more than 0")
+    if metric.name not in given:
+        raise LimitError(
+            f"the limit {text!r} is relative to a given model, of which {metric.name} is not known here: write the "
+            f"bound itself, or let 'netwright fit' or 'trim' measure the model"
+        )
+    value = given[metric.name]
+    bound = value + amount if unit in POINTS else value * amount
+    return Limit(metric.name, op, bound, metric.unit, f"{number}x" if unit in TIMES else f"{number} {unit}")
+
+
+def is_relative(text: str) -> bool:
+    """Whether a limit is relative to a given model."""
+    match = _FORM.fullmatch(text)
+    return match is not None and match.group(4) in (*TIMES, *POINTS)
 
 
 def metric_named(text: str) -> str | None:

@@ -137,7 +137,11 @@ class Context:
 
     def given(self) -> nn.Module:
         """The model as it was given, whatever the super-network has been trained to since."""
-        return _source(self.recipe, self.task, self.data, self.folder).largest().eval()
+        return self.given_source().largest().eval()
+
+    def given_source(self) -> Source:
+        """What is searched, as the recipe's model gives it."""
+        return _source(self.recipe, self.task, self.data, self.folder)
 
     def validate(self, network: nn.Module) -> dict[str, Measurement]:
         """How well a network does on the validation data, by metric name; nothing without data."""

@@ -85,10 +85,10 @@ def _manifest(context: Context, study: Study, record: Record, tuned: Finetuned, 
     file, example = written.files[context.latency.file_name], context.source.example_of(tuned.network)
     found = context.latency.of(file, example, tuned.network, context.calibration, trust=True)
     test = {**_test_quality(context, tuned, written, file, example), **found}
-    beyond = explain(study.limits, {**record.measurements, **found})
+    validation = _validation_quality(context, tuned, file, example)
+    beyond = explain(study.limits, {**record.measurements, **found, **validation})
     if beyond:
         context.callback.stage(f"{record.id}, as handed back, does not keep a limit: {beyond}")
-    validation = _validation_quality(context, tuned, file, example)
     if failed := lost(context.quality.metrics if context.quality else (), validation, tuned.validation):
         context.callback.stage(f"{record.id}, as the target runs it, fails: {failed}")
     return {

@@ -20,7 +20,7 @@ from ..training.processes import alone
 from .callback import Callback
 from .context import open_run
 from .export import export
-from .search import check, open_study, search
+from .search import check, open_study, search, with_all_limits
 from .selection import select_networks
 from .summary import write_report
 from .train import train, train_along
@@ -76,6 +76,7 @@ def fit(
         check(context, study)
         train(context)
         with alone():
+            study = with_all_limits(context, study)
             front = search(context, study, retry)
             networks = export(context, study, select_networks(front))
             context.callback.stage("writing the report")

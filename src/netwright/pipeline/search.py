@@ -13,7 +13,7 @@ import numpy as np
 from ..core.errors import NetwrightError, RecipeError, StoreError
 from ..core.files import write_json
 from ..core.front import Front
-from ..core.limits import parse_limit
+from ..core.limits import metric_named
 from ..core.metric import PRECISION, Measurement
 from ..core.provenance import git_commit, versions
 from ..core.registry import find_object
@@ -26,14 +26,22 @@ from ..study.journal import read_header
 from ..study.stores.base import Store
 from ..study.study import Step, Study
 from .context import Context
+from .limits import are_known, limits_of
 from .run_directory import RunInfo
 
 
-def open_study(context: Context) -> Study:
-    """The study in the output directory; opening it checks the limits and reads what was measured."""
+def open_study(context: Context, trained: bool = False) -> Study:
+    """The study in the output directory; opening it checks the limits and reads what was measured.
+
+    Args:
+        context: of the job.
+        trained: whether the super-network has been trained, which some limits are relative to; see
+            :func:`~netwright.pipeline.limits.limits_of`.
+    """
     recipe, known = context.recipe, {m.name: m for m in context.metrics}
     store = context.run.open_store(recipe.store)
-    wanted = {*recipe.objectives, *(parse_limit(text, context.metrics).metric for text in recipe.limits)}
+    limits = limits_of(context, trained)
+    wanted = {*recipe.objectives, *map(metric_named, recipe.limits)}
     recorded = [
         m
         for m in context.measurers
@@ -44,13 +52,18 @@ def open_study(context: Context) -> Study:
         context.source.net,
         objectives=[known[name] for name in recipe.objectives],
         record=recorded,
-        limits=recipe.limits,
+        limits=limits,
         calibration=context.calibration,
         seed=recipe.seed,
         racing=recipe.search.racing,
         hints={text: find_object(text, f"the hint {text}", RecipeError) for text in recipe.search.hints},
         key=_study_key(context, store),
     )
+
+
+def with_all_limits(context: Context, study: Study) -> Study:
+    """The study with those limits too that are relative to what training has made of the model."""
+    return study if are_known(context) else open_study(context, trained=True)
 
 
 def check(context: Context, study: Study) -> None:

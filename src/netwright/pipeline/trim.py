@@ -35,6 +35,7 @@ from ..training.rules import SinglePath
 from .callback import Callback
 from .context import Context, open_run
 from .export import export
+from .limits import limits_of
 from .search import counts_of_largest, describe, fill_tables, open_study
 from .summary import write_report
 from .train import criterion_of, judge_given, keep_weights, train
@@ -118,7 +119,7 @@ def _require(context: Context) -> SuperNet:
     own = [x.name for m in source.measurers if not m.depends_on_weights for x in m.metrics]
     known = list(dict.fromkeys([*METRICS, "latency", "energy", *own]))
     for text in recipe.limits:
-        if (name := parse_limit(text, (*context.metrics, *context.task.metrics)).metric) not in known:
+        if (name := _name_of(text, context)) not in known:
             raise RecipeError(
                 f"the limit {text!r}: {name} is not known before a network is made; trim to what can be computed or "
                 f"predicted ({', '.join(known)}), or search with 'netwright fit'"
@@ -140,7 +141,7 @@ def _require(context: Context) -> SuperNet:
 
 def _cut(context: Context, net: SuperNet, importance: Importance) -> Candidate:
     """The candidate that keeps the limits, also those on what a table predicts as it is measured whole."""
-    recipe, asked = context.recipe, [parse_limit(text, context.metrics) for text in context.recipe.limits]
+    recipe, asked = context.recipe, limits_of(context, trained=True)
     known = open_study(context).records if recipe.trim.rounds and context.run.study.exists() else []
     if tuned := [record.candidate for record in known if record.status == "ok"]:
         return tuned[-1]  # the weights are tuned for it
@@ -164,6 +165,12 @@ def _cut(context: Context, net: SuperNet, importance: Importance) -> Candidate:
             break
         limits = tighter
     return candidate
+
+
+def _name_of(text: str, context: Context) -> str:
+    """The metric of a limit. Raises :class:`LimitError` for what is none."""
+    metrics = (*context.metrics, *context.task.metrics)
+    return parse_limit(text, metrics, {metric.name: 1.0 for metric in metrics}).metric
 
 
 def _prices(context: Context, wanted: Sequence[str]) -> list[Measurer]:

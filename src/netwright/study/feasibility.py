@@ -51,6 +51,6 @@ def infeasible(problem: Problem, records: Sequence[Record]) -> InfeasibleConstra
 
 def _sentence(limits: Sequence[Limit], values: Mapping[str, float]) -> str:
     texts = [(limit, *apart(values[limit.metric], limit)) for limit in limits]
-    wanted = " and ".join(f"{limit.metric} {limit.op} {bound}" for limit, _, bound in texts)
+    wanted = " and ".join(f"{x.metric} {x.op} {bound}{x.relative and f' ({x.relative})'}" for x, _, bound in texts)
     found = ", ".join(f"{limit.metric} {value}" for limit, value, _ in texts)
     return f"no candidate keeps {wanted}: the nearest has {found}"
