@@ -85,6 +85,19 @@ def test_the_first_attention_may_go() -> None:
     assert_writes_as_without_a_cache(net.extract(net.space.candidate({**dict(net.largest), "layer0.attention": 0})))
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_what_lost_parts_can_be_cut_again(case: str) -> None:
+    """Depth first, then width."""
+    net = shared(case)
+    shallow: Any = net.extract(net.space.candidate({**dict(net.largest), "layer0.attention": 0, "layer2.mlp": 0}))
+    for per_layer in (True, False):
+        again = CASES[case][0](shallow, parts=True, per_layer=per_layer, length=8, **SHARES)
+        assert not {"layer0.heads", "layer0.attention", "layer2.ffn", "layer2.mlp"} & {c.name for c in again.space}
+        check_supernet(again, candidates=[again.smallest])
+        assert_writes_as_without_a_cache(again.extract(again.smallest))
+    assert again.space["attentions"].options == (1, 2, 3)
+
+
 def test_blocks_in_another_order_are_taken_out_of_the_middle() -> None:
     net = decoder(model_of("llama"), depths=(2, 3, 4), heads=(), ffn=(), hidden=(), length=8)
     batches = [{"input_ids": torch.randint(40, (4, 8), generator=torch.Generator().manual_seed(0)), "use_cache": False}]

@@ -88,13 +88,16 @@ def _hidden(stack: Stack, options: tuple[int, ...]) -> Width:
         makes += [f"{layer}.{own}" for own in (family.out, family.contract)]
         keeps += [f"{layer}.{own}" for own in ("input_layernorm", "post_attention_layernorm")]
         reads += [f"{layer}.{own}" for own in (family.query, family.key, family.value, *family.expand)]
-        size_attributes += [(path, "hidden_size") for path in (layer, f"{layer}.mlp")]
+        sized = (layer, f"{layer}.mlp")
+        size_attributes += [(path, "hidden_size") for path in sized if hasattr(index.modules[path], "hidden_size")]
     core = stack.model.get_submodule(stack.base)
     heads = [path for path, child in stack.model.named_children() if isinstance(child, nn.Linear) and child is not core]
     places = [(stack.path("embed_tokens"), "weight", 1)]
     places += [(path, "weight", 0) for path in (*makes, *keeps)] + [(path, "bias", 0) for path in makes]
     places += [(path, "weight", 1) for path in (*reads, *heads)]
     slices = [
-        ChannelSlice(index.tensors_of[path][own], dim) for path, own, dim in places if own in index.tensors_of[path]
+        ChannelSlice(index.tensors_of[path][own], dim)
+        for path, own, dim in places
+        if own in index.tensors_of.get(path, {})
     ]
     return Width("hidden", tuple(dict.fromkeys(slices)), options, tuple(size_attributes))  # a tied head is named once

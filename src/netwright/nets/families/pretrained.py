@@ -119,13 +119,18 @@ class Stack:
         whole = len(layers)
         depth = Depth("depth", layers, tuple(range(max(1, whole // 2), whole + 1) if depths is None else depths))
         sizes = {
-            "heads": [self._heads(layer, heads) for layer in layers],
-            "ffn": [[self._ffn(layer, ffn, round_to)] for layer in layers],
+            "heads": [self._heads(layer, heads) if self._has(layer, ATTENTION) else [] for layer in layers],
+            "ffn": [[self._ffn(layer, ffn, round_to)] if self._has(layer, MLP) else [] for layer in layers],
         }
         first = [depth, *(self._parts(per_layer) if parts else ())]
         if not per_layer:
             return [*first, *(_joined(kind, [a for layer in found for a in layer]) for kind, found in sizes.items())]
-        return [*first, *(_joined(f"layer{i}.{kind}", sizes[kind][i]) for i in range(whole) for kind in sizes)]
+        several = ((f"layer{i}.{kind}", sizes[kind][i]) for i in range(whole) for kind in sizes)
+        return [*first, *(_joined(name, axes) for name, axes in several if axes)]
+
+    def _has(self, layer: str, part: str) -> bool:
+        """Whether a layer has a part, which an earlier cut may have left out."""
+        return part not in missing_parts(self.model.get_submodule(layer), self.family)
 
     def _heads(self, layer: str, shares: Iterable[float]) -> list[Axis]:
         family = self.family
@@ -157,21 +162,18 @@ class Stack:
 
     def _parts(self, per_layer: bool) -> list[Axis]:
         """Attention and FFN left out: each of each layer, or those of the last layers."""
-        kinds = {
-            name: [
-                Part(f"{layer}.{pieces[-1][0]}", tuple((f"{layer}.{own}", Instead(given)) for own, given in pieces))
-                for layer in self.layers
-            ]
+        found = {
+            (i, name): Part(
+                f"{layer}.{pieces[-1][0]}", tuple((f"{layer}.{own}", Instead(given)) for own, given in pieces)
+            )
+            for i, layer in enumerate(self.layers)
             for name, pieces in self.family.parts.items()
+            if self._has(layer, name)
         }
         if per_layer:
-            return [
-                Parts(f"layer{i}.{name}", (own[i],), (0, 1))
-                for i in range(len(self.layers))
-                for name, own in kinds.items()
-            ]
-        whole = len(self.layers)
-        return [Parts(f"{name}s", tuple(own), tuple(range(whole // 2, whole + 1))) for name, own in kinds.items()]
+            return [Parts(f"layer{i}.{name}", (part,), (0, 1)) for (i, name), part in found.items()]
+        kinds = {name: tuple(part for (_, own), part in found.items() if own == name) for name in self.family.parts}
+        return [Parts(f"{name}s", own, tuple(range(len(own) // 2, len(own) + 1))) for name, own in kinds.items() if own]
 
 
 class Pretrained(SuperNet):
@@ -207,9 +209,9 @@ class Pretrained(SuperNet):
     def cut_of(self, options: Mapping[str, Option]) -> Cut:
         cut = super().cut_of(options)
         own = self._stack.family.head_size[0]
-        attentions = [path for path in (f"{layer}.{own}" for layer in self._stack.layers) if not cut.skips(path)]
-        places = {path: getattr(self.module.get_submodule(path), "layer_idx", None) for path in attentions}
-        moved = {path: at for at, (path, was) in enumerate(places.items()) if was not in (None, at)}
+        places = {path: self.module.get_submodule(path) for path in (f"{layer}.{own}" for layer in self._stack.layers)}
+        running = [path for path, module in places.items() if hasattr(module, "layer_idx") and not cut.skips(path)]
+        moved = {path: at for at, path in enumerate(running) if places[path].layer_idx not in (None, at)}
         return replace(cut, set={**cut.set, **{p: {**cut.set.get(p, {}), "layer_idx": at} for p, at in moved.items()}})
 
     def extract(self, candidate: Candidate | Mapping[str, Option]) -> nn.Module:
@@ -230,10 +232,15 @@ def _leaves_gaps(axis: Axis) -> bool:
     return isinstance(axis, Parts) or (isinstance(axis, Depth) and axis.order != axis.blocks)
 
 
+def missing_parts(layer: nn.Module, family: Family) -> list[str]:
+    """The parts that were left out of a layer, by what they are called."""
+    return [n for n, pieces in family.parts.items() if isinstance(layer.get_submodule(pieces[-1][0]), Computed)]
+
+
 def layer_config(layer: nn.Module, family: Family) -> dict[str, Any]:
     """What a layer's own config says of an extracted network's layer: heads, FFN size and, under ``skip``, what it has
     not."""
-    skip = [name for name, pieces in family.parts.items() if isinstance(layer.get_submodule(pieces[-1][0]), Computed)]
+    skip = missing_parts(layer, family)
     told: dict[str, Any] = {"skip": skip} if skip else {}
     if ATTENTION not in skip:
         told["num_attention_heads"] = _heads_of(layer, family, family.query)

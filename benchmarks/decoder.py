@@ -1,0 +1,424 @@
+"""A LLaMA-like decoder of characters, cut to 80 % and 62 % of its layers' memory: how much of what it learned stays?
+
+It is trained on tinyshakespeare first, and kept in OUT. What stays is told as the share of the teacher's gain over a
+uniform guess, with its standard error over the test sequences (paired with the teacher). Every method may use the same
+memory and judges by the same 64 sequences, and is shown as cut and after the same steps of fine-tuning beside the
+teacher:
+
+- late-layer drop: whole layers go, those of the least block influence first (Men et al. 2024, "ShortGPT");
+- uniform width: the same heads and FFN size in all layers, the best such pair;
+- FLAP-like width: channels and heads go whose inputs vary least, by one threshold for all layers (An et al. 2024,
+  "Fluctuation-based adaptive structured pruning", without its bias compensation: these layers have no biases);
+- additive block scores: each option of each layer is scored with all else whole, and the sum is kept low (as Bercovich
+  et al. 2024, "Puzzle", choose their blocks);
+- search: evolution on measured losses, which begins with those four;
+- depth, then width: half of what has to go goes as whole attentions and FFNs, one by one by the measured loss; the rest
+  by a search for heads and FFN sizes after block-local distillation of what is left.
+
+"Distilled" rows are of a super-network whose blocks have first learned to give what the teacher's gave, on their own
+(the rule ``blockwise``); that training is told beside the table, and serves all budgets.
+
+    python benchmarks/decoder.py --data ../shared/data --short
+    python benchmarks/decoder.py --data ../shared/data [--device cuda] [--seeds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision_stub import stub
+
+import netwright as nw
+from netwright.nets.axes.width import ChannelSlice
+from netwright.nets.families.pretrained import Pretrained
+from netwright.nets.importance.base import by_channel, readers
+from netwright.study.stores.memory import MemoryStore
+
+SHARES = (0.80, 0.62)
+FFN = tuple(i / 8 for i in range(1, 8))
+Candidate = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the model is, and how long all is trained.
+
+    Args:
+        hidden, layers, heads, ffn: of the model.
+        context, batch: of the sequences.
+        steps: of the teacher's training.
+        distilled: steps of block-local distillation.
+        tuned: steps of each cut's fine-tuning.
+        evaluations: of a search.
+        tested: sequences of the test.
+    """
+
+    hidden: int
+    layers: int
+    heads: int
+    ffn: int
+    context: int
+    batch: int
+    steps: int
+    distilled: int
+    tuned: int
+    evaluations: int
+    tested: int
+
+
+SHORT = Size(96, 10, 4, 256, 64, 16, 600, 60, 40, 120, 192)
+LONG = Size(288, 10, 6, 768, 128, 32, 3000, 600, 300, 600, 512)
+
+
+def main() -> None:
+    """Print the table of every seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/decoder"))
+    parser.add_argument("--short", action="store_true", help="a model of 1.1 M parameters, some minutes")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    with suppress(RuntimeError):
+        stub()
+    given.out.mkdir(parents=True, exist_ok=True)
+    size = SHORT if given.short else LONG
+    for seed in range(given.seeds):
+        text = Text(given.data / "lm_text" / "tinyshakespeare.txt", size, seed, given.device)
+        weights = given.out / f"teacher_{'short' if given.short else 'long'}_{seed}.safetensors"
+        Comparison(teacher_of(size, text, weights, given.device), size, text).show()
+
+
+class Text:
+    """Sequences of characters: nine parts of ten to learn from, the rest to judge by and to test on.
+
+    Args:
+        path: of the text.
+        size: of the sequences.
+        seed: of which are drawn.
+        device: where they lie.
+    """
+
+    def __init__(self, path: Path, size: Size, seed: int, device: str) -> None:
+        raw = path.read_text()
+        self.characters = sorted(set(raw))
+        place = {character: i for i, character in enumerate(self.characters)}
+        ids = torch.tensor([place[character] for character in raw])
+        at = len(ids) * 9 // 10
+        self._learned, self._size, self._device = ids[:at], size, device
+        self._generator = torch.Generator().manual_seed(seed)
+        held = ids[at:][: (len(ids) - at) // size.context * size.context].view(-1, size.context).to(device)
+        order = held[torch.randperm(len(held), generator=self._generator)]
+        self.judged, self.tested = order[:64], order[64 : 64 + size.tested]
+
+    def batches(self, number: int) -> list[dict[str, Any]]:
+        """So many batches to learn from."""
+        size = self._size
+        starts = torch.randint(len(self._learned) - size.context, (number, size.batch), generator=self._generator)
+        ids = self._learned[starts[..., None] + torch.arange(size.context)].to(self._device)
+        return [{"input_ids": each, "use_cache": False} for each in ids]
+
+
+def teacher_of(size: Size, text: Text, weights: Path, device: str) -> Any:
+    """The whole model, trained; read where it was trained before."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(text.characters), hidden_size=size.hidden, intermediate_size=size.ffn,
+        num_hidden_layers=size.layers, num_attention_heads=size.heads, max_position_embeddings=size.context,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    model: Any = LlamaForCausalLM(config)
+    model.to(device)
+    if weights.exists():
+        load_model(model, weights)
+    else:
+        began = time.process_time()
+        tune(model, text.batches(size.steps), "adamw,lr=2e-3")
+        save_model(model, str(weights))
+        print(f"the teacher was trained for {size.steps} steps: {time.process_time() - began:.0f} s of CPU time")
+    return model.eval()
+
+
+def tune(network: nn.Module, batches: list[dict[str, Any]], optimizer: str, teacher: nn.Module | None = None) -> None:
+    """Train a network, beside a teacher where there is one."""
+    task, schedule = nw.tasks.LanguageModelling(), "cosine,warmup=0.05"
+    nw.finetune(
+        network, batches, task=task, epochs=1, optimizer=optimizer, schedule=schedule, teacher=teacher, clip_norm=1.0
+    )
+
+
+@torch.no_grad()
+def losses(network: Any, sequences: Tensor) -> Tensor:
+    """The mean loss of each sequence in nats, (n,)."""
+    scores = torch.cat([network(input_ids=part, use_cache=False).logits.float() for part in sequences.split(64)])
+    each = F.cross_entropy(scores[:, :-1].flatten(0, 1), sequences[:, 1:].flatten(), reduction="none")
+    return each.view(len(sequences), -1).mean(1).double().cpu()
+
+
+class Comparison:
+    """All methods on one teacher.
+
+    Args:
+        teacher: the whole model.
+        size: of it, and of all training.
+        text: that it has learned.
+    """
+
+    def __init__(self, teacher: Any, size: Size, text: Text) -> None:
+        self.teacher, self.size, self.text = teacher, size, text
+        self.calibration = text.batches(8)
+        self.tuning = text.batches(size.tuned)
+        self.whole = losses(teacher, text.tested)
+        self.guess = math.log(len(text.characters))
+        self.plain = self.space(copy.deepcopy(teacher), nw.importance.Activation(self.calibration))
+        self.rest = teacher.model.embed_tokens.weight.numel() + teacher.model.norm.weight.numel()
+        self.layers = self.plain.count(self.plain.largest).params - self.rest
+        self._scores: dict[int, list[tuple[int, float, dict[str, Any]]]] = {}
+
+    def space(self, model: Any, criterion: Any = None, parts: bool = True) -> Pretrained:
+        """The super-network of a model, its channels sorted."""
+        heads = tuple(i / self.size.heads for i in range(1, self.size.heads))
+        depths = (model.config.num_hidden_layers,)
+        net = nw.families.decoder(
+            model, depths=depths, heads=heads, ffn=FFN, hidden=(), parts=parts, length=self.size.context
+        )
+        if criterion is not None:
+            nw.sort_channels(net, criterion)
+        return net
+
+    def budget(self, share: float) -> int:
+        """The parameters of a network whose layers have this share of theirs."""
+        return int(self.rest + share * self.layers)
+
+    def show(self) -> None:
+        """Print the table."""
+        parameters = sum(p.numel() for p in self.teacher.parameters())
+        print(
+            f"teacher: {parameters / 1e6:.2f} M parameters, {self.whole.mean():.4f} nats a character "
+            f"(a uniform guess has {self.guess:.4f})"
+        )
+        began = time.process_time()
+        distilled = self.distilled(self.space(copy.deepcopy(self.teacher), nw.importance.Activation(self.calibration)))
+        spent = time.process_time() - began
+        print(f"block-local distillation: {self.size.distilled} steps, {spent:.0f} s of CPU time, once\n")
+        print(f"{'kept share of the gain, %':34}{'memory':>10}{'as cut':>16}{'fine-tuned':>16}")
+        for share in SHARES:
+            for name, network in self.networks(share, distilled):
+                self.row(name, network)
+            print()
+
+    def row(self, name: str, network: Any) -> None:
+        """Print the figures of one network."""
+        held = sum(p.numel() for p in network.parameters())
+        cut = self.kept(network)
+        tune(network, self.tuning, "adamw,lr=5e-4", self.teacher)
+        print(f"{name:34}{(held - self.rest) / self.layers:10.1%}{cut}{self.kept(network)}", flush=True)
+
+    def kept(self, network: Any) -> str:
+        """The share of the teacher's gain over a uniform guess, and its standard error."""
+        own = losses(network.eval(), self.text.tested)
+        gain = self.guess - self.whole
+        share = (self.guess - own).mean() / gain.mean()
+        error = ((self.guess - own) - share * gain).std() / math.sqrt(len(own)) / gain.mean()
+        return f"{100 * share:10.2f} ±{100 * error:4.2f}"
+
+    # -- methods -----------------------------------------------------------------------------------------------
+
+    def networks(self, share: float, distilled: Pretrained) -> Iterator[tuple[str, Any]]:
+        """What every method makes of the teacher within a budget."""
+        starts = []
+        for net, of in ((self.plain, ""), (distilled, ", distilled")):
+            if net is self.plain:
+                drop = self.late_layers(share)
+                yield "late-layer drop", net.extract(drop)
+                flat = self.fluctuation(share)
+                yield "FLAP-like width", flat
+                starts = [drop]
+            uniform = self.uniform(net, share)
+            yield f"uniform width{of}", net.extract(uniform)
+            additive = self.additive(net, share)
+            yield f"additive block scores{of}", net.extract(additive)
+            yield f"search{of}", net.extract(self.search(net, share, [*starts, uniform, additive]))
+        yield "depth, then width, distilled", self.depth_then_width(share)
+
+    def loss(self, net: Pretrained, candidate: Candidate) -> float:
+        """The loss of a candidate on what is judged by."""
+        with net.active(candidate) as module:
+            return float(losses(module, self.text.judged).mean())
+
+    def late_layers(self, share: float) -> Candidate:
+        """Whole layers left out by block influence."""
+        net = nw.families.decoder(copy.deepcopy(self.teacher), heads=(), ffn=(), hidden=(), length=self.size.context)
+        influence = nw.block_importance(net, self.calibration, "influence")
+        order = sorted(range(self.size.layers), key=lambda i: influence[f"model.layers.{i}"])
+        options = dict(self.plain.largest)
+        for layer in order:
+            if self.fits(self.plain, options, share):
+                break
+            options |= {f"layer{layer}.attention": 0, f"layer{layer}.mlp": 0}
+        return self.plain.space.candidate(options)
+
+    def fits(self, net: Pretrained, options: Candidate, share: float) -> bool:
+        """Whether a network is within a budget."""
+        return net.count(net.space.candidate(options)).params <= self.budget(share)
+
+    def uniform(self, net: Pretrained, share: float) -> Candidate:
+        """The best network within a budget whose layers are alike."""
+        found = []
+        for heads in net.space["layer0.heads"].options:
+            for ffn in net.space["layer0.ffn"].options:
+                alike = {"heads": heads, "ffn": ffn}
+                widths = {name: alike[kind] for name in net.largest if (kind := name.partition(".")[2]) in alike}
+                options = {**net.largest, **widths}
+                if self.fits(net, options, share):
+                    found.append(net.space.candidate(options))
+        by_size = sorted(found, key=lambda each: -net.count(each).params)[:4]
+        return min(by_size, key=lambda each: self.loss(net, each))
+
+    def fluctuation(self, share: float) -> Any:
+        """What one threshold for the fluctuation of all channels and heads leaves."""
+        net = self.space(copy.deepcopy(self.teacher))
+        scores = {
+            name: (own - own.mean()) / own.std()
+            for name, (own,) in nw.sort_channels(net, Fluctuation(self.calibration)).channels.items()
+        }
+        best = net.smallest
+        for threshold in torch.cat([*scores.values()]).sort(descending=True).values.tolist():
+            options = dict(net.largest)
+            for name, own in scores.items():
+                options[name] = _nearest(net.space[name].options, int((own >= threshold).sum()))
+            if not self.fits(net, options, share):
+                break
+            best = net.space.candidate(options)
+        return net.extract(best)
+
+    def additive(self, net: Pretrained, share: float) -> Candidate:
+        """The options whose losses, each with all else whole, have the least sum within a budget."""
+        scores = self.scores(net)
+        whole = net.count(net.largest).params
+        front: list[tuple[int, float, dict[str, Any]]] = [(whole, 0.0, {})]
+        for layer in range(self.size.layers):
+            for part, width in (("attention", "heads"), ("mlp", "ffn")):
+                names = {f"layer{layer}.{part}", f"layer{layer}.{width}"}
+                own = [each for each in scores if each[2].keys() <= names]
+                several = [(p - saved, loss + lost, {**o, **more}) for p, loss, o in front for saved, lost, more in own]
+                front = _nondominated(several)
+        options = next(o for p, _, o in reversed(front) if p <= self.budget(share))
+        return net.space.candidate({**net.largest, **options})
+
+    def scores(self, net: Pretrained) -> list[tuple[int, float, dict[str, Any]]]:
+        """Parameters saved and loss added by each option, with all else whole."""
+        if id(net) not in self._scores:
+            whole, most = self.loss(net, net.largest), net.count(net.largest).params
+            self._scores[id(net)] = [(0, 0.0, {name: net.largest[name]}) for name in net.largest]
+            for choice in net.space:
+                for option in choice.options[:-1]:
+                    candidate = net.space.candidate({**net.largest, choice.name: option})
+                    saved = most - net.count(candidate).params
+                    self._scores[id(net)].append((saved, self.loss(net, candidate) - whole, {choice.name: option}))
+        return self._scores[id(net)]
+
+    def search(self, net: Pretrained, share: float, starts: list[Candidate]) -> Candidate:
+        """The best that evolution finds on measured losses."""
+        quality = nw.Quality(nw.tasks.LanguageModelling(), [{"input_ids": self.text.judged, "use_cache": False}])
+        study = nw.Study(
+            MemoryStore(), net, objectives=[quality], record=[nw.Count("params")],
+            limits=[f"params <= {self.budget(share)}"], initial=[net.space.candidate(each) for each in starts],
+        )  # fmt: skip
+        study.run("local_search", evaluations=self.size.evaluations)
+        return study.front()[0].candidate
+
+    def depth_then_width(self, share: float) -> Any:
+        """Half of what has to go as whole attentions and FFNs, the rest as heads and FFN channels."""
+        options = dict(self.plain.largest)
+        while not self.fits(self.plain, options, (1 + share) / 2):
+            parts = [n for n, kept in options.items() if n.endswith((".attention", ".mlp")) and kept]
+            losses_without = {n: self.loss(self.plain, self.plain.space.candidate({**options, n: 0})) for n in parts}
+            options[min(losses_without, key=losses_without.__getitem__)] = 0
+        shallow = self.plain.extract(self.plain.space.candidate(options))
+        net = self.distilled(self.space(shallow, nw.importance.Activation(self.calibration), parts=False))
+        return net.extract(self.search(net, share, [self.narrowest_first(net, share)]))
+
+    def narrowest_first(self, net: Pretrained, share: float) -> Candidate:
+        """The widest network within a budget whose FFNs have the same share of theirs."""
+        for at in reversed(range(len(FFN) + 1)):
+            options = {**net.largest, **{n: net.space[n].options[at] for n in net.largest if n.endswith(".ffn")}}
+            if self.fits(net, options, share):
+                return net.space.candidate(options)
+        return net.smallest
+
+    def distilled(self, net: Pretrained) -> Pretrained:
+        """The super-network after its blocks have learned to give what they gave, each for itself."""
+        blocks = tuple(f"model.layers.{i}" for i in range(net.module.config.num_hidden_layers))  # type: ignore
+        nw.train(
+            net, self.text.batches(self.size.distilled), task=nw.tasks.LanguageModelling(), epochs=1,
+            rule=nw.rules.Blockwise(random=2, blocks=blocks), optimizer="adamw,lr=5e-4", clip_norm=1.0,
+        )  # fmt: skip
+        return net
+
+
+class Fluctuation(nw.importance.Criterion):
+    """How much what a channel carries varies, times the norm of the weights that read it (FLAP, equation 5).
+
+    Args:
+        batches: inputs.
+    """
+
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = batches
+
+    @torch.no_grad()
+    def scores(self, net: Any, widths: Any) -> list[Tensor]:
+        seen: dict[str, list[Tensor]] = {}
+        places = [next(iter(readers(net.index, width))) for width in widths]
+        handles = [
+            net.index.modules[path].register_forward_pre_hook(
+                lambda _, given, path=path: seen.setdefault(path, []).append(given[0].double().flatten(0, 1))
+            )
+            for path, _, _ in places
+        ]
+        for batch in self.batches:
+            net.module(**batch)
+        for handle in handles:
+            handle.remove()
+        found = []
+        for width, (path, slot, _) in zip(widths, places, strict=True):
+            columns = net.index.modules[path].weight.double().square().sum(0)
+            each = torch.cat(seen[path]).var(0) * columns
+            found.append(
+                by_channel(each, ChannelSlice(slot.tensor, 0, slot.offset, slot.block), width.channels).mean(1)
+            )
+        return found
+
+
+def _nearest(options: Sequence[Any], wanted: int) -> int:
+    return min(options, key=lambda option: abs(option - wanted))
+
+
+def _nondominated(several: list[tuple[int, float, dict[str, Any]]]) -> list[tuple[int, float, dict[str, Any]]]:
+    """Those of which none has fewer parameters and less loss, in rising order of parameters."""
+    kept: list[tuple[int, float, dict[str, Any]]] = []
+    for each in sorted(several, key=lambda one: one[:2]):
+        if not kept or each[1] < kept[-1][1]:
+            kept.append(each)
+    return kept
+
+
+if __name__ == "__main__":
+    main()
