@@ -82,6 +82,7 @@ _HOME = {
     "Accuracy": "measure.quality",
     "Quality": "measure.quality",
     "Count": "measure.counts",
+    "Decoding": "measure.decoding",
     "Latency": "measure.latency",
     "Throughput": "measure.latency",
     "Memory": "measure.latency",
@@ -186,6 +187,7 @@ if TYPE_CHECKING:
     from .measure.base import Measurer as Measurer
     from .measure.counts import Count as Count
     from .measure.counts import NetworkCounts as NetworkCounts
+    from .measure.decoding import Decoding as Decoding
     from .measure.estimate import EnergyEstimate as EnergyEstimate
     from .measure.explain import explain as explain
     from .measure.latency import Energy as Energy
