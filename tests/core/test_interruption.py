@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 
 import pytest
 
-from netwright.core.interruption import Interrupted, ending, exit_code, interruptible, interruption
+from netwright.core.interruption import Interrupted, ending, exit_code, interruptible, interruption, raise_lost
 
 
 def send(number: int) -> None:
@@ -120,3 +122,29 @@ def test_what_is_raised_in_the_course_of_an_interruption() -> None:
         stop = interruption(error)
     assert stop is not None and exit_code(stop) == 143
     assert interruption(ValueError()) is None and exit_code(KeyboardInterrupt()) == 130
+
+
+def test_what_nobody_could_be_told_of_is_raised_again() -> None:
+    class Ends:
+        def __del__(self) -> None:
+            send(signal.SIGTERM)
+
+    with interruptible():
+        raise_lost()
+        with unraisable() as said:
+            Ends()
+        assert said == [Interrupted]
+        with pytest.raises(Interrupted):
+            raise_lost()
+    raise_lost()
+
+
+@contextmanager
+def unraisable() -> Iterator[list[type[BaseException] | None]]:
+    """The kinds of exceptions that Python drops within the block."""
+    found: list[type[BaseException] | None] = []
+    before, sys.unraisablehook = sys.unraisablehook, lambda args: found.append(args.exc_type)
+    try:
+        yield found
+    finally:
+        sys.unraisablehook = before

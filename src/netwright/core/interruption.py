@@ -64,11 +64,21 @@ def interruptible(*also: signal.Signals) -> Iterator[bool]:
     taken = {n: h for n, h in before.items() if h is signal.SIG_DFL or (n in also and h not in (signal.SIG_IGN, None))}
     for number in taken:
         signal.signal(number, handler)
+    _handlers.append(handler)
     try:
         yield bool(taken)
     finally:
+        _handlers.remove(handler)
         for number, former in taken.items():
             signal.signal(number, former)
+
+
+def raise_lost() -> None:
+    """Raise for a signal that has come in a block of :func:`interruptible` and ended nothing: Python drops what is
+    raised where nobody can be told, as in a finalizer. For who waits for long."""
+    for handler in _handlers:
+        if handler.number and handler.process == os.getpid():
+            raise Interrupted(handler.number)
 
 
 @contextmanager
@@ -96,17 +106,21 @@ class _Handler:
     """Raises for the first signal, and ends the process at a later one."""
 
     def __init__(self) -> None:
-        self._process, self._first = os.getpid(), 0.0
+        self.process, self.number, self._first = os.getpid(), 0, 0.0
 
     def __call__(self, number: int, frame: FrameType | None) -> Any:
-        if os.getpid() != self._process:  # a fork: who started it ends it, or this does
+        if os.getpid() != self.process:  # a fork: who started it ends it, or this does
             if number != signal.SIGINT:
                 _die(number)
         elif not self._first:
-            self._first = time.monotonic()
+            self._first, self.number = time.monotonic(), number
             raise Interrupted(number)
         elif time.monotonic() > self._first + AT_ONCE_S:
             _die(number)
+
+
+_handlers: list[_Handler] = []
+"""Those of the blocks that this process is in."""
 
 
 def _die(number: int) -> None:

@@ -37,7 +37,6 @@ class Journal:
         attempts: how often measuring a candidate has begun that has no record since, where an entry says so; 0 for one
             whose last attempt was interrupted.
         entries: how many were read.
-        last: the record that was read last, judged by the last limits.
     """
 
     candidate: Callable[[Mapping[str, Any]], Candidate] = Candidate
@@ -48,7 +47,6 @@ class Journal:
     again: set[Candidate] = field(default_factory=set)
     attempts: dict[Candidate, int] = field(default_factory=dict)
     entries: int = 0
-    last: Record | None = None
     _objectives: tuple[Metric, ...] = field(default=(), repr=False)
     _judged: dict[Candidate, Record] = field(default_factory=dict, repr=False)
     """What was found, judged by the last limits: each record once, and all when the limits change."""
@@ -71,6 +69,10 @@ class Journal:
     def judged(self) -> Reversible[Record]:
         """The same as a view, which takes no time."""
         return self._judged.values()
+
+    def judged_of(self, candidate: Candidate) -> Record:
+        """The last record of a candidate that has one, judged by the last limits."""
+        return self._judged[candidate]
 
     @property
     def front(self) -> Front:
@@ -186,7 +188,7 @@ class Journal:
         if len(self.found) == before:  # measured again: it counts in its new place
             del self.found[candidate], self._judged[candidate]
             self.found[candidate] = record
-        self._judged[candidate] = self.last = record.judged(self.limits)
+        self._judged[candidate] = record.judged(self.limits)
         if self.asked:
             self.asked.pop(candidate, None)
         if self.attempts:

@@ -72,7 +72,7 @@ class Run:
         executor: evaluates.
         jobs: what is being evaluated, by candidate.
         done: those of them that are, with their records, which are to be journalled.
-        short: those that ran out of memory.
+        short: others that are, of candidates that ran out of memory.
         lost: whether the device was lost in the last measurement.
     """
 
@@ -270,18 +270,41 @@ class Study:
     def _wait(self, run: Run, done: int | None = None) -> None:
         """Wait until a job is done, and journal those that are."""
         run.done += run.executor.results()
-        while run.done:
-            self._take(run, *run.done.pop(0), done)
+        for job, _ in run.done:
+            del run.jobs[job.candidate]
+        run.short += [each for each in run.done if ran_out(each[1])]
+        run.done = [each for each in run.done if not ran_out(each[1])]
+        if run.executor.workers > 1 and not run.short:  # whoever waits begins before it is journalled who is done
+            self._fill(run, asks=False)
+        self._journal_done(run, done)
+        while run.short and not run.jobs:  # evaluated once more where each has the machine to itself
+            job, record = run.short.pop(0)
+            run.done = [(job, self._with_room(run.executor, job, record))]
+            self._journal_done(run, done)
 
-    def _fill(self, run: Run) -> bool:
-        """Have every worker evaluate a candidate, and ask for further ones as they are needed; whether any is being
-        evaluated."""
+    def _journal_done(self, run: Run, done: int | None) -> None:
+        """Journal what became of jobs, and tell of it."""
+        if not run.done:
+            return
+        self._append_records([record for _, record in run.done])
+        told, run.done = run.done, []
+        self._attempts.begun = None
+        for job, _ in told:
+            record = self.journal.judged_of(job.candidate)
+            if run.watch:
+                run.watch(Step(record, len(self.standing.known) if done is None else done, run.evaluations))
+            run.lost = self._lost_again(run.lost, record)
+            self._check_measured()
+
+    def _fill(self, run: Run, asks: bool = True) -> bool:
+        """Have every worker evaluate a candidate, and ask for further ones as they are needed, if it may be so; whether
+        any is being evaluated."""
         while len(run.jobs) < run.executor.workers and not run.short:
-            left = self._left(run.evaluations) - len(run.jobs)
+            left = self._left(run.evaluations) - len(run.jobs) - len(run.done)
             if left <= 0:
                 break
             waiting = self._waiting(run)
-            if waiting is None:
+            if waiting is None and asks:
                 self._ask(run.strategy, min(run.strategy.batch, left))
                 waiting = self._waiting(run)
             if waiting is None:
@@ -291,7 +314,8 @@ class Study:
 
     def _waiting(self, run: Run) -> Candidate | None:
         """The first of those that were asked for and that nobody evaluates."""
-        return next((c for c in self.journal.asked if c not in run.jobs), None)
+        busy = {*run.jobs, *(job.candidate for job, _ in run.done)}
+        return next((c for c in self.journal.asked if c not in busy), None)
 
     def _left(self, evaluations: int) -> int:
         """How many networks are to be measured."""
@@ -318,20 +342,11 @@ class Study:
         job = Job(self.plan, candidate, provenance, rivals, told)
         # One that is evaluated in another process does not end this one.
         if not run.executor.isolates and not self._attempts.begin(candidate):
-            self._take(run, job, failure(job, ENDS, **{ENDED: ATTEMPTS}))
+            run.done.append((job, failure(job, ENDS, **{ENDED: ATTEMPTS})))
+            self._journal_done(run, None)
             return
         run.jobs[candidate] = job
         run.executor.submit(job)
-
-    def _take(self, run: Run, job: Job, record: Record, done: int | None = None) -> None:
-        """Journal what became of a job."""
-        if ran_out(record):  # it is evaluated once more when it has the machine to itself
-            run.short.append((job, record))
-        else:
-            self._journalled(run, job, record, done)
-        while run.short and len(run.jobs) == len(run.short):
-            job, record = run.short.pop(0)
-            self._journalled(run, job, self._with_room(run.executor, job, record), done)
 
     def _with_room(self, executor: Executor, job: Job, record: Record) -> Record:
         """The record of a job, of which this was the first; see :func:`with_room`."""
@@ -341,21 +356,12 @@ class Study:
 
         return with_room(record, self._others, lambda _: executor.evaluate(job), control)
 
-    def _journalled(self, run: Run, job: Job, record: Record, done: int | None) -> None:
-        self._append("record", record.to_json())
-        run.jobs.pop(job.candidate, None)
-        self._attempts.begun = None
-        if run.watch:
-            run.watch(Step(self._last, len(self.standing.known) if done is None else done, run.evaluations))
-        run.lost = self._lost_again(run.lost)
-        self._check_measured()
-
     def _stop(self, run: Run) -> None:
         """Journal what is done all the same, and that nobody is to blame for the end."""
         with suppress(NetwrightError):  # what stops the study may stop this too
-            for _, record in [*run.done, *run.executor.results(0.0)]:
-                if not ran_out(record):
-                    self._append("record", record.to_json())
+            self.journal.follow(self.store)  # it may just have been written
+            done = [r for job, r in [*run.done, *run.executor.results(0.0)] if job.candidate in self.journal.asked]
+            self._append_records([record for record in done if not ran_out(record)])
         if not run.executor.isolates:
             self._attempts.end(self._attempts.begun or self._attempts.next)
 
@@ -365,10 +371,9 @@ class Study:
         yield from (r.candidate for r in reversed(self.records) if r.status == "ok")
         yield from (self.net.space.smallest, self.net.space.largest)
 
-    def _lost_again(self, before: bool) -> bool:
+    def _lost_again(self, before: bool, last: Record) -> bool:
         """Whether the device was lost in the last measurement. Raises where it was in the one before too: networks are
         not to blame, and would all fail."""
-        last = self._last
         if before and is_device_lost(last):
             raise DeviceLost(f"{last.reason}; the study is kept, and goes on when the device is back")
         return is_device_lost(last)
@@ -455,19 +460,28 @@ class Study:
 
     def _append(self, kind: str, body: Mapping[str, Any]) -> None:
         """Add an entry, and know what it says: from the store, as who resumes does."""
-        before = self.journal.entries
         self.store.append(kind, body)
-        self.journal.follow(self.store)
-        if kind == "record" and self._standing and self.journal.entries == before + 1:
-            self._standing.add(self._last)
-        elif kind not in ("ask", "attempt"):
-            self._standing = None
+        self._follow([(kind, body)])
 
-    @property
-    def _last(self) -> Record:
-        """The record that was made last."""
-        assert self.journal.last is not None
-        return self.journal.last
+    def _append_records(self, records: Sequence[Record]) -> None:
+        """The same for several records, in one step."""
+        entries = [("record", record.to_json()) for record in records]
+        if len(entries) == 1:
+            self._append(*entries[0])
+        elif entries:
+            self.store.append_all(entries)
+            self._follow(entries)
+
+    def _follow(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Know what entries say that were just added."""
+        before = self.journal.entries
+        self.journal.follow(self.store)
+        records = [self.net.space.candidate(body["candidate"]) for kind, body in entries if kind == "record"]
+        if records and self._standing and self.journal.entries == before + len(records):
+            for candidate in records:
+                self._standing.add(self.journal.judged_of(candidate))
+        elif any(kind not in ("ask", "attempt") for kind, _ in entries):
+            self._standing = None
 
     def _replay(self) -> None:
         """Read the journal, or begin it. Raises :class:`StoreError` where it is of another study."""

@@ -58,6 +58,8 @@ def _keeps_entries(store: Store, again: Callable[[Store], Store]) -> None:
         store.append(kind, body)
         assert list(again(store).read()) == ENTRIES[:count], "what append has returned for comes back, whole, in order"
     assert list(store.read()) == ENTRIES, "reading changes nothing"
+    store.append_all(ENTRIES)
+    assert list(again(store).read()) == ENTRIES * 2, "what append_all has returned for comes back, in order"
 
 
 def _reads_what_is_new(store: Store, again: Callable[[Store], Store]) -> None:

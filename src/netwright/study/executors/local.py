@@ -13,6 +13,7 @@ from typing import Any
 
 from ...core.children import how_it_ended, ready, was_killed
 from ...core.errors import CallError, MachineFault, MeasureError
+from ...core.interruption import raise_lost
 from ...core.record import Record
 from ...core.temporary import TemporaryFolder
 from ...core.units import parse_bytes
@@ -87,6 +88,7 @@ class Local(Executor):
             left = deadline - time.monotonic()
             if self._done or left <= 0:
                 break
+            raise_lost()
             wait = min([left, STEP_S if self._bytes < math.inf else 1.0, *(r.process.left for r in self._running)])
             ready((r.process.answers for r in self._running), max(0.0, wait))
         done, self._done = self._done, []

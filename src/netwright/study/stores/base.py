@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -62,6 +62,11 @@ class Store(ABC):
     @abstractmethod
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
         """Add an entry. Raises :class:`StoreError` for a body that JSON cannot hold, and adds nothing then."""
+
+    def append_all(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Add several entries, in order: a store that can does so in one step."""
+        for kind, body in entries:
+            self.append(kind, body)
 
     @abstractmethod
     def read(self, since: int = 0) -> Iterator[Entry]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -48,8 +48,8 @@ class SqliteStore(Store):
     """A journal in a table ``journal(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, sum INTEGER)``; bodies are JSON
     objects, sums are :func:`checksum`.
 
-    Each entry is a transaction of its own, on disk before :meth:`append` returns. A damaged file is read as far as
-    SQLite reads it, and never written to.
+    What :meth:`append` adds, and what :meth:`append_all` does, is one transaction, on disk before it returns. A damaged
+    file is read as far as SQLite reads it, and never written to.
 
     Args:
         path: of the file; it is made on first use, with its directory, unless ``must_exist``.
@@ -73,10 +73,14 @@ class SqliteStore(Store):
         self._check()
 
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
-        text = body_text(body)
+        self.append_all([(kind, body)])
+
+    def append_all(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        texts = [(kind, body_text(body)) for kind, body in entries]
         self._require_whole()
         with closing(self._open()) as connection, self._told(), connection:
-            self._insert(connection, kind, text)
+            for kind, text in texts:
+                self._insert(connection, kind, text)
 
     def begin(self, kind: str, body: Mapping[str, Any]) -> None:
         text = body_text(body)
