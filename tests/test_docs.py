@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import tiny_checkpoints
 import yaml
 from zoo.packages import torchvision
 
@@ -54,6 +55,27 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
             main(command)
         except SystemExit as end:
             assert end.code == 0, f"netwright {shlex.join(command)}: {capsys.readouterr().err}"
+
+
+def test_a_bert_goes_from_folder_to_folder(tmp_path, monkeypatch, capsys):
+    """The page's commands and code in their order, with little training, and limits that no machine's speed moves."""
+    tiny_checkpoints.library()
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "bert"}
+    short = ["--train.epochs", "1", "--evaluations", "2", "--export.epochs", "0", "--export.formats", "transformers"]
+    short += ["--latency.max_seconds", "0.02", "--search.calibration", "32", "--search.strategy", "random"]
+    page = (ROOT / "docs" / "bert.md").read_text()
+    found = re.findall(r"^```(python|console)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    begins, toy, *rest = found
+    for language, block in (toy, begins, *rest):  # the page begins with the command, for which the toy is needed
+        if language == "python":
+            exec(compile(block, "bert.md", "exec"), names)
+            continue
+        for line in filter(None, block.splitlines()):
+            main([*shlex.split(line.removeprefix("$ netwright").replace("latency <=", "macs <=")), *short])
+    said = capsys.readouterr()
+    assert "with a new head of 2 classes" in said.err and "torch.Size([1, 2])" in said.out
+    assert len(list(Path("runs").glob("*/networks/*/transformers/tokenizer.json"))) >= 3
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from .streams import flush_output, secure
 
 VERBS = {
     "fit": "the whole job: train, search, export, report",
+    "plan": "say what a job would take, before anything costly",
     "trim": "cut a trained network to limits, without a search",
     "train": "train the super-network of a recipe",
     "search": "measure networks of a trained super-network",
@@ -36,7 +37,7 @@ VERBS = {
 TOGETHER = ("fit", "train")
 """Several processes can be launched for them."""
 
-TRAINS = ("fit", "trim", "train", "search", "export")
+TRAINS = ("fit", "plan", "trim", "train", "search", "export")
 """They load torch."""
 
 LEAST_ADDRESSES = 1 << 30

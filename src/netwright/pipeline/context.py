@@ -237,7 +237,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
 def _data(recipe: Recipe, task: Task, folder: str | None) -> Data:
     """What the recipe's data name, as its model wants them."""
     checkpoint = checkpoint_of(recipe.model, folder)
-    return load_data(recipe.data, task, folder, checkpoint.preparation(task) if checkpoint else NOTHING)
+    return load_data(recipe.data, task.plain, folder, checkpoint.preparation(task.plain) if checkpoint else NOTHING)
 
 
 def _executor(recipe: Recipe, device: str) -> Executor:
@@ -260,7 +260,7 @@ def _source(recipe: Recipe, task: Task, data: Data | None, folder: str | None) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         source = (
-            checkpoint.source(task, data)
+            checkpoint.source(task.plain, data)
             if checkpoint
             else load_model(recipe.model, lambda: _one_input(recipe, task, data))
         )

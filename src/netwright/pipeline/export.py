@@ -14,7 +14,7 @@ from ..core.limits import explain
 from ..core.metric import Measurement
 from ..core.provenance import git_commit
 from ..core.record import Record
-from ..formats import FORMATS, bundle
+from ..formats import FORMATS, STANDARD, bundle
 from ..formats.base import Format
 from ..formats.bundle import Bundle
 from ..formats.onnx import Onnx
@@ -145,8 +145,10 @@ def _write_readme(context: Context, id_: str, role: str, run: str) -> None:
 
 
 def _formats(context: Context) -> list[Format]:
-    """Those of the recipe; ONNX is always among them."""
-    asked = [FORMATS.make(each) for each in context.recipe.export.formats]
+    """Those of the recipe, by default those of its model too; ONNX is always among them."""
+    names = context.recipe.export.formats
+    own = context.source.formats if tuple(names) == STANDARD else ()
+    asked = [FORMATS.make(each) for each in (*names, *own)]
     return asked if any(isinstance(each, Onnx) for each in asked) else [Onnx(), *asked]
 
 

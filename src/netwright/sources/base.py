@@ -31,6 +31,8 @@ class Source(ABC):
     """Whether its weights come trained, though its head may be new for the task."""
     notes: tuple[str, ...] = ()
     """What a person should know of how it was read, in sentence parts."""
+    formats: tuple[str, ...] = ()
+    """File formats beside the standard ones that its networks are written in unless a recipe says which."""
     no_networks: str = ""
     """Why it holds no networks; empty where it does."""
     measurers: tuple[Measurer, ...] = ()

@@ -66,6 +66,11 @@ class Task(ABC):
     def metrics(self) -> tuple[Metric, ...]:
         """What the evaluator finds, the default objective first; in a class of one's own an attribute will do."""
 
+    @property
+    def plain(self) -> Task:
+        """The task without metrics of a person's own, which says what its data and heads are."""
+        return self
+
     @abstractmethod
     def loss(self, outputs: Any, targets: Any) -> Tensor:
         """What is learned: a tensor without dimensions, the mean over the batch."""

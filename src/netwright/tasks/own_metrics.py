@@ -45,6 +45,10 @@ class Extended(Task):
     task: Task
     make: Callable[[], OwnMetric]
 
+    @property
+    def plain(self) -> Task:
+        return self.task
+
     def __post_init__(self) -> None:
         own = [metric.name for metric in self.make().metrics]
         if clash := [metric.name for metric in self.task.metrics if metric.name in own]:

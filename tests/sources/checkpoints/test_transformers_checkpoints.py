@@ -54,13 +54,24 @@ def opened(model: str | Path, data: str | Path = "", task: str = "text-classific
 def test_a_body_gets_a_head_for_the_classes_of_the_data(base: Path) -> None:
     source, data = opened(base, base.parent / "named.tsv")
     net = source.supernet()
-    assert isinstance(net, Pretrained) and source.pretrained and set(net.report.elastic) == {"depth", "heads", "ffn"}
+    assert isinstance(net, Pretrained) and source.pretrained and set(net.report.elastic) == {"depth", "ffn"}
     model: Any = net.module
     assert model.config.id2label == {0: "dull", 1: "fun"} and model.num_labels == 2
     body = transformers.AutoModel.from_pretrained(base)
     torch.testing.assert_close(model.bert.state_dict(), body.state_dict())
     assert "with a new head of 2 classes" in source.notes[0] and "elastic are depth 1 to 3" in source.notes[1]
     assert data is not None and set(data.train.inputs) == set(net.example_inputs)
+
+
+def test_which_networks_there_are_can_be_said(base: Path) -> None:
+    found = {}
+    for sizes in ("ordinary", "alike", "own"):
+        source, _ = opened(f"{base},sizes={sizes}", base.parent / "train.tsv")
+        found[sizes] = source.supernet().report.elastic
+    assert set(found["ordinary"]) == {"depth", "ffn"} and found["ordinary"]["ffn"] == (16, 32, 48, 64)
+    assert set(found["alike"]) == {"depth", "heads", "ffn"} and "layer2.heads" in found["own"]
+    source, _ = opened(f"{base},depths=(2,3),ffn=(0.5,),sizes=alike,heads=(0.5,)", base.parent / "train.tsv")
+    assert source.supernet().report.elastic == {"depth": (2, 3), "heads": (2, 4), "ffn": (32, 64)}
 
 
 def test_latency_is_of_a_text_of_a_length_that_can_be_named(base: Path) -> None:
@@ -99,9 +110,13 @@ def test_numbers_and_words_have_heads_of_their_own(base: Path, tmp_path: Path) -
 
 
 def test_an_unknown_architecture_is_wrapped_with_its_report(base: Path, tmp_path: Path) -> None:
-    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "vocab_size": len(tiny.WORDS)}
+    sizes = {**tiny.SIZES, "num_hidden_layers": 2, "vocab_size": len(tiny.WORDS), "embedding_size": 32}
+    groups = dict.fromkeys(
+        (f"{which}_groups" for which in ("q", "k", "v", "post_attention", "intermediate", "output")), 1
+    )
     with tiny.quiet():
-        transformers.DistilBertModel(transformers.DistilBertConfig(**sizes)).save_pretrained(tmp_path)
+        config = transformers.SqueezeBertConfig(**sizes, **groups)
+        transformers.SqueezeBertModel(config).save_pretrained(tmp_path)
         transformers.BertTokenizer(str(base / "vocab.txt")).save_pretrained(tmp_path)
     source, _ = opened(tmp_path, base.parent / "train.tsv")
     told = " ".join(source.notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +15,13 @@ from torch import nn
 
 from ...core.errors import NetError, RecipeError, format_error
 from ...core.files import read_json
-from ...nets import families
+from ...nets.families.bert import BERT, DISTILBERT, bert
+from ...nets.families.decoder import DECODER, decoder
+from ...nets.families.gpt2 import GPT2, gpt2
+from ...nets.families.pretrained import Family
+from ...nets.families.vit import VIT, vit
 from ...nets.inputs import Inputs
+from ...nets.supernet import SuperNet
 from ...tasks.base import Task
 from ...tasks.classification import Classification
 from ...tasks.data import Data, PaddedSplit, Split, loader_of
@@ -39,19 +44,22 @@ HEADS: tuple[tuple[type[Task], tuple[str, ...]], ...] = (
 )
 """Which models do a task; the first that the architecture has is taken."""
 
-FAMILIES = {
-    "BertPreTrainedModel": families.bert,
-    "ViTPreTrainedModel": families.vit,
-    "LlamaPreTrainedModel": families.decoder,
-    "Qwen2PreTrainedModel": families.decoder,
-    "Qwen3PreTrainedModel": families.decoder,
-}
-"""By a class that models of a family derive from: the function that lists their axes."""
+FAMILIES: tuple[tuple[Family, Callable[..., SuperNet]], ...] = (
+    (BERT, bert),
+    (DISTILBERT, bert),
+    (DECODER, decoder),
+    (GPT2, gpt2),
+    (VIT, vit),
+)
+"""The families that are known, and the functions that list their axes."""
 
 PROBLEMS = {Regression: "regression", MultiLabel: "multi_label_classification"}
 
 LENGTH = 128
 """Tokens of a text where no data say how long texts are."""
+
+ORDINARY_FFN = (1 / 4, 1 / 2, 3 / 4)
+"""Shares of feed-forward networks, where heads are whole and there are fewer networks."""
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -65,14 +73,21 @@ class Transformers(Checkpoint):
         length: tokens of the text that latencies and counts are of; by default as many as half of the training texts
             have at most.
         head: ``new`` begins with a fresh head also where the checkpoint has one.
-        per_layer: whether each layer has sizes of its own; else one choice serves all, and what comes out is a model
-            that its config describes, as far as the architecture's can.
+        sizes: which networks there are: ``ordinary``, those that the architecture's config has numbers for, so that
+            ``from_pretrained`` reads them as any model; ``alike``, in which heads are cut too where the config cannot
+            say it, alike in all layers; or ``own``, in which each layer has sizes of its own.
+        depths: numbers of layers; by default all from half of them.
+        heads: shares of the heads of a layer beside the whole; by default those of the family.
+        ffn: likewise of the channels of its feed-forward network.
     """
 
     path: str
     length: int = 0
     head: Literal["own", "new"] = "own"
-    per_layer: bool = False
+    sizes: Literal["ordinary", "alike", "own"] = "ordinary"
+    depths: tuple[int, ...] = ()
+    heads: tuple[float, ...] = ()
+    ffn: tuple[float, ...] = ()
 
     @classmethod
     def reads(cls, path: str) -> bool:
@@ -106,14 +121,27 @@ class Transformers(Checkpoint):
             what += ", with its own head" if own else f", with a new head of {outputs}"
         if length := next((t.shape[1] for t in _texts(example)), 0):
             what += f"; latency is of texts of {length} tokens (length=... of the model gives others)"
-        family = next((FAMILIES[c.__name__] for c in type(model).__mro__ if c.__name__ in FAMILIES), None)
-        if family is None:
+        bases = {each.__name__ for each in type(model).__mro__}
+        family, axes = next(((each, axes) for each, axes in FAMILIES if bases & set(each.kinds)), (None, None))
+        if family is None or axes is None:
             return wrapped(model, example, self.path, (what,))
         try:
-            net = family(model, example, per_layer=self.per_layer)
+            net = axes(model, example, **self._options(family))
         except NetError as error:
             raise RecipeError(f"model: {self.path}: {format_error(error)}") from error
-        return made(net, self.path, (what,))
+        source = made(net, self.path, (what,))
+        source.formats = ("transformers",)
+        return source
+
+    def _options(self, family: Family) -> dict[str, Any]:
+        """What the family's function is asked for."""
+        given = {"depths": self.depths, "heads": self.heads, "ffn": self.ffn}
+        options = {name: value for name, value in given.items() if value}
+        if self.sizes == "ordinary":
+            options = {"ffn": ORDINARY_FFN, **options}
+            if not family.config_heads:
+                options["heads"] = ()
+        return {**options, "per_layer": self.sizes == "own"}
 
     # -- the model ---------------------------------------------------------------------------------------------
 
