@@ -12,7 +12,7 @@ from ..core.errors import NetwrightError
 from ..core.registry import split
 from ..pipeline.callback import Callback
 from ..pipeline.context import Context, open_run
-from ..recipe.load import Given, builtin, folder_of, list_keys, load, name_of, parser_message, parser_of
+from ..recipe.load import Given, builtin, folder_of, kinds_in, list_keys, load, name_of, parser_message, parser_of
 from ..recipe.schema import Recipe
 from ..study.failures import RETRIES
 from .arguments import mistake
@@ -22,7 +22,7 @@ def recipe_parser(verb: str, description: str) -> Any:
     """A parser of a verb that works on a recipe: every key of the recipe is a flag."""
     parser = parser_of(
         Recipe,
-        skip={"model", "data", "limits"},  # the first two are the recipe; limits have a flag of their own
+        skip={"model", "data", "limits", "target"},  # the first two are the recipe; the others may be given again
         prog=f"netwright {verb}",
         description=description,
         usage=(
@@ -36,6 +36,13 @@ def recipe_parser(verb: str, description: str) -> Any:
     parser.add_argument("--model", help="in place of a recipe: a pre-trained model; see 'model' of a recipe")
     parser.add_argument("--data", help="what it is for; see 'data' of a recipe")
     parser.add_argument("--out", help="output directory (default: runs/ and the name of the recipe)")
+    runtimes = ", ".join(dict(kinds_in(Recipe))["target"].names())
+    parser.add_argument(
+        "--target",
+        action="append",
+        help=f"where networks will run, such as onnxruntime,threads=2 or ssh://pi/onnxruntime (default: onnxruntime); "
+        f"given again, they are measured on each. One of {runtimes}, or module:Class; settings follow: name,key=value.",
+    )
     parser.add_argument("--limit", action="append", help='a bound such as "latency <= 5 ms"; may be given again')
     return parser
 
@@ -69,6 +76,8 @@ def asked(given: Mapping[str, Any]) -> tuple[Given, str, dict[str, Any]]:
             overrides[name] = _from_anywhere(overrides[name])
     if "limit" in given:
         overrides["limits"] = given["limit"]
+    if "target" in given:
+        overrides["target"] = given["target"] if len(given["target"]) > 1 else given["target"][0]
     if "recipe" in given:
         return given["recipe"], given.get("out", f"runs/{name_of(given['recipe'])}"), overrides
     if "model" not in given:

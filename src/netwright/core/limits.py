@@ -13,7 +13,9 @@ from .errors import LimitError, did_you_mean
 from .metric import Measurement, Metric
 from .units import BARE, UNITS, format_value
 
-_FORM = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(<=|>=|≤|≥|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)\s*")
+_FORM = re.compile(
+    r"\s*([A-Za-z_][\w.]*(?:@[\w.-]+)?)\s*(<=|>=|≤|≥|<|>)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)\s*"
+)
 _EXAMPLE = "write for example 'latency <= 5 ms', 'macs <= 300M' or 'latency <= 0.5x'"
 
 TIMES, POINTS = ("x",), ("point", "points")

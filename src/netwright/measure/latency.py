@@ -60,6 +60,11 @@ class OnTarget(Measurer):
         self.runtime, self.plan = self._target.runtime, plan or SamplingPlan()
 
     @property
+    def where(self) -> str:
+        """The target, as a person writes it."""
+        return str(self._target)
+
+    @property
     def place(self) -> Place:
         return Place(self._target.at, 0 if self._target.at else self.runtime.threads)
 

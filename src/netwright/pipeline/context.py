@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.candidate import Candidate
+from ..core.candidate import Candidate, digest
 from ..core.errors import (
     CallError,
     MachineFault,
@@ -27,6 +27,7 @@ from ..core.faults import no_memory
 from ..core.limits import metric_named
 from ..core.metric import Measurement, Metric
 from ..core.registry import find_object
+from ..measure.at_target import AtTarget
 from ..measure.base import EvaluationContext, Measurer
 from ..measure.latency import Energy, Latency
 from ..measure.lookup import LookupTable
@@ -69,8 +70,9 @@ class Context:
         calibration: training batches for normalisation statistics, as networks are trained on them: the same for every
             candidate; none without data.
         task: what the networks are for.
-        target: where networks will run.
+        target: where networks will run; the first of several.
         latency: on the target, as the recipe wants it measured.
+        latencies: the same of each target, by its name; that of one alone is empty.
         validation: how well a network does, on the validation data; None without data.
         quality: the same as the search judges it: on a target of low precision, of the target's own file there.
         measurers: of everything that can be an objective or a limit.
@@ -89,6 +91,7 @@ class Context:
     task: Task
     target: Target
     latency: Latency
+    latencies: Mapping[str, Latency]
     validation: Quality | None
     quality: Quality | None
     measurers: tuple[Measurer, ...]
@@ -100,6 +103,12 @@ class Context:
     def metrics(self) -> tuple[Metric, ...]:
         """Everything that can be an objective or a limit."""
         return tuple(metric for measurer in self.measurers for metric in measurer.metrics)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the target, or of all of them: which devices figures are of. They are asked for it."""
+        each = [str(latency.target["fingerprint"]) for latency in self.latencies.values()]
+        return each[0] if len(each) == 1 else digest(each)
 
     @property
     def untrained(self) -> str:
@@ -204,14 +213,14 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
             raise RecipeError(f"the key 'data' is of no use: {source.untrained}; leave the key out")
         task.check(source.largest().eval(), data)
     plan = SamplingPlan(precision=recipe.latency.precision, max_seconds=recipe.latency.max_seconds)
-    target = parse_target(recipe.target)
-    latency = Latency(target, plan)
+    targets = {name: parse_target(text) for name, text in recipe.targets.items()}
+    latencies = {name: Latency(target, plan) for name, target in targets.items()}
+    target, latency = next(zip(targets.values(), latencies.values(), strict=True))
     validation = None if data is None else _validation(recipe, task, data)
-    quality = None if validation is None else _quality(recipe, validation, latency)
-    timed = LookupTable(latency, Path(recipe.latency.table)) if recipe.latency.table else latency
-    on_target = [timed, Energy(target, plan)]
-    measurers = _measurers(source, on_target, quality)
-    there = [*on_target, *([quality] if quality is not None and latency.lossy else [])]
+    quality = validation if validation is None or len(targets) > 1 else _quality(recipe, validation, latency)
+    there = _on_targets(recipe, targets, latencies, validation)
+    measurers = _measurers(source, there, quality)
+    there += [quality] if quality is not None and quality is not validation else []
     context = Context(
         recipe=recipe,
         name=name,
@@ -223,6 +232,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         task=task,
         target=target,
         latency=latency,
+        latencies=latencies,
         validation=validation,
         quality=quality,
         measurers=measurers,
@@ -293,6 +303,24 @@ def _validation(recipe: Recipe, task: Task, data: Data) -> Quality:
     return Quality(task, loader, recipe.train.device)
 
 
+def _on_targets(
+    recipe: Recipe, targets: Mapping[str, Target], latencies: Mapping[str, Latency], validation: Quality | None
+) -> list[Measurer]:
+    """What asks the targets; of several each under its name, and how well its own file does where that computes less
+    precisely than the network."""
+    if len(targets) > 1 and recipe.latency.table:
+        raise RecipeError("latency.table is of one target, and the recipe has several: leave it out")
+    found: list[Measurer] = []
+    for name, latency in latencies.items():
+        table = recipe.latency.table
+        here: list[Measurer] = [LookupTable(latency, Path(table)) if table else latency]
+        here.append(Energy(targets[name], latency.plan))
+        if name and validation is not None and latency.lossy:
+            here.append(_quality(recipe, validation, latency))
+        found += [AtTarget(each, name) if name else each for each in here]
+    return found
+
+
 def _quality(recipe: Recipe, validation: Quality, latency: Latency) -> Quality:
     """What the search says of how well a network does."""
     if not latency.lossy:
@@ -340,7 +368,8 @@ def _check_bits(context: Context) -> None:
     if isinstance(net, SuperNet):
         for axis in (axis for axis in net.axes if isinstance(axis, Bits)):
             for option in axis.options:
-                context.latency.runtime.check_layers(net.module, dict.fromkeys(axis.layers, option))
+                for latency in context.latencies.values():
+                    latency.runtime.check_layers(net.module, dict.fromkeys(axis.layers, option))
 
 
 def teachers_in(text: str) -> list[str]:

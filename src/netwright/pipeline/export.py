@@ -18,7 +18,9 @@ from ..formats import FORMATS, STANDARD, bundle
 from ..formats.base import Format
 from ..formats.bundle import Bundle
 from ..formats.onnx import Onnx
+from ..measure.at_target import at
 from ..measure.exported import OnnxModule
+from ..measure.latency import Latency
 from ..measure.output_distance import lost, output_distance
 from ..measure.quality import Quality
 from ..measure.target_quality import FileOnTarget, TargetQuality, job_size
@@ -59,7 +61,7 @@ def export(context: Context, study: Study, records: Sequence[Record]) -> list[Ex
 
 
 def _export_network(context: Context, study: Study, record: Record) -> None:
-    folder, own_file = context.run.network(record.id), context.latency.file_name
+    folder = context.run.network(record.id)
     if is_complete(folder, _key(context, record)):
         return
     check_device(context, study)
@@ -68,7 +70,11 @@ def _export_network(context: Context, study: Study, record: Record) -> None:
     example = context.source.example_of(tuned.network)
     run = _run(context, tuned, example)
     _write_readme(context, record.id, UNGIVEN, run)  # before the manifest, which says that all is there
-    write = partial(context.latency.write, calibration=context.calibration)
+    own_files = {
+        latency.file_name: partial(latency.write, calibration=context.calibration)
+        for latency in context.latencies.values()
+        if latency.file_name != "model.onnx"
+    }
     bundle.export(
         tuned.network,
         folder,
@@ -76,19 +82,22 @@ def _export_network(context: Context, study: Study, record: Record) -> None:
         example_inputs=example,
         check_inputs=_check_inputs(context),
         about=lambda written: {**_manifest(context, study, record, tuned, written), "run": run},
-        further={} if own_file == "model.onnx" else {own_file: write},
+        further=own_files,
     )
 
 
 def _manifest(context: Context, study: Study, record: Record, tuned: Finetuned, written: Bundle) -> Mapping[str, Any]:
     """What is told of a network whose files are written; measures them."""
     file, example = written.files[context.latency.file_name], context.source.example_of(tuned.network)
-    found = context.latency.of(file, example, tuned.network, context.calibration, trust=True)
+    found = _figures(context, tuned, written, example)
     test = {**_test_quality(context, tuned, written, file, example), **found}
     validation = _validation_quality(context, tuned, file, example)
     beyond = explain(study.limits, {**record.measurements, **found, **validation})
     if beyond:
         context.callback.stage(f"{record.id}, as handed back, does not keep a limit: {beyond}")
+    targets: dict[str, Any] = {}
+    for name, latency in context.latencies.items():
+        targets |= at(name, {"target": latency.target})
     if failed := lost(context.quality.metrics if context.quality else (), validation, tuned.validation):
         context.callback.stage(f"{record.id}, as the target runs it, fails: {failed}")
     return {
@@ -103,13 +112,34 @@ def _manifest(context: Context, study: Study, record: Record, tuned: Finetuned, 
         **({"statistics": tuned.statistics} if tuned.statistics else {}),
         "validation": {name: m.to_json() for name, m in validation.items()},
         "test": {name: m.to_json() for name, m in test.items()},
-        "target": context.latency.target,
+        **targets,
         "seed": context.recipe.seed,
         "recipe": context.recipe.to_json(),
         "git": git_commit(),
         **_shape_of(example),
         "key": _key(context, record),
     }
+
+
+def _figures(context: Context, tuned: Finetuned, written: Bundle, example: Inputs) -> dict[str, Measurement]:
+    """What the targets say of their own files, by metric name."""
+    found = dict[str, Measurement]()
+    for name, latency in context.latencies.items():
+        file = written.files[latency.file_name]
+        found |= at(name, latency.of(file, example, tuned.network, context.calibration, trust=True))
+        if name and latency.lossy and context.data is not None:
+            found |= at(name, _own_quality(context, latency, tuned, file, example))
+    return found
+
+
+def _own_quality(
+    context: Context, latency: Latency, tuned: Finetuned, file: Path, example: Inputs
+) -> dict[str, Measurement]:
+    """How well a target's own file does on the test data, as it runs there."""
+    assert context.data is not None
+    test = context.data.test
+    loader = loader_of(test, job_size(test.inputs) if isinstance(test, Split) else JUDGED)
+    return TargetQuality(context.task, loader, latency).of_file(file, tuned.network, example)
 
 
 def _finetuning(tuned: Finetuned) -> dict[str, Any]:
@@ -140,7 +170,7 @@ def _give_roles(context: Context, study: Study) -> list[ExportedNetwork]:
 
 def _write_readme(context: Context, id_: str, role: str, run: str) -> None:
     metric = context.validation.metrics[0].name if context.validation else ""
-    text = readme(id_, role, _formats(context), context.latency, str(context.target), metric, run)
+    text = readme(id_, role, _formats(context), list(context.latencies.values()), metric, run)
     write_atomically(context.run.network(id_) / "README.md", text.encode())
 
 
@@ -161,9 +191,8 @@ def _validation_quality(context: Context, tuned: Finetuned, file: Path, example:
     """How well a network does on the validation data: as it was judged before it was written, and before that, on a
     target of low precision, as the target's own file runs there, and how far its outputs are from the network's."""
     found = dict(tuned.validation)
-    if context.quality is None or not context.latency.lossy:
+    if not isinstance(context.quality, TargetQuality):
         return found
-    assert isinstance(context.quality, TargetQuality)
     module = FileOnTarget(context.latency, file, tuned.network, example)
     own = context.quality.all_of(module)
     own |= output_distance(module, tuned.network, context.task, context.quality.loader)
@@ -180,10 +209,9 @@ def _test_quality(
     test, task = context.data.test, context.task
     module = OnnxModule(written.files["model.onnx"], tuned.network, example)
     whole = Quality(task, loader_of(test, JUDGED)).all_of(module)
-    if not context.latency.lossy:
+    if not isinstance(context.quality, TargetQuality):
         return whole
-    loader = loader_of(test, job_size(test.inputs) if isinstance(test, Split) else JUDGED)
-    own = TargetQuality(task, loader, context.latency).of_file(file, tuned.network, example)
+    own = _own_quality(context, context.latency, tuned, file, example)
     return {**own, **{FLOAT32.format(name): m for name, m in whole.items()}}
 
 

@@ -69,26 +69,25 @@ def run_snippet(latency: Latency, script: str) -> str:
     return code.replace("model.onnx", latency.file_name) if latency.file_name.endswith(".onnx") else code
 
 
-def readme(id_: str, role: str, formats: Sequence[Format], latency: Latency, target: str, metric: str, run: str) -> str:
+def readme(id_: str, role: str, formats: Sequence[Format], latencies: Sequence[Latency], metric: str, run: str) -> str:
     """The README of an exported network.
 
     Args:
         id_: of the network.
         role: what it is among those that are handed back.
         formats: of its files.
-        latency: on the target.
-        target: as a person writes it.
+        latencies: on each target.
         metric: what the network is judged by on the test data; empty where there are none.
         run: see :func:`run_snippet`.
     """
-    own = "" if latency.file_name == "model.onnx" else _own_file(latency, target, metric)
+    own = "".join(_own_file(each, metric) for each in latencies if each.file_name != "model.onnx")
     return README.format(role=markdown(role), id=id_, run=run, own=own, files=_files(formats))
 
 
-def _own_file(latency: Latency, target: str, metric: str) -> str:
+def _own_file(latency: Latency, metric: str) -> str:
     """What is said of the target's own file: how it is run, where it is another than ``model.onnx``."""
     file, runtime = latency.file_name, latency.runtime
-    said = OWN_FILE.format(file=markdown_code(file), target=markdown_code(target))
+    said = OWN_FILE.format(file=markdown_code(file), target=markdown_code(latency.where))
     if metric and latency.lossy:
         said += OWN_QUALITY.format(metric=markdown(metric), single=markdown_code(f"{metric}_float32"))
     usage = runtime.usage(file)

@@ -90,9 +90,11 @@ def fill_tables(context: Context, measurers: Iterable[object]) -> None:
 def check_device(context: Context, study: Study) -> None:
     """Say that the device is another than the one that the study is of."""
     known = (study.journal.header or {}).get("target")
-    if known and known["fingerprint"] != context.latency.target["fingerprint"]:
+    if known and known["fingerprint"] != context.fingerprint:
+        several = len(context.latencies) > 1
+        where = f"one of {', '.join(context.latencies)} is" if several else f"{context.target} is"
         raise StoreError(
-            f"{context.run} holds another study: {context.target} is not the device that it was measured on; "
+            f"{context.run} holds another study: {where} not the device that it was measured on; "
             "use another output directory"
         )
 
@@ -164,7 +166,7 @@ def _given(context: Context, study: Study) -> dict[str, Measurement]:
     judged = training.given if training is not None else {}
     if source.untrained or (context.data is not None and not judged):
         return {}
-    if context.latency.lossy:  # it was not judged on the target
+    if context.quality is not context.validation:  # it was not judged on the target
         judged = {name: replace(m, details={**m.details, PRECISION: "float32"}) for name, m in judged.items()}
     largest = study.journal.found.get(source.space.largest)
     there = [x.name for m in context.on_target if not m.depends_on_weights for x in m.metrics]
@@ -193,7 +195,7 @@ def _study_key(context: Context, store: Store) -> dict[str, Any]:
         known = (header or {}).get("target", {})
         # A device is asked who it is when something is to be measured there, and not before.
         trusted = wish == {name: known.get(name) for name in wish}
-        key["target"] = known if trusted else {**wish, "fingerprint": context.latency.target["fingerprint"]}
+        key["target"] = known if trusted else {**wish, "fingerprint": context.fingerprint}
     if context.data is not None and context.data.fingerprint:
         key["data_fingerprint"] = context.data.fingerprint
     if context.source.fingerprint is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..core.metric import Metric, label
+from ..core.record import Record
 from ..core.registry import make_importable
 from ..core.space import Choice, Space
 from ..core.units import format_value
@@ -62,10 +65,21 @@ def summarise(run: RunDirectory, bad: Bad | None = None, trust: bool = False) ->
         given=info.given,
         predicted=info.predictability if info.judged == len(records) else {},
         networks=tuple(run.read_networks([*front, *(r for r in records if r.id not in best)])),
-        target=next((r.provenance["target"] for r in reversed(records) if "target" in r.provenance), {}),
+        target=_target(records),
         versions=info.versions,
         facts=_facts(info, run.read_training()),
     )
+
+
+def _target(records: Sequence[Record]) -> dict[str, Any]:
+    """What was last measured on, entry by entry; of several targets each by its name."""
+    for record in reversed(records):
+        found = {key: value for key, value in record.provenance.items() if key.partition("@")[0] == "target"}
+        if "target" in found:
+            return dict(found["target"])
+        if found:
+            return {f"{k} ({key.partition('@')[2]})": v for key, each in found.items() for k, v in each.items()}
+    return {}
 
 
 def _metrics(info: RunInfo, journal: Journal) -> tuple[Metric, ...]:

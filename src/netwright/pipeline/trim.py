@@ -109,6 +109,8 @@ def _for_trimming(recipe: Recipe) -> Recipe:
 def _require(context: Context) -> SuperNet:
     """The super-network. Raises :class:`RecipeError` for what cannot be trimmed, before anything costly begins."""
     source, recipe = context.source, context.recipe
+    if len(context.latencies) > 1:
+        raise RecipeError("netwright trim goes down to the limits of one target, and the recipe has several: give one")
     try:
         net = source.supernet()
     except NetwrightError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from importlib import import_module
 from typing import Any, Literal
 
 from ..core.candidate import digest
 from ..core.errors import NetwrightError, RecipeError
+from ..core.limits import metric_named
 from ..core.registry import Registry
 from ..core.shape import told
 from ..core.units import DAY_S, MOST_INT, MOST_THREADS, parse_bytes
@@ -218,9 +220,11 @@ class Recipe:
     limits: list[str] = field(default_factory=list)
     """Bounds on any metric, such as "latency <= 5 ms", "macs <= 300M" or "file_bytes <= 2 MB"; or relative to the given
     model: "latency <= 0.5x", "accuracy >= -1 point"."""
-    target: str = field(default="onnxruntime", metadata=kind("measure.runtimes:RUNTIMES", "later"))
+    target: str | list[str] = field(default="onnxruntime", metadata=kind("measure.runtimes:RUNTIMES", "later"))
     """Where networks will run: a runtime with its settings, such as onnxruntime,threads=2,batch=8; with the address of
-    an agent before it another machine's, such as ssh://pi/onnxruntime. 'netwright targets' says which work here."""
+    an agent before it another machine's, such as ssh://pi/onnxruntime. 'netwright targets' says which work here. A list
+    of several has each measured on all of them, by metrics that are named after them, such as latency@pi of
+    "pi=ssh://pi/onnxruntime". An objective or a limit that names none, such as latency, is on each of them."""
     store: str = field(default="sqlite", metadata=kind("study.stores:STORES", "named"))
     """Where the records are kept: in the output directory, unless the store has a path, such as
     "sqlite,path=/data/study.db"."""
@@ -284,12 +288,40 @@ class Recipe:
         _check_kinds(self, "")
         if not self.objectives:
             object.__setattr__(self, "objectives", [_first_metric(self.task), "latency"])
+        self._name_targets()
         if len(set(self.objectives)) < len(self.objectives):
             raise RecipeError(f"objectives must be one or more different metrics, not {list(self.objectives)}")
+
+    def _name_targets(self) -> None:
+        """Have objectives and limits that name none of several targets on each of them."""
+        names = [name for name in self.targets if name]
+        objectives = [each for text in self.objectives for each in _on_each(text, text, names)]
+        limits = [each for text in self.limits for each in _on_each(text, metric_named(text), names)]
+        object.__setattr__(self, "objectives", objectives)
+        object.__setattr__(self, "limits", limits)
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON values."""
         return asdict(self)
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """The targets by name: that of the runtime, unless another is given before it; empty where there is one."""
+        if isinstance(self.target, str):
+            return {"": self.target}
+        found: dict[str, str] = {}
+        for text in self.target:
+            name, equals, rest = text.partition("=")
+            if not equals or not NAME.fullmatch(name):
+                name, rest = text.rpartition("/")[2].partition(",")[0], text
+            if not NAME.fullmatch(name):
+                raise RecipeError(f"target: {text!r} needs a name of letters and digits before it: name={text}")
+            if name in found:
+                raise RecipeError(f"target: two are called {name!r}; name them, such as {name}2={rest}")
+            found[name] = rest
+        if not found:
+            raise RecipeError("target is a runtime, such as onnxruntime, or a list of several")
+        return found if len(found) > 1 else {"": next(iter(found.values()))}
 
     @property
     def space(self) -> tuple[str, ...]:
@@ -300,6 +332,20 @@ class Recipe:
         """A digest of some top-level parts, to tell whether two recipes agree on them."""
         whole = self.to_json()
         return digest({part: whole[part] for part in parts})
+
+
+def _on_each(text: str, metric: str | None, names: list[str]) -> list[str]:
+    """An objective or a limit on a metric, on each of several targets where it is measured on targets."""
+    if not names or metric not in ON_TARGET:
+        return [text]
+    return [text.replace(metric, f"{metric}@{name}", 1) for name in names]
+
+
+ON_TARGET = ("latency", "file_bytes", "throughput", "memory", "energy")
+"""Metrics that are measured on targets; of several each has its own."""
+
+NAME = re.compile(r"[A-Za-z_][\w.-]*")
+"""What one of several targets may be called."""
 
 
 def _first_metric(task: str) -> str:
