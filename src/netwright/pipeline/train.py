@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -31,6 +32,10 @@ from .context import Context
 from .context import resolve as resolve_recipe
 from .judgement import worry
 from .run_directory import LEFT, RunDirectory, Training, trained_in
+
+NEW_HEAD_STEPS = 300
+"""Steps in which cut networks of a pre-trained body learn something with a new head: MiniLM's first three layers, on
+600 sentences of SST-2, answer at random after 74 and are 3 points below the whole after 222."""
 
 
 def train(context: Context) -> Importance | None:
@@ -293,6 +298,20 @@ def _telling_rate(context: Context, optimizer: str) -> Callable[[Progress], None
     return trained
 
 
+def _few_steps(context: Context) -> str:
+    """What is to be said where a new head has few steps to learn in; nothing where there are enough."""
+    assert context.data is not None
+    wish = context.recipe.train
+    with suppress(TypeError):  # a loader that does not say how long it is
+        each = len(loader_of(context.data.train, wish.batch_size, shuffle=True)) // wish.accumulate
+        if 0 < each * wish.epochs < NEW_HEAD_STEPS:
+            return (
+                f"the new head learns for {each * wish.epochs} steps; small networks are worth little before some "
+                f"{NEW_HEAD_STEPS}: give --train.epochs {-(-NEW_HEAD_STEPS // each)}, or more data"
+            )
+    return ""
+
+
 def _optimizer(context: Context, net: SuperNet, pretrained: Measurement | None) -> str:
     """The recipe's, or what suits the given model; said as the stage begins.
 
@@ -303,6 +322,8 @@ def _optimizer(context: Context, net: SuperNet, pretrained: Measurement | None) 
     """
     assert context.validation is not None
     wish, metric = context.recipe.train, context.validation.metrics[0]
+    if context.source.pretrained and pretrained is None and (few := _few_steps(context)):
+        context.callback.stage(few)
     if wish.optimizer:
         context.callback.stage("training")
         return wish.optimizer

@@ -8,7 +8,7 @@ from typing import Any
 from ..core.registry import split
 
 DEFAULTS: Mapping[str, Any] = {
-    "train": {"epochs": 3, "batch_size": 32, "schedule": "cosine,warmup=0.1", "clip_norm": 1.0},
+    "train": {"epochs": 5, "batch_size": 16, "schedule": "cosine,warmup=0.1", "clip_norm": 1.0},
     "export": {"epochs": 2},
 }
 """Keys of a recipe that are others than those of a model that is made by code."""
