@@ -6,17 +6,18 @@ memory and judges by the same 64 sequences, and is shown as cut and after the sa
 teacher:
 
 - late-layer drop: whole layers go, those of the least block influence first (Men et al. 2024, "ShortGPT");
+- additive scores, parts: each attention and FFN is scored by the loss without it alone, and those of the least sum go;
 - uniform width: the same heads and FFN size in all layers, the best such pair;
 - FLAP-like width: channels and heads go whose inputs vary least, by one threshold for all layers (An et al. 2024,
   "Fluctuation-based adaptive structured pruning", without its bias compensation: these layers have no biases);
-- additive block scores: each option of each layer is scored with all else whole, and the sum is kept low (as Bercovich
-  et al. 2024, "Puzzle", choose their blocks);
-- search: evolution on measured losses, which begins with those four;
+- additive scores: the same of every option of every layer, parts and widths (as Bercovich et al. 2024, "Puzzle", choose
+  their blocks);
+- search: a genetic algorithm on measured losses, which begins with all of those and with choices by blurred scores;
 - depth, then width: half of what has to go goes as whole attentions and FFNs, one by one by the measured loss; the rest
-  by a search for heads and FFN sizes after block-local distillation of what is left.
+  by additive scores of the widths of what is left.
 
-"Distilled" rows are of a super-network whose blocks have first learned to give what the teacher's gave, on their own
-(the rule ``blockwise``); that training is told beside the table, and serves all budgets.
+"Blocks distilled": the layers of the chosen network then learn, each for itself, to give what the teacher's gave (the
+rule ``blockwise``). "Distilled first": the layers of random networks of all widths learn so before anything is chosen.
 
     python benchmarks/decoder.py --data ../shared/data --short
     python benchmarks/decoder.py --data ../shared/data [--device cuda] [--seeds 3]
@@ -30,10 +31,12 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
@@ -78,7 +81,7 @@ class Size:
     tested: int
 
 
-SHORT = Size(96, 10, 4, 256, 64, 16, 600, 60, 40, 120, 192)
+SHORT = Size(96, 10, 4, 256, 64, 16, 600, 60, 40, 96, 192)
 LONG = Size(288, 10, 6, 768, 128, 32, 3000, 600, 300, 600, 512)
 
 
@@ -213,13 +216,10 @@ class Comparison:
             f"teacher: {parameters / 1e6:.2f} M parameters, {self.whole.mean():.4f} nats a character "
             f"(a uniform guess has {self.guess:.4f})"
         )
-        began = time.process_time()
-        distilled = self.distilled(self.space(copy.deepcopy(self.teacher), nw.importance.Activation(self.calibration)))
-        spent = time.process_time() - began
-        print(f"block-local distillation: {self.size.distilled} steps, {spent:.0f} s of CPU time, once\n")
+        print(f"block-local distillation has {self.size.distilled} steps, fine-tuning {self.size.tuned}\n")
         print(f"{'kept share of the gain, %':34}{'memory':>10}{'as cut':>16}{'fine-tuned':>16}")
         for share in SHARES:
-            for name, network in self.networks(share, distilled):
+            for name, network in self.networks(share):
                 self.row(name, network)
             print()
 
@@ -240,22 +240,24 @@ class Comparison:
 
     # -- methods -----------------------------------------------------------------------------------------------
 
-    def networks(self, share: float, distilled: Pretrained) -> Iterator[tuple[str, Any]]:
+    def networks(self, share: float) -> Iterator[tuple[str, Any]]:
         """What every method makes of the teacher within a budget."""
-        starts = []
-        for net, of in ((self.plain, ""), (distilled, ", distilled")):
-            if net is self.plain:
-                drop = self.late_layers(share)
-                yield "late-layer drop", net.extract(drop)
-                flat = self.fluctuation(share)
-                yield "FLAP-like width", flat
-                starts = [drop]
-            uniform = self.uniform(net, share)
-            yield f"uniform width{of}", net.extract(uniform)
-            additive = self.additive(net, share)
-            yield f"additive block scores{of}", net.extract(additive)
-            yield f"search{of}", net.extract(self.search(net, share, [*starts, uniform, additive]))
-        yield "depth, then width, distilled", self.depth_then_width(share)
+        net = self.plain
+        late, parts = self.late_layers(share), self.additive(net, share, (".attention", ".mlp"))
+        uniform, additive = self.uniform(net, share), self.additive(net, share)
+        found = self.search(share, [late, parts, uniform, additive])
+        yield "late-layer drop", net.extract(late)
+        yield "additive scores, parts", net.extract(parts)
+        yield "FLAP-like width", self.fluctuation(share)
+        yield "uniform width", net.extract(uniform)
+        yield "  blocks distilled", self.blocks_distilled(net, uniform)
+        yield "additive scores", net.extract(additive)
+        yield "search", net.extract(found)
+        yield "  blocks distilled", self.blocks_distilled(net, found)
+        yield "distilled first, additive scores", self.first.extract(self.additive(self.first, share))
+        deep, widths = self.depth_then_width(share)
+        yield "depth, then width", deep.extract(widths)
+        yield "  blocks distilled", self.blocks_distilled(deep, widths)
 
     def loss(self, net: Pretrained, candidate: Candidate) -> float:
         """The loss of a candidate on what is judged by."""
@@ -308,17 +310,34 @@ class Comparison:
             best = net.space.candidate(options)
         return net.extract(best)
 
-    def additive(self, net: Pretrained, share: float) -> Candidate:
-        """The options whose losses, each with all else whole, have the least sum within a budget."""
-        scores = self.scores(net)
-        whole = net.count(net.largest).params
-        front: list[tuple[int, float, dict[str, Any]]] = [(whole, 0.0, {})]
+    def additive(
+        self,
+        net: Pretrained,
+        share: float,
+        kinds: tuple[str, ...] = (".attention", ".mlp", ".heads", ".ffn"),
+        blur: Any = None,
+    ) -> Candidate:
+        """The options whose losses, each with all else whole, have the least sum within a budget.
+
+        Args:
+            net: the super-network.
+            share: of the budget.
+            kinds: of choices that are made; all else stays whole.
+            blur: draws factors of the losses; none by default.
+        """
+        scores = [each for each in self.scores(net) if next(iter(each[2])).endswith(kinds)]
+        if blur is not None:
+            scores = [(saved, lost * blur.uniform(0.5, 1.5), option) for saved, lost, option in scores]
+        front: list[tuple[int, float, dict[str, Any]]] = [(net.count(net.largest).params, 0.0, {})]
         for layer in range(self.size.layers):
-            for part, width in (("attention", "heads"), ("mlp", "ffn")):
-                names = {f"layer{layer}.{part}", f"layer{layer}.{width}"}
-                own = [each for each in scores if each[2].keys() <= names]
-                several = [(p - saved, loss + lost, {**o, **more}) for p, loss, o in front for saved, lost, more in own]
-                front = _nondominated(several)
+            for names in (
+                {f"layer{layer}.attention", f"layer{layer}.heads"},
+                {f"layer{layer}.mlp", f"layer{layer}.ffn"},
+            ):
+                own = [(0, 0.0, {}), *(each for each in scores if each[2].keys() <= names)]
+                front = _nondominated(
+                    [(p - s, loss + lost, {**o, **more}) for p, loss, o in front for s, lost, more in own]
+                )
         options = next(o for p, _, o in reversed(front) if p <= self.budget(share))
         return net.space.candidate({**net.largest, **options})
 
@@ -326,7 +345,7 @@ class Comparison:
         """Parameters saved and loss added by each option, with all else whole."""
         if id(net) not in self._scores:
             whole, most = self.loss(net, net.largest), net.count(net.largest).params
-            self._scores[id(net)] = [(0, 0.0, {name: net.largest[name]}) for name in net.largest]
+            self._scores[id(net)] = []
             for choice in net.space:
                 for option in choice.options[:-1]:
                     candidate = net.space.candidate({**net.largest, choice.name: option})
@@ -334,43 +353,55 @@ class Comparison:
                     self._scores[id(net)].append((saved, self.loss(net, candidate) - whole, {choice.name: option}))
         return self._scores[id(net)]
 
-    def search(self, net: Pretrained, share: float, starts: list[Candidate]) -> Candidate:
-        """The best that evolution finds on measured losses."""
+    def search(self, share: float, starts: list[Candidate]) -> Candidate:
+        """The best that a genetic algorithm finds on measured losses."""
+        net, blur = self.plain, np.random.default_rng(0)
         quality = nw.Quality(nw.tasks.LanguageModelling(), [{"input_ids": self.text.judged, "use_cache": False}])
+        starts = [*starts, *(self.additive(net, share, blur=blur) for _ in range(self.size.evaluations // 3))]
         study = nw.Study(
             MemoryStore(), net, objectives=[quality], record=[nw.Count("params")],
             limits=[f"params <= {self.budget(share)}"], initial=[net.space.candidate(each) for each in starts],
         )  # fmt: skip
-        study.run("local_search", evaluations=self.size.evaluations)
+        study.run("ga", evaluations=self.size.evaluations)
         return study.front()[0].candidate
 
-    def depth_then_width(self, share: float) -> Any:
+    def depth_then_width(self, share: float) -> tuple[Pretrained, Candidate]:
         """Half of what has to go as whole attentions and FFNs, the rest as heads and FFN channels."""
         options = dict(self.plain.largest)
         while not self.fits(self.plain, options, (1 + share) / 2):
             parts = [n for n, kept in options.items() if n.endswith((".attention", ".mlp")) and kept]
-            losses_without = {n: self.loss(self.plain, self.plain.space.candidate({**options, n: 0})) for n in parts}
-            options[min(losses_without, key=losses_without.__getitem__)] = 0
+            without = {n: self.loss(self.plain, self.plain.space.candidate({**options, n: 0})) for n in parts}
+            options[min(without, key=without.__getitem__)] = 0
         shallow = self.plain.extract(self.plain.space.candidate(options))
-        net = self.distilled(self.space(shallow, nw.importance.Activation(self.calibration), parts=False))
-        return net.extract(self.search(net, share, [self.narrowest_first(net, share)]))
+        net = self.space(shallow, nw.importance.Activation(self.calibration), parts=False)
+        return net, self.additive(net, share)
 
-    def narrowest_first(self, net: Pretrained, share: float) -> Candidate:
-        """The widest network within a budget whose FFNs have the same share of theirs."""
-        for at in reversed(range(len(FFN) + 1)):
-            options = {**net.largest, **{n: net.space[n].options[at] for n in net.largest if n.endswith(".ffn")}}
-            if self.fits(net, options, share):
-                return net.space.candidate(options)
-        return net.smallest
+    @cached_property
+    def first(self) -> Pretrained:
+        """A super-network whose blocks have learned in all widths to give what they gave."""
+        net = self.space(copy.deepcopy(self.teacher), nw.importance.Activation(self.calibration), parts=False)
+        self.distil(net, 2, "adamw,lr=1e-4")
+        return net
 
-    def distilled(self, net: Pretrained) -> Pretrained:
-        """The super-network after its blocks have learned to give what they gave, each for itself."""
-        blocks = tuple(f"model.layers.{i}" for i in range(net.module.config.num_hidden_layers))  # type: ignore
+    def blocks_distilled(self, net: Pretrained, candidate: Candidate) -> Any:
+        """A network whose blocks have learned, each for itself, to give what those of the whole network gave."""
+        chosen = net.space.candidate(candidate)
+        own = self.space(copy.deepcopy(net.module), parts=net is self.plain)
+        narrowed = own.with_axes(
+            replace(axis, options=(chosen[axis.name], axis.options[-1]))  # type: ignore[type-var]
+            for axis in own.axes
+            if axis.name in chosen and chosen[axis.name] != axis.options[-1]
+        )
+        self.distil(narrowed, 0, "adamw,lr=1e-3")
+        return narrowed.extract(narrowed.smallest)
+
+    def distil(self, net: Any, random: int, optimizer: str) -> None:
+        """Have the blocks of the smallest network, and of some random ones, learn to give what they gave."""
+        blocks = tuple(f"model.layers.{i}" for i in range(net.module.config.num_hidden_layers))
         nw.train(
             net, self.text.batches(self.size.distilled), task=nw.tasks.LanguageModelling(), epochs=1,
-            rule=nw.rules.Blockwise(random=2, blocks=blocks), optimizer="adamw,lr=5e-4", clip_norm=1.0,
+            rule=nw.rules.Blockwise(random=random, blocks=blocks), optimizer=optimizer, clip_norm=1.0,
         )  # fmt: skip
-        return net
 
 
 class Fluctuation(nw.importance.Criterion):

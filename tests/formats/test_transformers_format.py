@@ -156,3 +156,18 @@ def test_what_transformers_would_misread_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"reads as another network.*models like BertModel.*leave transformers out"):
         export(net.extract(narrow), tmp_path, ["transformers"])
     assert not (tmp_path / "manifest.json").exists()
+
+
+def test_of_a_wrapped_model_layers_may_differ_and_nothing_else(tmp_path: Path) -> None:
+    inputs = {"input_ids": torch.arange(6)[None], "use_cache": False}
+    for name, sizes in (("Llama", SIZES), ("GPT2", GPT)):
+        net = nw.wrap(model_of(name, sizes), inputs)
+        widths = [choice for choice in net.space if choice.name.endswith("width")]
+        ffn = next(choice for choice in widths if max(choice.options) in (32, 96))
+        bundle = export(net.extract({**net.largest, ffn.name: ffn.options[0]}), tmp_path / name, ["transformers"])
+        assert bundle.differences["transformers"] < 1e-6
+    hidden = next(choice for choice in widths if max(choice.options) == 24)
+    with pytest.raises(
+        BundleError, match=r"heads have 6 channels here and 4 there; only the heads, FFN sizes and parts"
+    ):
+        export(net.extract({**net.largest, hidden.name: 16}), tmp_path / "hidden", ["transformers"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from ..core.quiet import quiet
 from ..nets.families.bert import BERT, DISTILBERT
 from ..nets.families.decoder import DECODER
 from ..nets.families.gpt2 import GPT2
-from ..nets.families.pretrained import Family, Stack, layer_config
+from ..nets.families.pretrained import Family, Stack, config_numbers, layer_config
 from ..nets.families.vit import VIT
 from ..nets.inputs import Inputs
-from ..nets.saving import as_config_says, without_skipped
+from ..nets.saving import as_config_says, built, without_skipped
 from ..nets.state import state_of
 from .base import Format
 from .sizes import Sizes
@@ -128,7 +128,13 @@ def _custom(network: Any, family: Family) -> tuple[Any, str]:
         )
     layers = [made.get_submodule(path) for path in stack.layers]
     own = {i: layer_config(layer, family) for i, layer in enumerate(layers)}
-    config.num_hidden_layers = len(layers)
+    for name, value in config_numbers(layers, family, config).items():
+        setattr(config, name, value)
+    if why := _beyond_layers(made, stack, layers):
+        raise BundleError(
+            f"from_pretrained would read this network as another one: {why}; only the heads, FFN sizes and parts of "
+            "layers may differ from what its config says. Leave transformers out of formats"
+        )
     skipped = {part for each in own.values() for part in each.get("skip", ())}
     if not hasattr(config, "num_key_value_heads"):
         own = {i: {k: v for k, v in each.items() if k != "num_key_value_heads"} for i, each in own.items()}
@@ -143,6 +149,24 @@ def _custom(network: Any, family: Family) -> tuple[Any, str]:
         config.auto_map["AutoConfig"] = f"{module}.{PREFIX}{kind}"
     config.dtype = str(made.dtype).removeprefix("torch.")
     return made, modelling_code(model, kind, autos[0], family, stack.base, skipped, free_heads)
+
+
+def _beyond_layers(made: Any, stack: Stack, layers: Sequence[nn.Module]) -> str:
+    """What else than the sizes within layers is other than what the config builds, in words; empty where nothing is."""
+    try:
+        there = built(made, made.config, "meta")
+    except Exception as error:  # a config that contradicts itself
+        return f"nothing is built of its config: {format_error(error)[:300]}"
+    own, shapes = made.state_dict(), there.state_dict()
+    within = stack.path(stack.family.layers) + "."
+    for name in sorted(own.keys() | shapes.keys()):
+        here, others = (list(tensors[name].shape) if name in tensors else None for tensors in (own, shapes))
+        if here != others and not name.startswith(within):
+            return f"{name} is {here or 'not there'} here and {others or 'not there'} there"
+    module, attribute = stack.family.head_size
+    size = getattr(there.get_submodule(f"{stack.layers[0]}.{module}"), attribute)
+    sizes = {getattr(each.get_submodule(module), attribute, size) for each in layers} - {size}
+    return f"heads have {min(sizes)} channels here and {size} there" if sizes else ""
 
 
 def _accepted(config: Any) -> bool:

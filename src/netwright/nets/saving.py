@@ -86,20 +86,21 @@ def without_skipped(network: nn.Module) -> dict[int, list[int]]:
     return found
 
 
-def _built(network: Any, config: Any, device: str) -> nn.Module:
+def built(network: Any, config: Any, device: str) -> nn.Module:
+    """What its class builds of a config, in evaluation mode."""
     with torch.device(device), torch.random.fork_rng(devices=()):
-        built: nn.Module = type(network)(copy.deepcopy(config))
-        return built.eval()
+        made: nn.Module = type(network)(copy.deepcopy(config))
+        return made.eval()
 
 
 def _mismatches(network: Any, config: Any) -> Wrong | None:
     """Where the config builds something else; None where it builds nothing."""
     try:
-        built = {name: tuple(t.shape) for name, t in _built(network, config, "meta").state_dict().items()}
+        there = {name: tuple(t.shape) for name, t in built(network, config, "meta").state_dict().items()}
     except Exception:  # a config that contradicts itself
         return None
     own = {name: tuple(t.shape) for name, t in network.state_dict().items()}
-    return {n: (own.get(n), built.get(n)) for n in own.keys() | built.keys() if own.get(n) != built.get(n)}
+    return {n: (own.get(n), there.get(n)) for n in own.keys() | there.keys() if own.get(n) != there.get(n)}
 
 
 def _changed(config: Any, kept: dict[int, list[int]], wrong: Wrong | None) -> Iterator[Any]:
@@ -142,7 +143,7 @@ def _differs(network: Any, made: Any) -> str:
     if inputs is None:
         return ""
     try:
-        again = _built(made, made.config, "cpu")
+        again = built(made, made.config, "cpu")
         again.load_state_dict(made.state_dict())
         modes = network.training
         wanted = outputs_of(network.eval(), inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from zoo.packages import torchvision
 
 import netwright as nw
 from netwright.core.errors import NetError
+from netwright.formats.bundle import export
 from netwright.nets.families.decoder import decoder
 from netwright.nets.families.gpt2 import gpt2
 from netwright.nets.families.pretrained import Pretrained
@@ -123,3 +125,12 @@ def test_layers_with_attentions_of_several_kinds_lose_none_but_the_last() -> Non
     with pytest.raises(NetError, match="several kinds of attention"):
         decoder(model, parts=True, length=8)
     assert nw.families.decoder(model, length=8).space["depth"].options == (2, 3, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_layers_that_differ_are_exported(case: str, tmp_path: Path) -> None:
+    net = shared(case)
+    narrow = {"layer0.attention": 0, "layer1.ffn": net.space["layer1.ffn"].options[0], "layer2.mlp": 0, "depth": 3}
+    bundle = export(net.extract({**net.largest, **narrow}), tmp_path, ["onnx", "pt2", "transformers"])
+    assert max(bundle.differences.values()) < 1e-5

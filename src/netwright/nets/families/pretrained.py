@@ -222,7 +222,7 @@ class Pretrained(SuperNet):
         config = network.config
         if getattr(config, "layer_types", None):
             config.layer_types = [config.layer_types[i] for i in kept]
-        for name, value in _told(layers, self._stack.family, config).items():
+        for name, value in config_numbers(layers, self._stack.family, config).items():
             setattr(config, name, value)
         return network
 
@@ -262,8 +262,9 @@ def _channels(layer: Any) -> tuple[int, int]:
     return (layer.nx, layer.nf) if is_transposed_linear(layer) else (layer.in_features, layer.out_features)
 
 
-def _told(layers: nn.ModuleList, family: Family, config: Any) -> dict[str, Any]:
+def config_numbers(layers: Iterable[nn.Module], family: Family, config: Any) -> dict[str, Any]:
     """What a config can say of these layers."""
+    layers = list(layers)
     each = [layer_config(layer, family) for layer in layers]
 
     def common(name: str) -> Any:
