@@ -41,7 +41,7 @@ def commands(page: Path) -> list[list[str]]:
 
 # Tutorials are run with less training, one file format and fewer examples than they say: a third of the time.
 LESS = ["--export.formats", "onnx", "--search.calibration", "64"]
-SHORTER = {"first": [*LESS, "--train.epochs", "1"], "recipes": LESS, "targets": LESS}
+SHORTER = {"first": [*LESS, "--train.epochs", "1"], "recipes": LESS, "targets": LESS, "overnight": LESS}
 
 
 @pytest.mark.parametrize("page", SHORTER)

@@ -27,6 +27,7 @@ VERBS = {
     "front": "print the best networks of a study",
     "export": "fine-tune and export chosen networks",
     "report": "write the report page anew",
+    "serve": "show studies as they grow, in a browser",
     "repair": "write a damaged study anew, without what cannot be read",
     "agent": "measure on this device for others",
     "measure": "latency, memory and size of any file or model on any target",

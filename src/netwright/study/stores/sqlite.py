@@ -54,12 +54,13 @@ class SqliteStore(Store):
     Args:
         path: of the file; it is made on first use, with its directory, unless ``must_exist``.
         must_exist: refuse a path where there is no file.
+        read_only: have SQLite itself write nothing, whatever is asked for.
     """
 
-    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+    def __init__(self, path: str | Path, *, must_exist: bool = False, read_only: bool = False) -> None:
         if not isinstance(path, str | Path):
             raise CallError(f"a study is kept in a file, by its path, not in a {type(path).__name__}")
-        self.path = Path(path)
+        self.path, self._mode = Path(path), "ro" if read_only else "rw"
         try:
             exists = self.path.exists()
         except OSError as error:
@@ -183,7 +184,7 @@ class SqliteStore(Store):
     def _open(self, strict: bool = True) -> sqlite3.Connection:
         """A connection; one that is not strict reads what there is of a file that lacks its end, and writes nothing."""
         with self._told():
-            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=30)
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={self._mode}", uri=True, timeout=30)
             connection.execute("PRAGMA synchronous = FULL" if strict else "PRAGMA query_only = ON")
             if not strict:
                 connection.execute("PRAGMA writable_schema = ON")

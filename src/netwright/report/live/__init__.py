@@ -1,0 +1,1 @@
+"""The live page: studies as they grow, in a browser, read and never written."""

@@ -1,0 +1,181 @@
+"""The server of the live page: it answers GET alone, from files and studies that it was given when it was started."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .feed import Feed
+
+MOST_BYTES = 2000
+"""Of a request's path and query together."""
+
+MOST_RECORDS = 10**9
+MOST_LISTENERS = 32
+"""Pages that are told of news at once."""
+
+LOOK_S, QUIET_S = 1.0, 15.0
+"""Seconds between two looks for news, and after which a page is told that there are none."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+COOKIE = "netwright-token"
+
+FILES = {"/": ("page.html", "text/html"), "/page.css": ("page.css", "text/css"),
+         "/page.js": ("page.js", "text/javascript"), "/charts.js": ("charts.js", "text/javascript")}  # fmt: skip
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""Of every answer: the page loads nothing from elsewhere, and nobody else shows it."""
+
+
+def make_app(feeds: Sequence[Feed], hosts: Sequence[str] = LOOPBACK, token: str = "") -> ASGIApp:
+    """The server of a page.
+
+    Args:
+        feeds: the studies.
+        hosts: the names that the server is asked by; ``*`` for any. A page of another site that has its own name lead
+            here is not answered.
+        token: what whoever asks must know; empty where everybody may look.
+    """
+    listeners = asyncio.Semaphore(MOST_LISTENERS)
+
+    async def study(request: Request) -> Response:
+        number, since = request.path_params["number"], request.query_params.get("since", "0")
+        if number >= len(feeds):
+            return PlainTextResponse("there is no such study", 404)
+        if not (since.isascii() and since.isdigit() and len(since) < 10 and int(since) <= MOST_RECORDS):
+            return PlainTextResponse("since is a whole number", 400)
+        return JSONResponse(await run_in_threadpool(feeds[number].tell, int(since)))
+
+    async def studies(request: Request) -> Response:
+        return JSONResponse([feed.name for feed in feeds])
+
+    async def events(request: Request) -> Response:
+        if listeners.locked():
+            return PlainTextResponse("too many pages are open", 503)
+
+        async def told() -> AsyncIterator[str]:
+            async with listeners:
+                async for event in changes(feeds):
+                    yield event
+
+        return StreamingResponse(told(), media_type="text/event-stream")
+
+    routes = [Route(path, _file(*what)) for path, what in FILES.items()]
+    routes += [
+        Route("/api/studies", studies), Route("/api/studies/{number:int}", study), Route("/api/events", events),
+    ]  # fmt: skip
+    return Starlette(routes=routes, middleware=[Middleware(Guard, hosts=tuple(hosts), token=token)])
+
+
+async def changes(feeds: Sequence[Feed], look: float = LOOK_S, quiet: float = QUIET_S) -> AsyncIterator[str]:
+    """Server-sent events: the numbers of the studies of which there is news, as soon as there is."""
+    known: list[Any] = [None] * len(feeds)
+    silent = 0.0
+    while True:
+        now = [await run_in_threadpool(feed.look) for feed in feeds]
+        if news := [i for i, (before, after) in enumerate(zip(known, now, strict=True)) if before != after]:
+            yield f"data: {json.dumps(news)}\n\n"
+        elif silent >= quiet:
+            yield ": nothing new\n\n"
+        silent = 0.0 if news or silent >= quiet else silent + look
+        known = list(now)
+        await asyncio.sleep(look)
+
+
+def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    content = resources.files(__package__).joinpath(name).read_bytes()
+
+    async def answer(request: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return answer
+
+
+class Guard:
+    """Answers whoever may not ask, or asks for what there is not, before anything else is done.
+
+    Args:
+        app: answers the others.
+        hosts: see :func:`make_app`.
+        token: see :func:`make_app`.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], token: str) -> None:
+        self._app, self._hosts, self._token = app, hosts, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *own]}
+            await send(message)
+
+        refused = self._refused(scope)
+        await (self._app if refused is None else refused)(scope, receive, guarded)
+
+    def _refused(self, scope: Scope) -> Response | None:
+        """The answer to a request that goes no further; None for one that does."""
+        headers: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.lower(), []).append(value)
+        query = scope.get("query_string", b"")
+        if len(scope.get("raw_path") or scope["path"].encode()) + len(query) > MOST_BYTES:
+            return PlainTextResponse("the address is too long", 414)
+        if scope["method"] not in ("GET", "HEAD"):
+            return PlainTextResponse("there is nothing here that could be changed", 405, {"allow": "GET, HEAD"})
+        if headers.get(b"content-length", [b"0"]) != [b"0"] or b"transfer-encoding" in headers:
+            return PlainTextResponse("a request has no body here", 413)
+        if "*" not in self._hosts and not self._is_asked_here(headers.get(b"host", [])):
+            return PlainTextResponse("this server has another name", 421)
+        return self._unknown(scope, headers, query) if self._token else None
+
+    def _is_asked_here(self, names: Sequence[bytes]) -> bool:
+        if len(names) != 1:
+            return False
+        name = names[0].decode("latin-1").lower()
+        bare, colon, port = name.rpartition(":")
+        return name in self._hosts or (bool(colon) and port.isdigit() and bare in self._hosts)
+
+    def _unknown(self, scope: Scope, headers: Mapping[bytes, Sequence[bytes]], query: bytes) -> Response | None:
+        """The answer to who does not know the token; and to who has it in the address, a cookie in its place."""
+        bearer = headers.get(b"authorization", [b""])[0]
+        if bearer.startswith(b"Bearer ") and self._is_token(bearer.removeprefix(b"Bearer ")):
+            return None
+        if self._is_token(Request(scope).cookies.get(COOKIE, "").encode("utf-8", "surrogatepass")):
+            return None
+        try:
+            given = parse_qs(query, max_num_fields=10).get(b"token", [b""])[0]
+        except ValueError:
+            given = b""
+        if scope["path"] == "/" and self._is_token(given):
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
+            return answer
+        return PlainTextResponse("open the address that 'netwright serve' has printed, with its token", 401)
+
+    def _is_token(self, given: bytes) -> bool:
+        return secrets.compare_digest(given, self._token.encode())
