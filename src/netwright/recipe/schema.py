@@ -20,8 +20,8 @@ from ..report.sections import STANDARD as SECTIONS
 CLASSIFICATION = "classification"
 
 NO_DATA = (
-    "accuracy is judged on it: add data (module:function, a table, or a folder of images), or name objectives that need "
-    "none, such as [latency, macs]"
+    "accuracy is judged on it: add data (module:function, a table, or a folder of images), or name objectives that "
+    "need none, such as [latency, macs]"
 )
 
 

@@ -16,7 +16,7 @@ CHECKPOINTS: Registry[Checkpoint] = Registry(
     {"timm": "timm:Timm", "weights": "weights:Weights", "transformers": "transformers:Transformers"},
     error=RecipeError,
 )
-"""The kinds of checkpoints; the first that reads a path is taken."""
+"""The kinds of checkpoints; the first that reads a path is taken, those of installed packages before these."""
 
 FORMS = (
     "a directory of a pre-trained model (with config.json and model.safetensors), the id of one on the hub (org/name), "
@@ -40,7 +40,7 @@ def checkpoint_of(reference: str, folder: str | None = None) -> Checkpoint | Non
     if ":" in name and not settings and not path.exists():
         return None
     place = str(path) if path.exists() else name
-    for kind in CHECKPOINTS.names():
+    for kind in sorted(CHECKPOINTS.names(), key=CHECKPOINTS.is_ours):  # an id on the hub may look like anything
         cls = CHECKPOINTS.cls(kind)
         if cls.reads(place):  # type: ignore[attr-defined]
             return CHECKPOINTS.make(",".join([kind, *settings]), path=place, folder=folder or ".")
