@@ -15,20 +15,14 @@ from torch import nn
 from ..core.errors import BundleError, MissingExtra, NetError, format_error
 from ..core.files import write_atomically
 from ..core.quiet import quiet
-from ..nets.families.bert import BERT, DISTILBERT
-from ..nets.families.decoder import DECODER
-from ..nets.families.gpt2 import GPT2
+from ..nets.families.known import PRETRAINED
 from ..nets.families.pretrained import Family, Stack, config_numbers, layer_config
-from ..nets.families.vit import VIT
 from ..nets.inputs import Inputs
 from ..nets.saving import as_config_says, built, without_skipped
 from ..nets.state import state_of
 from .base import Format
 from .sizes import Sizes
 from .transformers_code import FILE, PREFIX, modelling_code
-
-FAMILIES: tuple[Family, ...] = (BERT, DISTILBERT, DECODER, GPT2, VIT)
-"""Families whose layers may differ in a directory."""
 
 STANDARD, CUSTOM_CODE = "standard", "custom code"
 """The kinds of directories: transformers' own class reads it, or the modelling file beside it."""
@@ -106,9 +100,9 @@ def _plan(network: Any) -> tuple[Any, str | None]:
         saved.config.architectures = [type(network).__name__]
         return saved, None
     except NetError as error:
-        family = next((each for each in FAMILIES if each.has(network)), None)
+        family = next((each for each, _ in PRETRAINED if each.has(network)), None)
         if family is None:
-            known = ", ".join(each.examples.partition(" and ")[0] for each in FAMILIES)
+            known = ", ".join(each.examples.partition(" and ")[0] for each, _ in PRETRAINED)
             raise BundleError(
                 f"{error}. Layers that differ are written of models like {known}; leave transformers out of formats"
             ) from error

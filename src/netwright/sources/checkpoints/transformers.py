@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +15,9 @@ from torch import nn
 
 from ...core.errors import NetError, RecipeError, format_error
 from ...core.files import read_json
-from ...nets.families.bert import BERT, DISTILBERT, bert
-from ...nets.families.decoder import DECODER, decoder
-from ...nets.families.gpt2 import GPT2, gpt2
+from ...nets.families.known import PRETRAINED
 from ...nets.families.pretrained import Family
-from ...nets.families.vit import VIT, vit
 from ...nets.inputs import Inputs
-from ...nets.supernet import SuperNet
 from ...tasks.base import Task
 from ...tasks.classification import Classification
 from ...tasks.data import Data, PaddedSplit, Split, loader_of
@@ -43,15 +39,6 @@ HEADS: tuple[tuple[type[Task], tuple[str, ...]], ...] = (
     (Regression, ("AutoModelForSequenceClassification", "AutoModelForImageClassification")),
 )
 """Which models do a task; the first that the architecture has is taken."""
-
-FAMILIES: tuple[tuple[Family, Callable[..., SuperNet]], ...] = (
-    (BERT, bert),
-    (DISTILBERT, bert),
-    (DECODER, decoder),
-    (GPT2, gpt2),
-    (VIT, vit),
-)
-"""The families that are known, and the functions that list their axes."""
 
 PROBLEMS = {Regression: "regression", MultiLabel: "multi_label_classification"}
 
@@ -121,8 +108,7 @@ class Transformers(Checkpoint):
             what += ", with its own head" if own else f", with a new head of {outputs}"
         if length := next((t.shape[1] for t in _texts(example)), 0):
             what += f"; latency is of texts of {length} tokens (length=... of the model gives others)"
-        bases = {each.__name__ for each in type(model).__mro__}
-        family, axes = next(((each, axes) for each, axes in FAMILIES if bases & set(each.kinds)), (None, None))
+        family, axes = next(((each, axes) for each, axes in PRETRAINED if each.has(model)), (None, None))
         if family is None or axes is None:
             return wrapped(model, example, self.path, (what,))
         try:
