@@ -49,6 +49,10 @@ def test_from_flags_alone_to_a_directory_that_transformers_reads(
         right += int(again(**tokenizer(text, return_tensors="pt")).logits.argmax()) == label
     assert right > 90, "it has learned, and is read as it was written"
     assert not network.joinpath("model.pt2").exists()
+    main(["trim", "--model", str(network / "transformers"), "--data", "train.tsv", "--limit", "macs <= 0.8x", "--out",
+          "runs/cut", "--export.epochs", "0", "--export.formats", "onnx", "--latency.max_seconds", "0.02"])  # fmt: skip
+    told = capsys.readouterr()
+    assert "with its own head" in told.err and "trimmed" in told.out and "MACs" in told.out
 
 
 def test_a_recipe_of_a_checkpoint_has_defaults_of_its_own(tmp_path: Path) -> None:

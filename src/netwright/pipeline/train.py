@@ -275,13 +275,19 @@ def _write(
 
 
 def judge_given(context: Context) -> tuple[Mapping[str, Measurement], bool | None, float | None]:
-    """The figures of the given model on the validation data, whether it comes trained, and what a constant answer has
-    by the first metric: None where the task does not know that."""
+    """The figures of the given model on the validation data, whether it comes trained (one with its own head does,
+    unless a constant answer is as good), and what a constant answer has by the first metric: None where the task does
+    not know that."""
     assert context.validation is not None
     network, _ = context.network(context.source.space.largest)
     evaluator, metric = context.validation.evaluate(network), context.validation.metrics[0]
     found, baseline = context.validation.result_of(evaluator), evaluator.baseline().get(metric.name)
-    return found, None if baseline is None else is_trained(metric, found[metric.name], baseline), baseline
+    if baseline is None:
+        return found, None, None
+    value = found[metric.name]
+    own_head = context.source.pretrained and not context.source.new_head
+    better = metric.loss(value.value) < metric.loss(baseline)
+    return found, (own_head and better) or is_trained(metric, value, baseline), baseline
 
 
 def _telling_rate(context: Context, optimizer: str) -> Callable[[Progress], None]:
@@ -322,7 +328,7 @@ def _optimizer(context: Context, net: SuperNet, pretrained: Measurement | None) 
     """
     assert context.validation is not None
     wish, metric = context.recipe.train, context.validation.metrics[0]
-    if context.source.pretrained and pretrained is None and (few := _few_steps(context)):
+    if context.source.new_head and pretrained is None and (few := _few_steps(context)):
         context.callback.stage(few)
     if wish.optimizer:
         context.callback.stage("training")
@@ -333,7 +339,7 @@ def _optimizer(context: Context, net: SuperNet, pretrained: Measurement | None) 
         why = f"the given model has {given} on the validation data: it comes trained"
     elif context.source.pretrained:
         optimizer, _ = default_optimizer(net.module, "pretrained")
-        why = "the model comes with trained weights and a new head"
+        why = "the model comes with trained weights" + " and a new head" * context.source.new_head
     else:
         optimizer, why = default_optimizer(net.module)
     context.callback.stage(f"training: with {optimizer} by default, {why}" if wish.epochs else "training")

@@ -29,6 +29,8 @@ class Source(ABC):
     """Why nothing of it is trained; empty where it is."""
     pretrained: bool = False
     """Whether its weights come trained, though its head may be new for the task."""
+    new_head: bool = False
+    """Whether it is pre-trained, and its head is new."""
     notes: tuple[str, ...] = ()
     """What a person should know of how it was read, in sentence parts."""
     formats: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -21,14 +22,24 @@ class SuperNetSource(Source):
         net: what is searched. It may have an attribute ``measurers``, of metrics of its own or of such as netwright
             measures in another way, like a :class:`netwright.LookupTable` of latencies.
         reference: the recipe's ``module:function``, or the checkpoint.
-        pretrained: see :class:`Source`.
-        notes: likewise.
+        pretrained, new_head, notes, formats: see :class:`Source`.
     """
 
-    def __init__(self, net: SuperNet, reference: str, pretrained: bool = False, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        net: SuperNet,
+        reference: str,
+        *,
+        pretrained: bool = False,
+        new_head: bool = False,
+        notes: Sequence[str] = (),
+        formats: Sequence[str] = (),
+    ) -> None:
         super().__init__(reference)
         self._net = net
-        self.pretrained, self.notes = pretrained, tuple(notes)
+        self._about: dict[str, Any] = {"pretrained": pretrained, "new_head": new_head}
+        self._about |= {"notes": tuple(notes), "formats": tuple(formats)}
+        vars(self).update(self._about)
         # Where nothing has bits to choose, bit-operations are multiply-accumulates times a constant.
         bits = any(isinstance(part, Bits) for axis in net.axes for part in axis.members())
         self.counts = tuple(Count(name) for name in METRICS if bits or name != "bit_ops")
@@ -44,7 +55,7 @@ class SuperNetSource(Source):
         texts = [*(text for text in options if text != FLOAT32), FLOAT32]
         net = self._net.with_axes([*self._net.axes, *Bits.of(self._net, texts, by, () if ends else None)])
         net.measurers = self.measurers  # type: ignore[attr-defined]
-        return SuperNetSource(net, self.reference, self.pretrained, self.notes)
+        return SuperNetSource(net, self.reference, **self._about)
 
     def supernet(self) -> SuperNet:
         """The super-network."""

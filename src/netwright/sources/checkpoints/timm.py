@@ -67,7 +67,9 @@ class Timm(Checkpoint):
         images = self.preparation(task).images
         what = f"model: {type(model).__name__} {self._name} of timm, with "
         what += "its own head" if own else f"a new head of {wanted} outputs"
-        return wrapped(model, torch.zeros(1, images["channels"], images["size"], images["size"]), self.path, (what,))
+        return wrapped(
+            model, torch.zeros(1, images["channels"], images["size"], images["size"]), self.path, (what,), not own
+        )
 
     @property
     def _directory(self) -> Path | None:

@@ -110,14 +110,12 @@ class Transformers(Checkpoint):
             what += f"; latency is of texts of {length} tokens (length=... of the model gives others)"
         family, axes = next(((each, axes) for each, axes in PRETRAINED if each.has(model)), (None, None))
         if family is None or axes is None:
-            return wrapped(model, example, self.path, (what,))
+            return wrapped(model, example, self.path, (what,), not own)
         try:
             net = axes(model, example, **self._options(family))
         except NetError as error:
             raise RecipeError(f"model: {self.path}: {format_error(error)}") from error
-        source = made(net, self.path, (what,))
-        source.formats = ("transformers",)
-        return source
+        return made(net, self.path, (what,), not own, ("transformers",))
 
     def _options(self, family: Family) -> dict[str, Any]:
         """What the family's function is asked for."""

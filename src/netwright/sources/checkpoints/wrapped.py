@@ -16,7 +16,9 @@ SHOWN = 5
 """Axes, and layers that stay whole, that a line names."""
 
 
-def wrapped(module: nn.Module, inputs: Inputs, reference: str, notes: tuple[str, ...] = ()) -> SuperNetSource:
+def wrapped(
+    module: nn.Module, inputs: Inputs, reference: str, notes: tuple[str, ...] = (), new_head: bool = False
+) -> SuperNetSource:
     """The source of a model of no family that is known: its axes are found by :func:`netwright.wrap`.
 
     Args:
@@ -24,6 +26,7 @@ def wrapped(module: nn.Module, inputs: Inputs, reference: str, notes: tuple[str,
         inputs: what it is called with.
         reference: the recipe's model, for messages.
         notes: what is to be said before.
+        new_head: whether its head has learned nothing yet.
 
     Raises :class:`RecipeError` where the model does not run, or nothing in it can be cut.
     """
@@ -33,15 +36,18 @@ def wrapped(module: nn.Module, inputs: Inputs, reference: str, notes: tuple[str,
         raise RecipeError(f"model: {reference}: {format_error(error)}") from error
     kind = type(module).__name__
     found = f"model: {kind} is no architecture that netwright knows; what can be cut was found by tracing it"
-    return made(net, reference, (*notes, found, *whole(net)))
+    return made(net, reference, (*notes, found, *whole(net)), new_head)
 
 
-def made(net: SuperNet, reference: str, notes: tuple[str, ...]) -> SuperNetSource:
+def made(
+    net: SuperNet, reference: str, notes: tuple[str, ...], new_head: bool, formats: tuple[str, ...] = ()
+) -> SuperNetSource:
     """A source that says what is elastic. Raises :class:`RecipeError` where nothing is."""
     if net.space.size < 2:
         reasons = "; ".join(f"{path}: {why}" for path, why in list(net.report.rigid.items())[:SHOWN])
         raise RecipeError(f"model: nothing in {reference} can be cut ({reasons or 'it has no layers with weights'})")
-    return SuperNetSource(net, reference, True, (*notes, elastic(net)))
+    notes = (*notes, elastic(net))
+    return SuperNetSource(net, reference, pretrained=True, new_head=new_head, notes=notes, formats=formats)
 
 
 def elastic(net: SuperNet) -> str:
