@@ -103,7 +103,7 @@ def main() -> None:
     for seed in range(given.seeds):
         text = Text(given.data / "lm_text" / "tinyshakespeare.txt", size, seed, given.device)
         weights = given.out / f"teacher_{'short' if given.short else 'long'}_{seed}.safetensors"
-        Comparison(teacher_of(size, text, weights, given.device), size, text).show()
+        Comparison(teacher_of(size, text, weights, given.device, seed), size, text).show()
 
 
 class Text:
@@ -136,11 +136,11 @@ class Text:
         return [{"input_ids": each, "use_cache": False} for each in ids]
 
 
-def teacher_of(size: Size, text: Text, weights: Path, device: str) -> Any:
+def teacher_of(size: Size, text: Text, weights: Path, device: str, seed: int) -> Any:
     """The whole model, trained; read where it was trained before."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(text.characters), hidden_size=size.hidden, intermediate_size=size.ffn,
         num_hidden_layers=size.layers, num_attention_heads=size.heads, max_position_embeddings=size.context,
