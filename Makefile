@@ -62,10 +62,12 @@ bench-latency: .venv/runtimes  ## how far measured and predicted latencies can b
 
 bench-faults: .venv/ready  ## kills, full disks, limits, poison: what a job survives and what it says; large studies: an hour
 	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/executors.py
 	$(BIN)/python benchmarks/study_scale.py
 
 bench-faults-quick: .venv/ready  ## fails where a fault is not survived, or not said in one line
 	$(BIN)/python benchmarks/faults.py --short
+	$(BIN)/python benchmarks/executors.py --short --only faults
 
 clean:
 	rm -rf .venv runs docs/_build docs/python.md docs/recipe-reference.md
