@@ -63,6 +63,16 @@ def test_a_body_gets_a_head_for_the_classes_of_the_data(base: Path) -> None:
     assert data is not None and set(data.train.inputs) == set(net.example_inputs)
 
 
+def test_other_weights_are_another_study(base: Path, tmp_path: Path) -> None:
+    for file in base.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    before, again = (opened(folder, base.parent / "train.tsv")[0].fingerprint for folder in (base, tmp_path))
+    weights = bytearray((tmp_path / "model.safetensors").read_bytes())
+    weights[-2] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    assert before == again != opened(tmp_path, base.parent / "train.tsv")[0].fingerprint
+
+
 def test_which_networks_there_are_can_be_said(base: Path) -> None:
     found = {}
     for sizes in ("ordinary", "alike", "own"):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import RecipeError
+from ...core.files import open_regular
 from ...tasks.base import Task
 from ...tasks.classification import Classification
 from ...tasks.data import Data, Split
@@ -60,6 +63,26 @@ def outputs_for(task: Task, data: Data | None) -> int:
         return 1 if targets.dim() == 1 else int(targets.shape[1])
     every = (part.targets for part in (data.train, data.validation, data.test) if isinstance(part, Split))
     return max(int(part.max()) for part in every) + 1
+
+
+ENDS = 1 << 20
+"""Bytes at either end of a file of weights that tell it from another of its size: some have many gigabytes."""
+
+
+def fingerprint_of(folder: Path) -> str | None:
+    """A digest of a directory's weights, so that a study does not go on with others; None where it is none."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return None
+    found = sha256()
+    for file in files:
+        size = file.stat().st_size
+        found.update(f"{file.name} {size} ".encode())
+        with open_regular(file) as raw:
+            found.update(raw.read(ENDS))
+            raw.seek(max(0, size - ENDS))
+            found.update(raw.read(ENDS))
+    return found.hexdigest()
 
 
 def keeps_head(outputs: int, names: Sequence[str], data: Data | None, wanted: int, reference: str) -> bool:

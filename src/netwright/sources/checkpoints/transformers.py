@@ -27,7 +27,7 @@ from ...tasks.multilabel import MultiLabel
 from ...tasks.regression import Regression
 from ...tasks.token_classification import TokenClassification
 from ..base import Source
-from .base import Checkpoint, keeps_head, outputs_for
+from .base import Checkpoint, fingerprint_of, keeps_head, outputs_for
 from .library import HubTokenizer, hub_quiet, transformers
 from .wrapped import made, wrapped
 
@@ -115,7 +115,9 @@ class Transformers(Checkpoint):
             net = axes(model, example, **self._options(family))
         except NetError as error:
             raise RecipeError(f"model: {self.path}: {format_error(error)}") from error
-        return made(net, self.path, (what,), not own, ("transformers",))
+        source = made(net, self.path, (what,), not own, ("transformers",))
+        source.fingerprint = fingerprint_of(Path(self.path))
+        return source
 
     def _options(self, family: Family) -> dict[str, Any]:
         """What the family's function is asked for."""
