@@ -54,6 +54,7 @@ _HOME = {
     "sort_channels": "nets.importance",
     "prune_to_budget": "nets.importance",
     "assign_bits": "nets.sensitivity",
+    "gptq": "nets.gptq",
     "distil_inputs": "nets.sensitivity",
     "block_importance": "nets.surgery",
     "sort_blocks": "nets.surgery",
@@ -222,6 +223,7 @@ if TYPE_CHECKING:
     from .nets.axes import add_transforms as add_transforms
     from .nets.axes import factorise as factorise
     from .nets.folding import fold as fold
+    from .nets.gptq import gptq as gptq
     from .nets.importance import prune_to_budget as prune_to_budget
     from .nets.importance import sort_channels as sort_channels
     from .nets.menu import oneof as oneof

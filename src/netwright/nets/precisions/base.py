@@ -64,14 +64,6 @@ def per_channel(weight: Tensor, function: Any) -> Tensor:
     return function(weight.flatten(1), 1).reshape(-1, *[1] * (weight.dim() - 1))
 
 
-def round_symmetric(weight: Tensor, most: int) -> Tensor:
-    """The nearest of the whole numbers from ``-most`` to ``most`` times a scale for each channel, of which the
-    largest weight is ``most`` times."""
-    scale = per_channel(weight.detach().abs(), torch.amax) / most
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    return straight_through(weight, (weight / scale).round() * scale)
-
-
 class _StraightThrough(torch.autograd.Function):
     """Gives the second and is differentiated as the first (Bengio et al. 2013, arXiv 1308.3432)."""
 

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .base import Precision, round_symmetric
+from .even import Even, symmetric_steps
 
 
 @dataclass(frozen=True)
-class Int8(Precision):
+class Int8(Even):
     """Weights from -127 to 127 times a scale for each output channel; inputs from 0 to 255, with one scale and a
     zero point: the arithmetic of ONNX Runtime's and OpenVINO's 8-bit layers (form ``u8s8``)."""
 
     weights = 8
     activations = 8
 
-    def round_weights(self, weight: Tensor) -> Tensor:
-        return round_symmetric(weight, 127)
+    low, high = -127, 127
+
+    def steps(self, rows: Tensor) -> Tensor:
+        return symmetric_steps(rows, self.high)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...core.errors import NetError
-from .base import FLOAT_BITS, Precision, round_symmetric
+from .base import FLOAT_BITS
+from .even import Even, symmetric_steps
 
 
 @dataclass(frozen=True)
-class Uniform(Precision):
+class Uniform(Even):
     """Weights of 2 to 8 bits, evenly spaced on both sides of 0, with a scale for each output channel: for study, as
     runtimes have no kernels for most of them.
 
@@ -30,5 +31,13 @@ class Uniform(Precision):
         if self.activations not in (*few, FLOAT_BITS):
             raise NetError(f"uniform: activations is 2 to 8 bits, or 32 to leave them, not {self.activations!r}")
 
-    def round_weights(self, weight: Tensor) -> Tensor:
-        return round_symmetric(weight, 2 ** (self.weights - 1) - 1)
+    @property
+    def high(self) -> int:  # type: ignore[override]
+        return 2 ** (self.weights - 1) - 1
+
+    @property
+    def low(self) -> int:  # type: ignore[override]
+        return -self.high
+
+    def steps(self, rows: Tensor) -> Tensor:
+        return symmetric_steps(rows, self.high)
