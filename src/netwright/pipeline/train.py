@@ -22,7 +22,7 @@ from ..recipe.schema import Recipe
 from ..report.data import format_measurement
 from ..tasks.data import loader_of
 from ..training import loop
-from ..training.defaults import default_optimizer, is_trained
+from ..training.defaults import default_distillation, default_optimizer, is_trained
 from ..training.optimizers import OPTIMIZERS
 from ..training.rules import RULES
 from ..training.run import Progress
@@ -134,7 +134,7 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
         epochs=wish.epochs,
         rule=wish.rule,
         sampling=wish.sampling,
-        distillation=wish.distillation,
+        distillation=_distillation(context, net, bool(pretrained)),
         optimizer=optimizer,
         schedule=wish.schedule,
         teacher=teacher,
@@ -207,13 +207,28 @@ class Promise:
 
 def _teacher(context: Context, net: SuperNet, pretrained: bool) -> Teachers | None:
     """From whom networks learn besides the targets and the largest, if from anybody."""
-    name = context.recipe.train.teacher or ("given" if pretrained and context.recipe.train.epochs else "none")
+    name = _teacher_name(context, pretrained)
     if name == "none":
         return None
     if name == "given":
         return net.extract(net.largest)  # whose weights are copies
     teacher: Teachers = resolve(name, "train.teacher", object)
     return teacher
+
+
+def _teacher_name(context: Context, pretrained: bool) -> str:
+    return context.recipe.train.teacher or ("given" if pretrained and context.recipe.train.epochs else "none")
+
+
+def _distillation(context: Context, net: SuperNet, pretrained: bool) -> str:
+    """The recipe's, or what suits the given model where that teaches; said then."""
+    if context.recipe.train.distillation:
+        return context.recipe.train.distillation
+    if not pretrained or _teacher_name(context, pretrained) != "given":
+        return "outputs"
+    found = default_distillation(net.module)
+    context.callback.stage(f"training: networks learn from the given model by {found} (train.distillation)")
+    return found
 
 
 def _take_up(context: Context, net: SuperNet) -> Importance | None:

@@ -59,8 +59,9 @@ class Train:
     """Which sub-networks learn from each batch, and from whom, such as "sandwich,random=2"."""
     sampling: str = field(default="uniform", metadata=kind("training.sampling:SAMPLINGS"))
     """How the rule's random sub-networks are drawn."""
-    distillation: str = field(default="outputs", metadata=kind("training.distillation:DISTILLATIONS"))
-    """How a network learns from the answer of another: a sub-network from the largest, any from a teacher."""
+    distillation: str = field(default="", metadata=kind("training.distillation:DISTILLATIONS"))
+    """How a network learns from the answer of another: a sub-network from the largest, any from a teacher. By default
+    by the outputs, and where a given convolutional model comes trained and teaches, by what its stages give as well."""
     optimizer: str = field(default="", metadata=kind("training.optimizers:OPTIMIZERS"))
     """How the weights change, such as "adamw,lr=1e-3", or module:function of your own, which takes the network. By
     default one that fits the network and its weights: which, is said."""

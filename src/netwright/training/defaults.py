@@ -16,6 +16,7 @@ from ..nets.layers import CONVOLUTIONS
 from ..nets.supernet import SuperNet
 from ..tasks import Task
 from .batches import peeking
+from .distillation.inner import stages
 
 Weights = Literal["fresh", "pretrained", "extracted"]
 """Weights that have learned nothing yet, that come trained, or that were cut from a trained super-network."""
@@ -25,6 +26,9 @@ RATES: dict[str, dict[Weights, float]] = {
     "adamw,lr={:g}": {"fresh": 1e-3, "pretrained": 1e-4, "extracted": 2e-4},
 }
 """Optimizer to learning rates. One that is right for fresh weights undoes those that come trained."""
+
+STAGES = "features,weight=60"
+"""What stages give, and the outputs beside it."""
 
 ABLE = 0.25
 """How far from a constant answer to the best a model is that counts as trained: random weights get some way."""
@@ -50,6 +54,16 @@ def default_optimizer(module: nn.Module, weights: Weights = "fresh") -> tuple[st
     else:
         text, kind = adamw, "has neither convolutions nor normalisation"
     return text.format(RATES[text][weights]), f"the network {kind} and {weights} weights"
+
+
+def default_distillation(module: nn.Module) -> str:
+    """How sub-networks of a network that comes trained learn from it, where nobody says.
+
+    In convolutional networks by what stages give as well: measured on a ResNet (``benchmarks/trained_start.py``), it
+    gives the small ones much more than the outputs alone. Others learn from the outputs.
+    """
+    convolutional = any(isinstance(m, CONVOLUTIONS) for m in module.modules())
+    return STAGES if convolutional and stages(module) else "outputs"
 
 
 def is_trained(metric: Metric, given: Measurement, chance: float) -> bool:
