@@ -43,7 +43,7 @@ def main() -> None:
     text = torch.frombuffer(bytearray((given.data / "lm_text" / "tinyshakespeare.txt").read_bytes()), dtype=torch.uint8)
     train, test = text[: len(text) * 9 // 10].long(), text[len(text) * 9 // 10 :].long()
     held = _texts(test, given.tested, 1)
-    rows: dict[str, list[tuple[float, float, float]]] = {}
+    rows: dict[str, list[tuple[float, ...]]] = {}
     for seed in given.seeds:
         model = trained(train, given.steps, seed)
         for name, found in measured(model, _texts(train, given.calibration, 2), held).items():
@@ -82,14 +82,16 @@ def trained(text: Tensor, steps: int, seed: int) -> torch.nn.Module:
             scores = model(ids[:, :-1], use_cache=False).logits
         loss = F.cross_entropy(scores.float().flatten(0, 1), ids[:, 1:].flatten())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
-    print(f"seed {seed}: loss {float(loss):.3f}, {time.process_time() - began:.0f} CPU s of training", flush=True)
+    print(
+        f"seed {seed}: loss {float(loss.detach()):.3f}, {time.process_time() - began:.0f} CPU s of training", flush=True
+    )
     return model.eval()
 
 
-def measured(model: torch.nn.Module, calibration: Tensor, held: Tensor) -> dict[str, tuple[float, float, float]]:
+def measured(model: torch.nn.Module, calibration: Tensor, held: Tensor) -> dict[str, tuple[float, ...]]:
     """Bytes of all weights, and the two perplexities."""
     example = {"input_ids": calibration[:1, :-1], "use_cache": False}
     batches = [{"input_ids": part[:, :-1], "use_cache": False} for part in calibration.split(32)]
@@ -101,7 +103,7 @@ def measured(model: torch.nn.Module, calibration: Tensor, held: Tensor) -> dict[
     assert len(names) == len(linear)
     whole = net.count(net.largest).weight_bytes
     plain = perplexity(net.extract(net.largest), held)
-    found = {"float32": (float(whole), plain, plain)}
+    found: dict[str, tuple[float, ...]] = {"float32": (whole, plain, plain)}
     for name, option in (("4, groups of 32", "int4"), ("3", THREE), ("2", TWO)):
         found[name] = both(net, net.largest_with(dict.fromkeys(names, option)), batches, held)
     scores = nw.sensitivity.OutputError(batches[:1], distance="kl").scores(net)
