@@ -129,9 +129,12 @@ def _first(wrong: Wrong) -> str:
 
 
 def _refused(config: Any) -> str:
-    """Why the config cannot be read again, in words; empty where it can."""
+    """Why the config cannot be read again, in words; empty where it can, and where its class has no way to try."""
+    read = getattr(type(config), "from_dict", None)
+    if read is None:
+        return ""
     try:
-        type(config).from_dict(config.to_dict())
+        read(config.to_dict())
     except Exception as error:  # a class's own checks
         return f"its config is refused: {format_error(error)[:300]}"
     return ""
