@@ -46,7 +46,7 @@ def render(data: ReportData, sections: Iterable[Section | str] = STANDARD) -> st
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(data.title)}</title>
 <link rel="icon" href="data:,">
-<style>{source.joinpath("page.css").read_text("utf-8")}</style>
+<style>{"".join(source.joinpath(name).read_text("utf-8") for name in ("base.css", "page.css"))}</style>
 <script>{get_plotlyjs()}</script>
 </head>
 <body>

@@ -33,8 +33,14 @@ LOOK_S, QUIET_S = 1.0, 15.0
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 COOKIE = "netwright-token"
 
-FILES = {"/": ("page.html", "text/html"), "/page.css": ("page.css", "text/css"),
-         "/page.js": ("page.js", "text/javascript"), "/charts.js": ("charts.js", "text/javascript")}  # fmt: skip
+FILES = {
+    "/": ("live/page.html", "text/html"),
+    "/base.css": ("base.css", "text/css"),
+    "/page.css": ("live/page.css", "text/css"),
+    "/page.js": ("live/page.js", "text/javascript"),
+    "/charts.js": ("live/charts.js", "text/javascript"),
+}
+"""Address to file in the package of reports, and its type."""
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -104,7 +110,7 @@ async def changes(feeds: Sequence[Feed], look: float = LOOK_S, quiet: float = QU
 
 
 def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
-    content = resources.files(__package__).joinpath(name).read_bytes()
+    content = resources.files("netwright.report").joinpath(name).read_bytes()
 
     async def answer(request: Request) -> Response:
         return Response(content, media_type=kind)
