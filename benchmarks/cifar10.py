@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,14 @@ def augmented(images: Tensor) -> Tensor:
     at = torch.arange(n)[:, None, None]
     shifted = padded.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]]
     return shifted.permute(0, 3, 1, 2)  # the channels last, as before
+
+
+def in_order(net: nw.SuperNet, orders: Mapping[str, Sequence[str]]) -> nw.SuperNet:
+    """The super-network whose blocks are kept in these orders, the first longest, by axis of depth."""
+    axes = [replace(a, order=tuple(orders[a.name])) if isinstance(a, nw.Depth) else a for a in net.axes]
+    return net.with_axes(axes)
+
+
+def orders_of(net: nw.SuperNet) -> dict[str, list[str]]:
+    """In which orders a super-network's blocks are kept."""
+    return {axis.name: list(axis.order) for axis in net.axes if isinstance(axis, nw.Depth)}

@@ -22,14 +22,14 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from cifar10 import augmented, first_of, trained
+from cifar10 import augmented, first_of, in_order, orders_of, trained
 from torch import nn
 
 import netwright as nw
@@ -209,12 +209,9 @@ class Bench:
             write_tensors(weights, state_of(net.module))
         if not path.exists():
             ordered = nw.sort_blocks(net, self.calibration[:1])
-            write_json(path, {axis.name: list(axis.order) for axis in ordered.axes if isinstance(axis, nw.Depth)})
+            write_json(path, orders_of(ordered))
         load_state(net.module, read_tensors(weights)[0], weights)
-        orders = json.loads(path.read_text())
-        return net.with_axes(
-            [replace(a, order=tuple(orders[a.name])) if isinstance(a, nw.Depth) else a for a in net.axes]
-        )
+        return in_order(net, json.loads(path.read_text()))
 
     def _candidates(self, net: nw.SuperNet) -> tuple[nw.Candidate, ...]:
         """Sub-networks of the range that the limits ask for: all splits of depth, and some inner widths."""

@@ -15,12 +15,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from cifar10 import augmented, first_of, trained
+from cifar10 import augmented, first_of, in_order, orders_of, trained
 
 import netwright as nw
 from netwright.nets.families.cifar_resnet import cifar_resnet
@@ -71,7 +70,7 @@ class Bench:
         self.train = first_of(data, "train", images)
         self.test = nw.Accuracy(nw.TensorLoader(first_of(data, "test", tested), 250))
         self.calibration = [augmented(part) for part in self.train.inputs[:512].split(256)]
-        self._order: dict[str, tuple[str, ...]] = {}
+        self._orders: dict[str, list[str]] = {}
 
     def of(self, way: str, lr: float, seed: int, rule: str, tune: bool) -> tuple[list[float], float, float]:
         """Accuracy of the judged ones, from the smallest on; of the one that was tuned; CPU seconds of training."""
@@ -101,12 +100,9 @@ class Bench:
         net = cifar_resnet(56, shares=(0.5, 0.75), round_to=8, depths=range(2, 10))
         net.module.load_state_dict(trained(self.data, 56).state_dict())
         nw.sort_channels(net, nw.importance.Taylor([(self.train.inputs[:64], self.train.targets[:64])]))
-        if not self._order:
-            ordered = nw.sort_blocks(net, self.calibration[:1])
-            self._order = {axis.name: tuple(axis.order) for axis in ordered.axes if isinstance(axis, nw.Depth)}
-        return net.with_axes(
-            [replace(a, order=self._order[a.name]) if isinstance(a, nw.Depth) else a for a in net.axes]
-        )
+        if not self._orders:
+            self._orders = orders_of(nw.sort_blocks(net, self.calibration[:1]))
+        return in_order(net, self._orders)
 
 
 def spread(net: nw.SuperNet) -> list[nw.Candidate]:
