@@ -67,7 +67,7 @@ def gptq(net: SuperNet, candidate: Candidate | Mapping[str, Option], batches: It
 
 def _is_product(layer: nn.Module) -> bool:
     """Whether a layer multiplies its weight by columns of its inputs, in a way that is known here."""
-    return is_linear(layer) or (isinstance(layer, nn.Conv2d) and not isinstance(layer, nn.LazyConv2d))
+    return is_linear(layer) or isinstance(layer, nn.Conv2d)
 
 
 def _order(network: nn.Module, inputs: Any, paths: list[str]) -> list[str]:
@@ -121,16 +121,9 @@ def _columns(layer: Any, inputs: Tensor) -> Tensor:
     """What each group of a layer's outputs is computed from: (groups, inputs of a group, positions)."""
     if not isinstance(layer, nn.Conv2d):
         return inputs.flatten(0, -2).T[None]
-    if layer.padding_mode != "zeros":
-        inputs = F.pad(inputs, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
-        padding: Any = 0
-    elif isinstance(layer.padding, str):
-        inputs, padding = F.pad(inputs, layer._reversed_padding_repeated_twice), 0
-    else:
-        padding = layer.padding
-    if inputs.dim() == 3:
-        inputs = inputs[None]
-    unfolded = F.unfold(inputs, layer.kernel_size, layer.dilation, padding, layer.stride)  # (n, inputs, positions)
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    padded = F.pad(inputs[None] if inputs.dim() == 3 else inputs, layer._reversed_padding_repeated_twice, mode=mode)
+    unfolded = F.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)  # (n, inputs, positions)
     return unfolded.unflatten(1, (layer.groups, -1)).movedim(0, 2).flatten(2)
 
 
