@@ -15,7 +15,7 @@ from torch import nn
 from ..core.errors import BundleError, MissingExtra, NetError, format_error
 from ..core.files import write_atomically
 from ..core.quiet import quiet
-from ..nets.families.known import PRETRAINED
+from ..nets.families.known import PRETRAINED, family_of
 from ..nets.families.pretrained import Family, Stack, config_numbers, layer_config
 from ..nets.inputs import Inputs
 from ..nets.saving import as_config_says, built, without_skipped
@@ -100,13 +100,12 @@ def _plan(network: Any) -> tuple[Any, str | None]:
         saved.config.architectures = [type(network).__name__]
         return saved, None
     except NetError as error:
-        family = next((each for each, _ in PRETRAINED if each.has(network)), None)
-        if family is None:
+        if (found := family_of(network)) is None:
             known = ", ".join(each.examples.partition(" and ")[0] for each, _ in PRETRAINED)
             raise BundleError(
                 f"{error}. Layers that differ are written of models like {known}; leave transformers out of formats"
             ) from error
-        return _custom(network, family)
+        return _custom(network, found[0])
 
 
 def _custom(network: Any, family: Family) -> tuple[Any, str]:

@@ -15,7 +15,7 @@ from torch import nn
 
 from ...core.errors import NetError, RecipeError, format_error
 from ...core.files import read_json
-from ...nets.families.known import PRETRAINED
+from ...nets.families.known import family_of
 from ...nets.families.pretrained import Family
 from ...nets.inputs import Inputs
 from ...tasks.base import Task
@@ -108,11 +108,11 @@ class Transformers(Checkpoint):
             what += ", with its own head" if own else f", with a new head of {outputs}"
         if length := next((t.shape[1] for t in _texts(example)), 0):
             what += f"; latency is of texts of {length} tokens (length=... of the model gives others)"
-        family, axes = next(((each, axes) for each, axes in PRETRAINED if each.has(model)), (None, None))
-        if family is None or axes is None:
+        if (known := family_of(model)) is None:
             return wrapped(model, example, self.path, (what,), not own)
+        family, supernet = known
         try:
-            net = axes(model, example, **self._options(family))
+            net = supernet(model, example, **self._options(family))
         except NetError as error:
             raise RecipeError(f"model: {self.path}: {format_error(error)}") from error
         source = made(net, self.path, (what,), not own, ("transformers",))
