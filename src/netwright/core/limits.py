@@ -129,6 +129,15 @@ def is_relative(text: str) -> bool:
     return match is not None and match.group(4) in (*TIMES, *POINTS)
 
 
+def limited(text: str, metrics: Iterable[Metric]) -> str:
+    """The name of the metric that a limit is on, also where that is relative to a model of which nothing is known yet.
+
+    Raises :class:`LimitError` as :func:`parse_limit` does, but for that.
+    """
+    metrics = list(metrics)
+    return parse_limit(text, metrics, {metric.name: 1.0 for metric in metrics}).metric
+
+
 def metric_named(text: str) -> str | None:
     """The name of the metric that a limit is on, or None for a malformed limit."""
     match = _FORM.fullmatch(text)

@@ -71,8 +71,7 @@ class Context:
             candidate; none without data.
         task: what the networks are for.
         target: where networks will run; the first of several.
-        latency: on the target, as the recipe wants it measured.
-        latencies: the same of each target, by its name; that of one alone is empty.
+        latencies: on each target, by its name, as the recipe wants it measured; the name of one alone is empty.
         validation: how well a network does, on the validation data; None without data.
         quality: the same as the search judges it: on a target of low precision, of the target's own file there.
         measurers: of everything that can be an objective or a limit.
@@ -90,7 +89,6 @@ class Context:
     calibration: Sequence[Any]
     task: Task
     target: Target
-    latency: Latency
     latencies: Mapping[str, Latency]
     validation: Quality | None
     quality: Quality | None
@@ -103,6 +101,11 @@ class Context:
     def metrics(self) -> tuple[Metric, ...]:
         """Everything that can be an objective or a limit."""
         return tuple(metric for measurer in self.measurers for metric in measurer.metrics)
+
+    @property
+    def latency(self) -> Latency:
+        """On the target, the first of several."""
+        return next(iter(self.latencies.values()))
 
     @property
     def fingerprint(self) -> str:
@@ -143,6 +146,11 @@ class Context:
         found = self.evaluation(candidate)
         inherited: Statistics | None = "inherited" if needs_recalibration(found.module) else None
         return found.module, found.statistics or inherited
+
+    def training_loader(self) -> Any:
+        """The training data as networks learn from them, in batches."""
+        assert self.data is not None
+        return loader_of(self.data.train, self.recipe.train.batch_size, shuffle=True, augment=self.data.augment)
 
     def given(self) -> nn.Module:
         """The model as it was given, whatever the super-network has been trained to since."""
@@ -231,7 +239,6 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         calibration=() if data is None else _calibration(recipe, task, data),
         task=task,
         target=target,
-        latency=latency,
         latencies=latencies,
         validation=validation,
         quality=quality,

@@ -12,7 +12,6 @@ from ..core.metric import Measurement
 from ..nets.extract import copy_of
 from ..nets.recalibrate import Statistics
 from ..recipe.load import resolve
-from ..tasks.data import loader_of
 from ..training import loop
 from ..training.teachers import Teachers
 from .context import Context, teachers_in
@@ -53,7 +52,7 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
     tuned = copy_of(plain)
     loop.finetune(
         tuned,
-        loader_of(context.data.train, recipe.train.batch_size, shuffle=True, augment=context.data.augment),
+        context.training_loader(),
         task=context.task,
         epochs=wish.epochs,
         optimizer=wish.optimizer or None,

@@ -8,7 +8,7 @@ from typing import Any
 from ..core.candidate import digest
 from ..core.errors import CheckpointError, LimitError, ShapeError, format_error
 from ..core.files import read_json, write_json
-from ..core.limits import Limit, is_relative, metric_named, parse_limit
+from ..core.limits import Limit, is_relative, limited, metric_named, parse_limit
 from ..core.metric import Measurement, Metric
 from ..core.shape import expect
 from ..measure.base import EvaluationContext, Measurer
@@ -47,8 +47,8 @@ def are_known(context: Context) -> bool:
 
 def _figure(context: Context, text: str, trained: bool) -> tuple[Metric, Measurement] | None:
     """The metric of a relative limit and the given model's figure; None where it has none yet."""
-    parse_limit(text, context.metrics, dict.fromkeys((m.name for m in context.metrics), 1.0))  # all else that is wrong
-    metric, measurer = next((m, own) for own in context.measurers for m in own.metrics if m.name == metric_named(text))
+    name = limited(text, context.metrics)
+    metric, measurer = next((m, own) for own in context.measurers for m in own.metrics if m.name == name)
     kept = _read(context)
     if metric.name in kept:
         return metric, kept[metric.name]
@@ -62,11 +62,8 @@ def _figure(context: Context, text: str, trained: bool) -> tuple[Metric, Measure
     if found is None:
         raise LimitError(f"the limit {text!r}: {metric.name} of the given model cannot be measured; write the bound")
     if not metric.exact:
-        whose = (
-            "the given model"
-            if not measurer.depends_on_weights or network.net is not context.source.net
-            else ("the largest network as it is trained")
-        )
+        trained_here = measurer.depends_on_weights and network.net is context.source.net
+        whose = "the largest network as it is trained" if trained_here else "the given model"
         context.callback.stage(f"{whose} has {metric.name} {format_measurement(found)}, which {text!r} is relative to")
         _write(context, {**kept, metric.name: found})
     return metric, found

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,13 +16,13 @@ import torch
 from ..core.candidate import Candidate
 from ..core.limits import Limit, is_relative, metric_named
 from ..core.metric import Measurement
+from ..core.temporary import TemporaryFolder
 from ..measure.base import EvaluationContext
 from ..measure.counts import METRICS
 from ..nets.report import Report
 from ..nets.supernet import SuperNet
 from ..recipe.load import folder_of, load, name_of
 from ..recipe.schema import Recipe
-from ..tasks.data import loader_of
 from ..training import loop
 from ..training.defaults import default_optimizer
 from .callback import Callback, NullCallback
@@ -100,8 +99,8 @@ def plan(
     Args: see :func:`netwright.fit`.
     """
     wish = load(recipe, overrides)
-    with TemporaryDirectory() as folder:
-        nowhere = RunDirectory(Path(folder) / "plan")
+    with TemporaryFolder() as folder:
+        nowhere = RunDirectory(folder / "plan")
         context = resolve(wish, nowhere, name_of(recipe), folder_of(recipe), callback or NullCallback())
         context.source.require_networks()
         limits = limits_of(context, trained=False)
@@ -143,7 +142,7 @@ def _training(context: Context) -> list[Cost]:
     recipe = context.recipe
     if context.untrained or context.data is None or not recipe.train.epochs:
         return []
-    loader = loader_of(context.data.train, recipe.train.batch_size, shuffle=True, augment=context.data.augment)
+    loader = context.training_loader()
     batches = list(islice(loader, STEPS + 1))
     per_epoch = _batches(loader, batches)
     net = context.source.supernet()

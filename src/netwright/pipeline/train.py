@@ -20,7 +20,6 @@ from ..nets.supernet import SuperNet
 from ..recipe.load import resolve
 from ..recipe.schema import Recipe
 from ..report.data import format_measurement
-from ..tasks.data import loader_of
 from ..training import loop
 from ..training.defaults import default_distillation, default_optimizer, is_trained
 from ..training.optimizers import OPTIMIZERS
@@ -129,7 +128,7 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
     optimizer = _optimizer(context, net, given[metric.name] if pretrained else None)
     loop.train(
         net,
-        loader_of(context.data.train, wish.batch_size, shuffle=True, augment=context.data.augment),
+        context.training_loader(),
         task=context.task,
         epochs=wish.epochs,
         rule=wish.rule,
@@ -321,10 +320,9 @@ def _telling_rate(context: Context, optimizer: str) -> Callable[[Progress], None
 
 def _few_steps(context: Context) -> str:
     """What is to be said where a new head has few steps to learn in; nothing where there are enough."""
-    assert context.data is not None
     wish = context.recipe.train
     with suppress(TypeError):  # a loader that does not say how long it is
-        each = len(loader_of(context.data.train, wish.batch_size, shuffle=True)) // wish.accumulate
+        each = len(context.training_loader()) // wish.accumulate
         if 0 < each * wish.epochs < NEW_HEAD_STEPS:
             return (
                 f"the new head learns for {each * wish.epochs} steps; small networks are worth little before some "

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.candidate import Candidate
 from ..core.errors import InfeasibleConstraints, NetwrightError, RecipeError
 from ..core.interruption import ending
-from ..core.limits import Limit, apart, broken, parse_limit
+from ..core.limits import Limit, apart, broken, limited
 from ..core.metric import Measurement
 from ..core.record import Record
 from ..measure.base import EvaluationContext, Measurer
@@ -28,7 +28,6 @@ from ..recipe.schema import Recipe
 from ..report.data import ExportedNetwork, format_measurement
 from ..strategies.base import Problem, Strategy
 from ..study.study import Study
-from ..tasks.data import loader_of
 from ..training import loop
 from ..training.defaults import default_optimizer
 from ..training.rules import SinglePath
@@ -121,7 +120,7 @@ def _require(context: Context) -> SuperNet:
     own = [x.name for m in source.measurers if not m.depends_on_weights for x in m.metrics]
     known = list(dict.fromkeys([*METRICS, "latency", "energy", *own]))
     for text in recipe.limits:
-        if (name := _name_of(text, context)) not in known:
+        if (name := limited(text, (*context.metrics, *context.task.metrics))) not in known:
             raise RecipeError(
                 f"the limit {text!r}: {name} is not known before a network is made; trim to what can be computed or "
                 f"predicted ({', '.join(known)}), or search with 'netwright fit'"
@@ -169,12 +168,6 @@ def _cut(context: Context, net: SuperNet, importance: Importance) -> Candidate:
     return candidate
 
 
-def _name_of(text: str, context: Context) -> str:
-    """The metric of a limit. Raises :class:`LimitError` for what is none."""
-    metrics = (*context.metrics, *context.task.metrics)
-    return parse_limit(text, metrics, {metric.name: 1.0 for metric in metrics}).metric
-
-
 def _prices(context: Context, wanted: Sequence[str]) -> list[Measurer]:
     """What tells of limits that the network does not count: the model's own measurers, and tables."""
     found: list[Measurer] = [m for m in context.source.measurers if not m.depends_on_weights]
@@ -217,8 +210,7 @@ class _Tuning:
     def __init__(self, context: Context) -> None:
         assert context.data is not None and context.validation is not None  # see _for_trimming
         recipe, self._context = context.recipe, context
-        loader = loader_of(context.data.train, recipe.train.batch_size, shuffle=True, augment=context.data.augment)
-        self._batches = list(islice(loader, recipe.trim.batches))
+        self._batches = list(islice(context.training_loader(), recipe.trim.batches))
         self._metric = context.validation.metrics[0]
         self._optimizer = recipe.train.optimizer or default_optimizer(context.source.supernet().module, "pretrained")[0]
 
