@@ -243,7 +243,12 @@ def _ask(measurer: Measurer, context: EvaluationContext, turns: Turns) -> Mappin
             with turns.beside():
                 measurer.prepare(context)
         with turns.of(measurer):
-            return measurer.measure(context)
+            found = measurer.measure(context)
+            rest = turns.rest(measurer)
+            if rest and any("warning" in m.details for m in found.values()):  # it may be others of us who disturb it
+                with rest:
+                    found = measurer.measure(context)
+            return found
     except (SystemExit, GeneratorExit) as error:
         if _is_asked_to_end(error):
             raise

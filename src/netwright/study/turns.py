@@ -36,6 +36,11 @@ class Turns:
         """The turn in which is computed what needs no device."""
         return nullcontext()
 
+    def rest(self, measurer: Measurer) -> AbstractContextManager[None] | None:
+        """Within a measurer's turn: a time in which the others, which compute beside it, rest. None where they do so
+        anyway, or are elsewhere."""
+        return None
+
 
 NOBODY_ELSE = Turns()
 
@@ -44,7 +49,8 @@ class SharedTurns(Turns):
     """Of one of several processes.
 
     Who measures at a place does so alone there. On this machine the cores that measuring takes are kept for it, and
-    other work goes on beside it on the others; where there are no others, all other work rests meanwhile.
+    other work goes on beside it on the others; where there are no others, all other work rests meanwhile. It can be
+    asked to rest for a while where there are, too: the cores of a virtual machine may be threads of one core.
 
     Args:
         folder: the same for all of them: where the locks lie, which are let go with a process however that ends.
@@ -76,7 +82,12 @@ class SharedTurns(Turns):
         return self._locked(fcntl.LOCK_EX, f"at-{digest(place.at)}" if place.at else "here")
 
     def beside(self) -> AbstractContextManager[None]:
-        return self._locked(fcntl.LOCK_SH, "here") if self._rests else nullcontext()
+        # Whoever measures holds "here" all the while, and "beside" only where the others are to rest.
+        return self._locked(fcntl.LOCK_SH, "here" if self._rests else "beside")
+
+    def rest(self, measurer: Measurer) -> AbstractContextManager[None] | None:
+        elsewhere = measurer.place is None or measurer.place.at
+        return None if elsewhere or self._rests else self._locked(fcntl.LOCK_EX, "beside")
 
     @contextmanager
     def _locked(self, kind: int, name: str) -> Iterator[None]:

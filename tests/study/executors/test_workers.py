@@ -321,6 +321,34 @@ def test_where_measuring_takes_all_cores_all_others_rest() -> None:
     assert one_and_nobody.waited == 0.0
 
 
+class Disturbed(Counted):
+    """Says each first time that something else slowed it down, and each second time how many did anything."""
+
+    calls = 0
+
+    def measure(self, context: EvaluationContext) -> Mapping[str, nw.Measurement]:
+        self.calls += 1
+        if self.calls % 2:
+            return {"latency": nw.Measurement(1.0, details={"warning": "the core was slower"})}
+        others = 0
+        for _ in range(20):
+            others = max(others, self.all[0].value)
+            time.sleep(0.001)
+        return {"latency": nw.Measurement(2.0, details={"others": others})}
+
+
+def test_what_others_may_have_disturbed_is_measured_again_while_they_rest() -> None:
+    if not split_cores(1, os.sched_getaffinity(0))[0]:
+        pytest.skip("with a single core the others rest anyway")
+    device, all_ = ((FORK.Value("i", 0), FORK.Value("i", 0)) for _ in range(2))
+    quality = Counted("quality", None, device, all_, 0.01)
+    latency = Disturbed("latency", Place("", 1), device, all_)
+    study = nw.Study(MemoryStore(), FakeNet(SPACE), objectives=[quality, latency])
+    found = [r.measurements["latency"] for r in study.run("random", 12, executor="local,workers=3")]
+    assert all(m.value == 2.0 and m.details["others"] == 0 for m in found), "measured twice, and alone then"
+    assert all_[1].value > 1, "they evaluate at the same time else"
+
+
 def test_cores_are_kept_for_what_measures_there() -> None:
     kept, left = split_cores(1, os.sched_getaffinity(0))
     details = [r.measurements["quality"].details for r in measured(Place("", 1))[2]]
