@@ -16,15 +16,16 @@ class Attempts:
     """The attempts of a journal's candidates that have no record.
 
     Of those that were asked for, the first without a record is the one that was being measured when a process ended;
-    entries tell further attempts from that.
+    entries tell further attempts from that. Where several processes measure for one store, entries tell all.
 
     Args:
         journal: as far as it was read.
         append: adds an entry to it.
+        shared: whether several processes measure for its store.
     """
 
-    def __init__(self, journal: Journal, append: Callable[[str, Mapping[str, Any]], None]) -> None:
-        self._journal, self._append = journal, append
+    def __init__(self, journal: Journal, append: Callable[[str, Mapping[str, Any]], None], shared: bool) -> None:
+        self._journal, self._append, self._shared = journal, append, shared
         self.resumed: Candidate | None = None
         """Who may have been measured before by a process that ended."""
         self.begun: Candidate | None = None
@@ -32,13 +33,13 @@ class Attempts:
 
     @property
     def next(self) -> Candidate | None:
-        """The first of those that were asked for: they are measured in order."""
-        return next(iter(self._journal.asked), None)
+        """The first of those that were asked for: one process measures them in order."""
+        return None if self._shared else next(iter(self._journal.asked), None)
 
     def begin(self, candidate: Candidate) -> bool:
         """Have it journalled that measuring a candidate begins: if the process ends meanwhile, who resumes knows at
         whom. False where that happened too often to try it again."""
-        if candidate == self.resumed or candidate not in self._journal.asked:
+        if self._shared or candidate == self.resumed or candidate not in self._journal.asked:
             number = self.of(candidate) + 1
             if number > ATTEMPTS:
                 return False

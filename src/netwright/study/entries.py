@@ -17,7 +17,7 @@ from ..core.shape import Count, Rule, expect, told
 from ..core.space import Choice
 from ..core.text import is_unicode
 
-KINDS = ("study", "limits", "ask", "attempt", "record", "retry")
+KINDS = ("study", "limits", "ask", "claim", "attempt", "record", "retry")
 
 
 def _is_text(text: str) -> bool:
@@ -33,6 +33,7 @@ STUDY = {
 }
 LIMITS = {"limits": list[tuple[Name, Literal["<=", ">=", "<", ">"], float, str]]}
 ASK = {"candidates": list[dict[str, Any]], "provenance": dict[str, Any]}
+CLAIM = {"candidate": dict[str, Any], "by": Name}
 ATTEMPT = {"candidate": dict[str, Any], "number": Count}
 RETRY = {"candidates": list[dict[str, Any]]}
 PROVENANCE = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Reversible
+from collections.abc import Callable, Iterator, Mapping, Reversible, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from ..core.limits import Limit
 from ..core.metric import Metric
 from ..core.record import Record
 from ..core.shape import expect
-from .entries import ASK, ATTEMPT, KINDS, RETRY, check_record, choices_of, limits_of, objectives_of
+from .entries import ASK, ATTEMPT, CLAIM, KINDS, RETRY, check_record, choices_of, limits_of, objectives_of
 from .record_text import RecordReader
 from .stores.base import Bad, BadEntry, Store, body_of
 
@@ -33,6 +33,7 @@ class Journal:
         limits: the last that were set.
         found: the last record of each candidate, in the order of measuring, as it was judged then.
         asked: candidates that were asked for and not measured yet, with their provenance.
+        claims: who evaluates candidates that have no record since, where several processes measure for one store.
         again: candidates whose measurement failed, and that are to be measured again.
         attempts: how often measuring a candidate has begun that has no record since, where an entry says so; 0 for one
             whose last attempt was interrupted.
@@ -44,6 +45,7 @@ class Journal:
     limits: tuple[Limit, ...] = ()
     found: dict[Candidate, Record] = field(default_factory=dict)
     asked: dict[Candidate, dict[str, Any]] = field(default_factory=dict)
+    claims: dict[Candidate, str] = field(default_factory=dict)
     again: set[Candidate] = field(default_factory=set)
     attempts: dict[Candidate, int] = field(default_factory=dict)
     entries: int = 0
@@ -52,6 +54,10 @@ class Journal:
     """What was found, judged by the last limits: each record once, and all when the limits change."""
     _pending: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
     """What was asked for in the entries that are being read, as it is written: choices to provenance and entry."""
+    _taken: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
+    """What was claimed in them, as it is written: choices to who has, and entry."""
+    _new: list[Candidate] | None = field(default=None, repr=False)
+    """Whose records were taken in, in order; None where more than records is new."""
     _wrong: list[BadEntry] = field(default_factory=list, repr=False)
     _reader: RecordReader = field(default_factory=RecordReader, repr=False)
 
@@ -84,13 +90,16 @@ class Journal:
             )
         return front(self.records, self.objectives)
 
-    def follow(self, store: Store, bad: Bad | None = None) -> None:
+    def follow(self, store: Store, bad: Bad | None = None) -> Sequence[Candidate] | None:
         """Take in what is new in a store since it was last followed.
+
+        Returns whose records are new, in order; None where entries say something of all records.
 
         Raises :class:`StoreError` for an entry that cannot be read; with ``bad`` this is told of each, and the others
         are taken in.
         """
         told = bad or store.refuse
+        self._new = []
         with _no_collection():
             for number, kind, body in store.numbered(self.entries, bad):
                 try:
@@ -105,6 +114,7 @@ class Journal:
         for wrong in self._wrong:
             told(wrong)
         self._wrong.clear()
+        return self._new
 
     def take(self, kind: str, body: Mapping[str, Any]) -> None:
         """Take in an entry. Raises one of ``UNREADABLE`` for what is none, and has taken in nothing then."""
@@ -116,16 +126,20 @@ class Journal:
             case "study":
                 self._objectives, self.header = objectives_of(body), dict(body)
             case "limits":
-                self.limits = limits_of(body)
+                self.limits, self._new = limits_of(body), None
                 self._judged = {candidate: each.judged(self.limits) for candidate, each in self.found.items()}
             case "ask":
                 found = expect(body, ASK)
                 self._ask({self._candidate(choices): found["provenance"] for choices in found["candidates"]})
+            case "claim":
+                found = expect(body, CLAIM)
+                self.claims[self._candidate(found["candidate"])] = found["by"]
             case "attempt":
                 found = expect(body, ATTEMPT)
                 self.attempts[self._candidate(found["candidate"])] = found["number"]
             case "retry":
                 self.again.update(map(self._candidate, expect(body, RETRY)["candidates"]))
+                self._new = None
             case _:
                 raise ValueError(f"there is no such kind; known are: {', '.join(KINDS)}")
 
@@ -146,6 +160,8 @@ class Journal:
         elif kind == "ask" and (found := self._reader.asked(text)) is not None:
             choices, provenance = found  # most are measured in what follows, and never looked at
             self._pending.update(dict.fromkeys(choices, (provenance, number)))
+        elif kind == "claim" and (claim := self._reader.claimed(text)) is not None:
+            self._taken[claim[0]] = claim[1], number
         else:
             self._resolve()
             self.take(kind, body_of(text))
@@ -157,6 +173,7 @@ class Journal:
             self._resolve()
             self.take("record", body_of(text))
             return
+        self._taken.pop(parts[0][0], None)
         if self._pending.pop(parts[0][0], None) is None:
             self._resolve()  # it may have been asked for in other words
         self._add(self._reader.record(parts, candidate, self._objectives))
@@ -169,7 +186,7 @@ class Journal:
         return Candidate.of_options(choices) if self.candidate is Candidate else self.candidate(choices)
 
     def _resolve(self) -> None:
-        """Know the candidates that were asked for and are still as they were written."""
+        """Know the candidates that were asked for, or claimed, and are still as they were written."""
         pending, self._pending = self._pending, {}
         entries: dict[int, list[str]] = {}
         for written, (_, number) in pending.items():
@@ -180,6 +197,12 @@ class Journal:
                 self.take("ask", body_of(f'{{"candidates":[{{{"},{".join(several)}}}],"provenance":{provenance}}}'))
             except UNREADABLE as error:
                 self._wrong.append(BadEntry(number, f"'ask': {format_error(error)}"))
+        taken, self._taken = self._taken, {}
+        for written, (by, number) in taken.items():
+            try:
+                self.take("claim", {**body_of(f'{{"candidate":{{{written}}}}}'), "by": by})
+            except UNREADABLE as error:
+                self._wrong.append(BadEntry(number, f"'claim': {format_error(error)}"))
 
     def _add(self, record: Record) -> None:
         candidate = record.candidate
@@ -189,8 +212,12 @@ class Journal:
             del self.found[candidate], self._judged[candidate]
             self.found[candidate] = record
         self._judged[candidate] = record.judged(self.limits)
+        if self._new is not None:
+            self._new.append(candidate)
         if self.asked:
             self.asked.pop(candidate, None)
+        if self.claims:
+            self.claims.pop(candidate, None)
         if self.attempts:
             self.attempts.pop(candidate, None)
         if self.again:

@@ -44,6 +44,7 @@ PROVENANCE = _object(VALUE, r'(?!"(?:time|seconds|device_seconds|seed)":[^-0-9]|
 ASK = re.compile(
     rf'\{{"candidates":\[((?:\{{[^{{}}\[\]\\]++\}}(?:,(?!\])|(?=\])))++)\],"provenance":({_object(VALUE)})\}}'
 )
+CLAIM = re.compile(rf'\{{"candidate":\{{([^{{}}\[\]\\]++)\}},"by":({PLAIN})\}}')
 NAMES = re.compile(rf'({PLAIN}):\{{"value":')
 PIECE = re.compile(rf"{PLAIN}:{SCALAR}\}}")
 
@@ -95,6 +96,12 @@ class RecordReader:
         is to be read whole."""
         found = ASK.fullmatch(text)
         return (found[1][1:-1].split("},{"), found[2]) if found else None
+
+    def claimed(self, text: str) -> tuple[str, str] | None:
+        """The choices of the candidate that an entry claims, as they are written, and for whom; None where it is to be
+        read whole."""
+        found = CLAIM.fullmatch(text)
+        return (found[1], found[2][1:-1]) if found else None
 
     def choices(self, text: str) -> dict[str, Any] | None:
         """The choices of a candidate from their text, or None where it is to be read whole."""

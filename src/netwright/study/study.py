@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,11 +39,14 @@ from .prediction import predict_measurements
 from .racing import rivals_of
 from .standing import Standing, is_device_lost
 from .stores import open_store
-from .stores.base import Store
+from .stores.base import Entries, Store
 from .stores.memory import MemoryStore
 
 FAR = 0.25
 """How far, relative to the bound, the smallest network is beyond a limit that larger ones will not keep either."""
+
+WAIT_S = 0.2
+"""Seconds between two looks at whether others have gone on."""
 
 LEAST_ADDRESSES = 1 << 29
 """Of memory that a process may have addresses for: what strategies' libraries map as they are loaded, which end the
@@ -254,18 +258,22 @@ class Study:
         """What is so once a run was ended by a signal."""
         if isinstance(self.store, MemoryStore):
             return "nothing that was measured is kept: give the study a file for that"
-        where = getattr(self.store, "path", "the store")
-        return f"what was measured is kept in {where}; the same call continues from here"
+        return f"what was measured is kept in {self.store.place}; the same call continues from here"
 
     def _run(self, run: Run) -> None:
         self._check_measured()
         self._attempts.resumed = self._attempts.next
-        while self._fill(run):
-            self._wait(run)
+        while self._fill(run) or (self._left(run.evaluations) and self._others_go_on()):
+            if run.jobs:
+                self._wait(run)
         # What was predicted and would be on the front is measured in the end: nothing on the front is predicted.
         while unmeasured := self.standing.unmeasured:
-            self._start(run, unmeasured[0].candidate, unmeasured[0].provenance, predicts=False)
-            self._wait(run, run.evaluations - len(unmeasured) + 1)
+            known = {r.candidate: r for r in unmeasured}
+            if candidate := self._claim(partial(_first, known)):
+                self._start(run, candidate, known[candidate].provenance, predicts=False)
+                self._wait(run, run.evaluations - len(unmeasured) + 1)
+            else:
+                self._others_go_on()
 
     def _wait(self, run: Run, done: int | None = None) -> None:
         """Wait until a job is done, and journal those that are."""
@@ -290,6 +298,8 @@ class Study:
         told, run.done = run.done, []
         self._attempts.begun = None
         for job, _ in told:
+            if job.candidate not in self.journal.found:  # another has taken it up
+                continue
             record = self.journal.judged_of(job.candidate)
             if run.watch:
                 run.watch(Step(record, len(self.standing.known) if done is None else done, run.evaluations))
@@ -300,36 +310,52 @@ class Study:
         """Have every worker evaluate a candidate, and ask for further ones as they are needed, if it may be so; whether
         any is being evaluated."""
         while len(run.jobs) < run.executor.workers and not run.short:
-            left = self._left(run.evaluations) - len(run.jobs) - len(run.done)
-            if left <= 0:
-                break
-            waiting = self._waiting(run)
-            if waiting is None and asks:
-                self._ask(run.strategy, min(run.strategy.batch, left))
-                waiting = self._waiting(run)
+            waiting = self._claim(lambda taken: self._waiting(run, taken))
+            while waiting is None and asks and self._ask(run):
+                waiting = self._claim(lambda taken: self._waiting(run, taken))
             if waiting is None:
                 break
             self._start(run, waiting, self.journal.asked[waiting])
         return bool(run.jobs)
 
-    def _waiting(self, run: Run) -> Candidate | None:
-        """The first of those that were asked for and that nobody evaluates."""
+    def _waiting(self, run: Run, taken: Set[Candidate]) -> Candidate | None:
+        """The first of those that were asked for and that nobody evaluates, if it may be evaluated."""
+        if self._room(run, taken) <= 0:
+            return None
         busy = {*run.jobs, *(job.candidate for job, _ in run.done)}
-        return next((c for c in self.journal.asked if c not in busy), None)
+        return _first(self.journal.asked, busy | taken)
+
+    def _room(self, run: Run, taken: Set[Candidate]) -> int:
+        """How many may be begun, where others evaluate those that are taken."""
+        others = sum(c in self.journal.asked for c in taken)
+        return self._left(run.evaluations) - len(run.jobs) - len(run.done) - others
 
     def _left(self, evaluations: int) -> int:
         """How many networks are to be measured."""
         return max(evaluations - len(self.standing.known), len(self.journal.again), 0)
 
-    def _ask(self, strategy: Strategy, n: int) -> None:
-        """Have the next candidates pending; none where there are no more."""
-        standing = self.standing
-        again = [c for c in standing.again if c not in self.journal.asked]
+    def _ask(self, run: Run) -> bool:
+        """Have the next candidates pending; whether it pays to look for them."""
+        standing, strategy, journal = self.standing, run.strategy, self.journal
+        n = min(strategy.batch, self._room(run, self._taken()))
+        if n <= 0:
+            return False
+        again = [c for c in standing.again if c not in journal.asked]
         candidates = again[:n] or proposed(strategy, strategy.ask(self.problem, standing.known, n), self.net.space)
-        if candidates:
+        entries, known = journal.entries, journal.found.keys() & {*candidates}
+
+        def still() -> Entries:
+            """Those that nobody has asked for or measured meanwhile."""
+            new = [c for c in candidates if c not in journal.asked and (c in known or c not in journal.found)]
+            if again and journal.entries > entries:
+                new = [c for c in new if c in self.standing.again]
             # Journalled before it is measured: what a batch held does not depend on when the study was killed.
             provenance = {"strategy": STRATEGIES.text(strategy), "seed": self.seed}
-            self._append("ask", {"candidates": [dict(c) for c in candidates], "provenance": provenance})
+            return [("ask", {"candidates": [dict(c) for c in new], "provenance": provenance})] if new else []
+
+        if candidates:
+            self._add(still)
+        return journal.entries > entries
 
     def _start(self, run: Run, candidate: Candidate, provenance: Mapping[str, Any], predicts: bool = True) -> None:
         """Have a candidate evaluated. What takes long and is predicted narrowly is not measured, if it may be so."""
@@ -431,8 +457,7 @@ class Study:
             about = {"strategy": "probe", "seed": self.seed}
             if new:
                 if self._attempts.begun is None and not self._attempts.begin(smallest):
-                    record = failure(Job(self.plan, smallest, about), ENDS, **{ENDED: ATTEMPTS})
-                    self._append("record", record.to_json())
+                    self._note_probe(known, failure(Job(self.plan, smallest, about), ENDS, **{ENDED: ATTEMPTS}))
                     return
                 found.update(self._probed(smallest, measurer, executor))
             if missing := sorted(own - found.keys()):
@@ -442,10 +467,14 @@ class Study:
                 if new:
                     about |= {"time": round(time.time(), 3), **measurer.provenance()}
                     why = explain(self.limits, found)
-                    self._append("record", Record(smallest, found, "infeasible", why, self.objectives, about).to_json())
+                    self._note_probe(known, Record(smallest, found, "infeasible", why, self.objectives, about))
                 if self.problem.violation(values) > FAR and not any(r.status == "ok" for r in self.records):
                     raise infeasible(self.problem, self.records)
                 return
+
+    def _note_probe(self, known: Record | None, record: Record) -> None:
+        """Journal what was found of the smallest network, if no more is known of it than before."""
+        self._add(lambda: [("record", record.to_json())] if self.journal.found.get(record.candidate) == known else [])
 
     def _probed(self, smallest: Candidate, measurer: Measurer, executor: Executor) -> Mapping[str, Measurement]:
         """What one measurer finds of the smallest network."""
@@ -460,33 +489,76 @@ class Study:
 
     def _append(self, kind: str, body: Mapping[str, Any]) -> None:
         """Add an entry, and know what it says: from the store, as who resumes does."""
-        self.store.append(kind, body)
-        self._follow([(kind, body)])
+        self._add(lambda: [(kind, body)])
 
     def _append_records(self, records: Sequence[Record]) -> None:
-        """The same for several records, in one step."""
-        entries = [("record", record.to_json()) for record in records]
-        if len(entries) == 1:
-            self._append(*entries[0])
-        elif entries:
-            self.store.append_all(entries)
-            self._follow(entries)
+        """The same for several records, in one step: but for those that others evaluate by now."""
+        own = self.store.member
 
-    def _follow(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-        """Know what entries say that were just added."""
-        before = self.journal.entries
-        self.journal.follow(self.store)
-        records = [self.net.space.candidate(body["candidate"]) for kind, body in entries if kind == "record"]
-        if records and self._standing and self.journal.entries == before + len(records):
-            for candidate in records:
-                self._standing.add(self.journal.judged_of(candidate))
-        elif any(kind not in ("ask", "attempt") for kind, _ in entries):
-            self._standing = None
+        def kept() -> Entries:
+            claims = self.journal.claims
+            return [("record", r.to_json()) for r in records if not own or claims.get(r.candidate) == own]
+
+        self._add(kept)
+
+    def _add(self, decide: Callable[[], Entries]) -> None:
+        """Add the entries that ``decide`` gives while nobody else adds any, and know what they say."""
+
+        def decided() -> Entries:
+            if self.store.shared:
+                self._follow()
+            return decide()
+
+        self.store.add(decided)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Know what entries say that are new."""
+        standing, self._standing = self._standing, None  # built anew where the store fails meanwhile
+        new = self.journal.follow(self.store)
+        if standing and new is not None:
+            for candidate in new:
+                standing.add(self.journal.judged_of(candidate))
+            self._standing = standing
+
+    def _claim(self, choose: Callable[[Set[Candidate]], Candidate | None]) -> Candidate | None:
+        """The candidate that is chosen, where others evaluate those that it is told of; from then on nobody else
+        does."""
+        if not self.store.shared:
+            return choose(frozenset())
+        chosen: Candidate | None = None
+
+        def claimed() -> Entries:
+            nonlocal chosen
+            if self.journal.limits != self.limits:
+                raise StoreError(
+                    "another process has set other limits for this study, by which all that search it must judge: run "
+                    "this again with them"
+                )
+            chosen = choose(self._taken())
+            return [] if chosen is None else [("claim", {"candidate": dict(chosen), "by": self.store.member})]
+
+        self._add(claimed)
+        return chosen
+
+    def _taken(self) -> Set[Candidate]:
+        """What others evaluate, as far as they are there."""
+        others = [(c, by) for c, by in self.journal.claims.items() if by != self.store.member]
+        members = self.store.members() if others else ()
+        return {c for c, by in others if by in members}
+
+    def _others_go_on(self) -> bool:
+        """Whether others evaluate something, after a moment in which they may have gone on."""
+        if not self._taken():
+            return False
+        time.sleep(WAIT_S)
+        self._follow()
+        return True
 
     def _replay(self) -> None:
         """Read the journal, or begin it. Raises :class:`StoreError` where it is of another study."""
         self.store.begin("study", self._header)
-        where, header = getattr(self.store, "path", "the store"), read_header(self.store)
+        where, header = self.store.place, read_header(self.store)
         if header is None:
             raise StoreError(
                 f"of {where} what the study is of cannot be read: its records can be read, but no search can go on "
@@ -497,12 +569,18 @@ class Study:
         except (AttributeError, LookupError, TypeError):
             differs = "its first entry cannot be read"
         if differs:
-            raise StoreError(f"{where} holds another study: {differs}; use another output directory")
+            fix = "give this one another name" if self.store.shared else "use another output directory"
+            raise StoreError(f"{where} holds another study: {differs}; {fix}")
         self.journal = Journal(self.net.space.candidate)
         self.journal.follow(self.store)
-        self._attempts = Attempts(self.journal, self._append)
+        self._attempts = Attempts(self.journal, self._append, self.store.shared)
         self._standing = None
 
     def _note_limits(self) -> None:
         if self.journal.limits != self.limits:
             self._append("limits", {"limits": [[x.metric, x.op, x.bound, x.unit] for x in self.limits]})
+
+
+def _first(candidates: Iterable[Candidate], taken: Set[Candidate]) -> Candidate | None:
+    """The first that is not taken."""
+    return next((c for c in candidates if c not in taken), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from threading import Thread
 from typing import Any
 
 from ..core.errors import StoreError
@@ -36,7 +37,8 @@ def check_store(make: Callable[[], Store], again: Callable[[Store], Store] | Non
             check_store(lambda: MyStore(next(paths)), again=lambda store: MyStore(store.path))
 
     Entries come back whole, in order and unchanged, from the beginning or from any place; what is no JSON is refused
-    and leaves nothing behind; the first entry is begun once; only one block at a time holds the store.
+    and leaves nothing behind; the first entry is begun once; only one block at a time holds the store, or of a shared
+    one each block is a member. What is added by several at once is decided by one after another.
 
     Args:
         make: gives a new, empty store each time.
@@ -49,7 +51,12 @@ def check_store(make: Callable[[], Store], again: Callable[[Store], Store] | Non
     _is_not_changed_afterwards(make())
     _refuses_what_is_no_json(make())
     _begins_once(make(), reopened)
-    _is_held_by_one(make(), reopened)
+    store = make()
+    if store.shared:
+        _is_held_by_several(store, reopened)
+        _is_added_to_one_after_another(make(), reopened)
+    else:
+        _is_held_by_one(store, reopened)
 
 
 def _keeps_entries(store: Store, again: Callable[[Store], Store]) -> None:
@@ -130,3 +137,31 @@ def _is_held_by_one(store: Store, again: Callable[[Store], Store]) -> None:
                 raise AssertionError("two hold one journal at a time")
         except StoreError:
             pass
+
+
+def _is_held_by_several(store: Store, again: Callable[[Store], Store]) -> None:
+    other = again(store)
+    assert not store.member and not store.members(), "nobody holds a new store"
+    with store.held():
+        assert store.member in other.members(), "others see who holds a shared store"
+        with other.held():
+            assert store.member != other.member, "each has a name of its own"
+            assert store.members() >= {store.member, other.member}
+            other.append("record", {})
+            assert list(store.read()) == [("record", {})], "what one adds the others read"
+        assert not other.member and store.members() == {store.member}, "who has let go is no member"
+    assert not other.members()
+
+
+def _is_added_to_one_after_another(store: Store, again: Callable[[Store], Store]) -> None:
+    def add(mine: Store) -> None:
+        for _ in range(10):
+            mine.add(lambda: [("record", {"i": sum(1 for _ in mine.read())})])
+
+    threads = [Thread(target=add, args=(again(store),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [body["i"] for _, body in store.read()]
+    assert found == list(range(30)), f"who decides what to add has read all that was added before, not {found}"

@@ -13,7 +13,7 @@ from ...core.errors import MachineFault, StoreError, format_error
 from ...core.files import MOST_DEPTH, parse_json
 
 Entry = tuple[str, dict[str, Any]]
-"""Kind (``study``, ``limits``, ``ask``, ``attempt``, ``record`` or ``retry``) and body, a JSON object."""
+"""Kind (``study``, ``limits``, ``ask``, ``claim``, ``attempt``, ``record`` or ``retry``) and body, a JSON object."""
 
 
 Body = Mapping[str, Any] | str
@@ -51,6 +51,9 @@ class BadEntry:
 Bad = Callable[[BadEntry], None]
 """Is told of each entry that cannot be read."""
 
+Entries = Sequence[tuple[str, Mapping[str, Any]]]
+"""Some that are to be added, in order."""
+
 
 class Store(ABC):
     """Where a study's journal is kept.
@@ -59,14 +62,33 @@ class Store(ABC):
     :func:`netwright.testing.check_store` checks a store of one's own.
     """
 
+    shared: bool = False
+    """Whether several processes may measure for it at once: each then claims what it evaluates."""
+    member: str = ""
+    """Of a shared store: who this process is among those that measure for it, while it holds the store."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words."""
+        return str(getattr(self, "path", "the store"))
+
     @abstractmethod
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
         """Add an entry. Raises :class:`StoreError` for a body that JSON cannot hold, and adds nothing then."""
 
-    def append_all(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    def append_all(self, entries: Entries) -> None:
         """Add several entries, in order: a store that can does so in one step."""
         for kind, body in entries:
             self.append(kind, body)
+
+    def add(self, decide: Callable[[], Entries]) -> None:
+        """Add the entries that ``decide`` gives while nobody else adds any: what it reads of the store is all there is.
+        It is asked again where it is not known whether what it gave was kept."""
+        entries = decide()
+        if len(entries) == 1:
+            self.append(*entries[0])
+        elif entries:
+            self.append_all(entries)
 
     @abstractmethod
     def read(self, since: int = 0) -> Iterator[Entry]:
@@ -112,16 +134,46 @@ class Store(ABC):
 
     def begin(self, kind: str, body: Mapping[str, Any]) -> None:
         """Add the first entry, unless there is one already. Stores that several processes open do so in one step."""
-        if next(iter(self.read()), None) is None:
-            self.append(kind, body)
+        self.add(lambda: [(kind, body)] if next(iter(self.read()), None) is None else [])
 
     def held(self) -> AbstractContextManager[None]:
         """Measure for this store and no other process meanwhile: two would measure the same networks.
 
         What is held is let go with the block, and when the process ends, however it does. Raises :class:`StoreError`
-        where another holds it. A store that only one process can reach needs nothing.
+        where another holds it. A store that only one process can reach needs nothing. Of a shared store this process is
+        a :attr:`member` meanwhile, and no other is in its way.
         """
         return nullcontext()
+
+    def members(self) -> frozenset[str]:
+        """Who holds a shared store now: of those that have ended without a word not for long."""
+        return frozenset()
+
+
+class TextStore(Store):
+    """A store that keeps the bodies as texts: :meth:`numbered` is how it is read."""
+
+    @abstractmethod
+    def numbered(self, since: int = 0, bad: Bad | None = None) -> Iterator[tuple[int, str, str]]: ...
+
+    def read(self, since: int = 0) -> Iterator[Entry]:
+        for number, kind, text in self.numbered(since):
+            try:
+                entry = kind, body_of(text)
+            except ValueError as error:
+                self.refuse(BadEntry(number, str(error)))
+            yield entry
+
+    def scan(self, since: int = 0) -> Iterator[Entry | BadEntry]:
+        bad: list[BadEntry] = []
+        for number, kind, text in self.numbered(since, bad.append):
+            yield from bad
+            bad.clear()
+            try:
+                yield kind, body_of(text)
+            except ValueError as error:
+                yield BadEntry(number, str(error))
+        yield from bad
 
 
 def body_text(body: Mapping[str, Any]) -> str:

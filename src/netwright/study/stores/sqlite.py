@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from ...core.errors import CallError, StoreError
 from ...core.temporary import TemporaryFolder
-from .base import Bad, BadEntry, Entry, Store, body_of, body_text
+from .base import Bad, BadEntry, Entries, TextStore, body_text
 from .faults import damaged, database_error, file_error, is_damage, mend
 from .lock import held
 from .salvage import Row, salvage
@@ -44,7 +44,7 @@ def write_entries(store: SqliteStore, entries: Iterable[tuple[str, str]]) -> Non
             insert(connection, kind, text)
 
 
-class SqliteStore(Store):
+class SqliteStore(TextStore):
     """A journal in a table ``journal(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, sum INTEGER)``; bodies are JSON
     objects, sums are :func:`checksum`.
 
@@ -76,7 +76,7 @@ class SqliteStore(Store):
     def append(self, kind: str, body: Mapping[str, Any]) -> None:
         self.append_all([(kind, body)])
 
-    def append_all(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    def append_all(self, entries: Entries) -> None:
         texts = [(kind, body_text(body)) for kind, body in entries]
         self._require_whole()
         with closing(self._open()) as connection, self._told(), connection:
@@ -93,25 +93,6 @@ class SqliteStore(Store):
 
     def held(self) -> AbstractContextManager[None]:
         return held(self.path)
-
-    def read(self, since: int = 0) -> Iterator[Entry]:
-        for number, kind, text in self.numbered(since):
-            try:
-                entry = kind, body_of(text)
-            except ValueError as error:
-                self.refuse(BadEntry(number, str(error)))
-            yield entry
-
-    def scan(self, since: int = 0) -> Iterator[Entry | BadEntry]:
-        bad: list[BadEntry] = []
-        for number, kind, text in self.numbered(since, bad.append):
-            yield from bad
-            bad.clear()
-            try:
-                yield kind, body_of(text)
-            except ValueError as error:
-                yield BadEntry(number, str(error))
-        yield from bad
 
     def numbered(self, since: int = 0, bad: Bad | None = None) -> Iterator[tuple[int, str, str]]:
         """The entries as texts whose checksums are right."""
