@@ -4,20 +4,24 @@ import ast
 import contextlib
 import importlib.util
 import inspect
+import json
 import re
 import shlex
+import shutil
 import sqlite3
 import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import private_postgresql
 import pytest
 import tiny_checkpoints
 import yaml
 from zoo.packages import torchvision
 
 import netwright as nw
+from netwright.cli import serve
 from netwright.cli.main import VERBS, main
 from netwright.cli.recipes import read, recipe_parser, search_parser
 from netwright.core import errors
@@ -55,6 +59,28 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
             main(command)
         except SystemExit as end:
             assert end.code == 0, f"netwright {shlex.join(command)}: {capsys.readouterr().err}"
+
+
+@pytest.mark.skipif(bool(private_postgresql.missing()), reason=private_postgresql.missing() or "-")
+def test_several_drivers_search_with_one_study(tmp_path, monkeypatch, capsys):
+    """The page's commands; then what else reads such a study."""
+    monkeypatch.chdir(tmp_path)
+    with private_postgresql.server() as server:
+        for variable, value in server.environment.items():
+            monkeypatch.setenv(variable, value)
+        first, *rest = commands(ROOT / "docs" / "several-drivers.md")
+        less = ["--search.calibration", "64"]
+        main(first + less)
+        shutil.copytree("runs/a", "runs/b")
+        for command in rest:
+            main(command + (less if command[0] == "search" else []))
+        for command in (["records", "runs/a", "--json"], ["report", "runs/a"]):
+            main(command)
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+        assert len(told) == len({each["id"] for each in told}) == 12
+        assert not Path("runs/a/study.db").exists() and Path("runs/a/report.html").exists()
+        feed = serve._feed("runs/a", False)
+        assert feed.tell()["count"] == 12 and not feed.tell()["problem"]
 
 
 def test_a_bert_goes_from_folder_to_folder(tmp_path, monkeypatch, capsys):

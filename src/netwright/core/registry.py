@@ -348,6 +348,8 @@ def _readers(kind: Any) -> Iterator[_Reader]:
         yield from _readers(int | float | bool | str | None)
     elif kind in SIMPLE:
         yield SIMPLE[kind]
+    elif isinstance(kind, type) and issubclass(kind, str):  # texts of which some are refused
+        yield _Reader(5, "a text", kind)
 
 
 def _option(text: str, options: Mapping[str, Any]) -> Any:

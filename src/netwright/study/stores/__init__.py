@@ -9,9 +9,11 @@ from ...core.errors import CallError, StoreError
 from ...core.registry import Registry
 from .base import Store
 
-STORES: Registry[Store] = Registry(
-    "store", Store, __name__, {"memory": "memory:MemoryStore", "sqlite": "sqlite:SqliteStore"}, error=StoreError
-)
+STORES: Registry[Store] = Registry("store", Store, __name__, {
+    "memory": "memory:MemoryStore",
+    "postgresql": "postgresql:PostgresqlStore",
+    "sqlite": "sqlite:SqliteStore",
+}, error=StoreError)  # fmt: skip
 
 
 def open_store(store: Store | str | Path) -> Store:
