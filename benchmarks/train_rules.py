@@ -15,7 +15,9 @@ layer as it runs; whole passes). Judged are 30 sub-networks, evenly spread from 
 same for all, on test images that nothing was chosen by: with the running statistics as they are inherited, with
 recalibrated ones, and twelve of them after one pass of fine-tuning. The same twelve are trained alone from scratch with
 the same images each (`alone`): Kendall's tau between inherited and stand-alone accuracy, overall and within thirds of
-the cost range (bands), tells whether rankings are true.
+the cost range (bands), tells whether rankings are true; beside it, that of the stand-alone networks of one seed against
+those of another, which no super-network can exceed for long. And once more for as many passes as make all twelve cost
+what the sandwich's super-network costs (`alone, same cost`).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -85,7 +88,7 @@ class Block(nn.Module):
 class Residual(nn.Module):
     """A stem and three stages of two blocks."""
 
-    def __init__(self, widths: tuple[int, ...] = (8, 16, 32), blocks: int = 2) -> None:
+    def __init__(self, widths: tuple[int, ...] = (12, 24, 48), blocks: int = 2) -> None:
         super().__init__()
         self.stem, self.norm = nn.Conv2d(12, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0])
         stages, into = [], widths[0]
@@ -103,7 +106,7 @@ def supernet(name: str, seed: int) -> nw.SuperNet:
     """A fresh one."""
     torch.manual_seed(seed)
     if name == "resnet":
-        return nw.wrap(Residual(), torch.zeros(1, 12, 16, 16))
+        return nw.wrap(Residual(), torch.zeros(1, 12, 16, 16), round_to=4)
     widths = ((8, 12, 16), (16, 24, 32), (24, 32, 48))
     return inverted_residual(16, 10, 7, widths, ((1, 2),) * 3, (1, 2, 4), (3, 5))
 
@@ -293,6 +296,11 @@ class Bench:
         """What a training has given, if it was run."""
         return self.known.get(key(job))
 
+    def accuracies(self, job: dict[str, Any] | None) -> list[float]:
+        """Those of networks that were trained alone; none where they are not known."""
+        found = self.found(job) if job else None
+        return found["accuracy"] if found else []
+
     def at_equal_macs(self, rule: str, seed: int) -> dict[str, Any] | None:
         """The training for as many passes as cost what the sandwich costs; None where it is not known yet."""
         plain, own = (self.found(self.job(each, seed)) for each in ("sandwich", rule))
@@ -328,17 +336,20 @@ class Bench:
 # -- what is printed -----------------------------------------------------------------------------------------------
 
 
-def figures(bench: Bench, runs: list[dict[str, Any]], stand_alone: dict[int, list[float]]) -> dict[str, list[float]]:
+def figures(
+    bench: Bench, runs: list[dict[str, Any]], stand_alone: list[list[float]], frugal: list[list[float]]
+) -> dict[str, list[float]]:
     """The figures of a rule, one for each seed.
 
     Args:
         bench: what is known.
         runs: what its trainings have given, by seed.
-        stand_alone: the twelve's accuracies, by seed.
+        stand_alone: the twelve's accuracies, by seed; empty where they are not known.
+        frugal: the same where all twelve cost as much together as the sandwich's super-network.
     """
     which, third = twelve(bench.given.net), JUDGED // 3
     rows: dict[str, list[float]] = {}
-    for run, own in zip(runs, (stand_alone.get(job) for job in range(len(runs))), strict=True):
+    for run, own, cheap in zip(runs, stand_alone, frugal, strict=True):
         values = {
             "all": fmean(run["recalibrated"]),
             "smallest third": fmean(run["recalibrated"][:third]),
@@ -354,6 +365,8 @@ def figures(bench: Bench, runs: list[dict[str, Any]], stand_alone: dict[int, lis
             values["tau"] = tau(inherited, own)
             bands = np.array_split(np.arange(len(which)), 3)
             values["tau in bands"] = fmean(tau([inherited[i] for i in b], [own[i] for i in b]) for b in bands)
+        if cheap:
+            values["alone, same cost"] = fmean(cheap)
         if run.get("front"):
             values["front"] = volume(run["front"], bench.given.net)
         for name, value in values.items():
@@ -390,14 +403,16 @@ def verdict(own: list[float], reference: list[float]) -> str:
 
 
 COLUMNS = (
-    "all", "smallest third", "largest", "as inherited", "tuned", "twelve", "alone", "tau", "tau in bands", "front",
+    "all", "smallest third", "largest", "as inherited", "tuned", "twelve", "alone", "alone, same cost", "tau",
+    "tau in bands", "front",
 )  # fmt: skip
 
 
 def table(bench: Bench, rules: list[str]) -> None:
     """Markdown: each rule at equal images and at equal MACs."""
     g, seeds = bench.given, bench.given.seeds
-    own = {i: found["accuracy"] for i, seed in enumerate(seeds) if (found := bench.found(bench.job("alone", seed)))}
+    own = [bench.accuracies(bench.job("alone", seed)) for seed in seeds]
+    frugal = [bench.accuracies(bench.at_equal_macs("alone", seed)) for seed in seeds]
     largest = [bench.found(bench.job("largest", seed)) for seed in seeds]
     plain = fmean(r["cpu_s"] for r in largest if r) if any(largest) else math.nan
     print(f"\n{g.net}: {g.images:,} images, {g.epochs} passes, seeds {', '.join(map(str, seeds))};")
@@ -412,7 +427,7 @@ def table(bench: Bench, rules: list[str]) -> None:
             runs = [bench.found(job) if job else None for job in jobs]
             if not all(runs) or (by == "MACs" and {job["epochs"] for job in jobs if job} == {g.epochs}):
                 continue  # as many passes are the row above
-            rows = figures(bench, [r for r in runs if r], own)
+            rows = figures(bench, [r for r in runs if r], own, frugal)
             reference = reference or rows
             cells = [told(rows[c]) if c in rows else "" for c in COLUMNS]
             cells += [verdict(rows[c], reference[c]) for c in ("all", "smallest third")]
@@ -420,6 +435,10 @@ def table(bench: Bench, rules: list[str]) -> None:
             passes = sorted({job["epochs"] for job in jobs if job})
             cells += [f"{cost:.2f}x", f"{fmean(r['peak_mb'] for r in runs if r):.0f}"]
             print(f"| `{rule}` | {by} | {'-'.join(map(str, passes))} | " + " | ".join(cells) + " |")
+    known = [each for each in own if each]
+    if len(known) > 1:
+        pairs = [tau(a, b) for a, b in combinations(known, 2)]
+        print(f"\nthe twelve trained alone, one seed against another: tau {told(pairs)}, the most that can be expected")
 
 
 def main() -> None:
@@ -455,7 +474,9 @@ def main() -> None:
         if not given.no_alone:
             bench.run([bench.job("alone", seed) for seed in given.seeds])
         if not given.no_macs:
-            bench.run([job for rule, seed in both if (job := bench.at_equal_macs(rule, seed)) and rule != "largest"])
+            those = [(rule, seed) for rule, seed in both if rule != "largest"]
+            those += [] if given.no_alone else [("alone", seed) for seed in given.seeds]
+            bench.run([job for rule, seed in those if (job := bench.at_equal_macs(rule, seed))])
     table(bench, ["sandwich", *(rule for rule in rules if rule != "sandwich"), "largest"])
 
 
