@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import netwright as nw
 from netwright.nets import families
 from netwright.nets.state import read_tensors
 from netwright.pipeline.context import open_run
+from netwright.pipeline.finetune import finetune
 from netwright.pipeline.train import train
 from netwright.recipe.load import parse
 from netwright.training.defaults import default_distillation
@@ -28,6 +30,13 @@ def solved() -> nw.SuperNet:
         net[0].weight[:12] = torch.cat([torch.eye(6), -torch.eye(6)])  # type: ignore[operator]
         net[2].weight[0, :12] = torch.tensor([1.0] * 6 + [-1.0] * 6)  # type: ignore[operator, index]
     return nw.SuperNet(net, [nw.Width.tie(net, "width", (4, 8, 16), out_of=["0"], into=["2"])], torch.zeros(1, 6))
+
+
+def untrained() -> nw.SuperNet:
+    """The same with weights that give nothing but 0."""
+    net = solved()
+    torch.nn.init.zeros_(net.module[2].weight)  # type: ignore[index]
+    return net
 
 
 def data() -> nw.Data:
@@ -62,6 +71,54 @@ def test_from_a_given_model_networks_learn_by_what_suits_it(
         optimizer=OPTIMIZER, teacher=None if wish.get("teacher") == "none" else solved().module, distillation=found,
     )  # fmt: skip
     assert all(torch.equal(kept[name], tensor) for name, tensor in net.module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("wish", "teaches", "found"),
+    [
+        ({}, True, "features,modules=0,weight=9"),
+        ({"teacher": "largest"}, True, "outputs"),
+        ({"distillation": "kl"}, True, "kl"),
+        ({"teacher": "none"}, False, "outputs"),
+    ],
+)
+def test_a_chosen_network_is_tuned_by_the_given_model(
+    wish: dict[str, str], teaches: bool, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netwright.pipeline.finetune.default_distillation", lambda _: "features,modules=0,weight=9")
+    asked = tuning(tmp_path, monkeypatch, wish)
+    assert (asked["teacher"] is not None, asked["distillation"]) == (teaches, found)
+
+
+def test_one_whose_stages_have_other_names_learns_from_the_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = iter((["blocks.1"], ["blocks.3"]))
+    monkeypatch.setattr("netwright.pipeline.finetune.stages", lambda _: next(names))
+    asked = tuning(tmp_path, monkeypatch, {})
+    assert asked["teacher"] is not None and asked["distillation"] == "outputs"
+
+
+def test_an_untrained_model_teaches_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = tuning(tmp_path, monkeypatch, {}, "untrained")
+    assert asked["teacher"] is None and asked["distillation"] == "outputs"
+
+
+def tuning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, wish: dict[str, str], model: str = "solved"
+) -> dict[str, Any]:
+    """What fine-tuning of the smallest network is asked to do, after a training."""
+    recipe = {
+        "model": f"{__name__}:{model}", "data": f"{__name__}:data", "task": "regression", "objectives": ["mae", "macs"],
+        "train": {"epochs": 1, "batch_size": 16, "optimizer": OPTIMIZER, "keep": 100.0},
+        "export": {"epochs": 1, **wish},
+    }  # fmt: skip
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("netwright.training.loop.finetune", lambda *_, **given: asked.update(given))
+    with open_run(parse(recipe, "recipe"), folder / "run") as context:
+        train(context)
+        finetune(context, context.source.space.smallest)
+    return asked
 
 
 def test_stages_suit_convolutional_networks_that_have_some() -> None:

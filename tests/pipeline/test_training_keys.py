@@ -284,7 +284,7 @@ def test_the_largest_is_judged_once_where_it_is_looked_at(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ({"export": {"teacher": "larges", "epochs": 0}}, "export.teacher is largest or given, or a function of your"),
+        ({"export": {"teacher": "larges", "epochs": 0}}, "export.teacher is given or largest or none, or a function"),
         ({"export": {"teacher": "given+no_such_module:no", "epochs": 0}}, "cannot import 'no_such_module'"),
         ({"train": {"teacher": "largest"}}, "train.teacher is given or none, or a function of your own"),
     ],

@@ -360,13 +360,14 @@ def _without_data(importance: str) -> Criterion:
 
 def _check_teachers(recipe: Recipe) -> None:
     """Raise :class:`RecipeError` for teachers that there are not, whether or not anything learns from them."""
-    for key, names, known in (
-        ("train.teacher", filter(None, [recipe.train.teacher]), ("given", "none")),
-        ("export.teacher", teachers_in(recipe.export.teacher), ("largest", "given")),
+    for key, text, names, known in (
+        ("train.teacher", recipe.train.teacher, filter(None, [recipe.train.teacher]), ("given",)),
+        ("export.teacher", recipe.export.teacher, teachers_in(recipe.export.teacher), ("given", "largest")),
     ):
         for name in names:
-            if name not in known:
-                find_object(name, f"{key} is {' or '.join(known)}, or a function of your own", RecipeError)
+            if name not in known and text != "none":
+                may_be = " or ".join([*known, "none"])
+                find_object(name, f"{key} is {may_be}, or a function of your own", RecipeError)
 
 
 def _check_bits(context: Context) -> None:

@@ -13,6 +13,8 @@ from ..nets.extract import copy_of
 from ..nets.recalibrate import Statistics
 from ..recipe.load import resolve
 from ..training import loop
+from ..training.defaults import default_distillation
+from ..training.distillation.inner import stages
 from ..training.teachers import Teachers
 from .context import Context, teachers_in
 
@@ -46,10 +48,12 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
     was trained on as it was trained on it; or, with ``export.normalisation: tune``, those from before."""
     recipe, wish = context.recipe, context.recipe.export
     plain, statistics = context.network(candidate)
-    before = context.validate(plain)
     if context.data is None or context.validation is None or wish.epochs == 0:
-        return Finetuned(plain, False, statistics, before, {})
+        return Finetuned(plain, False, statistics, context.validate(plain), {})
+    evaluator, metric = context.validation.evaluate(plain), context.validation.metrics[0]
+    before = context.validation.result_of(evaluator)
     tuned = copy_of(plain)
+    teacher, distillation = _teaching(context, tuned, judged=metric.name in evaluator.baseline())
     loop.finetune(
         tuned,
         context.training_loader(),
@@ -57,8 +61,8 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
         epochs=wish.epochs,
         optimizer=wish.optimizer or None,
         schedule=wish.schedule,
-        teacher=_teacher(context),
-        distillation=wish.distillation,
+        teacher=teacher,
+        distillation=distillation,
         trainable=wish.trainable or None,
         normalisation=wish.normalisation,
         loss=lambda: context.loss_of(tuned),
@@ -67,22 +71,42 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
         precision=recipe.train.precision,
         seed=recipe.seed,
     )
-    after, metric = context.validate(tuned), context.validation.metrics[0]
+    after = context.validate(tuned)
     if metric.loss(after[metric.name].value) > metric.loss(before[metric.name].value):
         return Finetuned(plain, False, statistics, before, after)
     stay = statistics is None or wish.normalisation == "tune"
     return Finetuned(tuned, True, statistics if stay else "fine-tuned", before, after)
 
 
-def _teacher(context: Context) -> Teachers | None:
-    """From whom networks learn besides the targets, if from anybody."""
+def _teaching(context: Context, network: nn.Module, judged: bool) -> tuple[Teachers | None, str]:
+    """From whom a network learns besides the targets, if from anybody, and how.
+
+    By default from the given model where that comes trained, by what suits it. Where extraction has named the blocks
+    anew, those of one name need not be alike: then it learns from the outputs.
+
+    Args:
+        context: of the job.
+        network: what learns.
+        judged: whether it is known what a constant answer has, and so whether the given model comes trained.
+    """
+    wish, training = context.recipe.export, context.run.read_training()
+    trained = judged and training is not None and bool(training.given)
+    name = wish.teacher or ("given" if trained else "none")
+    if name == "none":
+        return None, wish.distillation or "outputs"
     several: list[nn.Module] = []
-    for name in teachers_in(context.recipe.export.teacher):
-        if name == "largest":
+    for each in teachers_in(name):
+        if each == "largest":
             several.append(context.network(context.source.space.largest)[0])
-        elif name == "given":
+        elif each == "given":
             several.append(context.given())
         else:
-            made = resolve(name, "export.teacher", object)
+            made = resolve(each, "export.teacher", object)
             several += made if isinstance(made, list | tuple) else [made]
-    return several or None
+    suits = wish.distillation
+    if not suits:
+        alike = name == "given" and stages(network) == stages(several[0])
+        suits = default_distillation(network) if alike else "outputs"
+    if not wish.teacher:
+        context.callback.stage(f"exporting: the network learns from the given model by {suits} (export.teacher)")
+    return several, suits

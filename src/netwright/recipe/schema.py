@@ -174,10 +174,10 @@ class Export:
     """Epochs without a better figure on the validation data after which fine-tuning ends; the best epoch's weights are
     kept. 0 goes on to the end, and keeps the last."""
     teacher: str = ""
-    """From whom a network learns besides the targets: "largest", the super-network as a whole; "given", the model as it
-    was given; module:function that gives a network, or a list of them; or several of these with "+" between them,
-    whose outputs are averaged."""
-    distillation: str = field(default="outputs", metadata=kind("training.distillation:DISTILLATIONS"))
+    """From whom a network learns besides the targets: "given", the model as it was given, which is the default where it
+    comes trained; "largest", the super-network as a whole; module:function that gives a network, or a list of them; or
+    several of these with "+" between them, whose outputs are averaged; "none"."""
+    distillation: str = field(default="", metadata=kind("training.distillation:DISTILLATIONS"))
     """See train.distillation."""
     trainable: list[str] = field(default_factory=list)
     """Patterns of the names of the parameters that may move, such as "*head*"; all of them by default."""
