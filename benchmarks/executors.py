@@ -10,8 +10,8 @@
 * ``digits``: the search of the digits by one worker and by two, of the same trained super-network: seconds, and the
   median of the ratios of the latencies of networks that both have measured (1 where they do not disturb each other).
 
-Measured on two free cores (Zen 4): 266 evaluations of 1 ms a second by one worker with the journal in a file, 505 by two
-(582 and 928 in memory); what a study adds to an evaluation is 2.3 ms at 1,000 records and 2.6 at 3,000.
+Measured on two free cores (Zen 4): 266 evaluations of 1 ms a second by one worker with the journal in a file, 505 by
+two (582 and 928 in memory); what a study adds to an evaluation is 2.3 ms at 1,000 records and 2.6 at 3,000.
 
     python benchmarks/executors.py                  # all of it: minutes
     python benchmarks/executors.py --short --only faults
