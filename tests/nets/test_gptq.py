@@ -159,3 +159,50 @@ def test_a_layer_of_a_class_of_its_own_that_never_runs_is_left() -> None:
     inputs = correlated(16, 6)
     net = net_of(Unused(), inputs, "int4")
     assert nw.gptq(net, net.smallest, [inputs])(inputs).shape == (16, 6)
+
+
+class Chain(nn.Module):
+    """Layers behind one another, one of which may run twice."""
+
+    def __init__(self, turns: int) -> None:
+        super().__init__()
+        self.one, self.two, self.turns = nn.Linear(12, 12), nn.Linear(12, 12), turns
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.turns):
+            x = self.one(x).relu()
+        return self.two(x)
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+def test_batches_together_give_what_they_give_one_by_one(turns: int) -> None:
+    """Batches that cannot be joined, of other lengths, take a run for each layer."""
+    torch.manual_seed(0)
+    inputs = correlated(48, 12, 4).transpose(1, 2).contiguous()
+    found = []
+    for batches in (
+        [inputs],
+        [inputs[:16], inputs[16:]],
+        [inputs[:24].reshape(48, 2, 12), inputs[24:].reshape(16, 6, 12)],
+    ):
+        torch.manual_seed(0)
+        net = net_of(Chain(turns), inputs, "int4")
+        found.append(nw.gptq(net, net.smallest, batches))
+    for other in found[1:]:
+        for mine, theirs in zip(found[0].parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs)
+
+
+def test_later_layers_make_up_for_earlier_ones() -> None:
+    """A layer is rounded for the inputs that the layers before it give once they are rounded themselves."""
+    torch.manual_seed(2)
+    inputs = correlated(64, 12)
+    net = net_of(Chain(1), inputs, "uniform,weights=2,activations=32")
+    network: nn.Module = nw.gptq(net, net.smallest, [inputs])
+    with torch.no_grad():
+        given = network.get_submodule("one")(inputs).relu()
+    alone = nn.Sequential(net.module.get_submodule("two"))
+    other = nw.SuperNet(alone, [], given[:1])
+    other = other.with_axes(nw.Bits.of(other, ["uniform,weights=2,activations=32", "float32"], keep=()))
+    again = nw.gptq(other, other.smallest, [given])
+    torch.testing.assert_close(again[0].weight, network.get_submodule("two").weight)  # type: ignore[index, union-attr]
