@@ -13,9 +13,9 @@ from torch import nn
 from ..core.arguments import shown
 from ..core.candidate import Candidate, Option
 from ..core.encoding import Candidates
-from ..core.errors import NetError, SpaceError, format_error
+from ..core.errors import NetError, SpaceError, did_you_mean, format_error
 from ..core.space import Choice, Space
-from .axes import Axis, OneOf
+from .axes import Axis, OneOf, RelativeWidth
 from .batch import BatchDims, Given, find_batch_dims
 from .contradictions import check_axes, checking
 from .counts import Counter, Counts, ManyCounts
@@ -89,11 +89,15 @@ class SuperNet:
             raise NetError("this super-network is active; leave the 'with net.active(...)' block to share its weights")
         self.sharing, self.index = sharing, ModuleIndex(self.module)
         self.writes = self.writes.with_transforms(sharing.transforms(self.index))
+        self._forget()
+        self._check_runs()
+
+    def _forget(self) -> None:
+        """Find anew what follows from the axes when it is asked for."""
         self._cut.cache_clear()
         self._count.cache_clear()
         for name in ("turns", "report", "tracer", "_counter"):
             vars(self).pop(name, None)
-        self._check_runs()
 
     @cached_property
     def batch_dims(self) -> BatchDims:
@@ -175,6 +179,38 @@ class SuperNet:
         if type(self) is not SuperNet:
             raise NetError(f"the axes of a {type(self).__name__} are its family's; wrap() its module to choose others")
         return SuperNet(self.module, axes, self.example_inputs, self._reasons, batch_dims=self._given_batch)
+
+    def keep_options(self, options: Mapping[str, Sequence[Option]]) -> None:
+        """Leave the other options of some axes out of the space, in place; the weights stay whole.
+
+        Args:
+            options: for the names of some axes, those to keep; the last of an axis, the whole, is always among them.
+
+        Raises :class:`NetError` for names and options that there are not, and for axes that need all of theirs.
+        """
+        if self.sharing or self._active:
+            raise NetError(
+                "keep options before the weights are shared in several sets, and outside 'with net.active()'"
+            )
+        axes = {axis.name: axis for axis in self.axes}
+        for name, kept in options.items():
+            if name not in axes:
+                raise NetError(f"there is no axis {name!r}; {did_you_mean(name, axes)}")
+            own = axes[name].options
+            if unknown := [each for each in kept if each not in own]:
+                raise NetError(f"axis {name!r} has no option {unknown[0]!r}; it has {', '.join(map(str, own))}")
+            if own[-1] not in kept:
+                raise NetError(
+                    f"axis {name!r}: {own[-1]!r}, the whole, stays among its options; got {shown(list(kept))}"
+                )
+            axes[name] = axes[name].keeping([each for each in own if each in kept])
+        for name, axis in axes.items():
+            if isinstance(axis, RelativeWidth):
+                axes[name] = replace(axis, of=axes[axis.of.name])
+        self.axes = tuple(axes.values())
+        self.writes = check_axes(self.index, self.axes)
+        self.space = Space(self._choices())
+        self._forget()
 
     def count(self, candidate: Candidate | Mapping[str, Option]) -> Counts:
         """Parameters, multiply-accumulates, bytes: exact, from the cut and the traced shapes."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import SupportsIndex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, SupportsIndex
 
 from ...core.candidate import Option
 from ...core.errors import NetError
@@ -45,6 +46,14 @@ class Axis(ABC):
     def members(self) -> Iterable[Axis]:
         """The axes that this one is made of; itself, where it is one alone."""
         return (self,)
+
+    def keeping(self, options: Sequence[Option]) -> Axis:
+        """The same axis with some of its options, in its own order; the last, the whole, is among them.
+
+        Raises :class:`NetError` for an axis that needs all of them.
+        """
+        made: Any = self
+        return replace(made, options=tuple(options))  # every axis is a dataclass
 
     def skipped_modules(self) -> Mapping[str, tuple[Option, ...]]:
         """For an axis that skips modules: module path to the options with which that module runs."""

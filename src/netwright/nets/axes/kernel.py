@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -74,6 +74,14 @@ class Kernel(Axis):
     def _matrices(self) -> list[str]:
         """The layer's own names of its matrices, from the largest window down."""
         return [matrix(a, b) for a, b in pairwise(reversed(self.options))] if self.transformed else []
+
+    def keeping(self, options: Sequence[Option]) -> Kernel:
+        if self.transformed and tuple(options) != self.options[-len(options) :]:
+            raise NetError(
+                f"axis {self.name!r}: each window is made of the next larger one: leave out the smallest, not others; "
+                f"it has {list(self.options)}"
+            )
+        return replace(self, options=tuple(int(each) for each in options))  # type: ignore[arg-type]
 
     def regions(self, index: ModuleIndex) -> Iterable[Region]:
         self._layer(index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -50,6 +50,9 @@ class OneOf(Axis):
                 f"order; got {list(self.options)}"
             )
         return {self.menu}
+
+    def keeping(self, options: Sequence[Option]) -> OneOf:
+        raise NetError(f"axis {self.name!r}: its options are those of the menu at {self.menu}: build a smaller menu")
 
     def skipped_modules(self) -> Mapping[str, tuple[Option, ...]]:
         return {join(self.menu, option): (option,) for option in self.options}

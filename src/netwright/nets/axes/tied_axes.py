@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ...core.candidate import Option
 from ...core.errors import NetError
@@ -45,6 +45,12 @@ class TiedAxes(Axis):
 
     def members(self) -> Iterable[Axis]:
         return [part for axis, _ in self.axes for part in axis.members()]
+
+    def keeping(self, options: Sequence[Option]) -> TiedAxes:
+        at = [self.options.index(option) for option in options]
+        return replace(
+            self, options=tuple(options), axes=tuple((axis, tuple(taken[i] for i in at)) for axis, taken in self.axes)
+        )
 
     def regions(self, index: ModuleIndex) -> Iterable[Region]:
         return [region for axis, _ in self.axes for region in axis.regions(index)]
