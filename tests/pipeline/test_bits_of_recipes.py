@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from cli.running import TINY, done, records
 
 import netwright as nw
-from netwright.core.errors import MeasureError, NetwrightError
+from netwright.core.errors import MeasureError, NetwrightError, StoreError
 from netwright.pipeline.context import open_run
 from netwright.pipeline.search import open_study
 from netwright.pipeline.train import train
@@ -71,3 +75,78 @@ def test_what_a_target_does_not_run_is_told_before_the_job(tmp_path: Path, overr
         words in says for words in ("does not run", "linear layers alone")
     )
     assert not (tmp_path / "out" / "study.db").exists()
+
+
+LINEAR = """
+import torch
+import netwright as nw
+
+
+def inputs():
+    torch.manual_seed(1)
+    return torch.randn(96, 4) @ torch.randn(4, 64) + 0.1 * torch.randn(96, 64)
+
+
+def supernet():
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 3)]
+    return nw.SuperNet(torch.nn.Sequential(*layers).eval(), [], inputs()[:1])
+
+
+def data():
+    x = inputs()
+    return nw.Data(*(nw.Split(part, (part[:, 0] > 0).long()) for part in x.split(32)))
+"""
+
+
+def test_rounding_by_outputs_is_that_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judged, kept in the study, and handed back: the file has the whole numbers of the rounded network."""
+    (tmp_path / "own_linear.py").write_text(LINEAR)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    recipe = {
+        "model": "own_linear:supernet", "data": "own_linear:data", "target": TARGET, "evaluations": 2,
+        "train": {"epochs": 1}, "export": {"epochs": 0}, "search": {"calibration": 32, "strategy": "random"},
+        "bits": {"options": ["int4"], "by": "type", "ends": True, "rounding": "gptq"},
+        "objectives": ["accuracy", "weight_bytes"],
+    }  # fmt: skip
+    fitted = nw.fit(recipe, tmp_path / "out")
+    low = next(record for record in fitted.front if "int4" in record.candidate.values())
+    loaded = load(recipe)
+    with open_run(loaded, tmp_path / "out", "linear", str(tmp_path)) as context:
+        train(context)
+        network, _ = context.network(context.source.space.candidate(low.candidate))
+        inputs = context.source.example_of(network)
+        net = context.source.supernet()
+        by_outputs = network(inputs).detach().numpy()
+        nearest = net.extract(low.candidate)(inputs).detach().numpy()
+        with pytest.raises(StoreError, match="its rounding is gptq, here it is not set"):
+            open_study(replace(context, recipe=replace(loaded, bits=replace(loaded.bits, rounding="nearest"))))
+    file = tmp_path / "out" / "networks" / low.id / "onnxruntime-int8.onnx"
+    model = onnx.load(file)
+    assert "MatMulNBits" in {node.op_type for node in model.graph.node}
+    session = onnxruntime.InferenceSession(file)
+    (given,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+    assert np.abs(given - by_outputs).max() < 0.05 * np.abs(given - nearest).max()
+
+
+def test_rounding_by_outputs_needs_bits_and_data(tmp_path: Path) -> None:
+    for more, says in (
+        ({"bits.rounding": "gptq"}, "has no axis of bits; add them"),
+        ({"bits.rounding": "gtpq"}, "bits.rounding"),
+    ):
+        with pytest.raises(NetwrightError, match=says):
+            nw.fit("digits", tmp_path / "out", overrides=more)
+    (tmp_path / "recipe.yaml").write_text(f"model: {__name__}:linear\nobjectives: [weight_bytes]\n")
+    more = {"bits.rounding": "gptq", "bits.options": ["int8"], "bits.ends": True, "target": TARGET}
+    with pytest.raises(NetwrightError, match="no calibration batches"):
+        nw.fit(tmp_path / "recipe.yaml", tmp_path / "out", overrides=more)
+
+
+def linear() -> nw.SuperNet:
+    """Without data."""
+    return nw.SuperNet(torch.nn.Sequential(torch.nn.Linear(4, 2)), [], torch.zeros(1, 4))
+
+
+def test_how_weights_are_rounded_is_no_part_of_the_training() -> None:
+    one, other = (load(TINY, {"bits.options": ["int8"], "bits.rounding": each}) for each in ("nearest", "gptq"))
+    assert one.key(*one.space, "train") == other.key(*other.space, "train")

@@ -22,7 +22,8 @@ def recipe_parser(verb: str, description: str) -> Any:
     """A parser of a verb that works on a recipe: every key of the recipe is a flag."""
     parser = parser_of(
         Recipe,
-        skip={"model", "data", "limits", "target"},  # the first two are the recipe; the others may be given again
+        # The first two are the recipe, the next two may be given again, and the last is written by 'netwright space'.
+        skip={"model", "data", "limits", "target", "choices"},
         prog=f"netwright {verb}",
         description=description,
         usage=(

@@ -23,7 +23,7 @@ class Candidate(Mapping[str, Option]):
     __slots__ = ("__weakref__", "_choices", "_hash", "_id", "_key")
 
     def __init__(self, choices: Mapping[str, Option]) -> None:
-        self._choices = {n: _frozen(o) if isinstance(o, list | tuple) else o for n, o in choices.items()}
+        self._choices = {n: option_of(o) if isinstance(o, list | tuple) else o for n, o in choices.items()}
 
     @classmethod
     def of_options(cls, choices: dict[str, Option]) -> Candidate:
@@ -98,9 +98,9 @@ def _same_type(option: Option, other: Option) -> bool:
     return type(option) is type(other)
 
 
-def _frozen(option: Any) -> Any:
+def option_of(option: Any) -> Any:
     """An option as read from JSON, with tuples for lists."""
-    return tuple(_frozen(part) for part in option) if isinstance(option, list | tuple) else option
+    return tuple(option_of(part) for part in option) if isinstance(option, list | tuple) else option
 
 
 def canonical_json(value: Any) -> str:

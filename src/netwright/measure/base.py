@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from ..core.candidate import Candidate
+from ..core.errors import NetwrightError, did_you_mean
 from ..core.metric import Measurement, Metric
+from ..core.precision import ROUNDINGS, Rounding
 from ..core.space import Space
 from ..core.temporary import TemporaryFolder
 from ..core.warn import warn
@@ -95,6 +97,8 @@ class EvaluationContext(Shared):
             of its own, keeps them or has them recomputed, whichever is better; the others always have.
         of_largest: finds which they are for the largest, where that is known: the same network in fewer bits has them
             too.
+        rounding: how weights of few bits are rounded: each to the nearest, or by what layers give on the calibration
+            batches (:func:`netwright.gptq`).
     """
 
     def __init__(
@@ -105,21 +109,31 @@ class EvaluationContext(Shared):
         race: Race | None = None,
         judge: Measurer | None = None,
         of_largest: Callable[[], str | None] | None = None,
+        rounding: Rounding = "nearest",
     ) -> None:
         super().__init__()
         self.net, self.candidate, self.calibration, self.race = net, candidate, calibration, race
         self._of_largest = of_largest
         self.statistics: Statistics | None = None
         """Where the running statistics of :attr:`module` come from, once it was asked for and calibrated."""
-        self._judge = judge
+        self._judge, self._rounding = judge, rounding
         self._files: dict[str, Path] = {}
 
     @cached_property
     def module(self) -> Any:
-        """The extracted network, recalibrated, in evaluation mode."""
+        """The extracted network, recalibrated and with its weights rounded, in evaluation mode."""
+        module = self._calibrated(self.net.extract(self.candidate))
+        if self._rounding == "gptq" and self.calibration:
+            from ..nets.gptq import round_by_outputs
+
+            if round_by_outputs(self.net, self.candidate, module, self.calibration):  # type: ignore[arg-type]
+                return self._calibrated(module)
+        return module
+
+    def _calibrated(self, module: Any) -> Any:
+        """A network, recalibrated in place, in evaluation mode."""
         from ..nets.recalibrate import better_statistics, find_ranges, needs_recalibration, recalibrate
 
-        module = self.net.extract(self.candidate)
         if (isinstance(self.calibration, tuple) and not self.calibration) or not needs_recalibration(module):
             return module.eval()
         if self.calibration is None:
@@ -176,6 +190,26 @@ class EvaluationContext(Shared):
     @cached_property
     def _folder(self) -> TemporaryFolder:
         return TemporaryFolder()
+
+
+def check_rounding(rounding: str, net: Searchable, calibration: Iterable[Any] | None) -> None:
+    """Raise :class:`NetwrightError` for a rounding that there is not, or that cannot be done here."""
+    if rounding not in ROUNDINGS:
+        raise NetwrightError(f"there is no rounding {rounding!r}; {did_you_mean(str(rounding), ROUNDINGS)}")
+    if rounding == "nearest":
+        return
+    from ..nets.axes import Bits
+
+    if not any(isinstance(axis, Bits) for axis in getattr(net, "axes", ())):
+        raise NetwrightError(
+            f"rounding={rounding} is of weights in few bits, and the network has no axis of bits; add them: "
+            "net.with_axes([*net.axes, *nw.Bits.of(net)]), in a recipe bits.options"
+        )
+    if calibration is None or calibration == () or calibration == []:
+        raise NetwrightError(
+            f"rounding={rounding} looks at what layers give, and there are no calibration batches: give calibration=, "
+            "in a recipe data"
+        )
 
 
 class ManyCandidates(Shared):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.candidate import Candidate, digest
+from ..core.candidate import Candidate, Option, digest, option_of
 from ..core.errors import (
     CallError,
     MachineFault,
@@ -28,7 +29,7 @@ from ..core.limits import metric_named
 from ..core.metric import Measurement, Metric
 from ..core.registry import find_object
 from ..measure.at_target import AtTarget
-from ..measure.base import EvaluationContext, Measurer
+from ..measure.base import EvaluationContext, Measurer, check_rounding
 from ..measure.latency import Energy, Latency
 from ..measure.lookup import LookupTable
 from ..measure.quality import Quality
@@ -129,6 +130,7 @@ class Context:
             self.calibration,
             judge=self.quality,
             of_largest=lambda: self.evaluation(self.source.space.largest).statistics,
+            rounding=self.recipe.bits.rounding,
         )
         try:
             _ = found.module
@@ -282,7 +284,20 @@ def _source(recipe: Recipe, task: Task, data: Data | None, folder: str | None) -
             else load_model(recipe.model, lambda: _one_input(recipe, task, data))
         )
     bits = recipe.bits
-    return source.in_bits(bits.options, bits.by, bits.ends) if bits.options else source
+    source = source.in_bits(bits.options, bits.by, bits.ends) if bits.options else source
+    return source.keeping(_kept(recipe, source)) if recipe.choices else source
+
+
+def _kept(recipe: Recipe, source: Source) -> dict[str, tuple[Option, ...]]:
+    """The options that a recipe keeps of each choice that it names. Raises :class:`RecipeError` where it names none."""
+    names = [choice.name for choice in source.space]
+    found: dict[str, tuple[Option, ...]] = {}
+    for pattern, options in recipe.choices.items():
+        named = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
+        if not named:
+            raise RecipeError(f"choices: there is no choice {pattern!r}; {did_you_mean(pattern, names)}")
+        found |= dict.fromkeys(named, tuple(option_of(each) for each in options))
+    return found
 
 
 def _one_input(recipe: Recipe, task: Task, data: Data | None) -> Inputs:
@@ -399,6 +414,7 @@ def _check(context: Context) -> None:
             near = near if near.startswith("did") else f"there are: {', '.join(map(repr, known))}"
             raise RecipeError(f"objectives: there is no metric {name!r} of {recipe.model}; {near}")
     _check_bits(context)
+    check_rounding(recipe.bits.rounding, context.source.net, context.calibration)
     if context.untrained and recipe.train.weights:
         raise RecipeError(f"train.weights is {recipe.train.weights}, but {context.untrained}; leave the key out")
     if recipe.train.importance and context.source.untrained:

@@ -184,7 +184,8 @@ def _formats(context: Context) -> list[Format]:
 
 def _key(context: Context, record: Record) -> str:
     recipe = context.recipe
-    return f"{record.id} {recipe.key(*recipe.space, 'data', 'task', 'metric', 'train', 'seed', 'export', 'target')}"
+    key = recipe.key(*recipe.space, "data", "task", "metric", "train", "seed", "export", "target")
+    return f"{record.id} {key}" + (f" {recipe.bits.rounding}" if recipe.bits.rounding != "nearest" else "")
 
 
 def _validation_quality(context: Context, tuned: Finetuned, file: Path, example: Inputs) -> dict[str, Measurement]:

@@ -89,8 +89,7 @@ def _network(context: Context, measurer: Measurer, trained: bool) -> EvaluationC
 
 def _key(context: Context) -> str:
     """What the figures depend on."""
-    recipe = context.recipe.to_json()
-    parts = {name: recipe[name] for name in (*context.recipe.space, "data", "task", "metric", "target", "seed")}
+    parts = context.recipe.parts(*context.recipe.space, "data", "task", "metric", "target", "seed")
     return digest([parts, context.data.fingerprint if context.data is not None else ""])
 
 

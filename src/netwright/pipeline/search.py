@@ -56,6 +56,7 @@ def open_study(context: Context, trained: bool = False) -> Study:
         calibration=context.calibration,
         seed=recipe.seed,
         racing=recipe.search.racing,
+        rounding=recipe.bits.rounding,
         hints={text: find_object(text, f"the hint {text}", RecipeError) for text in recipe.search.hints},
         key=_study_key(context, store),
     )
@@ -183,7 +184,9 @@ def counts_of_largest(context: Context) -> dict[str, Measurement]:
 def _study_key(context: Context, store: Store) -> dict[str, Any]:
     """What must be the same for a study to be continued."""
     recipe = context.recipe.to_json()
-    key = {name: recipe[name] for name in (*context.recipe.space, "data", "task", "metric", "train", "seed", "threads")}
+    # That some options alone are kept is said by the space itself.
+    space = [part for part in context.recipe.space if part != "choices"]
+    key = context.recipe.parts(*space, "data", "task", "metric", "train", "seed", "threads")
     key["calibration"] = f"{context.recipe.search.calibration} examples as trained on"
     limited = " ".join(context.recipe.limits)
     header = read_header(store)

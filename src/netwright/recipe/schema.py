@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..core.candidate import digest
 from ..core.errors import NetwrightError, RecipeError
 from ..core.limits import metric_named
+from ..core.precision import Rounding
 from ..core.registry import Registry
 from ..core.shape import told
 from ..core.units import DAY_S, MOST_INT, MOST_THREADS, parse_bytes
@@ -131,6 +132,9 @@ class Bits:
     """What takes one precision together: each layer, each block, or each type of layer."""
     ends: bool = False
     """Whether the first and the last layer may have fewer bits too."""
+    rounding: Rounding = "nearest"
+    """How weights of few bits are rounded in networks that are judged and handed back: each to the nearest value, or
+    "gptq", by what layers give on the calibration data. It takes time for each network, and pays below 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +219,10 @@ class Recipe:
     metric: str = field(default="", metadata=kind("tasks:METRICS"))
     """Metrics of your own beside the task's, module:Class of a netwright.tasks.OwnMetric; measured on exported files
     too."""
+    choices: dict[str, list[Any]] = field(default_factory=dict)
+    """Options to keep, by the names of choices or patterns of them, such as {"*.width": [16, 32]}; a choice that is not
+    named keeps all of its own. The last option, the whole, is always kept. 'netwright space' finds those that pay on a
+    target."""
     objectives: list[str] = field(default_factory=list)
     """What is traded off, the most important first; by default the task's first metric, and latency: a metric of the
     task, latency, throughput, memory, energy, file_bytes, macs, bit_ops,
@@ -287,6 +295,8 @@ class Recipe:
                 parse_bytes(self.search.memory)
             except ValueError as error:
                 raise RecipeError(f"search.memory is {error}, not {self.search.memory!r}") from None
+        if unnamed := [name for name in self.choices if not isinstance(name, str)]:
+            raise RecipeError(f"choices holds options by the names of choices, which are texts, not {unnamed[0]!r}")
         _check_kinds(self, "")
         if not self.objectives:
             object.__setattr__(self, "objectives", [_first_metric(self.task), "latency"])
@@ -328,12 +338,18 @@ class Recipe:
     @property
     def space(self) -> tuple[str, ...]:
         """The top-level parts that the space of candidates comes from."""
-        return ("model", "bits") if self.bits.options else ("model",)
+        return ("model", *(["bits"] if self.bits.options else []), *(["choices"] if self.choices else []))
+
+    def parts(self, *names: str) -> dict[str, Any]:
+        """Some top-level parts as JSON values. How weights are rounded is not among them: it is of networks that are
+        judged, and changes neither the space nor what is trained."""
+        whole = self.to_json()
+        del whole["bits"]["rounding"]
+        return {name: whole[name] for name in names}
 
     def key(self, *parts: str) -> str:
         """A digest of some top-level parts, to tell whether two recipes agree on them."""
-        whole = self.to_json()
-        return digest({part: whole[part] for part in parts})
+        return digest(self.parts(*parts))
 
 
 def _on_each(text: str, metric: str | None, names: list[str]) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..core.candidate import Candidate
+from ..core.candidate import Candidate, Option
 from ..core.errors import NetwrightError, RecipeError
 from ..core.space import Space
 from ..measure.base import Measurer, Searchable
@@ -81,6 +81,17 @@ class Source(ABC):
         raise RecipeError(
             f"bits: {self.reference} gives no netwright.SuperNet, whose layers alone can have precisions of their own; "
             "leave the key out"
+        )
+
+    def keeping(self, options: Mapping[str, Sequence[Option]]) -> Source:
+        """The same with some options of its choices alone. Raises with the reason where they are not its own.
+
+        Args:
+            options: those to keep, by the names of choices.
+        """
+        raise RecipeError(
+            f"choices: {self.reference} gives no netwright.SuperNet, of which alone options can be left out; leave the "
+            "key out, and give it a smaller space"
         )
 
     def largest(self) -> nn.Module:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from ..core.candidate import Candidate
+from ..core.candidate import Candidate, Option
 from ..measure.counts import METRICS, Count
 from ..nets.axes import Bits
 from ..nets.precisions.registry import FLOAT32
@@ -56,6 +56,11 @@ class SuperNetSource(Source):
         net = self._net.with_axes([*self._net.axes, *Bits.of(self._net, texts, by, () if ends else None)])
         net.measurers = self.measurers  # type: ignore[attr-defined]
         return SuperNetSource(net, self.reference, **self._about)
+
+    def keeping(self, options: Mapping[str, Sequence[Option]]) -> SuperNetSource:
+        """By :meth:`netwright.SuperNet.keep_options`."""
+        self._net.keep_options(options)
+        return self
 
     def supernet(self) -> SuperNet:
         """The super-network."""

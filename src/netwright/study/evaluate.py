@@ -21,6 +21,7 @@ from ..core.faults import FIXES, fix_of, machine_fault, no_memory
 from ..core.interruption import interruption
 from ..core.limits import Limit, broken, explain
 from ..core.metric import Measurement, Metric
+from ..core.precision import Rounding
 from ..core.record import Record, Status
 from ..measure.base import EvaluationContext, ManyCandidates, Measurer, Searchable
 from ..strategies.base import of_each
@@ -61,6 +62,7 @@ class EvaluationPlan:
         limits: which a candidate that breaks one of them is not measured beyond.
         calibration: see :class:`netwright.measure.base.EvaluationContext`.
         racing: whether measurers that can are stopped early.
+        rounding: see :class:`netwright.measure.base.EvaluationContext`.
     """
 
     net: Searchable
@@ -69,6 +71,7 @@ class EvaluationPlan:
     limits: tuple[Limit, ...] = ()
     calibration: Iterable[Any] | None = None
     racing: bool = False
+    rounding: Rounding = "nearest"
 
     @cached_property
     def needed(self) -> frozenset[str]:
@@ -208,7 +211,7 @@ def evaluate(job: Job, turns: Turns = NOBODY_ELSE) -> Record:
     about, found = dict(job.provenance), dict[str, Measurement]()
     race = job.rivals.race(found) if job.rivals else None  # it looks at what is found by the time that it is asked
     context = EvaluationContext(
-        plan.net, candidate, plan.calibration, race, plan.judge, lambda: plan.statistics_of_largest
+        plan.net, candidate, plan.calibration, race, plan.judge, lambda: plan.statistics_of_largest, plan.rounding
     )
     try:
         for measurer in plan.order:

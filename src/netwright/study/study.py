@@ -19,9 +19,10 @@ from ..core.front import Front
 from ..core.interruption import ending
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
 from ..core.metric import Measurement, Metric
+from ..core.precision import Rounding
 from ..core.record import Record
 from ..core.warn import warn
-from ..measure.base import Measurer, Searchable
+from ..measure.base import Measurer, Searchable, check_rounding
 from ..strategies import STRATEGIES
 from ..strategies.base import Problem, Strategy
 from .asked import asked_for, check_evaluations, check_settings, check_warm_start, listed, proposed
@@ -121,6 +122,9 @@ class Study:
             confidence. 0 measures all candidates whole. What a limit is on is always measured whole. A measurement
             that was stopped is ``partial``: its ``n`` is less than ``of``, and ``best_case`` is the end of its
             interval; it is never on the front, and counts as not measured as soon as other limits leave it undominated.
+        rounding: how weights of few bits (:class:`netwright.Bits`) are rounded: each to the nearest value, or by what
+            layers give on the calibration batches (:func:`netwright.gptq`), which costs several times as much as
+            recalibrating.
         key: what else must be the same for the journal to be continued, such as the weights; JSON values.
     """
 
@@ -138,9 +142,11 @@ class Study:
         initial: Iterable[Candidate] = (),
         hints: Mapping[str, Callable[[Candidate], float]] | None = None,
         racing: float = 0.0,
+        rounding: Rounding = "nearest",
         key: Mapping[str, Any] | None = None,
     ) -> None:
         check_settings(net, objectives, seed, racing)
+        check_rounding(rounding, net, calibration)
         wanted, further = asked_for(objectives, record)
         self.store = open_store(store)
         self.net, self.seed, self.racing = net, int(seed), racing
@@ -150,13 +156,14 @@ class Study:
         self.metrics = tuple(found.values())
         self.limits = tuple(x if isinstance(x, Limit) else parse_limit(x, self.metrics) for x in listed(limits))
         check_together(self.limits)
-        self.plan = EvaluationPlan(net, self.measurers, self.objectives, self.limits, calibration, racing > 0)
+        self.plan = EvaluationPlan(net, self.measurers, self.objectives, self.limits, calibration, racing > 0, rounding)
         self.warm_start = tuple(check_warm_start(each, net.space) for each in warm_start)
         self.initial = tuple(net.space.candidate(each) for each in initial)
         self._exact: dict[Candidate, dict[str, float]] = {}
         self._hints = Hints(hints) if hints else None
         self._standing: Standing | None = None
-        self._header = header_of(net.space, self.objectives, self.seed, self.warm_start, key or {})
+        key = {**(key or {}), **({} if rounding == "nearest" else {"rounding": rounding})}
+        self._header = header_of(net.space, self.objectives, self.seed, self.warm_start, key)
         self._replay()
         check_exact_limits(self.problem, (m.name for each in self.plan.exact for m in each.metrics))
         self._note_limits()
@@ -478,7 +485,9 @@ class Study:
 
     def _probed(self, smallest: Candidate, measurer: Measurer, executor: Executor) -> Mapping[str, Measurement]:
         """What one measurer finds of the smallest network."""
-        alone = EvaluationPlan(self.net, (measurer,), (), calibration=self.plan.calibration)
+        alone = EvaluationPlan(
+            self.net, (measurer,), (), calibration=self.plan.calibration, rounding=self.plan.rounding
+        )
         job = Job(alone, smallest)
         record = self._with_room(executor, job, executor.evaluate(job))
         if record.status == "failed":
