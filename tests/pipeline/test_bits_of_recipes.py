@@ -44,6 +44,11 @@ def test_weights_that_were_trained_in_float32_are_searched_in_bits(tmp_path: Pat
     more = ("--bits.options", "int8", "--bits.ends", "true", "--evaluations", 2, "--export.epochs", 0)
     done("fit", TINY, "--target", TARGET, "--train.weights", tmp_path / "trained", *more, "--out", tmp_path / "out")
     assert [record["status"] for record in records(tmp_path / "out")] == ["ok", "ok"]
+    less = {"choices": {"width": [8, 16], "*.bits": ["float32"]}, "train.weights": str(tmp_path / "trained")}
+    recipe = load(TINY, {**less, "bits.options": ["int8"], "target": TARGET})
+    with open_run(recipe, tmp_path / "less", "tiny", folder_of(TINY)) as context:
+        train(context)
+        assert context.source.space["width"].options == (8, 16), "in a part of the space that they were trained in"
 
 
 def test_the_whole_network_in_bits_is_handed_back_with_the_statistics_of_the_search(tmp_path: Path) -> None:

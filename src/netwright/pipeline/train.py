@@ -234,7 +234,7 @@ def _take_up(context: Context, net: SuperNet) -> Importance | None:
     """Keep the weights that another job has trained, with what it found of them."""
     source, about = trained_in(context.recipe.train.weights)
     in_float32 = net.with_axes(a for a in net.axes if not isinstance(a, Bits)) if context.recipe.bits.options else net
-    if about.space not in (net.space.fingerprint, in_float32.space.fingerprint):
+    if about.space not in (*context.source.spaces, in_float32.space.fingerprint):
         raise CheckpointError(
             f"the super-network in {source.path} has other choices than that of {context.recipe.model}: give the model "
             "that it was trained as"

@@ -39,6 +39,8 @@ class Source(ABC):
     """Why it holds no networks; empty where it does."""
     measurers: tuple[Measurer, ...] = ()
     """Those of metrics of its own, which replace netwright's of the same names."""
+    spaces: tuple[str, ...] = ()
+    """Fingerprints of all spaces that its weights may have been trained in."""
     counts: tuple[Measurer, ...] = ()
     """Those of its networks' sizes."""
     fingerprint: str | None = None

@@ -23,6 +23,8 @@ class SuperNetSource(Source):
             measures in another way, like a :class:`netwright.LookupTable` of latencies.
         reference: the recipe's ``module:function``, or the checkpoint.
         pretrained, new_head, notes, formats: see :class:`Source`.
+        spaces: fingerprints of other spaces that the same weights serve, such as the one before some options were left
+            out.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class SuperNetSource(Source):
         new_head: bool = False,
         notes: Sequence[str] = (),
         formats: Sequence[str] = (),
+        spaces: Sequence[str] = (),
     ) -> None:
         super().__init__(reference)
         self._net = net
         self._about: dict[str, Any] = {"pretrained": pretrained, "new_head": new_head}
         self._about |= {"notes": tuple(notes), "formats": tuple(formats)}
         vars(self).update(self._about)
+        self.spaces = (*spaces, net.space.fingerprint)
         # Where nothing has bits to choose, bit-operations are multiply-accumulates times a constant.
         bits = any(isinstance(part, Bits) for axis in net.axes for part in axis.members())
         self.counts = tuple(Count(name) for name in METRICS if bits or name != "bit_ops")
@@ -55,12 +59,12 @@ class SuperNetSource(Source):
         texts = [*(text for text in options if text != FLOAT32), FLOAT32]
         net = self._net.with_axes([*self._net.axes, *Bits.of(self._net, texts, by, () if ends else None)])
         net.measurers = self.measurers  # type: ignore[attr-defined]
-        return SuperNetSource(net, self.reference, **self._about)
+        return SuperNetSource(net, self.reference, **self._about, spaces=self.spaces)
 
     def keeping(self, options: Mapping[str, Sequence[Option]]) -> SuperNetSource:
         """By :meth:`netwright.SuperNet.keep_options`."""
         self._net.keep_options(options)
-        return self
+        return SuperNetSource(self._net, self.reference, **self._about, spaces=self.spaces)
 
     def supernet(self) -> SuperNet:
         """The super-network."""
