@@ -271,6 +271,7 @@ recipes = st.builds(
     model=st.just("m:f"),
     data=st.just("m:g"),
     objectives=st.lists(names, min_size=1, unique=True),
+    choices=st.dictionaries(st.sampled_from(["width", "*.bits"]), st.lists(st.integers() | st.just("int8"))),
     limits=st.lists(st.sampled_from(["latency <= 5 ms", "macs <= 3e6", "1e3", "", "no: [", "null", "ü ≤ 3"])),
     evaluations=counts,
     seed=st.integers(0, 2**40),
@@ -309,7 +310,8 @@ def test_key_changes_with_its_parts_alone():
         "task": "regression", "metric": f"{__name__}:OwnMetric", "train": Train(clip_norm=0.3),
        "search": Search(calibration=3), "latency": Latency(max_seconds=3.0),
             "trim": Trim(rounds=3),
-        "bits": Bits(options=["int8"]), "export": Export(formats=["pt2"]), "target": "onnxruntime,threads=2",
+        "bits": Bits(options=["int8"]), "choices": {"width": [8]},
+        "export": Export(formats=["pt2"]), "target": "onnxruntime,threads=2",
         "store": "sqlite,path=s.db", "report": Report(sections=["front"]),
     }  # fmt: skip
     assert changed.keys() == set(every)

@@ -20,6 +20,7 @@ from .streams import flush_output, secure
 VERBS = {
     "fit": "the whole job: train, search, export, report",
     "plan": "say what a job would take, before anything costly",
+    "space": "find the options of a space that pay on a target",
     "trim": "cut a trained network to limits, without a search",
     "train": "train the super-network of a recipe",
     "search": "measure networks of a trained super-network",
@@ -38,7 +39,7 @@ VERBS = {
 TOGETHER = ("fit", "train")
 """Several processes can be launched for them."""
 
-TRAINS = ("fit", "plan", "trim", "train", "search", "export")
+TRAINS = ("fit", "plan", "space", "trim", "train", "search", "export")
 """They load torch."""
 
 LEAST_ADDRESSES = 1 << 30
@@ -46,6 +47,7 @@ LEAST_ADDRESSES = 1 << 30
 
 AGAIN = {
     "fit": "the same command continues from here",
+    "space": "the same command continues from here",
     "trim": "the same command begins anew, with the blocks that were measured",
     "train": "the same command continues from here",
     "search": "the same command continues from here",

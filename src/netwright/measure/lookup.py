@@ -130,15 +130,30 @@ class LookupTable(Measurer):
 
         Raises :class:`MeasureError` where a block cannot be run by itself on the target.
         """
-        given = example(inputs, self.measurer.runtime.batch, network)
-        parts = blocks(fold(network, given), given)
+        parts = self.blocks(network, inputs)
+        rows = [self.rows[block.key] for block in parts]
+        spread = float(np.sqrt(sum(row.spread**2 for row in rows)))
+        return BlockSums(sum(row.value for row in rows), len(rows), sum(b.moved for b in parts) / 1e6, spread)
+
+    def blocks(self, network: nn.Module, inputs: Inputs) -> list[NetworkBlock]:
+        """The blocks of a network, in order; those that :attr:`rows` lacks are measured.
+
+        Raises :class:`MeasureError` where one cannot be run by itself on the target.
+        """
+        parts = self._parts(network, inputs)
         for block in parts:
             if block.key not in self.rows:
                 self.rows[block.key] = self._row(block)
                 self._keep()
-        rows = [self.rows[block.key] for block in parts]
-        spread = float(np.sqrt(sum(row.spread**2 for row in rows)))
-        return BlockSums(sum(row.value for row in rows), len(rows), sum(b.moved for b in parts) / 1e6, spread)
+        return parts
+
+    def unmeasured(self, network: nn.Module, inputs: Inputs) -> list[NetworkBlock]:
+        """The blocks of a network that :attr:`rows` lacks."""
+        return [block for block in self._parts(network, inputs) if block.key not in self.rows]
+
+    def _parts(self, network: nn.Module, inputs: Inputs) -> list[NetworkBlock]:
+        given = example(inputs, self.measurer.runtime.batch, network)
+        return blocks(fold(network, given), given)
 
     def _row(self, block: NetworkBlock) -> Row:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from ..core.errors import RecipeError, format_error
 from ..core.files import read_bytes
 from ..core.shape import told
+from .schema import Recipe
 
 MOST_BYTES = 200_000
 MOST_VALUES = 10_000
@@ -38,6 +40,25 @@ def parse_yaml(text: str, where: str) -> Any:
         raise RecipeError(f"{where} is not YAML that a recipe can be: {format_error(error)}") from None
     _check_plain(value, where, "")
     return value
+
+
+def written(recipe: Recipe) -> str:
+    """A recipe as YAML that :func:`netwright.recipe.load.load` reads: the keys that are not as they are by default."""
+    plain = Recipe(model=recipe.model, data=recipe.data, task=recipe.task).to_json()
+    needed = ("model", "data", "objectives")
+    told = {key: value for key, value in _changed(recipe.to_json(), plain, needed).items() if value not in ("", {})}
+    return str(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _changed(values: Mapping[str, Any], plain: Mapping[str, Any], needed: Sequence[str] = ()) -> dict[str, Any]:
+    """The values that differ from others, and those that are needed."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(plain.get(key), dict) and plain[key]:
+            found[key] = _changed(value, plain[key])
+        elif value != plain.get(key) or key in needed:
+            found[key] = value
+    return found
 
 
 class _Loader(yaml.SafeLoader):
