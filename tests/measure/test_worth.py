@@ -58,7 +58,7 @@ def test_layers_are_judged_by_their_kind() -> None:
         layer("a", "dense", 2.0, 1.0), layer("b", "dense", 2.0, 1.4), layer("c", "depthwise", 1.0, 3.0),
         layer("d", "depthwise", None, 1.0),
     ]  # fmt: skip
-    kinds = kind_times(layers)
+    kinds = kind_times([*layers, LayerReport("e", "dense", 32, 1.0, 9.0, 0.0, "float32", ())])
     assert kinds["dense"].saving.share == pytest.approx(0.4) and kinds["depthwise"].saving.share == -2.0
     assert kinds["depthwise"].layers == 1, "the other one is not known in float32"
     mixed = bits_saving(layers, ["a", "c", "elsewhere"], kinds)

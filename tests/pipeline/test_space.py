@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,8 +42,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         time = sum(-(-rows // 8) * -(-columns // 8) for rows, columns in sizes)
         return Row(block.name, tuple(tuple(t.shape) for t in block.inputs), 0.001 + 0.01 * time, 0.0)
 
-    def explained(file: Path, target: object, against: Path, **_: Any) -> SimpleNamespace:
-        assert file.exists() and against.exists()
+    def explained(file: Path, target: object, against: Path, inputs: Mapping[str, Any], **_: Any) -> SimpleNamespace:
+        assert file.exists() and against.exists() and [each.shape for each in inputs.values()] == [(1, 6)]
         made.explained += 1
         paths = [f"blocks.{i}.{own}" for i in range(3) for own in ("up", "down")]
         return SimpleNamespace(
@@ -146,3 +147,11 @@ def test_a_written_recipe_is_read_again() -> None:
 
     assert load(parse_yaml(written(recipe), "own")) == recipe
     assert isinstance(recipe, nw.Recipe)
+
+
+def test_precisions_that_a_recipe_has_not_are_not_judged(device: SimpleNamespace, tiny: Path, tmp_path: Path) -> None:
+    more: Any = {"bits.options": ["float32"], "target": "onnxruntime", "choices": FEWER}
+    found = find_space(tiny, tmp_path / "out", overrides=more)
+    assert device.explained == 0 and not found.kinds and found.recipe.target == "onnxruntime"
+    assert any("8 bits are not among the recipe's bits.options" in note for note in found.notes)
+    assert found.recipe.choices["width"] == [8, 16]

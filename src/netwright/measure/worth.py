@@ -18,6 +18,9 @@ from .lookup import LookupTable, Row
 WORTH = 0.05
 """Share of the time of what it changes that an option or a precision saves at least, to be worth having."""
 
+FEW = 8
+"""Bits of the weights of a quantised layer, at most."""
+
 
 @dataclass(frozen=True)
 class Saving:
@@ -119,10 +122,11 @@ class KindTimes:
 
 
 def kind_times(layers: Sequence[LayerReport]) -> dict[str, KindTimes]:
-    """The times of each kind of layers, of those of which both are known."""
+    """The times of each kind of layers in few bits, of those of which both are known. Of layers that stay in float32
+    nothing is told: conversions stand at them that others need."""
     found: dict[str, list[LayerReport]] = {}
     for each in layers:
-        if each.float_ms:
+        if each.float_ms and each.bits <= FEW:
             found.setdefault(each.kind, []).append(each)
     return {
         kind: KindTimes(kind, len(some), sum(e.float_ms or 0.0 for e in some), sum(e.whole_ms for e in some))

@@ -15,6 +15,7 @@ from ..core.limits import metric_named
 from ..core.shape import expect
 from ..core.temporary import TemporaryFolder
 from ..measure.base import EvaluationContext
+from ..measure.convert import example, feeds_of
 from ..measure.explain import Explanation, LayerReport, explain
 from ..measure.latency import Latency
 from ..measure.lookup import LookupTable
@@ -96,6 +97,9 @@ class _Search:
             )
         if self._low is None:
             self._notes.append(f"{target.runtime.name} has no single layers in 8 bits: sizes alone are judged")
+        elif not self._bits() and wish.bits.options:
+            self._low = None
+            self._notes.append("8 bits are not among the recipe's bits.options: sizes alone are judged")
         elif not self._bits():
             self._add_bits()
 
@@ -204,7 +208,9 @@ class _Search:
                     files.append(folder / f"{at}" / f"network{latency.runtime.suffix}")
                     files[-1].parent.mkdir()
                     latency.write(network, self._source.example_of(network), files[-1])
-                found: Explanation = explain(files[0], self._low, files[1], plan=self._plan, trust=True)
+                # Without them sizes that the files leave open would be 1.
+                feeds = feeds_of(example(self._source.example_of(network), low.runtime.batch, network))
+                found: Explanation = explain(files[0], self._low, files[1], feeds, plan=self._plan, trust=True)
             known[candidate.key] = [_kept_layer(each) for each in found.layers]
             write_json(path, {"target": target, "networks": known})
         return [_layer(each) for each in known[candidate.key]]
