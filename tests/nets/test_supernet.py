@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -553,3 +554,35 @@ def test_what_is_no_candidate_is_refused() -> None:
     for use in (net.extract, net.cut, lambda c: net.active(c).__enter__()):
         with pytest.raises(NetError, match="is no candidate: no choice is called 'width'"):
             use({"width": 8})  # type: ignore[arg-type]
+
+
+def same(net: SuperNet) -> SuperNet:
+    copied: SuperNet = pickle.loads(pickle.dumps(net))
+    return copied
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, same])
+@pytest.mark.parametrize("used", [False, True])
+def test_a_copy_is_a_network_of_its_own(how: Callable[[SuperNet], SuperNet], used: bool) -> None:
+    net = SuperNet(*small(), IMAGE)
+    candidates = [net.largest, net.smallest, net.space.candidate({**net.largest, "depth": 1, "hidden0": 3})]
+    if used:
+        for candidate in candidates:
+            net.count(candidate)
+            net.extract(candidate)
+    other = how(net)
+    assert other.space.fingerprint == net.space.fingerprint
+    for candidate in candidates:
+        agree(other, candidate, IMAGE)
+        with torch.no_grad(), net.active(candidate) as here, other.active(candidate) as there:
+            assert torch.equal(here(IMAGE), there(IMAGE))
+        assert net.count(candidate) == other.count(candidate)
+    with torch.no_grad():
+        other.module.stem.weight.zero_()
+    assert not torch.equal(net.extract(net.largest)(IMAGE), other.extract(net.largest)(IMAGE))
+
+
+def test_an_active_one_is_not_copied() -> None:
+    net = SuperNet(*small(), IMAGE)
+    with net.active(net.smallest), pytest.raises(NetError, match="this super-network is active"):
+        pickle.dumps(net)

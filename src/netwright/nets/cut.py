@@ -286,6 +286,9 @@ class ModuleIndex:
             if isinstance(stored, Stored) and self.shapes.get(name) == stored.shape
         }
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.root,)  # modules are told apart by where they lie in memory
+
     def tensor(self, name: str) -> Tensor:
         """The whole tensor."""
         table, own = self.slots[name][0]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -69,13 +70,28 @@ class SuperNet:
         self._fixed_menus = [path for path in self.index.menus if path not in self.writes.menus]
         self.space = Space(self._choices())
         self._active: Candidate | None = None
-        self._applied = ExitStack()
-        self._cut = lru_cache(maxsize=4096)(lambda candidate, version: self.cut_of(self.space.candidate(candidate)))
-        self._count = lru_cache(maxsize=65536)(lambda candidate: self.counts([candidate])[0])
+        self._remember()
         self._check_runs()
         self._given_batch = batch_dims
         if batch_dims is not None:
             _ = self.batch_dims
+
+    def _remember(self) -> None:
+        """Begin to keep what is asked for again."""
+        self._applied = ExitStack()
+        self._cut = lru_cache(maxsize=4096)(lambda candidate, version: self.cut_of(self.space.candidate(candidate)))
+        self._count = lru_cache(maxsize=65536)(lambda candidate: self.counts([candidate])[0])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy, here or in another process, is made of: the weights, and nothing that is kept of candidates."""
+        if self._active:
+            raise NetError("this super-network is active; leave the 'with net.active(...)' block to copy it")
+        kept = ("_applied", "_cut", "_count", "_counter", "report", "tracer", "turns")
+        return {name: value for name, value in vars(self).items() if name not in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._remember()
 
     def share(self, sharing: Sharing) -> None:
         """Let sub-networks share weights beyond one set, from now on; see :mod:`netwright.nets.sharing`.
