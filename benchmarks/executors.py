@@ -2,11 +2,14 @@
 
 * ``throughput``: evaluations of a millisecond each (they sleep), a second, in this process and in others, with the
   study in a file; and beside it the same with the journal in memory, which no disk slows down; and the CPU time of the
-  process that asks, in ms for each.
+  process that asks, in ms for each. With Ray, where it is installed, starting its two workers is among the time.
 * ``overhead``: what the study adds to an evaluation that costs nothing, in ms, for a journal of so many records.
 * ``faults``: a search by two workers, one candidate of which crashes, one hangs and one takes all memory, and whose
   workers and whose own process are killed at random moments. Every record that was there stays as it was, none is
   doubled, statuses are right, and the front is that of a search that nothing disturbs.
+* ``drivers``: the same search, without its poisons, by two drivers with one study in PostgreSQL: either of them is
+  killed at random moments, the server goes down in between, and nothing is doubled or lost. Before that, evaluations of
+  a millisecond a second by one driver and by two, in a study of such a server. Skipped without psycopg and a server.
 * ``digits``: the search of the digits by one worker and by two, of the same trained super-network: seconds, and the
   median of the ratios of the latencies of networks that both have measured (1 where they do not disturb each other).
 
@@ -22,6 +25,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import shutil
@@ -30,7 +34,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +43,7 @@ import numpy as np
 
 import netwright as nw
 from netwright.study.journal import read_journal
+from netwright.study.stores import open_store
 from netwright.study.stores.memory import MemoryStore
 from netwright.study.stores.sqlite import SqliteStore
 
@@ -74,12 +80,13 @@ def throughput(short: bool) -> bool:
     """Print it."""
     print(f"{'evaluations of 1 ms, a second':<34}{'in a file':>12}{'in memory':>12}{'CPU, ms':>12}")
     number, found = 200 if short else 1000, {}
-    for executor in ("local", "local,workers=2", "local,workers=4"):
+    executors = ["local", "local,workers=2", "local,workers=4", *(["ray,workers=2"] if find_spec("ray") else [])]
+    for executor in executors:
         with tempfile.TemporaryDirectory() as folder:
             file, _ = rate(Path(folder) / "s.db", executor, number)
         found[executor], cpu = rate(MemoryStore(), executor, number)
         print(f"{executor:<34}{file:>12.0f}{found[executor]:>12.0f}{cpu:>12.2f}", flush=True)
-    return found["local,workers=2"] >= 500
+    return found["local,workers=2"] >= 500 and found.get("ray,workers=2", 200) >= 200
 
 
 def overhead(short: bool) -> bool:
@@ -114,6 +121,11 @@ def poisoned(candidate: nw.Candidate) -> Mapping[str, float]:
             while True:
                 taken.append(bytearray(os.urandom(1 << 20)) * 16)
     time.sleep(0.02)
+    return figures(number)
+
+
+def figures(number: int) -> dict[str, float]:
+    """What a candidate's number makes of it."""
     return {"q": float(number * 7919 % 101), "w": float(number * 104729 % 97)}
 
 
@@ -150,15 +162,15 @@ def faults(short: bool) -> bool:
         wrong += [] if len(found) == len(statuses) == 300 else [f"{len(found)} records of {len(statuses)} networks"]
         wrong += [] if failed == set(POISON) else [f"failed are {sorted(failed)}, not {sorted(POISON)}"]
         best = {r.candidate for r in read_journal(SqliteStore(path)).front}
-    wrong += [] if best == undisturbed() else ["the front is another than that of an undisturbed search"]
+    wrong += [] if best == undisturbed(POISON) else ["the front is another than that of an undisturbed search"]
     print(f"{kills} kills among {len(POISON)} poisons, {len(known)} of 300 records at the last: {wrong or 'all well'}")
     return not wrong
 
 
-def undisturbed() -> set[nw.Candidate]:
+def undisturbed(poison: Container[int]) -> set[nw.Candidate]:
     """The front of all that can be measured, by exhaustion."""
     points = {}
-    for a, b in ((a, b) for a in SMALL["a"] for b in SMALL["b"] if 20 * a + b not in POISON):
+    for a, b in ((a, b) for a in SMALL["a"] for b in SMALL["b"] if 20 * a + b not in poison):
         n = 20 * a + b
         points[nw.Candidate({"a": a, "b": b})] = (-(n * 7919 % 101), n * 104729 % 97)
     return {
@@ -178,6 +190,87 @@ def workers_of(parent: int) -> list[int]:
 def records_of(path: Path) -> list[dict[str, Any]]:
     """The records of a study, as they are in its journal."""
     return [body for kind, body in SqliteStore(path).read() if kind == "record"] if path.exists() else []
+
+
+# -- drivers ---------------------------------------------------------------------------------------------------------
+
+
+def drivers(short: bool) -> bool:
+    """Two with one study: how many a second, then kills and a server that goes down."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    private = importlib.import_module("private_postgresql")
+    if why := private.missing():
+        print(f"drivers are left out: {why}")
+        return True
+    with private.server() as server:
+        number = 200 if short else 1000
+        print(f"{'drivers with one study':<34}{'a second':>12}")
+        for count in (1, 2):
+            several = [_driver(server.dsn, f"rate{count}", number) for _ in range(count)]
+            failed = [driver.wait() for driver in several]
+            times = [r["provenance"]["time"] for r in _records(server.dsn, f"rate{count}")]
+            print(f"{count:<34}{(len(times) - 1) / (max(times) - min(times)):>12.0f}", flush=True)
+            if any(failed) or len(times) != number:
+                return False
+        return _killed(server, short)
+
+
+def _killed(server: Any, short: bool) -> bool:
+    """Kill drivers, and the server once in five times; prints what is wrong."""
+    rng, kills, known, wrong = np.random.default_rng(0), 6 if short else 20, list[dict[str, Any]](), list[str]()
+    several = [_driver(server.dsn, "killed", 0) for _ in range(2)]
+    for number in range(kills):
+        time.sleep(float(rng.uniform(0.8, 1.5)))
+        if number % 5 == 3:
+            server.end()
+            time.sleep(float(rng.uniform(0, 1)))
+            server.start()
+        else:
+            driver = several.pop(0)
+            driver.kill()
+            driver.wait()
+            several.append(_driver(server.dsn, "killed", 0))
+        found = _records(server.dsn, "killed")
+        wrong += [] if found[: len(known)] == known else [f"kill {number}: what was measured has changed"]
+        known = found
+    wrong += [f"a driver ended with {code}" for driver in several if (code := driver.wait())]
+    found = _records(server.dsn, "killed")
+    networks = {(r["candidate"]["a"], r["candidate"]["b"]) for r in found}
+    wrong += [] if len(found) == len(networks) == 300 else [f"{len(found)} records of {len(networks)} networks"]
+    wrong += [] if {r["status"] for r in found} == {"ok"} else ["some failed"]
+    best = {r.candidate for r in read_journal(_study(server.dsn, "killed")).front}
+    wrong += [] if best == undisturbed(()) else ["the front is another than that of an undisturbed search"]
+    print(f"{kills} kills of drivers and server, {len(known)} of 300 records at the last: {wrong or 'all well'}")
+    return not wrong
+
+
+def _driver(dsn: str, study: str, number: int) -> subprocess.Popen[bytes]:
+    """One more that searches with a study: so many evaluations of a millisecond, or what is searched among kills."""
+    command = [sys.executable, __file__, "--search", f"postgresql,study={study},dsn={dsn}", "--number", str(number)]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def _study(dsn: str, study: str) -> Any:
+    return open_store(f"postgresql,study={study},dsn={dsn}")
+
+
+def _records(dsn: str, study: str) -> list[dict[str, Any]]:
+    return [body for kind, body in _study(dsn, study).read() if kind == "record"]
+
+
+def drive(store: str, number: int) -> None:
+    """Search as one of several drivers."""
+    given: dict[str, Any] = {"strategy": "random", "store": store}
+    if number:
+        nw.search(SPACE, millisecond, OBJECTIVES, evaluations=number, **given)  # type: ignore[arg-type]
+    else:
+        nw.search(SMALL, harmless, OBJECTIVES, evaluations=300, **given)  # type: ignore[arg-type]
+
+
+def harmless(candidate: nw.Candidate) -> Mapping[str, float]:
+    """What is searched among kills, without poisons, and a little slower."""
+    time.sleep(0.05)
+    return figures(20 * int(candidate["a"]) + int(candidate["b"]))  # type: ignore[arg-type]
 
 
 # -- digits ----------------------------------------------------------------------------------------------------------
@@ -224,7 +317,7 @@ def run(verb: str, out: Path, *more: str) -> None:
 
 
 PARTS: dict[str, Callable[[bool], bool]] = {
-    "throughput": throughput, "overhead": overhead, "faults": faults, "digits": digits,
+    "throughput": throughput, "overhead": overhead, "faults": faults, "drivers": drivers, "digits": digits,
 }  # fmt: skip
 
 
@@ -234,7 +327,11 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="less of each")
     parser.add_argument("--only", choices=PARTS, help="this alone")
     parser.add_argument("--search", help=argparse.SUPPRESS)
+    parser.add_argument("--number", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.number is not None:
+        drive(given.search, given.number)
+        return
     if given.search:
         survives(given.search, "local,workers=2,timeout=2,memory=200 MB")
         return

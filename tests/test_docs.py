@@ -61,6 +61,23 @@ def test_every_command_of_a_tutorial_runs(page, tmp_path, monkeypatch, capsys):
             assert end.code == 0, f"netwright {shlex.join(command)}: {capsys.readouterr().err}"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (netwright[ray])")
+def test_a_cluster_of_one_machine_runs_the_page_s_command(tmp_path, monkeypatch, capfd):
+    import ray
+
+    monkeypatch.chdir(tmp_path)
+    (command,) = commands(ROOT / "docs" / "many-machines.md")
+    try:
+        main([*command, *LESS])
+    finally:
+        ray.shutdown()
+    assert Path("runs/ray/report.html").exists()
+    main(["records", "runs/ray", "--json"])
+    told = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    assert len(told) == 8 and {each["status"] for each in told} <= {"ok", "infeasible"}
+
+
 @pytest.mark.skipif(bool(private_postgresql.missing()), reason=private_postgresql.missing() or "-")
 def test_several_drivers_search_with_one_study(tmp_path, monkeypatch, capsys):
     """The page's commands; then what else reads such a study."""

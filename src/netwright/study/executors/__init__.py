@@ -4,7 +4,7 @@ from ...core.errors import CallError
 from ...core.registry import Registry
 from .base import Executor
 
-EXECUTORS: Registry[Executor] = Registry("executor", Executor, __name__, {"local": "local:Local"})
+EXECUTORS: Registry[Executor] = Registry("executor", Executor, __name__, {"local": "local:Local", "ray": "ray:Ray"})
 
 
 def executor_of(executor: Executor | str, timeout: float | None, memory: str) -> Executor:

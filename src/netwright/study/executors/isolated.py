@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...core.children import Fork, by_lasting_thread, framed, ready, unframed
 from ...core.errors import MachineFault
+from ...core.record import Record
 from ...core.temporary import TemporaryFolder
 from ...core.units import format_value
 from ..evaluate import EvaluationPlan, Job, evaluate
@@ -173,6 +174,25 @@ def held(leader: int) -> float:
     return 1024.0 * total
 
 
+class Answers:
+    """Reads the answers of other processes; a warning that several give is shown as one process would."""
+
+    def __init__(self) -> None:
+        self._said: dict[str | tuple[str, type[Warning], int], int] = {}
+
+    def record(self, job: Job, answer: Mapping[str, Any]) -> Record:
+        """The record of a job from the answer to it. Raises :class:`MachineFault` and KeyboardInterrupt where the
+        process that answers met one."""
+        for text, category, file, line in answer["warnings"]:
+            kind = getattr(sys.modules["builtins"], category, UserWarning)
+            warnings.warn_explicit(text, kind, file, line, registry=self._said)
+        if answer.get("interrupted"):
+            raise KeyboardInterrupt
+        if fault := answer.get("fault"):
+            raise MachineFault(fault)
+        return Record.from_json(answer["record"], job.plan.objectives, lambda _: job.candidate)
+
+
 # -- in the process -----------------------------------------------------------------------------------------------
 
 
@@ -184,7 +204,7 @@ def _serve(plan: EvaluationPlan, turns: SharedTurns | None, jobs: int, answers: 
         turns.enter()
     with os.fdopen(jobs, "rb") as lines:
         while line := lines.readline():
-            answer = json.dumps(_answer(Job.from_json(plan, json.loads(line)), turns or NOBODY_ELSE)).encode()
+            answer = json.dumps(answer_of(Job.from_json(plan, json.loads(line)), turns or NOBODY_ELSE)).encode()
             if os.getpid() != own:  # a candidate's fork that came back here
                 os._exit(0)
             for stream in (sys.stdout, sys.stderr):
@@ -204,7 +224,8 @@ def _settle(folder: str) -> None:
     tempfile.tempdir = os.environ["TMPDIR"] = folder
 
 
-def _answer(job: Job, turns: Turns) -> dict[str, Any]:
+def answer_of(job: Job, turns: Turns) -> dict[str, Any]:
+    """What a process that evaluates says of a job, as JSON values: see :class:`Answers`."""
     answer: dict[str, Any]
     with warnings.catch_warnings(record=True) as said:
         try:

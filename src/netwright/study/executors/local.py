@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...core.children import how_it_ended, ready, was_killed
 from ...core.errors import CallError, MachineFault, MeasureError
@@ -20,7 +17,7 @@ from ...core.units import parse_bytes
 from ..evaluate import EvaluationPlan, Job, evaluate, failure, raise_fault
 from ..turns import SharedTurns
 from .base import Executor
-from .isolated import STEP_S, Ended, Isolated, Unmeasured
+from .isolated import STEP_S, Answers, Ended, Isolated, Unmeasured
 
 MOST_WORKERS = 1000
 
@@ -64,15 +61,15 @@ class Local(Executor):
     """
 
     def __init__(self, timeout: float | None = None, memory: str = "", workers: int = 1) -> None:
-        self.timeout, self.memory, self.workers = timeout, memory, _count(workers)
-        self._seconds, self._bytes = _seconds(timeout), _bytes(memory)
+        self.timeout, self.memory, self.workers = timeout, memory, count_of(workers)
+        self._seconds, self._bytes = seconds_of(timeout), _bytes(memory)
         self.isolates = workers > 1 or min(self._seconds, self._bytes) < math.inf
         self._plan: EvaluationPlan | None = None
         self._folder: TemporaryFolder | None = None
         self._idle: list[Isolated] = []
         self._running: list[_Running] = []
         self._done: list[tuple[Job, Record]] = []
-        self._said: dict[str | tuple[str, type[Warning], int], int] = {}
+        self._answers = Answers()
 
     def submit(self, job: Job) -> None:
         if self.isolates:
@@ -153,28 +150,17 @@ class Local(Executor):
         if answer is not None:
             self._running.remove(running)
             self._idle.append(running.process)
-            self._take(job, answer)
-
-    def _take(self, job: Job, answer: Mapping[str, Any]) -> None:
-        """Note the answer to a job."""
-        for text, category, file, line in answer["warnings"]:
-            kind = getattr(sys.modules["builtins"], category, UserWarning)
-            warnings.warn_explicit(text, kind, file, line, registry=self._said)
-        if answer.get("interrupted"):
-            raise KeyboardInterrupt
-        if fault := answer.get("fault"):
-            raise MachineFault(fault)
-        self._done.append((job, Record.from_json(answer["record"], job.plan.objectives, lambda _: job.candidate)))
+            self._done.append((job, self._answers.record(job, answer)))
 
 
-def _count(workers: int) -> int:
+def count_of(workers: int) -> int:
     """How many workers there are."""
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MOST_WORKERS:
         raise CallError(f"workers is a whole number from 1 to {MOST_WORKERS:,}, not {workers!r}")
     return workers
 
 
-def _seconds(timeout: float | None) -> float:
+def seconds_of(timeout: float | None) -> float:
     """A time limit in seconds; infinite where there is none."""
     if isinstance(timeout, bool) or not isinstance(timeout, int | float | None) or not (timeout or 0) >= 0:
         raise CallError(f"timeout is a number of seconds, such as 30, or 0 for any time, not {timeout!r}")
