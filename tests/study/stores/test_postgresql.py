@@ -239,7 +239,17 @@ def test_names_of_members_tell_who_has_ended() -> None:
 
 
 @needs_server
-def test_what_cannot_be_opened_is_said(server: private_postgresql.Server, new: PostgresqlStore) -> None:
+def test_who_comes_while_the_server_starts_waits(server: private_postgresql.Server, new: PostgresqlStore) -> None:
+    server.end()
+    threading.Timer(0.2, server.start).start()
+    assert list(again(new).read()) == []
+
+
+@needs_server
+def test_what_cannot_be_opened_is_said(
+    server: private_postgresql.Server, new: PostgresqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "FIRST_PAUSES", (0.0,))
     with pytest.raises(StoreError, match=r"there is no study at .*nothing"):
         PostgresqlStore("nothing", server.dsn, must_exist=True)
     with pytest.raises(StoreError, match="make the database with createdb"):

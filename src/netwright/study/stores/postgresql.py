@@ -27,6 +27,9 @@ PART = 2000
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """Seconds before each further try, where the connection is lost."""
 
+FIRST_PAUSES = (0.5, 1.0, 2.0)
+"""The same before there was one: the server may be starting, or the address be wrong."""
+
 CONNECTION = {
     "connect_timeout": "10", "application_name": "netwright",
     "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000",
@@ -128,7 +131,7 @@ class PostgresqlStore(TextStore):
         self.study, self.dsn, self.lease = study, ConnectionString(dsn), float(lease)
         self._psycopg, self._lock, self._inside, self._where = psycopg, RLock(), False, ""
         self._connection: psycopg.Connection[Any] | None = None
-        self._pauses: tuple[float, ...] = ()  # the first time the mistake is a person's
+        self._pauses: tuple[float, ...] = FIRST_PAUSES
         self._settings = self._read_settings()
         self._id = self._do(lambda connection: self._found(connection, must_exist))
         self._pauses = PAUSES
@@ -217,8 +220,9 @@ class PostgresqlStore(TextStore):
 
     def _is_lost(self, error: psycopg.Error) -> bool:
         """Whether it is the connection that failed: also of a server that is shut down, or starts."""
-        gone = self._connection is None or self._connection.closed
-        return bool(gone or (error.sqlstate or "").startswith(("08", "57P")))
+        if self._connection is None:
+            return _fix(error) == REACH
+        return bool(self._connection.closed or (error.sqlstate or "").startswith(("08", "57P")))
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = self._psycopg.connect(**self._settings, autocommit=True)
@@ -273,11 +277,13 @@ class PostgresqlStore(TextStore):
 
     def _error(self, error: psycopg.Error) -> StoreError:
         """What is said of an error: what happened where, and what to do."""
-        words = str(error)
-        fix = FIXES.get(error.sqlstate or "") or next(
-            (fix for state, said in SAID.items() if said in words and (fix := FIXES[state])), REACH
-        )
-        return StoreError(f"{self.place}: {format_error(error)[:300]}; {fix}; what is in the study is kept")
+        return StoreError(f"{self.place}: {format_error(error)[:300]}; {_fix(error)}; what is in the study is kept")
+
+
+def _fix(error: psycopg.Error) -> str:
+    """What to do about an error."""
+    said = (FIXES[state] for state, words in SAID.items() if words in str(error))
+    return FIXES.get(error.sqlstate or "") or next(said, REACH)
 
 
 SAID = {"3D000": "does not exist", "28P01": "password", "28000": "pg_hba.conf"}
