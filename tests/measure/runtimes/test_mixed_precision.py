@@ -239,6 +239,22 @@ def test_openvino_runs_what_has_no_layer_in_8_bits(tmp_path):
     assert np.allclose(session.outputs()[0], network(INPUTS).detach().numpy(), atol=1e-4)
 
 
+def test_openvino_cuts_nothing_off_that_calibration_inputs_have(tmp_path):
+    """One input that is larger than the others is in the ranges, as it is in those of the network in PyTorch."""
+    pytest.importorskip("nncf")
+    torch.manual_seed(0)
+    inputs = [torch.randn(1, 3, 16, 16) * (1 + 5 * (i == 3)) for i in range(8)]
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
+    net = nw.SuperNet(model, [], inputs[0])
+    net = net.with_axes(nw.Bits.of(net, keep=()))
+    network = nw.recalibrate(net.extract(net.smallest), inputs)
+    runtime, path = OpenVino(precision="int8", form="u8s7"), tmp_path / "n.ovir"
+    converted(runtime, network, inputs[0], path, inputs)
+    found = runtime.open(path, {"input": inputs[3].numpy()}).outputs()[0]
+    wanted = network(inputs[3]).detach().numpy()
+    assert np.square(found - wanted).mean() < 0.05**2 * np.square(wanted).mean()
+
+
 def test_a_bundle_of_a_candidate_has_both_files(tmp_path):
     """``model.onnx`` has rounded weights and whole inputs, the target's own file rounds both."""
     net = supernet()
