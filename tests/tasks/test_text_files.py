@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +118,21 @@ def test_taking_loses_nothing(lengths: list[int], rng: Any) -> None:
     assert some.inputs["input_ids"].shape == some.targets.shape == (5, longest)
     assert_close(some.inputs["input_ids"], ids[index][:, :longest])
     assert int(some.inputs["input_ids"].sum()) == int(ids[index].sum())
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=90), st.integers(1, 9))
+def test_shuffled_batches_are_of_about_one_length(lengths: list[int], size: int) -> None:
+    mask = (torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]).long()
+    split = PaddedSplit({"input_ids": mask, "attention_mask": mask}, torch.arange(len(lengths)))
+    loader = TensorLoader(split, size, shuffle=True)
+    batches = [(inputs["attention_mask"], targets.tolist()) for inputs, targets in loader]
+    assert len(batches) == len(loader)
+    given = [i for _, targets in batches for i in targets]
+    assert len(given) == len(set(given)) == min(len(lengths), len(loader) * size)
+    if len(given) == len(lengths) <= size * 50:  # of all that are put in order together, no batch lies across another
+        ends = sorted((min(each), max(each)) for _, own in batches if (each := [lengths[i] for i in own]))
+        assert all(high <= low for (_, high), (low, _) in itertools.pairwise(ends))
 
 
 def test_texts_of_one_length_are_filled_up(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -48,9 +48,18 @@ class Split:
         inputs, targets = (each_tensor(values, lambda t: t[index]) for values in (self.inputs, self.targets))
         return replace(self, inputs=inputs, targets=targets)
 
+    def batches(self, order: Tensor, size: int) -> Sequence[Tensor]:
+        """An order of examples in batches of such a size, the last of the rest."""
+        return order.split(size)
+
     def drawn(self, count: int, seed: int) -> Split:
         """At most ``count`` examples at random, in random order: the same for the same seed."""
         return self.take(torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count])
+
+
+GROUPED = 50
+"""Batches whose examples are put in the order of their lengths together: of SST-2's sentences in batches of 32, 3 %
+is filled instead of half, and every pass still has other batches."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,14 @@ class PaddedSplit(Split):
         longest = max(1, int(some.inputs[self.mask].sum(1).max()))
         inputs = {name: tensor[:, :longest] for name, tensor in some.inputs.items()}
         return replace(some, inputs=inputs, targets=some.targets[:, :longest] if self.by_position else some.targets)
+
+    def batches(self, order: Tensor, size: int) -> Sequence[Tensor]:
+        """An order of examples in batches of such a size, of about one length each: little is filled. Of every few
+        batches in a row, examples are put in the order of their lengths, and all batches then in a random one."""
+        lengths = self.inputs[self.mask].sum(1)
+        sorted_ = [some[lengths[some].argsort(stable=True)] for some in order.split(size * GROUPED)]
+        found = [batch for some in sorted_ for batch in some.split(size)]
+        return [found[i] for i in torch.randperm(len(found)).tolist()]
 
     def longest(self, count: int) -> PaddedSplit:
         """The longest examples, so many of them."""
@@ -189,8 +206,12 @@ class TensorLoader:
 
     def indices(self, first: int) -> Iterator[Tensor]:
         """Which examples are in the batches from number ``first`` on, in the order that is drawn now."""
-        order = torch.randperm(len(self.split)) if self.shuffle else torch.arange(len(self.split))
-        return (order[i * self.size : (i + 1) * self.size] for i in range(first, len(self)))
+        if not self.shuffle:
+            batches = torch.arange(len(self.split)).split(self.size)
+        else:
+            order = torch.randperm(len(self.split))[: len(self) * self.size]
+            batches = self.split.batches(order, self.size)
+        return iter(batches[first:])
 
     def batch(self, index: Tensor) -> tuple[Inputs, Any]:
         """The examples of these indices, changed as ``augment`` says."""
