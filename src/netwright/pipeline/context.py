@@ -52,6 +52,7 @@ from ..tasks import TASKS, Task
 from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, loader_of
 from ..tasks.files.preparation import NOTHING
 from ..tasks.own_metrics import extended
+from .block_order import in_order
 from .callback import Callback, NullCallback
 from .run_directory import RunDirectory, trained_in
 from .tracking import tracked
@@ -222,6 +223,8 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         if source.no_networks:
             raise RecipeError(f"the key 'data' is of no use: {source.untrained}; leave the key out")
         task.check(source.largest().eval(), data)
+    calibration = [] if data is None else _calibration(recipe, task, data)
+    source = _kept(recipe, in_order(recipe, source, calibration, run, callback))
     plan = SamplingPlan(precision=recipe.latency.precision, max_seconds=recipe.latency.max_seconds)
     targets = {name: parse_target(text) for name, text in recipe.targets.items()}
     latencies = {name: Latency(target, plan) for name, target in targets.items()}
@@ -238,7 +241,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         run=run,
         source=source,
         data=data,
-        calibration=() if data is None else _calibration(recipe, task, data),
+        calibration=calibration,
         task=task,
         target=target,
         latencies=latencies,
@@ -284,12 +287,12 @@ def _source(recipe: Recipe, task: Task, data: Data | None, folder: str | None) -
             else load_model(recipe.model, lambda: _one_input(recipe, task, data))
         )
     bits = recipe.bits
-    source = source.in_bits(bits.options, bits.by, bits.ends) if bits.options else source
-    return source.keeping(_kept(recipe, source)) if recipe.choices else source
+    return source.in_bits(bits.options, bits.by, bits.ends) if bits.options else source
 
 
-def _kept(recipe: Recipe, source: Source) -> dict[str, tuple[Option, ...]]:
-    """The options that a recipe keeps of each choice that it names. Raises :class:`RecipeError` where it names none."""
+def _kept(recipe: Recipe, source: Source) -> Source:
+    """The source with the options alone that a recipe keeps of the choices that it names. Raises :class:`RecipeError`
+    where there is no such choice."""
     names = [choice.name for choice in source.space]
     found: dict[str, tuple[Option, ...]] = {}
     for pattern, options in recipe.choices.items():
@@ -297,7 +300,7 @@ def _kept(recipe: Recipe, source: Source) -> dict[str, tuple[Option, ...]]:
         if not named:
             raise RecipeError(f"choices: there is no choice {pattern!r}; {did_you_mean(pattern, names)}")
         found |= dict.fromkeys(named, tuple(option_of(each) for each in options))
-    return found
+    return source.keeping(found) if found else source
 
 
 def _one_input(recipe: Recipe, task: Task, data: Data | None) -> Inputs:

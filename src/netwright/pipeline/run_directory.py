@@ -148,6 +148,7 @@ class RunDirectory:
         self.test_data, self.supernet = self.path / "test.npz", self.path / "supernet"
         self.weights, self.training = self.supernet / "weights.safetensors", self.supernet / MANIFEST
         self.checkpoint = self.supernet / "checkpoint.safetensors"
+        self.blocks = self.supernet / "blocks.json"
 
     def __str__(self) -> str:
         return str(self.path)

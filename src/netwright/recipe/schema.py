@@ -70,7 +70,8 @@ class Train:
     """The learning rate over the steps, such as "linear,warmup=0.1"."""
     importance: str = field(default="", metadata=kind("nets.importance:CRITERIA", "named"))
     """By what channels, heads and experts are sorted before training, so that a cut keeps the most important; empty
-    leaves them as they are given. For pre-trained weights, those of train.weights among them."""
+    leaves them as they are given. For pre-trained weights, those of train.weights among them; of a pre-trained model
+    the blocks are put in order too, so that depth leaves out those that the outputs depend on least."""
     teacher: str = ""
     """From whom networks learn besides: "given", the model as it was given, frozen, which is the default where it comes
     trained; "none"; or module:function that gives a network, or a list of several whose outputs are averaged."""

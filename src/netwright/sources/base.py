@@ -85,6 +85,11 @@ class Source(ABC):
             "leave the key out"
         )
 
+    def of(self, net: SuperNet) -> Source:
+        """The same of another super-network on the same module, such as one whose blocks are in another order. Raises
+        with the reason where it has none."""
+        raise NetwrightError(self.untrained)
+
     def keeping(self, options: Mapping[str, Sequence[Option]]) -> Source:
         """The same with some options of its choices alone. Raises with the reason where they are not its own.
 

@@ -57,14 +57,18 @@ class SuperNetSource(Source):
     def in_bits(self, options: Sequence[str], by: str, ends: bool) -> SuperNetSource:
         """With those of :meth:`netwright.Bits.of`."""
         texts = [*(text for text in options if text != FLOAT32), FLOAT32]
-        net = self._net.with_axes([*self._net.axes, *Bits.of(self._net, texts, by, () if ends else None)])
+        return self.of(self._net.with_axes([*self._net.axes, *Bits.of(self._net, texts, by, () if ends else None)]))
+
+    def of(self, net: SuperNet) -> SuperNetSource:
         net.measurers = self.measurers  # type: ignore[attr-defined]
-        return SuperNetSource(net, self.reference, **self._about, spaces=self.spaces)
+        found = SuperNetSource(net, self.reference, **self._about, spaces=self.spaces)
+        found.fingerprint = self.fingerprint
+        return found
 
     def keeping(self, options: Mapping[str, Sequence[Option]]) -> SuperNetSource:
         """By :meth:`netwright.SuperNet.keep_options`."""
         self._net.keep_options(options)
-        return SuperNetSource(self._net, self.reference, **self._about, spaces=self.spaces)
+        return self.of(self._net)
 
     def supernet(self) -> SuperNet:
         """The super-network."""
