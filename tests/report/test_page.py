@@ -275,3 +275,18 @@ def test_the_given_model_is_the_first_row_of_the_front_and_the_first_column_of_e
     assert row < page.index(f"<code>{data.front[0].id}</code>", page.index("<th>network</th>"))
     assert "<th></th><th>given model</th><th>search</th>" in page
     assert "given model" not in render(story(records(30), roles=["most accurate"])).partition("<main>")[2]
+
+
+def test_plain_cuts_stand_beside_the_front_and_say_where_they_beat_it():
+    told = story(records(40))
+    behind = next(r for r in told.records if r.status == "ok" and r not in list(told.front))
+    beyond = next(r for r in told.records if r.status == "infeasible")
+    best = told.front[0]
+    page = render(replace(told, plain={best.id: "depth alone", behind.id: "width alone", beyond.id: "width alone"}))
+    words = " ".join(Page(page).words.split())
+    assert "beats what the search has found: 1 of 3" in words
+    assert "on it: no other network is better in all" in words and beyond.reason in words
+    dominating = words.partition("Plain cuts")[2].partition("behind ")[2][:10]
+    assert dominating in {r.id for r in told.front}
+    assert "None of them is on the front" in render(replace(told, plain={behind.id: "width alone"}))
+    assert "Plain cuts" not in render(told).partition("<main>")[2]

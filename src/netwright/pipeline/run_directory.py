@@ -48,6 +48,7 @@ class RunInfo:
         versions: package to version.
         predictability: how well the metrics that cost a run are predicted from other records, by name.
         judged: how many records that was found out with.
+        plain: candidate id to what it is in words, of the plain cuts of a model that comes pre-trained.
     """
 
     name: str
@@ -63,6 +64,7 @@ class RunInfo:
     versions: Mapping[str, str]
     predictability: Mapping[str, Scores] = field(default_factory=dict)
     judged: int = 0
+    plain: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As the file holds it."""

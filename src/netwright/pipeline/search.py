@@ -27,6 +27,7 @@ from ..study.stores.base import Store
 from ..study.study import Step, Study
 from .context import Context
 from .limits import are_known, limits_of
+from .plain_cuts import plain_cuts
 from .run_directory import RunInfo
 
 
@@ -55,6 +56,7 @@ def open_study(context: Context, trained: bool = False) -> Study:
         limits=limits,
         calibration=context.calibration,
         seed=recipe.seed,
+        initial=plain_cuts(context.source),
         racing=recipe.search.racing,
         rounding=recipe.bits.rounding,
         hints={text: find_object(text, f"the hint {text}", RecipeError) for text in recipe.search.hints},
@@ -152,6 +154,7 @@ def describe(context: Context, study: Study) -> RunInfo:
         command=shlex.join(["netwright", *sys.argv[1:]]),
         commit=git_commit(),
         versions=versions(),
+        plain={candidate.id: words for candidate, words in plain_cuts(source).items()},
     )
     try:
         before = context.run.read_info()

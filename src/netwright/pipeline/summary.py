@@ -68,6 +68,7 @@ def summarise(run: RunDirectory, bad: Bad | None = None, trust: bool = False) ->
         target=_target(records),
         versions=info.versions,
         facts=_facts(info, run.read_training()),
+        plain=info.plain,
     )
 
 

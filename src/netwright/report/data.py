@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import floor, log10
 from typing import Any
 
@@ -84,6 +84,7 @@ class ReportData:
         target: where things were measured: runtime, threads, batch, cpu, ...; nested mappings are allowed.
         versions: package name to version.
         facts: further lines, such as recipe, seed, training time and command.
+        plain: candidate id to what it is in words, of the plain cuts of the given model.
     """
 
     title: str
@@ -101,6 +102,7 @@ class ReportData:
     target: Mapping[str, Any]
     versions: Mapping[str, str]
     facts: Mapping[str, str]
+    plain: Mapping[str, str] = field(default_factory=dict)
 
 
 GIVEN = "given model"

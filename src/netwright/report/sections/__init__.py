@@ -15,6 +15,7 @@ SECTIONS: Registry[Section] = Registry(
         "front": "front:FrontChart",
         "objectives": "objectives:Objectives",
         "front_table": "front_table:FrontTable",
+        "plain": "plain:Plain",
         "networks": "networks:Networks",
         "others": "others:Others",
         "progress": "progress:Progress",
