@@ -272,6 +272,21 @@ def test_other_axes_stay_whole() -> None:
     assert dict(prune_to_budget(sup, sort_channels(sup), "macs <= 50")) == {"depth": 1, "w": 4}
 
 
+@pytest.mark.parametrize("by", CRITERIA.names())
+def test_a_network_without_widths_has_nothing_to_sort(by: str) -> None:
+    class Residual(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + super().forward(x)
+
+    net = SuperNet(
+        nn.Sequential(Residual(4, 4), Residual(4, 4), nn.Linear(4, 2)), [Depth("depth", ("0", "1"), (1, 2))],
+        torch.zeros(1, 4),
+    )  # fmt: skip
+    before = {name: t.clone() for name, t in net.module.state_dict().items()}
+    sort_channels(net, criterion(by, [torch.randn(8, 4)]))
+    assert all(torch.equal(t, before[name]) for name, t in net.module.state_dict().items())
+
+
 def test_widths_within_experts_that_go() -> None:
     net = Mixture()
     axes: list[Axis] = [Experts.of(net, "experts", (1, 2, 4), router="router", experts="experts")]

@@ -38,7 +38,7 @@ class Taylor(Effects):
         self.batches, self.loss = given_batches(batches, "Taylor"), loss
 
     def scores(self, net: SuperNet, widths: Sequence[Width]) -> list[Tensor]:
-        return _taylor(net, widths, self.batches, self.loss)
+        return _taylor(net, widths, self.batches, self.loss) if widths else []
 
     def change(self, net: SuperNet, options: Mapping[str, Option]) -> float | None:
         # Not to first order but whole: a block or a window is there or not.

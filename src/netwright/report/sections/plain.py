@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...core.front import losses
 from ...core.metric import label
 from ...core.record import Record
@@ -52,5 +54,6 @@ def _beside(data: ReportData, record: Record) -> str:
     if record.status != "ok":
         return record.reason
     own, others = losses([record], data.objectives), losses(list(data.front), data.objectives)
-    better = next((r for r, no_worse in zip(data.front, (others <= own).all(1), strict=True) if no_worse), None)
+    no_worse = np.flatnonzero((others <= own).all(axis=1))
+    better = data.front[int(no_worse[0])] if len(no_worse) else None
     return f"behind {better.id}" if better else "not measured to the end"
