@@ -291,7 +291,10 @@ class Bench:
             row = f"{key[0]:58}{key[1]:9}{right[key].mean():8.2%}{share:10.1%}{np.median(times[key]):8.3f} ms"
             row += f"{speed[key]:7.2f}x +- {half:.2f}{file.stat().st_size / 1e6:6.1f} MB"
             if key[0] not in PLAIN and key != first and not key[0].startswith("whole"):
-                near = min(((n, key[1]) for n in PLAIN), key=lambda other: abs(np.log(speed[other] / speed[key])))
+                near = min(
+                    (other for other in files if other[0] in PLAIN and other[1] == key[1]),
+                    key=lambda other: abs(np.log(speed[other] / speed[key])),
+                )
                 more, less, p = paired(right[key], right[near])
                 row += f"  {near[0]} ({speed[near]:.2f}x): +{more} -{less}, p {p:.3f}"
             print(row, flush=True)
