@@ -223,7 +223,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         if source.no_networks:
             raise RecipeError(f"the key 'data' is of no use: {source.untrained}; leave the key out")
         task.check(source.largest().eval(), data)
-    calibration = [] if data is None else _calibration(recipe, task, data)
+    calibration = () if data is None else _calibration(recipe, task, data)
     source = _kept(recipe, in_order(recipe, source, calibration, run, callback))
     plan = SamplingPlan(precision=recipe.latency.precision, max_seconds=recipe.latency.max_seconds)
     targets = {name: parse_target(text) for name, text in recipe.targets.items()}

@@ -14,6 +14,9 @@ COMMAND = ("__init__", "main", "outcome", "streams", "agent")
 PARTS = ("__init__.py", *(f"cli/{name}.py" for name in COMMAND), "core", "measure")
 """Of netwright, that an agent consists of; the rest of netwright needs more than a runtime and NumPy."""
 
+LEFT = ("__pycache__", "explain", "worth.py")
+"""Of these, what looks at figures and measures none."""
+
 START = """\
 import sys
 
@@ -36,7 +39,7 @@ def pack(path: Path) -> int:
             to = folder / package.name / part
             to.parent.mkdir(parents=True, exist_ok=True)
             if (package / part).is_dir():
-                shutil.copytree(package / part, to, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(package / part, to, ignore=shutil.ignore_patterns(*LEFT))
             else:
                 shutil.copyfile(package / part, to)
         (folder / "__main__.py").write_text(START)
