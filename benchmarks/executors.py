@@ -15,6 +15,8 @@
 
 Measured on two free cores (Zen 4): 266 evaluations of 1 ms a second by one worker with the journal in a file, 505 by
 two (582 and 928 in memory); what a study adds to an evaluation is 2.3 ms at 1,000 records and 2.6 at 3,000.
+The digits' search is 1.26 times as fast by two workers, and latencies are 1.12 times those by one: two cores of that
+virtual machine slow each other down at times.
 
     python benchmarks/executors.py                  # all of it: minutes
     python benchmarks/executors.py --short --only faults
