@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import netwright as nw
-from netwright.core.errors import CheckpointError
+from netwright.core.errors import CheckpointError, RecipeError
 from netwright.pipeline.callback import NullCallback
 from netwright.pipeline.context import Context, open_run
 from netwright.pipeline.plain_cuts import plain_cuts
@@ -67,6 +67,16 @@ def opened(folder: Path, out: str, heard: Heard | None = None, **train: Any) -> 
 def order(context: Context) -> list[str]:
     (axis,) = (axis for axis in context.source.supernet().axes if isinstance(axis, nw.Depth))
     return list(axis.order)
+
+
+def test_a_mistake_is_told_before_any_block_is_judged(folder: Path) -> None:
+    heard = Heard()
+    with (
+        pytest.raises(RecipeError, match="there is no metric 'acuracy'"),
+        open_run(load({**recipe(folder), "objectives": ["acuracy", "macs"]}), folder / "out", callback=heard),
+    ):
+        raise AssertionError("it was opened")
+    assert not any("blocks are left out" in text for text in heard.said)
 
 
 def test_blocks_are_put_in_order_once_and_a_job_that_goes_on_keeps_to_it(folder: Path) -> None:

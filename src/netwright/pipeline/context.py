@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import inf
 from pathlib import Path
@@ -223,8 +223,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         if source.no_networks:
             raise RecipeError(f"the key 'data' is of no use: {source.untrained}; leave the key out")
         task.check(source.largest().eval(), data)
-    calibration = () if data is None else _calibration(recipe, task, data)
-    source = _kept(recipe, in_order(recipe, source, calibration, run, callback))
+    source = _kept(recipe, source)
     plan = SamplingPlan(precision=recipe.latency.precision, max_seconds=recipe.latency.max_seconds)
     targets = {name: parse_target(text) for name, text in recipe.targets.items()}
     latencies = {name: Latency(target, plan) for name, target in targets.items()}
@@ -241,7 +240,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         run=run,
         source=source,
         data=data,
-        calibration=calibration,
+        calibration=() if data is None else _calibration(recipe, task, data),
         task=task,
         target=target,
         latencies=latencies,
@@ -252,8 +251,8 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
         executor=executor,
         callback=callback,
     )
-    _check(context)
-    return context
+    _check(context)  # before anything costly
+    return replace(context, source=in_order(recipe, source, context.calibration, run, callback))
 
 
 def _data(recipe: Recipe, task: Task, folder: str | None) -> Data:
