@@ -174,8 +174,8 @@ def undisturbed(poison: Container[int]) -> set[nw.Candidate]:
     """The front of all that can be measured, by exhaustion."""
     points = {}
     for a, b in ((a, b) for a in SMALL["a"] for b in SMALL["b"] if 20 * a + b not in poison):
-        n = 20 * a + b
-        points[nw.Candidate({"a": a, "b": b})] = (-(n * 7919 % 101), n * 104729 % 97)
+        found = figures(20 * a + b)
+        points[nw.Candidate({"a": a, "b": b})] = (-found["q"], found["w"])
     return {
         c for c, p in points.items()
         if not any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points.values())

@@ -13,7 +13,7 @@ from math import hypot
 
 from ..core.candidate import Option
 from .explain import LayerReport
-from .lookup import LookupTable, Row
+from .lookup import LookupTable
 
 WORTH = 0.05
 """Share of the time of what it changes that an option or a precision saves at least, to be worth having."""
@@ -90,13 +90,9 @@ def saving(table: LookupTable, before: Sequence[str], after: Sequence[str]) -> S
         before, after: keys of blocks.
     """
     gone, new = Counter(before) - Counter(after), Counter(after) - Counter(before)
-    old, now = ([row for key, times in some.items() for row in _rows(table, key, times)] for some in (gone, new))
+    old, now = ([table.rows[key] for key in some.elements()] for some in (gone, new))
     total = sum(row.value for row in old)
     return Saving(total - sum(row.value for row in now), total, hypot(*(row.spread for row in (*old, *now))))
-
-
-def _rows(table: LookupTable, key: str, times: int) -> list[Row]:
-    return [table.rows[key]] * times
 
 
 @dataclass(frozen=True)
