@@ -221,9 +221,9 @@ class Recipe:
     """Metrics of your own beside the task's, module:Class of a netwright.tasks.OwnMetric; measured on exported files
     too."""
     choices: dict[str, list[Any]] = field(default_factory=dict)
-    """Options to keep, by the names of choices or patterns of them, such as {"*.width": [16, 32]}; a choice that is not
-    named keeps all of its own. The last option, the whole, is always kept. 'netwright space' finds those that pay on a
-    target."""
+    """Options to keep, by the names of choices or patterns of them, such as ``{"*.width": [16, 32]}``; a choice that is
+    not named keeps all of its own. The last option, the whole, is always kept. 'netwright space' finds those that pay
+    on a target."""
     objectives: list[str] = field(default_factory=list)
     """What is traded off, the most important first; by default the task's first metric, and latency: a metric of the
     task, latency, throughput, memory, energy, file_bytes, macs, bit_ops,
