@@ -403,12 +403,20 @@ def never_written(bench: Bench) -> Row:
 @contextlib.contextmanager
 def read_only(place: Path) -> Iterator[None]:
     """A file or directory that can only be read meanwhile."""
-    subprocess.run(["mount", "--bind", str(place), str(place)], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        # made read-only where no process looks: what one has open to write there would be "busy"
+        aside = Path(folder) / place.name
+        aside.mkdir() if place.is_dir() else aside.touch()
+        subprocess.run(["mount", "--bind", str(place), str(aside)], check=True)
+        try:
+            subprocess.run(["mount", "-o", "remount,bind,ro", str(aside)], check=True)
+            subprocess.run(["mount", "--bind", str(aside), str(place)], check=True)
+            try:
+                yield
+            finally:
+                subprocess.run(["umount", "-l", str(place)], check=True)
+        finally:
+            subprocess.run(["umount", "-l", str(aside)], check=True)
 
 
 def limits(bench: Bench) -> Iterator[Row]:
