@@ -34,6 +34,21 @@ def test_a_log_says_every_few_seconds_what_is_done_and_what_is_left(capsys):
     assert between[0].startswith("training: 11/100, ") and between[0].endswith(", about 44 s left")
 
 
+def test_a_log_says_how_the_fine_tuning_of_each_network_goes_on(capsys):
+    clock = Clock()
+    with Display(clock) as display:
+        for id_ in ("abc", "def"):
+            display.stage(f"exporting {id_}")
+            for step in range(1, 21):
+                display.finetuned(id_, Progress(1, 1, step, 20, 0.5, 100.0))
+                clock.now += 0.5
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "exporting abc" and lines[3] == "exporting def"
+    assert lines[1] == "fine-tuning abc: 11/20, loss 0.500, 100 samples/s, about 4 s left"
+    assert lines[2] == "fine-tuning abc: 20/20, loss 0.500, 100 samples/s"
+    assert lines[5] == "fine-tuning def: 20/20, loss 0.500, 100 samples/s"
+
+
 def test_a_quick_stage_has_a_line_at_its_end_alone(capsys):
     clock = Clock()
     with Display(clock) as display:

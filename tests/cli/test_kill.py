@@ -37,7 +37,7 @@ def measured(out: Path) -> int:
     return count
 
 
-def test_killed_in_training_in_search_and_in_export(tmp_path):
+def test_killed_in_training_in_search_in_finetuning_and_in_export(tmp_path):
     out, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     checkpoint = out / "supernet" / "checkpoint.safetensors"
     killed(out, checkpoint.exists, TINY_PAUSE="0.02")
@@ -48,6 +48,9 @@ def test_killed_in_training_in_search_and_in_export(tmp_path):
     after_search = records(out)
     assert 5 <= len(after_search) < 18
     trained = manifest.stat().st_mtime_ns
+
+    killed(out, lambda: any(out.glob("networks/*/checkpoint.safetensors")), TINY_PAUSE="0.02")
+    assert not any(out.glob("networks/*/model.onnx"))
 
     killed(out, lambda: any(out.glob("networks/*/model.onnx")))
     assert not any(out.glob("networks/*/manifest.json"))
@@ -68,6 +71,7 @@ def test_killed_in_training_in_search_and_in_export(tmp_path):
     assert networks == {p.name for p in (undisturbed / "networks").iterdir()}
     for name in networks:
         assert (out / "networks" / name / "README.md").is_file()
+        assert not (out / "networks" / name / "checkpoint.safetensors").exists()
         path = f"networks/{name}/weights.safetensors"
         assert (out / path).read_bytes() == (undisturbed / path).read_bytes()
 

@@ -19,6 +19,7 @@ from zoo.packages import torchvision
 import netwright as nw
 from netwright.core.errors import BundleError
 from netwright.formats import readback, transformers_reader
+from netwright.formats import transformers as format_of_transformers
 from netwright.formats.bundle import export
 from netwright.nets.families.decoder import decoder
 from netwright.nets.families.gpt2 import gpt2
@@ -99,6 +100,17 @@ def test_a_cache_is_among_the_outputs_that_are_compared(tmp_path: Path) -> None:
     model = model_of("Llama", SIZES)
     done = export(model, tmp_path, ["transformers"], example_inputs={"input_ids": torch.tensor([[3, 1, 4]])})
     assert done.differences["transformers"] < 1e-6
+
+
+def test_a_network_is_copied_and_compared_with_its_config_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, plan = list[Any](), format_of_transformers._plan
+    monkeypatch.setattr(format_of_transformers, "_plan", lambda network: asked.append(network) or plan(network))
+    model = model_of("Llama", SIZES)
+    form = format_of_transformers.Transformers()
+    for folder in ("a", "b"):
+        export(model, tmp_path / folder, [form], example_inputs={"input_ids": torch.tensor([[3, 1, 4]])})
+        assert not form._planned, "the copy is not kept"
+    assert asked == [model, model]
 
 
 def test_files_of_the_tokenizer_come_along(tmp_path: Path) -> None:

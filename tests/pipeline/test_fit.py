@@ -44,6 +44,9 @@ class Told:
     def trained(self, progress: object) -> None:
         self.steps += 1
 
+    def finetuned(self, id_: str, progress: object) -> None:
+        self.steps += 1
+
     def measured(self, step: object, study: object) -> None:
         self.networks += 1
 

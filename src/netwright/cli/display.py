@@ -79,6 +79,11 @@ class Display:
         figures = f"loss {progress.loss:.3f}{told}, {progress.samples_per_s:.0f} samples/s"
         self._advance("training", progress.step, progress.steps, figures)
 
+    def finetuned(self, id_: str, progress: Training) -> None:
+        """A step was made in fine-tuning a network."""
+        figures = f"loss {progress.loss:.3f}, {progress.samples_per_s:.0f} samples/s"
+        self._advance(f"fine-tuning {id_}", progress.step, progress.steps, figures)
+
     def measured(self, step: Step, study: Study) -> None:
         """A network was measured."""
         record = step.record

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from safetensors.torch import save
 from torch import nn
@@ -56,12 +57,15 @@ With transformers: the class that `architectures` in `transformers/config.json` 
 `{FILE}` beside it, which is short and to be read before, builds them: add `trust_remote_code=True`.
 """
     reader = Path(__file__).with_name("transformers_reader.py")
+    _planned: WeakKeyDictionary[nn.Module, Plan] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
+    )
 
     def check(self, network: nn.Module, inputs: Inputs) -> None:
-        _plan(network)
+        self._planned[network] = _plan(network)
 
     def write(self, network: nn.Module, inputs: Inputs, path: Path, sizes: Sizes) -> Mapping[str, Any]:
-        saved, code = _plan(network)
+        saved, code = self._planned.pop(network) if network in self._planned else _plan(network)
         try:
             path.mkdir(exist_ok=True)
             for old in [each for name in WRITTEN for each in path.glob(name) if each.is_file()]:
@@ -81,7 +85,11 @@ With transformers: the class that `architectures` in `transformers/config.json` 
         return sorted(each for name in WRITTEN for each in path.glob(name) if each.is_file())
 
 
-def _plan(network: Any) -> tuple[Any, str | None]:
+Plan = tuple[Any, str | None]
+"""A copy of a network that is saved, and the modelling file where it needs one."""
+
+
+def _plan(network: Any) -> Plan:
     """What is saved: a copy of the network whose config describes it, and the modelling file, where it needs one.
 
     Raises :class:`BundleError` for what ``from_pretrained`` would read as another network.

@@ -18,6 +18,9 @@ class Callback(Protocol):
     def trained(self, progress: Progress) -> None:
         """A training step was made."""
 
+    def finetuned(self, id_: str, progress: Progress) -> None:
+        """A step was made in fine-tuning the network with this id."""
+
     def measured(self, step: Step, study: Study) -> None:
         """A network was measured."""
 
@@ -29,6 +32,9 @@ class NullCallback:
         pass
 
     def trained(self, progress: Progress) -> None:
+        pass
+
+    def finetuned(self, id_: str, progress: Progress) -> None:
         pass
 
     def measured(self, step: Step, study: Study) -> None:

@@ -54,18 +54,22 @@ def export(context: Context, study: Study, records: Sequence[Record]) -> list[Ex
         return []
     if context.data is not None:
         write_test_part(context.run, context.task, context.data.test)
-    for record in records:
-        _export_network(context, study, record)
+    for number, record in enumerate(records, 1):
+        _export_network(context, study, record, f"{number} of {len(records)}")
     wanted = {record.id for record in records}
     return [network for network in _give_roles(context, study) if network.id in wanted]
 
 
-def _export_network(context: Context, study: Study, record: Record) -> None:
+def _export_network(context: Context, study: Study, record: Record, which: str) -> None:
     folder = context.run.network(record.id)
-    if is_complete(folder, _key(context, record)):
-        return
+    if not is_complete(folder, _key(context, record)):
+        context.callback.stage(f"exporting {record.id} ({which})")
+        _write_network(context, study, record, folder)
+    context.run.finetuning(record.id).unlink(missing_ok=True)
+
+
+def _write_network(context: Context, study: Study, record: Record, folder: Path) -> None:
     check_device(context, study)
-    context.callback.stage(f"exporting {record.id}")
     tuned = finetune(context, record.candidate)
     example = context.source.example_of(tuned.network)
     run = _run(context, tuned, example)

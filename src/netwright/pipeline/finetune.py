@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
-from ..core.candidate import Candidate
+from ..core.candidate import Candidate, digest
 from ..core.metric import Measurement
 from ..nets.extract import copy_of
 from ..nets.recalibrate import Statistics
 from ..recipe.load import resolve
 from ..training import loop
+from ..training.checkpoint import Checkpoint
 from ..training.defaults import default_distillation
 from ..training.distillation.inner import stages
 from ..training.teachers import Teachers
@@ -45,7 +47,9 @@ class Finetuned:
 
 def finetune(context: Context, candidate: Candidate) -> Finetuned:
     """Fine-tune a candidate. Its running statistics are then those that fine-tuning has set, computed from all that it
-    was trained on as it was trained on it; or, with ``export.normalisation: tune``, those from before."""
+    was trained on as it was trained on it; or, with ``export.normalisation: tune``, those from before.
+
+    It goes on from a checkpoint beside the network's files, which whoever has written these removes."""
     recipe, wish = context.recipe, context.recipe.export
     plain, statistics = context.network(candidate)
     if context.data is None or context.validation is None or wish.epochs == 0:
@@ -54,6 +58,8 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
     before = context.validation.result_of(evaluator)
     tuned = copy_of(plain)
     teacher, distillation = _teaching(context, tuned, judged=metric.name in evaluator.baseline())
+    checkpoint = Checkpoint(context.run.finetuning(candidate.id), _key(context, candidate), wish.optimizer)
+    checkpoint.drop_other()
     loop.finetune(
         tuned,
         context.training_loader(),
@@ -70,12 +76,24 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
         device=recipe.train.device,
         precision=recipe.train.precision,
         seed=recipe.seed,
+        checkpoint=checkpoint.path,
+        checkpoint_steps=recipe.train.checkpoint_steps,
+        key=checkpoint.key,
+        callback=partial(context.callback.finetuned, candidate.id),
     )
     after = context.validate(tuned)
     if metric.loss(after[metric.name].value) > metric.loss(before[metric.name].value):
         return Finetuned(plain, False, statistics, before, after)
     stay = statistics is None or wish.normalisation == "tune"
     return Finetuned(tuned, True, statistics if stay else "fine-tuned", before, after)
+
+
+def _key(context: Context, candidate: Candidate) -> str:
+    """Of what fine-tuning depends on; the weights that it begins with are among it."""
+    recipe, training = context.recipe, context.run.read_training()
+    parts = recipe.parts(*recipe.space, "data", "task", "metric", "train", "seed", "export")
+    known = [context.source.fingerprint, context.data.fingerprint if context.data is not None else ""]
+    return digest([candidate.key, parts, recipe.bits.rounding, known, training.files if training else {}])
 
 
 def _teaching(context: Context, network: nn.Module, judged: bool) -> tuple[Teachers | None, str]:

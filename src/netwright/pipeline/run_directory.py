@@ -159,6 +159,10 @@ class RunDirectory:
         """The directory of an exported network."""
         return self.path / "networks" / id_
 
+    def finetuning(self, id_: str) -> Path:
+        """The checkpoint of a network's fine-tuning, which is there until the network is exported."""
+        return self.network(id_) / "checkpoint.safetensors"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Make the directory and keep it for this process; the lock goes when the process does, however it ends.

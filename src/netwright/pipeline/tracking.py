@@ -41,6 +41,10 @@ class Tracking:
         self._log({"train/loss": progress.loss, **figures}, progress.step)
         self.callback.trained(progress)
 
+    def finetuned(self, id_: str, progress: Progress) -> None:
+        self._log({f"finetune/{id_}/loss": progress.loss}, progress.step)
+        self.callback.finetuned(id_, progress)
+
     def measured(self, step: Step, study: Study) -> None:
         values = {f"search/{name}": value for name, value in step.record.values.items()}
         self._log({**values, "search/front": float(len(study.front()))}, step.done)

@@ -90,7 +90,7 @@ class Train:
     device: str = "cpu"
     """Where networks are trained, fine-tuned and judged: cpu, cuda or auto."""
     checkpoint_steps: int = 0
-    """Batches between checkpoints, besides those at the end of each epoch."""
+    """Batches between checkpoints, besides those at the end of each epoch; of fine-tuning too."""
     weights: str = ""
     """The output directory of another job, whose trained super-network is taken up as it is: one training, many
     devices."""

@@ -81,6 +81,11 @@ class Checkpoint:
         about = {"key": self.key, "optimizer": self.optimizer, "choices": dict(self.choices)}
         write_tensors(self.path, tensors, {**about, "epoch": epochs, "state": tree})
 
+    def drop_other(self) -> None:
+        """Remove the file where it is of another training. Raises :class:`CheckpointError` for one that is damaged."""
+        if self.path.exists() and read_tensors(self.path)[1].get("key") != self.key:
+            self.path.unlink()
+
     def read(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Put the network and its optimizer back; returns the rest, with the number of epochs done as ``epoch``.
 
