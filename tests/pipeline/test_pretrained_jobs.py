@@ -12,6 +12,8 @@ import netwright as nw
 from netwright.cli.main import main
 from netwright.cli.recipes import asked, read, recipe_parser
 from netwright.core.errors import NetwrightError, RecipeError
+from netwright.core.files import read_json
+from netwright.pipeline.context import open_run
 from netwright.recipe.load import load
 from netwright.recipe.pretrained import is_checkpoint
 from netwright.recipe.schema import Recipe
@@ -117,3 +119,40 @@ def test_it_is_trimmed_without_a_recipe(folder: Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         main(["trim", *words, "--out", "runs/cut", "--export.formats", "onnx"])
     assert "comes untrained" in capsys.readouterr().err
+
+
+def test_latency_is_of_texts_as_long_as_those_of_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.written(folder / "dev.tsv", [("a film " * n, 1) for n in (1, 1, 1, 4, 8)])
+    flags = ["--model", "model,length=6", "--data", "train.tsv", "--out", "runs/mine", *SHORT]
+    flags += ["--objectives", "accuracy,latency", "--train.epochs", "1", "--export.formats", "onnx"]
+    main(["fit", *flags, "--lengths", "dev.tsv"])
+    assert "latency is the mean over texts of 4 (60 %), 10 (20 %) and 18 (20 %) tokens (lengths)" in (
+        capsys.readouterr().err
+    )
+    (network, *_) = (folder / "runs" / "mine" / "networks").iterdir()
+    told = read_json(network / "manifest.json")
+    assert told["test"]["latency"]["shares"] == pytest.approx({"4": 0.6, "10": 0.2, "18": 0.2})
+    assert told["recipe"]["lengths"] == str(folder / "dev.tsv")
+    for others in (["--lengths", "4:1"], []):
+        with pytest.raises(SystemExit):
+            main(["search", *flags, *others])
+        assert "holds another study" in capsys.readouterr().err
+    main(["search", *flags, "--lengths", "4:3,10:1,18:1"])  # the same texts
+
+
+@pytest.mark.parametrize(
+    ("lengths", "words"),
+    [
+        ("soon", "lengths is a number of tokens, such as 24, several with weights"),
+        ("none.tsv", "lengths: there is no file"),
+        ("25", "lengths: the model takes 24 tokens, not 25"),
+        ("train.tsv,pad_to=3", "lengths: train.tsv has no setting 'pad_to'; it takes text, max_length"),
+        ("train.tsv,max_length=x", "lengths: max_length must be"),
+        ("train.tsv,text=no", "lengths: train.tsv has no column 'no'"),
+    ],
+)
+def test_lengths_that_are_none(lengths: str, words: str, folder: Path) -> None:
+    recipe = load({"model": "model", "data": "train.tsv", "lengths": lengths})
+    with pytest.raises(RecipeError) as error, open_run(recipe, folder / "run"):
+        pass
+    assert words in str(error.value)

@@ -72,7 +72,7 @@ def asked(given: Mapping[str, Any]) -> tuple[Given, str, dict[str, Any]]:
     """The recipe, the output directory and the recipe's keys that were given. With ``--model`` alone there is no recipe
     but these keys."""
     overrides = {name: value for name, value in given.items() if name not in ("recipe", "out", "limit", "retry")}
-    for name in ("model", "data"):
+    for name in ("model", "data", "lengths"):
         if name in overrides:
             overrides[name] = _from_anywhere(overrides[name])
     if "limit" in given:

@@ -21,6 +21,7 @@ from .convert import converted, example, feeds_of, outputs_of
 from .energy import LONGEST_S
 from .examples import CALIBRATION, CHECKED, real_inputs, stacked
 from .feeds import read_feeds, write_feeds
+from .lengths import Mix, at_length, mean_of, mix_of
 from .parts import bytes_of, parts_of
 from .runtimes.base import Feeds, Runtime
 from .sampling import SamplingPlan
@@ -42,13 +43,20 @@ class OnTarget(Measurer):
     Args:
         target: where, also as text: ``"onnxruntime,threads=1"``; a runtime alone is one of this machine.
         plan: when to stop measuring.
+        lengths: of a network of texts, tokens with their weights: what is found is the mean over texts of these
+            lengths. By default it is that of the example inputs.
     """
 
     on_device = True
     wanted: tuple[str, ...] = ()
     """What is measured beyond those, at a cost of its own."""
 
-    def __init__(self, target: Target | Runtime | str, plan: SamplingPlan | None = None) -> None:
+    def __init__(
+        self,
+        target: Target | Runtime | str,
+        plan: SamplingPlan | None = None,
+        lengths: Mapping[int, float] | None = None,
+    ) -> None:
         made: Any = target() if isinstance(target, type) and issubclass(target, Runtime) else target
         made = parse_target(made) if isinstance(made, str) else made
         self._target = Target(made) if isinstance(made, Runtime) else made
@@ -58,6 +66,10 @@ class OnTarget(Measurer):
                 f"nw.targets.OnnxRuntime(threads=1), not on {shown(target)}"
             )
         self.runtime, self.plan = self._target.runtime, plan or SamplingPlan()
+        try:
+            self.lengths: Mix = mix_of(lengths) if lengths else ()
+        except ValueError as error:
+            raise CallError(f"{type(self).__name__}: {error}, not {dict(lengths or {})}") from None
 
     @property
     def where(self) -> str:
@@ -73,7 +85,7 @@ class OnTarget(Measurer):
         self.file(context)
 
     def measure(self, context: EvaluationContext) -> Mapping[str, Measurement]:
-        key = (str(self._target), self.plan, self.wanted)
+        key = (str(self._target), self.plan, self.wanted, self.lengths)
         found = context.once(key, lambda: self._measured(context))
         return {m.name: found[m.name] for m in self.metrics if m.name in found}
 
@@ -147,17 +159,32 @@ class OnTarget(Measurer):
         """
         _, real = self._real(network, inputs, calibration)
         if network is None or not real:
-            inputs = inputs if network is None else example(inputs, self.runtime.batch, network)
-            expected = None if network is None else outputs_of(network, inputs)
-            return self.run(path, feeds_of(inputs), expected, trust=trust)
+            return self._timed(path, inputs, network, network is not None, trust)
         got = self.outputs(path, real, trust=trust)
         wanted = [np.stack(each) for each in zip(*(outputs_of(network, one) for one in real), strict=True)]
         worst = differences(got, wanted, self.runtime.name)
         check(worst, self.runtime.precision, self.runtime.name, real=True)
-        found = self.run(path, feeds_of(real[0]), trust=trust)
+        found = self._timed(path, inputs, network, False, trust)  # real inputs may be of other sizes than the example
         number = len(real) * self.runtime.batch
         found["latency"] = _with(found["latency"], difference=worst, compared_on=f"{number} real inputs")
         return found
+
+    def _timed(self, path: Path, inputs: Any, network: Any, compare: bool, trust: bool) -> dict[str, Measurement]:
+        """The figures of a file at the example's size, or on average over texts of several lengths.
+
+        Args:
+            path, inputs, network, trust: as in :meth:`of`.
+            compare: whether the file's outputs must be the network's.
+        """
+
+        def timed(given: Any) -> dict[str, Measurement]:
+            given = given if network is None else example(given, self.runtime.batch, network)
+            expected = outputs_of(network, given) if compare else None
+            return self.run(path, feeds_of(given), expected, trust=trust)
+
+        if not self.lengths:
+            return timed(inputs)
+        return mean_of([timed(at_length(inputs, tokens)) for tokens, _ in self.lengths], self.lengths)
 
     def _real(self, network: Any, inputs: Any, batches: Iterable[Any] | None) -> tuple[list[Any], list[Any]]:
         """Real inputs for ranges, and others (as far as there are more) for comparing; none where the file is as

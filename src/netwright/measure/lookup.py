@@ -102,6 +102,11 @@ class LookupTable(Measurer):
     """
 
     def __init__(self, measurer: OnTarget, path: Path | None = None) -> None:
+        if measurer.lengths:
+            raise MeasureError(
+                "a table of blocks is of one length of texts: leave lengths out (the length of the example inputs is "
+                "taken), or measure every network (latency.table)"
+            )
         self.measurer, self.path = measurer, path
         self.metric: Metric = measurer.metrics[0]
         self.metrics = (self.metric,)

@@ -31,6 +31,7 @@ from ..core.registry import find_object
 from ..measure.at_target import AtTarget
 from ..measure.base import EvaluationContext, Measurer, check_rounding
 from ..measure.latency import Energy, Latency
+from ..measure.lengths import describe
 from ..measure.lookup import LookupTable
 from ..measure.quality import Quality
 from ..measure.sampling import SamplingPlan
@@ -50,10 +51,11 @@ from ..study.executors import executor_of
 from ..study.executors.base import Executor
 from ..tasks import TASKS, Task
 from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, loader_of
-from ..tasks.files.preparation import NOTHING
+from ..tasks.files.preparation import NOTHING, Preparation
 from ..tasks.own_metrics import extended
 from .block_order import in_order
 from .callback import Callback, NullCallback
+from .lengths import lengths_of
 from .run_directory import RunDirectory, trained_in
 from .tracking import tracked
 
@@ -224,9 +226,8 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
             raise RecipeError(f"the key 'data' is of no use: {source.untrained}; leave the key out")
         task.check(source.largest().eval(), data)
     source = _kept(recipe, source)
-    plan = SamplingPlan(precision=recipe.latency.precision, max_seconds=recipe.latency.max_seconds)
     targets = {name: parse_target(text) for name, text in recipe.targets.items()}
-    latencies = {name: Latency(target, plan) for name, target in targets.items()}
+    latencies = _latencies(recipe, targets, _preparation(recipe, task, folder), folder, callback)
     target, latency = next(zip(targets.values(), latencies.values(), strict=True))
     validation = None if data is None else _validation(recipe, task, data)
     quality = validation if validation is None or len(targets) > 1 else _quality(recipe, validation, latency)
@@ -257,8 +258,26 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
 
 def _data(recipe: Recipe, task: Task, folder: str | None) -> Data:
     """What the recipe's data name, as its model wants them."""
+    return load_data(recipe.data, task.plain, folder, _preparation(recipe, task, folder))
+
+
+def _preparation(recipe: Recipe, task: Task, folder: str | None) -> Preparation:
+    """What the recipe's model wants files to be made into."""
     checkpoint = checkpoint_of(recipe.model, folder)
-    return load_data(recipe.data, task.plain, folder, checkpoint.preparation(task.plain) if checkpoint else NOTHING)
+    return checkpoint.preparation(task.plain) if checkpoint else NOTHING
+
+
+def _latencies(
+    recipe: Recipe, targets: Mapping[str, Target], prepared: Preparation, folder: str | None, callback: Callback
+) -> dict[str, Latency]:
+    """On each target, as the recipe wants it measured: at each of several lengths of texts for its share of the time.
+    Which these are is said."""
+    seconds, lengths = recipe.latency.max_seconds, lengths_of(recipe, prepared, folder)
+    if lengths:
+        callback.stage(f"latency is the mean over texts of {describe(lengths)} (lengths)")
+        seconds /= len(lengths)
+    plan = SamplingPlan(precision=recipe.latency.precision, max_seconds=seconds)
+    return {name: Latency(target, plan, dict(lengths)) for name, target in targets.items()}
 
 
 def _executor(recipe: Recipe, device: str) -> Executor:
@@ -338,7 +357,7 @@ def _on_targets(
     for name, latency in latencies.items():
         table = recipe.latency.table
         here: list[Measurer] = [LookupTable(latency, Path(table)) if table else latency]
-        here.append(Energy(targets[name], latency.plan))
+        here.append(Energy(targets[name], latency.plan, dict(latency.lengths)))
         if name and validation is not None and latency.lossy:
             here.append(_quality(recipe, validation, latency))
         found += [AtTarget(each, name) if name else each for each in here]

@@ -189,7 +189,8 @@ def _formats(context: Context) -> list[Format]:
 def _key(context: Context, record: Record) -> str:
     recipe = context.recipe
     key = recipe.key(*recipe.space, "data", "task", "metric", "train", "seed", "export", "target")
-    return f"{record.id} {key}" + (f" {recipe.bits.rounding}" if recipe.bits.rounding != "nearest" else "")
+    further = [recipe.bits.rounding] if recipe.bits.rounding != "nearest" else []
+    return " ".join([record.id, key, *further, *(f"{n}:{share:.4g}" for n, share in context.latency.lengths)])
 
 
 def _validation_quality(context: Context, tuned: Finetuned, file: Path, example: Inputs) -> dict[str, Measurement]:

@@ -90,7 +90,7 @@ def _network(context: Context, measurer: Measurer, trained: bool) -> EvaluationC
 def _key(context: Context) -> str:
     """What the figures depend on."""
     parts = context.recipe.parts(*context.recipe.space, "data", "task", "metric", "target", "seed")
-    return digest([parts, context.data.fingerprint if context.data is not None else ""])
+    return digest([parts, context.data.fingerprint if context.data is not None else "", *context.latency.lengths])
 
 
 def _read(context: Context) -> dict[str, Measurement]:

@@ -198,9 +198,11 @@ def _study_key(context: Context, store: Store) -> dict[str, Any]:
     measured = any(x in context.recipe.objectives or x in limited for x in ours)
     if "target" in header if header is not None else measured:
         wish = {"target": recipe["target"], **{name: value for name, value in recipe["latency"].items() if value != ""}}
+        if context.latency.lengths:
+            wish["lengths"] = {str(tokens): share for tokens, share in context.latency.lengths}
         known = (header or {}).get("target", {})
         # A device is asked who it is when something is to be measured there, and not before.
-        trusted = wish == {name: known.get(name) for name in wish}
+        trusted = wish == {name: value for name, value in known.items() if name != "fingerprint"}
         key["target"] = known if trusted else {**wish, "fingerprint": context.fingerprint}
     if context.data is not None and context.data.fingerprint:
         key["data_fingerprint"] = context.data.fingerprint

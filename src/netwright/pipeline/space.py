@@ -86,6 +86,8 @@ class _Search:
 
     def __init__(self, context: Context, until: float) -> None:
         self._context, self._until, self._notes = context, until, list[str]()
+        if context.recipe.lengths:
+            raise RecipeError("lengths: options are judged at the length that the model names: leave the key out")
         wish, target = context.recipe, context.target
         self._plan = SamplingPlan(wish.latency.precision, MOST_S)
         self._float = Target(target.runtime.in_float32, target.at, target.token)

@@ -236,6 +236,10 @@ class Recipe:
     an agent before it another machine's, such as ssh://pi/onnxruntime. 'netwright targets' says which work here. A list
     of several has each measured on all of them, by metrics that are named after them, such as latency@pi of
     "pi=ssh://pi/onnxruntime". An objective or a limit that names none, such as latency, is on each of them."""
+    lengths: str = ""
+    """Of a model of texts, the lengths in tokens that latency, throughput, memory and energy are of: one, or several
+    with weights, such as "8:3,32:1"; or a table of texts, such as dev.tsv, or dev.tsv,text=NAME, whose own lengths are
+    taken, in five groups. What is measured is the mean. By default one text of the length that the model names."""
     store: str = field(default="sqlite", metadata=kind("study.stores:STORES", "named"))
     """Where the records are kept: in the output directory, unless the store has a path, such as
     "sqlite,path=/data/study.db"."""

@@ -103,14 +103,31 @@ def texts(
     return Data(**made, classes=names, notes=notes)
 
 
+def text_lengths(path: Path, tokenizer: Tokenizer, text: tuple[str, ...] = (), max_length: int = 0) -> list[int]:
+    """How many tokens the texts of a table have, of which no target is needed.
+
+    Args:
+        path: the file.
+        tokenizer: of the model.
+        text: the column of the texts, or the two of pairs; by default the one or two that hold texts.
+        max_length: tokens that longer texts are cut to; by default none may be longer than the model takes.
+    """
+    rows = read_columns(path)
+    others = [name for name in rows if name.lower() not in TARGETS and _holds_texts(rows[name])]
+    columns = _of_texts(tuple(text) or tuple(others), rows, path)
+    require_cells(rows, columns, path)
+    _require_filled(rows, columns, path)
+    ids, _ = _encoded({"lengths": rows}, columns, tokenizer, _longest(tokenizer, max_length, 0), bool(max_length))
+    return [len(row) for row in ids["lengths"]["attention_mask"]]
+
+
 # -- columns ------------------------------------------------------------------------------------------------------
 
 
 def _columns(rows: Columns, path: Path, text: Sequence[str], target: str) -> tuple[tuple[str, ...], str]:
     """The columns of the texts and of the target, as given or guessed."""
-    for name in (*text, *filter(None, [target])):
-        if name not in rows:
-            raise RecipeError(f"data: {path.name} has no column {name!r}; {did_you_mean(name, rows)}")
+    if target and target not in rows:
+        raise RecipeError(f"data: {path.name} has no column {target!r}; {did_you_mean(target, rows)}")
     others = [name for name in rows if name not in text]
     named = [name for name in others if name.lower() in TARGETS]
     wanted = target or next(iter(named or [n for n in reversed(others) if not _holds_texts(rows[n])]), "")
@@ -118,12 +135,20 @@ def _columns(rows: Columns, path: Path, text: Sequence[str], target: str) -> tup
         raise RecipeError(f"data: which column of {path.name} is the target is not known: give target=NAME, one of "
                           f"{', '.join(rows)}")  # fmt: skip
     found = tuple(text) or tuple(name for name in rows if name != wanted and _holds_texts(rows[name]))
+    return _of_texts(found, {name: rows[name] for name in rows if name != wanted}, path), wanted
+
+
+def _of_texts(found: tuple[str, ...], rows: Columns, path: Path) -> tuple[str, ...]:
+    """The columns of the texts. Raises :class:`RecipeError` where they are not there, or not one or two."""
+    for name in found:
+        if name not in rows:
+            raise RecipeError(f"data: {path.name} has no column {name!r}; {did_you_mean(name, rows)}")
     if len(found) not in (1, 2):
         raise RecipeError(
             f"data: {path.name} has {len(found)} columns of texts ({', '.join(found) or 'none'}): give text=NAME, or "
-            f"text=(ONE,OTHER) for pairs, of {', '.join(name for name in rows if name != wanted)}"
+            f"text=(ONE,OTHER) for pairs, of {', '.join(rows)}"
         )
-    return found, wanted
+    return found
 
 
 def _holds_texts(values: Sequence[Any]) -> bool:
