@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,7 +19,6 @@ import netwright as nw
 from cli.running import command, process
 
 uvicorn = pytest.importorskip("uvicorn")
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -98,39 +95,3 @@ def test_what_cannot_be_served_is_said(arguments: list[str], said: str, study: P
 def test_without_its_packages_it_names_the_extra(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "netwright[live]" in command("serve", study).mistake
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
-@pytest.mark.parametrize("width", [500, 1400])
-def test_a_browser_shows_it(study: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from netwright.cli import serve
-    from netwright.report.live import app
-
-    monkeypatch.setattr(app, "MOST_LISTENERS", 0)  # a browser that has news to wait for is never done
-    listening = serve._listen("127.0.0.1", 0)
-    config = uvicorn.Config(
-        app.make_app([serve._feed(str(study), False)]), log_level="warning", ws="none", lifespan="off"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        flags = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--virtual-time-budget=5000",
-            f"--window-size={width},900",
-        ]
-        page = subprocess.run(
-            [str(BROWSER), *flags, "--dump-dom", f"http://127.0.0.1:{listening.getsockname()[1]}/"],
-            capture_output=True, text=True, timeout=60,
-        ).stdout  # fmt: skip
-    finally:
-        server.should_exit = True
-        thread.join()
-    assert "<b>6</b><span>measured" in page and "<b>1</b><span>failed" in page
-    assert page.count('class="dot front"') >= 2 and 'class="step"' in page and 'class="thread"' in page
-    assert "&lt;script&gt;no&lt;/script&gt;" in page and "<script>no" not in page
-    assert not re.search(r"NaN|undefined|Infinity", page)

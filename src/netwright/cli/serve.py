@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import MissingExtra, NetwrightError
 from ..core.text import printable
@@ -46,13 +49,14 @@ def run(arguments: Sequence[str]) -> None:
     host = given.get("host", LOCAL[0])
     is_local = host in LOCAL
     token = "" if is_local else secrets.token_urlsafe(32)
-    app = make_app(
-        [_feed(path, given.get("trust", False)) for path in given["studies"]], LOOPBACK if is_local else "*", token
-    )
+    feeds = [_feed(path, given.get("trust", False)) for path in given["studies"]]
+    app = make_app(feeds, LOOPBACK if is_local else "*", token)
     listening = _listen(host, given.get("port", PORT))
     port = listening.getsockname()[1]
     place = f"[{host}]" if ":" in host else host
     print(f"netwright: the live page is at http://{place}:{port}/{f'?token={token}' if token else ''}", flush=True)
+    # A large study is read meanwhile, and not when the page is first opened.
+    Thread(target=lambda: [feed.look() for feed in feeds], daemon=True).start()
     config = uvicorn.Config(
         app, log_level="warning", ws="none", lifespan="off", server_header=False, proxy_headers=False,
         h11_max_incomplete_event_size=16384, limit_concurrency=100, timeout_graceful_shutdown=1,
@@ -64,23 +68,41 @@ def run(arguments: Sequence[str]) -> None:
 
 def _feed(path: str, trust: bool) -> Feed:
     """The study at a path, which is only read."""
+    from ..report.live.bundles import Bundles
     from ..report.live.feed import Feed
 
-    store = store_of(path, trust)
+    store, place = store_of(path, trust), Path(path)
     if isinstance(store, SqliteStore):
         store = SqliteStore(store.path, must_exist=True, read_only=True)
-    return Feed(printable(str(path)), store, _wanted(Path(path)))
+    bundles = Bundles(place) if place.is_dir() else None
+    return Feed(printable(str(path)), store, partial(_wanted, place), partial(_workers, place), bundles)
 
 
-def _wanted(path: Path) -> Callable[[], int | None]:
-    """Tells how many records the job in a directory is to measure, as far as it is known."""
+def _wanted(path: Path) -> int | None:
+    """How many records the job in a directory is to measure, as far as it is known."""
+    return _whole(_recipe(path).get("evaluations"))
 
-    def wanted() -> int | None:
-        with suppress(NetwrightError, TypeError, ValueError):
-            return int(RunDirectory(path).read_info().recipe["evaluations"])
+
+def _workers(path: Path) -> int | None:
+    """How many workers evaluate at once, as far as it is known."""
+    search = _recipe(path).get("search")
+    executor = search.get("executor") if isinstance(search, Mapping) else None
+    if not isinstance(executor, str):
         return None
+    given = re.search(r",workers=(\d{1,6})\b", executor)
+    return int(given[1]) if given else 1 if executor.split(",")[0] == "local" else None
 
-    return wanted if path.is_dir() else lambda: None
+
+def _recipe(path: Path) -> Mapping[str, Any]:
+    """The recipe of the job in a directory; nothing where there is none."""
+    with suppress(NetwrightError):
+        return RunDirectory(path).read_info().recipe if path.is_dir() else {}
+    return {}
+
+
+def _whole(value: Any) -> int | None:
+    """A value that somebody wrote, where it is a number of networks."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,18 +12,21 @@ from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .feed import Feed
+from .feed import MOST_RECORDS, Feed
 
 MOST_BYTES = 2000
 """Of a request's path and query together."""
 
-MOST_RECORDS = 10**9
+MOST_DIGITS = 9
+"""Of a record's place."""
+
 MOST_LISTENERS = 32
 """Pages that are told of news at once."""
 
@@ -38,6 +41,7 @@ FILES = {
     "/base.css": ("base.css", "text/css"),
     "/page.css": ("live/page.css", "text/css"),
     "/page.js": ("live/page.js", "text/javascript"),
+    "/study.js": ("live/study.js", "text/javascript"),
     "/charts.js": ("live/charts.js", "text/javascript"),
 }
 """Address to file in the package of reports, and its type."""
@@ -66,15 +70,34 @@ def make_app(feeds: Sequence[Feed], hosts: Sequence[str] = LOOPBACK, token: str 
     listeners = asyncio.Semaphore(MOST_LISTENERS)
 
     async def study(request: Request) -> Response:
-        number, since = request.path_params["number"], request.query_params.get("since", "0")
+        return Json(await run_in_threadpool(feed_of(request).about))
+
+    async def figures(request: Request) -> Response:
+        (since,) = numbers(request, "since")
+        epoch, content = await run_in_threadpool(feed_of(request).figures, since)
+        return Response(content, media_type="application/octet-stream", headers={"x-epoch": epoch})
+
+    async def records(request: Request) -> Response:
+        places = numbers(request, "places", MOST_RECORDS)
+        epoch, found = await run_in_threadpool(feed_of(request).records, places)
+        return Json({"epoch": epoch, "records": found})
+
+    async def bundle(request: Request) -> Response:
+        bundles, id_ = feed_of(request).bundles, request.path_params["id"]
+        archive = await run_in_threadpool(bundles.archive, id_) if bundles else None
+        if archive is None:
+            raise HTTPException(404, "no such network was exported")
+        told = {"content-disposition": f'attachment; filename="{id_}.zip"'}
+        return StreamingResponse(archive, media_type="application/zip", headers=told)
+
+    def feed_of(request: Request) -> Feed:
+        number = request.path_params["number"]
         if number >= len(feeds):
-            return PlainTextResponse("there is no such study", 404)
-        if not (since.isascii() and since.isdigit() and len(since) < 10 and int(since) <= MOST_RECORDS):
-            return PlainTextResponse("since is a whole number", 400)
-        return JSONResponse(await run_in_threadpool(feeds[number].tell, int(since)))
+            raise HTTPException(404, "there is no such study")
+        return feeds[number]
 
     async def studies(request: Request) -> Response:
-        return JSONResponse([feed.name for feed in feeds])
+        return Json([feed.name for feed in feeds])
 
     async def events(request: Request) -> Response:
         if listeners.locked():
@@ -89,9 +112,30 @@ def make_app(feeds: Sequence[Feed], hosts: Sequence[str] = LOOPBACK, token: str 
 
     routes = [Route(path, _file(*what)) for path, what in FILES.items()]
     routes += [
-        Route("/api/studies", studies), Route("/api/studies/{number:int}", study), Route("/api/events", events),
+        Route("/api/studies", studies), Route("/api/events", events),
+        Route("/api/studies/{number:int}", study), Route("/api/studies/{number:int}/figures", figures),
+        Route("/api/studies/{number:int}/records", records),
+        Route("/api/studies/{number:int}/bundles/{id}.zip", bundle),
     ]  # fmt: skip
     return Starlette(routes=routes, middleware=[Middleware(Guard, hosts=tuple(hosts), token=token)])
+
+
+def numbers(request: Request, name: str, most: int = 1) -> list[int]:
+    """At most so many whole numbers, separated by commas, that a request gives by a name; 0 where it gives none.
+
+    Raises :class:`HTTPException` for what is none.
+    """
+    given = request.query_params.get(name, "0").split(",")
+    if len(given) > most or not all(x.isascii() and x.isdigit() and len(x) <= MOST_DIGITS for x in given):
+        raise HTTPException(400, f"{name}: a whole number is needed{', or several with commas' * (most > 1)}")
+    return list(map(int, given))
+
+
+class Json(JSONResponse):
+    """JSON in ASCII: texts of others may hold what cannot be written as UTF-8."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
 async def changes(feeds: Sequence[Feed], look: float = LOOK_S, quiet: float = QUIET_S) -> AsyncIterator[str]:

@@ -1,6 +1,7 @@
 // Charts as SVG: they take figures and draw, and know of no study.
 
 const SVG = "http://www.w3.org/2000/svg";
+const REACH = 12; // pixels from a point at which a pointer means it
 
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -53,7 +54,7 @@ function frame(place, height, xs, ys, titles) {
   const [x0, x1] = extent(xs), [y0, y1] = extent(ys);
   const x = (value) => left + ((value - x0) / (x1 - x0)) * (width - left - right);
   const y = (value) => height - bottom - ((value - y0) / (y1 - y0)) * (height - top - bottom);
-  for (const at of ticks(x0, x1, Math.max(2, Math.floor(width / 110)))) {
+  for (const at of ticks(x0, x1, Math.max(3, Math.floor(width / 110)))) {
     svg.append(shape("line", { class: "grid", x1: x(at), x2: x(at), y1: top, y2: height - bottom }));
     svg.append(shape("text", { x: x(at), y: height - bottom + 16, "text-anchor": "middle" }, number(at)));
   }
@@ -70,28 +71,44 @@ function show(place, svg) {
   place.replaceChildren(svg);
 }
 
-// points: {x, y, kind, chosen, label, record}; line: points that are joined.
-export function scatter(place, points, line, titles, choose) {
-  if (!points.length) { place.textContent = "Nothing to show yet."; return; }
-  const { svg, x, y, width } = frame(place, 340, points.map((p) => p.x), points.map((p) => p.y), titles);
-  if (line.length > 1) svg.append(shape("polyline", { class: "step", points: line.map((p) => `${x(p.x)},${y(p.y)}`).join(" ") }));
-  const tip = element("div", { class: "tip", hidden: true });
+// points: {x, y, kind, chosen, place}; line: points that are joined; label: the text of a place. Points of the front and
+// chosen ones are drawn one by one, the others of a kind at once: thousands of shapes would take tens of megabytes.
+export function scatter(where, points, line, titles, choose, label) {
+  if (!points.length) { where.textContent = "Nothing to show yet."; return; }
+  const { svg, x, y, width } = frame(where, 340, points.map((p) => p.x), points.map((p) => p.y), titles);
+  const clouds = new Map(), dots = [];
   for (const point of points) {
-    const dot = shape("circle", {
-      class: `dot ${point.kind}${point.chosen ? " chosen" : ""}`, cx: x(point.x), cy: y(point.y), r: point.kind === "front" ? 5 : 3.4,
-    });
-    dot.addEventListener("click", () => choose(point.record));
-    dot.addEventListener("pointerenter", () => {
-      tip.textContent = point.label;
-      tip.hidden = false;
-      const scale = place.clientWidth / width;
-      tip.style.left = `${Math.max(0, Math.min(x(point.x) * scale + 12, place.clientWidth - 270))}px`;
-      tip.style.top = `${y(point.y) * scale + 12}px`;
-    });
-    dot.addEventListener("pointerleave", () => { tip.hidden = true; });
-    svg.append(dot);
+    const at = { cx: x(point.x).toFixed(1), cy: y(point.y).toFixed(1) };
+    if (point.kind === "front" || point.chosen) {
+      dots.push(shape("circle", { class: `dot ${point.kind}${point.chosen ? " chosen" : ""}`, ...at, r: point.kind === "front" ? 5 : 3.4 }));
+    } else clouds.set(point.kind, `${clouds.get(point.kind) ?? ""}M${at.cx} ${at.cy}h0`);
   }
-  place.replaceChildren(svg, tip);
+  for (const [kind, path] of clouds) svg.append(shape("path", { class: `cloud ${kind}`, d: path }));
+  if (line.length > 1) svg.append(shape("polyline", { class: "step", points: line.map((p) => `${x(p.x)},${y(p.y)}`).join(" ") }));
+  svg.append(...dots);
+  const tip = element("div", { class: "tip", hidden: true });
+  const nearest = (event) => {
+    const box = svg.getBoundingClientRect(), scale = box.width / width;
+    let found = null, least = REACH;
+    for (const point of points) {
+      const apart = Math.hypot(x(point.x) * scale - event.clientX + box.left, y(point.y) * scale - event.clientY + box.top);
+      if (apart < least || (apart === least && point.kind === "front")) [found, least] = [point, apart];
+    }
+    return found;
+  };
+  svg.addEventListener("click", (event) => { const point = nearest(event); if (point) choose(point.place); });
+  svg.addEventListener("pointermove", (event) => {
+    const point = nearest(event);
+    svg.classList.toggle("near", Boolean(point));
+    tip.hidden = !point;
+    if (!point) return;
+    tip.textContent = label(point.place);
+    const scale = where.clientWidth / width;
+    tip.style.left = `${Math.max(0, Math.min(x(point.x) * scale + 12, where.clientWidth - 270))}px`;
+    tip.style.top = `${y(point.y) * scale + 12}px`;
+  });
+  svg.addEventListener("pointerleave", () => { tip.hidden = true; });
+  where.replaceChildren(svg, tip);
 }
 
 export function curve(place, points, titles) {
@@ -106,13 +123,13 @@ export function curve(place, points, titles) {
 // axes: {name, options or null}; threads: {values: {axis: value}, chosen}.
 export function parallel(place, axes, threads, label) {
   if (!threads.length) { place.textContent = "Nothing to show yet."; return; }
-  const top = 26, height = 300, bottom = 30, step = Math.max(74, (place.clientWidth - 60) / Math.max(1, axes.length - 1));
-  const width = Math.max(place.clientWidth, 60 + step * (axes.length - 1));
+  const top = 26, height = 300, bottom = 30, sides = 30 + 56, step = Math.max(74, (place.clientWidth - sides) / Math.max(1, axes.length - 1));
+  const width = Math.max(place.clientWidth, sides + step * (axes.length - 1));
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   svg.style.width = `${width}px`;
   const places = axes.map((axis, i) => {
-    const at = 30 + i * step, ends = i === axes.length - 1;
-    const mark = (y, text) => svg.append(shape("text", { x: at + (ends ? -4 : 4), y: y + 4, "text-anchor": ends ? "end" : "start" }, text));
+    const at = 30 + i * step;
+    const mark = (y, text) => svg.append(shape("text", { x: at + 4, y: y + 4 }, text));
     let where;
     if (axis.options) {
       const texts = axis.options.map((option) => JSON.stringify(option)), last = Math.max(1, texts.length - 1);
@@ -127,7 +144,7 @@ export function parallel(place, axes, threads, label) {
     }
     svg.append(shape("line", { class: "grid", x1: at, x2: at, y1: top, y2: height - bottom }));
     const name = axis.name.length > 12 ? `…${axis.name.slice(-11)}` : axis.name;
-    const title = shape("text", { x: at, y: i % 2 ? height - 4 : 12, "text-anchor": i ? (ends ? "end" : "middle") : "start" }, name);
+    const title = shape("text", { x: at, y: i % 2 ? height - 4 : 12, "text-anchor": i ? "middle" : "start" }, name);
     title.append(shape("title", {}, axis.name));
     svg.append(title);
     return (thread) => [at, where(thread.values[axis.name])];
