@@ -9,7 +9,8 @@
   doubled, statuses are right, and the front is that of a search that nothing disturbs.
 * ``drivers``: the same search, without its poisons, by two drivers with one study in PostgreSQL: either of them is
   killed at random moments, the server goes down in between, and nothing is doubled or lost. Before that, evaluations of
-  a millisecond a second by one driver and by two, in a study of such a server. Skipped without psycopg and a server.
+  a millisecond a second by one driver and by two, in turn, in a study of such a server; and the drivers' CPU time for
+  each, starting them included. Skipped without psycopg and a server.
 * ``digits``: the search of the digits by one worker and by two, of the same trained super-network: seconds, and the
   median of the ratios of the latencies of networks that both have measured (1 where they do not disturb each other).
 
@@ -17,6 +18,8 @@ Measured on two free cores (Zen 4): 266 evaluations of 1 ms a second by one work
 two (582 and 928 in memory); what a study adds to an evaluation is 2.3 ms at 1,000 records and 2.6 at 3,000.
 The digits' search is 1.26 times as fast by two workers, and latencies are 1.12 times those by one: two cores of that
 virtual machine slow each other down at times.
+With two cores that other programs use too: 344, 346 and 310 evaluations of 1 ms a second by one driver of a study in
+PostgreSQL, in turn 404, 367 and 330 by two.
 
     python benchmarks/executors.py                  # all of it: minutes
     python benchmarks/executors.py --short --only faults
@@ -206,16 +209,25 @@ def drivers(short: bool) -> bool:
         print(f"drivers are left out: {why}")
         return True
     with private.server() as server:
-        number = 200 if short else 1000
-        print(f"{'drivers with one study':<34}{'a second':>12}")
-        for count in (1, 2):
-            several = [_driver(server.dsn, f"rate{count}", number) for _ in range(count)]
-            failed = [driver.wait() for driver in several]
-            times = [r["provenance"]["time"] for r in _records(server.dsn, f"rate{count}")]
-            print(f"{count:<34}{(len(times) - 1) / (max(times) - min(times)):>12.0f}", flush=True)
-            if any(failed) or len(times) != number:
-                return False
+        print(f"{'drivers with one study':<34}{'a second':>12}{'CPU, ms':>12}")
+        for turn in range(1 if short else 3):
+            for count in (1, 2):
+                if not _rate(server.dsn, f"rate{turn}-{count}", count, 200 if short else 1000):
+                    return False
         return _killed(server, short)
+
+
+def _rate(dsn: str, study: str, count: int, number: int) -> bool:
+    """Print how many a second so many drivers evaluate of a study, and their CPU time for each; whether none failed."""
+    begin = os.times()
+    several = [_driver(dsn, study, number) for _ in range(count)]
+    failed = [driver.wait() for driver in several]
+    end = os.times()
+    cpu = end.children_user + end.children_system - begin.children_user - begin.children_system
+    times = [r["provenance"]["time"] for r in _records(dsn, study)]
+    rate = (len(times) - 1) / (max(times) - min(times))
+    print(f"{count:<34}{rate:>12.0f}{1000 * cpu / number:>12.2f}", flush=True)
+    return not any(failed) and len(times) == number
 
 
 def _killed(server: Any, short: bool) -> bool:

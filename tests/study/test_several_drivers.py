@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import netwright as nw
 from netwright.core.errors import StoreError
@@ -273,21 +276,60 @@ def test_one_process_of_a_shared_store_proposes_what_it_would_alone() -> None:
     assert shared == alone
 
 
-def test_a_claim_is_read_alike_from_its_text() -> None:
+SOME = [nw.Candidate({"a": a, "b": "x"}) for a in range(3)] + [nw.Candidate({"a": 1, "b": (1, "\u00fc")})]
+ENTRIES = st.one_of(
+    st.tuples(st.just("ask"), st.lists(st.sampled_from(SOME), min_size=1), st.integers(0, 3)),
+    st.tuples(st.sampled_from(["claim", "attempt", "record"]), st.sampled_from(SOME), st.integers(0, 3)),
+)
+
+
+def entry(kind: str, about: Any, number: int) -> tuple[str, dict[str, Any]]:
+    match kind:
+        case "ask":
+            return kind, {"candidates": [dict(c) for c in about], "provenance": {"seed": number}}
+        case "claim":
+            return kind, {"candidate": dict(about), "by": f"m{number}"}
+        case "attempt":
+            return kind, {"candidate": dict(about), "number": number}
+    return kind, nw.Record(about, provenance={"seed": number}).to_json()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ENTRIES, max_size=12), st.integers(0, 12))
+def test_entries_are_read_alike_from_their_texts(drawn: list[Any], seen: int) -> None:
+    entries = [("study", {"objectives": [["q", "", "max", False]]}), *(entry(*each) for each in drawn)]
+    one_by_one, by_text = Journal(), Journal()
+    for kind, body in entries:
+        one_by_one.take(kind, json.loads(body_text(body)))
+    for part in (entries[:seen], entries[seen:]):
+        for number, (kind, body) in enumerate(part, 1):
+            by_text._take_text(number, kind, body_text(body))
+        by_text._resolve()
+    assert not by_text._wrong
+    for what in ("found", "asked", "claims", "attempts"):
+        assert getattr(by_text, what) == getattr(one_by_one, what), what
+        if what in ("found", "asked"):
+            assert list(getattr(by_text, what)) == list(getattr(one_by_one, what))
+
+
+def test_who_is_evaluated_next_is_claimed_along_with_a_record() -> None:
     store = Desk()
-    candidates = [nw.Candidate({"a": a, "b": "x"}) for a in range(4)]
-    store.append("ask", {"candidates": [dict(c) for c in candidates], "provenance": {}})
-    for each in candidates:
-        store.claim(each, f"m{each['a']}")
-    store.claim(candidates[0], "later")
-    entries = list(store.read())
-    by_text = Journal()
-    for number, (kind, body) in enumerate(entries, 1):
-        by_text._take_text(number, kind, body_text(body))
-    by_text._resolve()
-    assert (
-        by_text.claims == read_journal(store).claims == dict(zip(candidates, ["later", "m1", "m2", "m3"], strict=True))
-    )
+    search(store, 5)
+    kinds = [kind for kind, _ in store.read()]
+    assert "claim attempt record claim attempt record" in " ".join(kinds)
+    steps = Counter[int]()
+    add, stores = store.add, list[str]()
+
+    def counted(decide: Any) -> None:
+        before = sum(1 for _ in store.read())
+        add(decide)
+        stores.extend(kind for kind, _ in store.read(before))
+        steps[sum(1 for _ in store.read()) - before] += 1
+
+    store.add = counted  # type: ignore[method-assign]
+    search(store, 8)
+    assert Counter(stores) == {"claim": 3, "attempt": 3, "record": 3, "ask": 1}
+    assert steps[3] == 2, "of three networks that were asked for at once two are claimed as the one before is done"
 
 
 def test_the_fake_keeps_the_contract() -> None:

@@ -10,6 +10,7 @@ from ..core.candidate import Candidate
 from ..core.errors import NetwrightError
 from .failures import ATTEMPTS
 from .journal import Journal
+from .stores.base import Entries
 
 
 class Attempts:
@@ -39,13 +40,21 @@ class Attempts:
     def begin(self, candidate: Candidate) -> bool:
         """Have it journalled that measuring a candidate begins: if the process ends meanwhile, who resumes knows at
         whom. False where that happened too often to try it again."""
+        if self.begun == candidate:  # as its claim says
+            return True
         if self._shared or candidate == self.resumed or candidate not in self._journal.asked:
-            number = self.of(candidate) + 1
-            if number > ATTEMPTS:
+            entries = self.entries(candidate)
+            if not entries:
                 return False
-            self._append("attempt", {"candidate": dict(candidate), "number": number})
+            for entry in entries:
+                self._append(*entry)
         self.begun = candidate
         return True
+
+    def entries(self, candidate: Candidate) -> Entries:
+        """What the journal says where measuring a candidate begins; nothing where that happened too often."""
+        number = self.of(candidate) + 1
+        return [("attempt", {"candidate": dict(candidate), "number": number})] if number <= ATTEMPTS else []
 
     def of(self, candidate: Candidate) -> int:
         """How often measuring a candidate that has no record has begun."""

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Reversible, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ..core.candidate import Candidate
 from ..core.errors import NetwrightError, StoreError, format_error
@@ -18,6 +18,8 @@ from ..core.shape import expect
 from .entries import ASK, ATTEMPT, CLAIM, KINDS, RETRY, check_record, choices_of, limits_of, objectives_of
 from .record_text import RecordReader
 from .stores.base import Bad, BadEntry, Store, body_of
+
+T = TypeVar("T")
 
 UNREADABLE = (ValueError, NetwrightError)
 """What reading an entry raises that is none."""
@@ -56,6 +58,8 @@ class Journal:
     """What was asked for in the entries that are being read, as it is written: choices to provenance and entry."""
     _taken: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
     """What was claimed in them, as it is written: choices to who has, and entry."""
+    _begun: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)
+    """The attempts in them, as they are written: choices to number and entry."""
     _new: list[Candidate] | None = field(default=None, repr=False)
     """Whose records were taken in, in order; None where more than records is new."""
     _wrong: list[BadEntry] = field(default_factory=list, repr=False)
@@ -90,8 +94,9 @@ class Journal:
             )
         return front(self.records, self.objectives)
 
-    def follow(self, store: Store, bad: Bad | None = None) -> Sequence[Candidate] | None:
-        """Take in what is new in a store since it was last followed.
+    def follow(self, store: Store, bad: Bad | None = None, *, added: bool = False) -> Sequence[Candidate] | None:
+        """Take in what is new in a store since it was last followed; of what was just ``added`` the store need not be
+        asked.
 
         Returns whose records are new, in order; None where entries say something of all records.
 
@@ -101,7 +106,7 @@ class Journal:
         told = bad or store.refuse
         self._new = []
         with _no_collection():
-            for number, kind, body in store.numbered(self.entries, bad):
+            for number, kind, body in store.added(self.entries) if added else store.numbered(self.entries, bad):
                 try:
                     if isinstance(body, str):
                         self._take_text(number, kind, body)
@@ -159,9 +164,13 @@ class Journal:
             self._take_record(text)
         elif kind == "ask" and (found := self._reader.asked(text)) is not None:
             choices, provenance = found  # most are measured in what follows, and never looked at
+            if self._begun:
+                self._resolve()  # those of these candidates are forgotten
             self._pending.update(dict.fromkeys(choices, (provenance, number)))
         elif kind == "claim" and (claim := self._reader.claimed(text)) is not None:
             self._taken[claim[0]] = claim[1], number
+        elif kind == "attempt" and (attempt := self._reader.attempted(text)) is not None:
+            self._begun[attempt[0]] = attempt[1], number
         else:
             self._resolve()
             self.take(kind, body_of(text))
@@ -174,6 +183,7 @@ class Journal:
             self.take("record", body_of(text))
             return
         self._taken.pop(parts[0][0], None)
+        self._begun.pop(parts[0][0], None)
         if self._pending.pop(parts[0][0], None) is None:
             self._resolve()  # it may have been asked for in other words
         self._add(self._reader.record(parts, candidate, self._objectives))
@@ -185,24 +195,35 @@ class Journal:
             return None
         return Candidate.of_options(choices) if self.candidate is Candidate else self.candidate(choices)
 
+    def _candidate_of(self, text: str) -> Candidate:
+        """The candidate whose choices are written so. Raises one of ``UNREADABLE``."""
+        return self._candidate_from(text) or self._candidate(body_of(f"{{{text}}}"))
+
     def _resolve(self) -> None:
-        """Know the candidates that were asked for, or claimed, and are still as they were written."""
+        """Know the candidates that were asked for, claimed or begun, and are still as they were written."""
         pending, self._pending = self._pending, {}
         entries: dict[int, list[str]] = {}
         for written, (_, number) in pending.items():
             entries.setdefault(number, []).append(written)
         for number, several in entries.items():
-            provenance, _ = pending[several[0]]
             try:
-                self.take("ask", body_of(f'{{"candidates":[{{{"},{".join(several)}}}],"provenance":{provenance}}}'))
+                provenance = body_of(pending[several[0]][0])
+                self._ask({self._candidate_of(written): provenance for written in several})
             except UNREADABLE as error:
                 self._wrong.append(BadEntry(number, f"'ask': {format_error(error)}"))
         taken, self._taken = self._taken, {}
         for written, (by, number) in taken.items():
-            try:
-                self.take("claim", {**body_of(f'{{"candidate":{{{written}}}}}'), "by": by})
-            except UNREADABLE as error:
-                self._wrong.append(BadEntry(number, f"'claim': {format_error(error)}"))
+            self._note("claim", number, written, self.claims, by)
+        begun, self._begun = self._begun, {}
+        for written, (count, number) in begun.items():
+            self._note("attempt", number, written, self.attempts, count)
+
+    def _note(self, kind: str, number: int, written: str, known: dict[Candidate, T], value: T) -> None:
+        """Know what an entry says of a candidate."""
+        try:
+            known[self._candidate_of(written)] = value
+        except UNREADABLE as error:
+            self._wrong.append(BadEntry(number, f"{kind!r}: {format_error(error)}"))
 
     def _add(self, record: Record) -> None:
         candidate = record.candidate

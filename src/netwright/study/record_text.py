@@ -44,7 +44,8 @@ PROVENANCE = _object(VALUE, r'(?!"(?:time|seconds|device_seconds|seed)":[^-0-9]|
 ASK = re.compile(
     rf'\{{"candidates":\[((?:\{{[^{{}}\[\]\\]++\}}(?:,(?!\])|(?=\])))++)\],"provenance":({_object(VALUE)})\}}'
 )
-CLAIM = re.compile(rf'\{{"candidate":\{{([^{{}}\[\]\\]++)\}},"by":({PLAIN})\}}')
+CLAIM = re.compile(r'\{"candidate":\{([^{}\[\]\\]++)\},"by":"([ !#-\[\]-~]++)"\}')
+ATTEMPT = re.compile(r'\{"candidate":\{([^{}\[\]\\]++)\},"number":(0|[1-9][0-9]{0,8}+)\}')
 NAMES = re.compile(rf'({PLAIN}):\{{"value":')
 PIECE = re.compile(rf"{PLAIN}:{SCALAR}\}}")
 
@@ -101,7 +102,12 @@ class RecordReader:
         """The choices of the candidate that an entry claims, as they are written, and for whom; None where it is to be
         read whole."""
         found = CLAIM.fullmatch(text)
-        return (found[1], found[2][1:-1]) if found else None
+        return (found[1], found[2]) if found else None
+
+    def attempted(self, text: str) -> tuple[str, int] | None:
+        """The same of an attempt, and for which time it is."""
+        found = ATTEMPT.fullmatch(text)
+        return (found[1], int(found[2])) if found else None
 
     def choices(self, text: str) -> dict[str, Any] | None:
         """The choices of a candidate from their text, or None where it is to be read whole."""

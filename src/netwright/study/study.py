@@ -78,6 +78,7 @@ class Run:
         jobs: what is being evaluated, by candidate.
         done: those of them that are, with their records, which are to be journalled.
         short: others that are, of candidates that ran out of memory.
+        claimed: who is evaluated next, where that was said along with the records of others.
         lost: whether the device was lost in the last measurement.
     """
 
@@ -88,6 +89,7 @@ class Run:
     jobs: dict[Candidate, Job] = field(default_factory=dict)
     done: list[tuple[Job, Record]] = field(default_factory=list)
     short: list[tuple[Job, Record]] = field(default_factory=list)
+    claimed: Candidate | None = None
     lost: bool = False
 
 
@@ -276,7 +278,7 @@ class Study:
         # What was predicted and would be on the front is measured in the end: nothing on the front is predicted.
         while unmeasured := self.standing.unmeasured:
             known = {r.candidate: r for r in unmeasured}
-            if candidate := self._claim(partial(_first, known)):
+            if candidate := self._claim(run, partial(_first, known)):
                 self._start(run, candidate, known[candidate].provenance, predicts=False)
                 self._wait(run, run.evaluations - len(unmeasured) + 1)
             else:
@@ -301,9 +303,14 @@ class Study:
         """Journal what became of jobs, and tell of it."""
         if not run.done:
             return
-        self._append_records([record for _, record in run.done])
+        kept = self._entries_of([record for _, record in run.done])
+        if self.store.shared and done is None and not (run.short or run.claimed or run.jobs):
+            # One step for both: several processes add to the journal in turn.
+            run.claimed = self._claim(run, lambda taken: self._waiting(run, taken), kept)
+        else:
+            self._add(kept)
+            self._attempts.begun = None
         told, run.done = run.done, []
-        self._attempts.begun = None
         for job, _ in told:
             if job.candidate not in self.journal.found:  # another has taken it up
                 continue
@@ -317,9 +324,10 @@ class Study:
         """Have every worker evaluate a candidate, and ask for further ones as they are needed, if it may be so; whether
         any is being evaluated."""
         while len(run.jobs) < run.executor.workers and not run.short:
-            waiting = self._claim(lambda taken: self._waiting(run, taken))
+            waiting, run.claimed = run.claimed, None
+            waiting = waiting or self._claim(run, lambda taken: self._waiting(run, taken))
             while waiting is None and asks and self._ask(run):
-                waiting = self._claim(lambda taken: self._waiting(run, taken))
+                waiting = self._claim(run, lambda taken: self._waiting(run, taken))
             if waiting is None:
                 break
             self._start(run, waiting, self.journal.asked[waiting])
@@ -394,7 +402,7 @@ class Study:
         with suppress(NetwrightError):  # what stops the study may stop this too
             self.journal.follow(self.store)  # it may just have been written
             done = [r for job, r in [*run.done, *run.executor.results(0.0)] if job.candidate in self.journal.asked]
-            self._append_records([record for record in done if not ran_out(record)])
+            self._add(self._entries_of([record for record in done if not ran_out(record)]))
         if not run.executor.isolates:
             self._attempts.end(self._attempts.begun or self._attempts.next)
 
@@ -500,15 +508,15 @@ class Study:
         """Add an entry, and know what it says: from the store, as who resumes does."""
         self._add(lambda: [(kind, body)])
 
-    def _append_records(self, records: Sequence[Record]) -> None:
-        """The same for several records, in one step: but for those that others evaluate by now."""
+    def _entries_of(self, records: Sequence[Record]) -> Callable[[], Entries]:
+        """What gives the entries of records, but for those that others evaluate by now."""
         own = self.store.member
 
         def kept() -> Entries:
             claims = self.journal.claims
             return [("record", r.to_json()) for r in records if not own or claims.get(r.candidate) == own]
 
-        self._add(kept)
+        return kept
 
     def _add(self, decide: Callable[[], Entries]) -> None:
         """Add the entries that ``decide`` gives while nobody else adds any, and know what they say."""
@@ -519,42 +527,55 @@ class Study:
             return decide()
 
         self.store.add(decided)
-        self._follow()
+        self._follow(added=True)
 
-    def _follow(self) -> None:
+    def _follow(self, added: bool = False) -> None:
         """Know what entries say that are new."""
         standing, self._standing = self._standing, None  # built anew where the store fails meanwhile
-        new = self.journal.follow(self.store)
+        new = self.journal.follow(self.store, added=added)
         if standing and new is not None:
             for candidate in new:
                 standing.add(self.journal.judged_of(candidate))
             self._standing = standing
 
-    def _claim(self, choose: Callable[[Set[Candidate]], Candidate | None]) -> Candidate | None:
+    def _claim(
+        self,
+        run: Run,
+        choose: Callable[[Set[Candidate]], Candidate | None],
+        first: Callable[[], Entries] = tuple,
+    ) -> Candidate | None:
         """The candidate that is chosen, where others evaluate those that it is told of; from then on nobody else
-        does."""
+        does, and its attempt has begun where this process evaluates it. Other entries may come first in the same
+        step."""
         if not self.store.shared:
             return choose(frozenset())
         chosen: Candidate | None = None
+        attempt: Entries = ()
 
         def claimed() -> Entries:
-            nonlocal chosen
-            if self.journal.limits != self.limits:
+            nonlocal chosen, attempt
+            kept, chosen, attempt = first(), None, ()
+            if self.journal.limits == self.limits:
+                chosen = choose(self._taken())
+            elif not kept:
                 raise StoreError(
                     "another process has set other limits for this study, by which all that search it must judge: run "
                     "this again with them"
                 )
-            chosen = choose(self._taken())
-            return [] if chosen is None else [("claim", {"candidate": dict(chosen), "by": self.store.member})]
+            if chosen is None:
+                return kept
+            attempt = () if run.executor.isolates else self._attempts.entries(chosen)
+            return [*kept, ("claim", {"candidate": dict(chosen), "by": self.store.member}), *attempt]
 
         self._add(claimed)
+        self._attempts.begun = chosen if attempt else None
         return chosen
 
     def _taken(self) -> Set[Candidate]:
         """What others evaluate, as far as they are there."""
         others = [(c, by) for c, by in self.journal.claims.items() if by != self.store.member]
-        members = self.store.members() if others else ()
-        return {c for c, by in others if by in members}
+        present = self.store.present({by for _, by in others}) if others else ()
+        return {c for c, by in others if by in present}
 
     def _others_go_on(self) -> bool:
         """Whether others evaluate something, after a moment in which they may have gone on."""

@@ -17,6 +17,8 @@ from typing import Any
 
 import private_postgresql
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import netwright as nw
 from netwright.cli.main import main
@@ -25,6 +27,7 @@ from netwright.study.journal import read_journal
 from netwright.study.stores import members, open_store, postgresql
 from netwright.study.stores.base import Store
 from netwright.study.stores.postgresql import ConnectionString, PostgresqlStore
+from netwright.study.stores.recent import Recent
 from netwright.testing import check_store
 
 needs_server = pytest.mark.skipif(bool(private_postgresql.missing()), reason=private_postgresql.missing() or "-")
@@ -80,6 +83,82 @@ def test_many_entries_are_read_in_parts(new: PostgresqlStore) -> None:
     new.append_all(entries)
     assert list(again(new).read()) == entries
     assert list(new.read(postgresql.PART - 1)) == entries[postgresql.PART - 1 :]
+
+
+def asked(store: PostgresqlStore, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows with each question that a store asks the server."""
+    questions = list[None]()
+    do = store._do
+
+    def counted(work: Any) -> Any:
+        questions.append(None)
+        return do(work)
+
+    monkeypatch.setattr(store, "_do", counted)
+    return questions
+
+
+@needs_server
+def test_what_nobody_else_adds_to_is_added_with_one_question(
+    new: PostgresqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new.append_all([("record", {"i": i}) for i in range(3)])
+    questions = asked(new, monkeypatch)
+    new.add(lambda: [("record", {"i": sum(1 for _ in new.numbered(2)) + 2}), ("ask", {})])
+    assert len(questions) == 1
+    assert [(number, kind) for number, kind, _ in new.added(2)] == [(3, "record"), (4, "record"), (5, "ask")]
+    assert len(questions) == 1, "what was just added is at hand"
+    assert [body.get("i") for _, body in again(new).read()] == [0, 1, 2, 3, None]
+    new.add(lambda: [])
+    assert len(questions) == 2, "that there is nothing to add is decided by all there is"
+
+
+@needs_server
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_who_is_outrun_decides_again_and_in_the_end_alone(new: PostgresqlStore, times: int) -> None:
+    other, seen, threads = again(new), list[int](), list[threading.Thread]()
+
+    def decide() -> list[tuple[str, dict[str, Any]]]:
+        seen.append(sum(1 for _ in new.read()))
+        if len(seen) <= min(times, postgresql.TRIES):
+            other.append("ask", {})
+        elif len(seen) <= times:  # it waits
+            threads.append(threading.Thread(target=other.append, args=("ask", {})))
+            threads[-1].start()
+            time.sleep(0.05)
+        return [("record", {"i": seen[-1]})]
+
+    new.add(decide)
+    for thread in threads:
+        thread.join()
+    calls = min(times, postgresql.TRIES) + 1
+    assert seen == list(range(calls)), "each time what the other has added is known"
+    entries = list(again(new).read())
+    assert entries[calls - 1] == ("record", {"i": calls - 1})
+    assert [kind for kind, _ in entries] == ["ask"] * (calls - 1) + ["record"] + ["ask"] * len(threads)
+    assert list(new.read()) == entries
+
+
+@needs_server
+def test_nothing_is_added_to_a_study_that_somebody_has_deleted(new: PostgresqlStore) -> None:
+    connection = new._connect()
+    connection.execute("DELETE FROM netwright_study WHERE id = %s", (new._id,))
+    connection.close()
+    for add in (lambda: new.append("ask", {}), lambda: new.add(lambda: [("ask", {})])):
+        with pytest.raises(StoreError, match="not there any more"):
+            add()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), max_size=8), st.integers(0, 15))
+def test_what_is_at_hand_is_what_is_there(notes: list[tuple[int, int]], since: int) -> None:
+    journal = [(number, "record", str(number)) for number in range(1, 16)]
+    recent = Recent()
+    for start, count in notes:
+        recent.note(start, journal[start : start + count])
+        found = recent.after(since)
+        assert found is None or found == journal[since : max(recent.last, since)]
+        assert recent.after(recent.last) == []
 
 
 @needs_server

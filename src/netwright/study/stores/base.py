@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -83,7 +83,7 @@ class Store(ABC):
 
     def add(self, decide: Callable[[], Entries]) -> None:
         """Add the entries that ``decide`` gives while nobody else adds any: what it reads of the store is all there is.
-        It is asked again where it is not known whether what it gave was kept."""
+        It is asked again where others have added some meanwhile, or it is not known whether what it gave was kept."""
         entries = decide()
         if len(entries) == 1:
             self.append(*entries[0])
@@ -128,6 +128,11 @@ class Store(ABC):
                 since += 1
                 yield since, *each
 
+    def added(self, since: int) -> Iterator[tuple[int, str, Body]]:
+        """As :meth:`numbered`, for who has just added entries, up to these: a store that has them at hand need not be
+        asked."""
+        return self.numbered(since)
+
     def refuse(self, bad: BadEntry) -> NoReturn:
         """Raise the :class:`StoreError` of who goes on with a study, and needs all entries for that."""
         raise StoreError(f"{bad} in the study, and a search needs all of them")
@@ -148,6 +153,10 @@ class Store(ABC):
     def members(self) -> frozenset[str]:
         """Who holds a shared store now: of those that have ended without a word not for long."""
         return frozenset()
+
+    def present(self, names: Set[str]) -> Set[str]:
+        """Those of these members that hold a shared store still, or did so a moment ago."""
+        return names & self.members()
 
 
 class TextStore(Store):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...core.errors import MissingExtra, StoreError, format_error
 from .base import Bad, BadEntry, Entries, TextStore, body_text
 from .members import Presence, give_up, has_ended, new_name
+from .recent import Recent, Row
 
 if TYPE_CHECKING:
     import psycopg
@@ -23,6 +24,12 @@ FORMAT = 1
 
 PART = 2000
 """Entries that are read at a time."""
+
+TRIES = 3
+"""How often what is added is decided while others may add; then nobody else may meanwhile."""
+
+SEEN_S = 0.5
+"""Seconds for which who was seen to be a member counts as one."""
 
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """Seconds before each further try, where the connection is lost."""
@@ -58,16 +65,30 @@ CREATE TABLE netwright_member (
     until timestamptz NOT NULL,
     PRIMARY KEY (study, name));
 """
-"""Entries are numbered 1, 2, 3, ... in the order in which they are committed, since whoever adds some keeps the study's
-row until then. Members are there until a time of the server's clock, which they put off while they live."""
+"""Entries are numbered 1, 2, 3, ... in the order in which they are committed, since whoever adds some changes the
+study's row with them. Members are there until a time of the server's clock, which they put off while they live."""
 
 LOCK = 0x6E777267  # "nwrg": nobody else makes the tables meanwhile
 
 STUDY = "SELECT id, format FROM netwright_study WHERE name = %s"
 READ = "SELECT seq, kind, body FROM netwright_journal WHERE study = %s AND seq > %s ORDER BY seq LIMIT %s"
-KEEP = "SELECT entries FROM netwright_study WHERE id = %s FOR UPDATE"
-ADD = "INSERT INTO netwright_journal (study, seq, kind, body) VALUES (%s, %s, %s, %s)"
-ADDED = "UPDATE netwright_study SET entries = %s WHERE id = %s"
+KEEP = "SELECT 1 FROM netwright_study WHERE id = %s FOR UPDATE"
+ADD = """
+WITH kept AS (
+    UPDATE netwright_study SET entries = entries + %(new)s::bigint
+    WHERE id = %(study)s AND entries = coalesce(%(last)s::bigint, entries)
+    RETURNING entries - %(new)s::bigint AS last),
+added AS (
+    INSERT INTO netwright_journal (study, seq, kind, body)
+    SELECT %(study)s, last + i, kind, body
+    FROM kept, unnest(%(kinds)b::text[], %(bodies)b::text[]) WITH ORDINALITY AS new (kind, body, i))
+(SELECT last, NULL, NULL FROM kept)
+UNION ALL
+(SELECT seq, kind, body FROM netwright_journal
+WHERE study = %(study)s AND seq > %(last)s::bigint AND NOT EXISTS (SELECT 1 FROM kept) ORDER BY seq LIMIT %(part)s)
+"""
+"""Adds entries in one step, where the last before them is the one that is known, and says which that was; where it is
+another, gives what follows the known one, but for what was added while this waited."""
 MEMBERS = "SELECT name FROM netwright_member WHERE study = %s AND until > clock_timestamp()"
 STAY = (
     "INSERT INTO netwright_member (study, name, until) VALUES (%(study)s, %(name)s, "
@@ -131,6 +152,8 @@ class PostgresqlStore(TextStore):
         self.study, self.dsn, self.lease = study, ConnectionString(dsn), float(lease)
         self._psycopg, self._lock, self._inside, self._where = psycopg, RLock(), False, ""
         self._connection: psycopg.Connection[Any] | None = None
+        self._deciding, self._recent = False, Recent()
+        self._seen: tuple[frozenset[str], float] = frozenset(), 0.0
         self._pauses: tuple[float, ...] = FIRST_PAUSES
         self._settings = self._read_settings()
         self._id = self._do(lambda connection: self._found(connection, must_exist))
@@ -145,24 +168,60 @@ class PostgresqlStore(TextStore):
         self.append_all([(kind, body)])
 
     def append_all(self, entries: Entries) -> None:
-        self.add(lambda: entries)
+        if (texts := _texts(entries)) and not self._put(texts, None):
+            raise self._gone()
 
     def add(self, decide: Callable[[], Entries]) -> None:
-        def add(connection: psycopg.Connection[Any]) -> None:
-            with connection.transaction(), connection.cursor() as cursor:
-                (last,) = cursor.execute(KEEP, (self._id,)).fetchone() or (0,)
-                new = [(kind, body_text(body)) for kind, body in decide()]
-                if new:
-                    cursor.executemany(ADD, [(self._id, last + i, *entry) for i, entry in enumerate(new, 1)])
-                    cursor.execute(ADDED, (last + len(new), self._id))
+        # Decided by what this process knows, in the hope that it is all there is: the step in which entries are added
+        # fails where it is not, and what is new is read and decided by. Mostly that is one question to the server.
+        with self._lock:
+            for _ in range(TRIES):
+                self._deciding, last = True, self._recent.last
+                try:
+                    new = _texts(decide())
+                finally:
+                    self._deciding = False
+                if new and self._put(new, last):
+                    return
+                if self._recent.last == last and not self._read(last) and not new:
+                    return
+            self._recent.note(*self._do(lambda connection: self._add_alone(connection, decide)))
 
-        self._do(add)
+    def _add_alone(
+        self, connection: psycopg.Connection[Any], decide: Callable[[], Entries]
+    ) -> tuple[int, Sequence[Row]]:
+        """The same while others wait; gives what :meth:`Recent.note` takes."""
+        with connection.transaction():
+            if connection.execute(KEEP, (self._id,)).fetchone() is None:
+                raise self._gone()
+            new = _texts(decide())
+            return self._put_with(connection, new, None)[1:] if new else (0, [])
+
+    def _put(self, new: Sequence[tuple[str, str]], last: int | None) -> bool:
+        """Add entries; whether it was done, which it is not where the last before them is another than this."""
+        with self._lock:
+            done, since, rows = self._do(lambda connection: self._put_with(connection, new, last))
+            self._recent.note(since, rows)
+        return done
+
+    def _put_with(
+        self, connection: psycopg.Connection[Any], new: Sequence[tuple[str, str]], last: int | None
+    ) -> tuple[bool, int, Sequence[Row]]:
+        kinds, bodies = zip(*new, strict=True)
+        about = {"study": self._id, "new": len(new), "last": last, "kinds": [*kinds], "bodies": [*bodies], "part": PART}
+        rows = connection.execute(ADD, about).fetchall()
+        if rows and rows[0][1] is None:
+            first = rows[0][0]
+            return True, first, [(first + i, *each) for i, each in enumerate(new, 1)]
+        return False, last or 0, rows
 
     def numbered(self, since: int = 0, bad: Bad | None = None) -> Iterator[tuple[int, str, str]]:
         """The entries as texts."""
         told = bad or self.refuse
         while True:
-            rows = self._rows(READ, self._id, since, PART)
+            with self._lock:
+                known = self._recent.after(since) if self._deciding else None
+                rows = self._read(since) if known is None else known
             for number, kind, body in rows:
                 if number > since + 1:
                     told(BadEntry(since + 1, "nothing is there", number - 1))
@@ -170,6 +229,17 @@ class PostgresqlStore(TextStore):
                 yield number, kind, body
             if len(rows) < PART:
                 return
+
+    def added(self, since: int) -> Iterator[tuple[int, str, str]]:
+        with self._lock:
+            rows = self._recent.after(since)
+        return self.numbered(since) if rows is None else iter(rows)
+
+    def _read(self, since: int) -> list[Row]:
+        """The entries that follow so many, or the first of them."""
+        rows = self._rows(READ, self._id, since, PART)
+        self._recent.note(since, rows)
+        return rows
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -191,7 +261,14 @@ class PostgresqlStore(TextStore):
             self._pauses = pauses
 
     def members(self) -> frozenset[str]:
-        return frozenset(name for (name,) in self._rows(MEMBERS, self._id) if not has_ended(name))
+        found = frozenset(name for (name,) in self._rows(MEMBERS, self._id) if not has_ended(name))
+        self._seen = found, time.monotonic()
+        return found
+
+    def present(self, names: Set[str]) -> Set[str]:
+        seen, when = self._seen
+        recent = names <= seen and time.monotonic() - when < SEEN_S
+        return names & (seen if recent else self.members())
 
     def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._do(lambda connection: connection.execute(sql, values).fetchall())
@@ -275,9 +352,16 @@ class PostgresqlStore(TextStore):
         (found,) = connection.execute("SELECT to_regclass('netwright_study') IS NOT NULL").fetchone() or (False,)
         return bool(found)
 
+    def _gone(self) -> StoreError:
+        return StoreError(f"{self.place} is not there any more: somebody has deleted it")
+
     def _error(self, error: psycopg.Error) -> StoreError:
         """What is said of an error: what happened where, and what to do."""
         return StoreError(f"{self.place}: {format_error(error)[:300]}; {_fix(error)}; what is in the study is kept")
+
+
+def _texts(entries: Entries) -> list[tuple[str, str]]:
+    return [(kind, body_text(body)) for kind, body in entries]
 
 
 def _fix(error: psycopg.Error) -> str:
