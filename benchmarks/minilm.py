@@ -47,7 +47,8 @@ from netwright.pipeline.search import check, open_study, search
 from netwright.pipeline.train import train
 from netwright.recipe.load import load
 from netwright.sources.checkpoints import checkpoint_of
-from netwright.study.study import Step, Study
+from netwright.study.run import Step
+from netwright.study.study import Study
 from netwright.tasks.files import read_files
 from netwright.training.run import Progress
 

@@ -5,8 +5,14 @@ size. A fresh process opens it (``opened``: seconds and peak memory, Python and 
 another one goes on searching it with a function that costs nothing (``evaluation``: milliseconds from one call of the
 function to the next, over 48 evaluations of random search, journalling included).
 
+With ``--minutes``, instead: one process adds records to a new study as fast as it can, and eight read it all the while,
+read-only, what is new and now and then the whole. Printed are how many were added, how long adding one took at the
+median, in 99 of 100 cases and at most, with readers and for a tenth of the time without; and whatever failed, of which
+there must be nothing.
+
     python benchmarks/study_scale.py                # 150, 3,000 and 100,000 records
     python benchmarks/study_scale.py 1000 10000     # other sizes
+    python benchmarks/study_scale.py --minutes 10
 """
 
 from __future__ import annotations
@@ -25,11 +31,12 @@ from typing import Any
 import numpy as np
 
 import netwright as nw
-from netwright.study.journal import read_journal
+from netwright.study.journal import Journal, read_journal
 from netwright.study.stores import sqlite
 
 SIZES = (150, 3000, 100_000)
 EVALUATIONS = 48
+READERS = 8
 SPACE = nw.Space(
     [nw.Choice(f"stage{i}.depth", (1, 2, 3, 4)) for i in range(3)]
     + [nw.Choice(f"stage{i}.block{k}.width", tuple(range(8, 72, 8)), when={f"stage{i}.depth": tuple(range(k + 1, 5))})
@@ -43,7 +50,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES)
     parser.add_argument("--folder", help="where the studies are written: each evaluation waits for this disk twice")
+    parser.add_argument("--minutes", type=float, help="one process that adds records, and eight that read, for so long")
     given = parser.parse_args()
+    if given.minutes:
+        raise SystemExit(0 if beside_readers(given.minutes, given.folder) else 1)
     print(f"{'records':>8}{'file':>9}{'opened':>9}{'memory':>9}{'front':>9}{'on front':>9}{'evaluation':>12}")
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         for size in given.sizes:
@@ -55,6 +65,66 @@ def main() -> None:
                 f"{row['front']:>7.3f} s{row['on_front']:>9}{row['evaluation']:>9.2f} ms",
                 flush=True,
             )
+
+
+def beside_readers(minutes: float, folder: str | None) -> bool:
+    """Add records while others read; prints how long that took. Whether nothing failed and each reader saw all."""
+    print(f"{'readers':>8}{'added':>9}{'median':>11}{'99 of 100':>11}{'at most':>11}")
+    well = True
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        for number, seconds in ((0, 6 * minutes), (READERS, 60 * minutes)):
+            path = Path(place) / f"{number}.db"
+            search(path, 2, lambda c: {"accuracy": 50.0, "latency": 1.0})
+            code = "import sys, study_scale; study_scale.follow(sys.argv[1])"
+            readers = [
+                subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=Path(__file__).parent, stdout=-1)
+                for _ in range(number)
+            ]
+            for reader in readers:
+                assert reader.stdout is not None
+                reader.stdout.readline()  # it has begun to read
+            took = add_records(path, seconds)
+            whole = read_journal(sqlite.SqliteStore(path)).entries
+            for reader in readers:
+                said, _ = reader.communicate(timeout=600)
+                entries, reads = json.loads(said or "[0, 0]")
+                if reader.returncode or entries != whole:
+                    print(f"a reader ended with {reader.returncode} at entry {entries} after {reads} reads")
+                    well = False
+            figures = [1000 * np.quantile(took, share) for share in (0.5, 0.99, 1.0)]
+            print(f"{number:>8}{len(took):>9}" + "".join(f"{each:>8.1f} ms" for each in figures), flush=True)
+    return well
+
+
+def add_records(path: Path, seconds: float) -> list[float]:
+    """Add records for so long, then an entry that ends the readers; returns how long each took."""
+    rng, took, store = np.random.default_rng(0), list[float](), sqlite.SqliteStore(path)
+    with store.held():
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            body = record(SPACE.sample(rng), rng)
+            begin = time.perf_counter()
+            store.append("record", body)
+            took.append(time.perf_counter() - begin)
+        store.append("retry", {"candidates": []})
+    return took
+
+
+def follow(path: str) -> None:
+    """Read a study until it ends: what is new, and each hundredth time the whole."""
+    store, reads = sqlite.SqliteStore(path, must_exist=True, read_only=True), 0
+    journal = Journal()
+    while True:
+        journal.follow(store)
+        reads += 1
+        if reads == 1:
+            print(flush=True)
+        if reads % 100 == 0:
+            assert read_journal(store).entries >= journal.entries
+        if any(kind == "retry" for kind, _ in store.read(max(journal.entries - 1, 0))):
+            journal.follow(store)
+            print(json.dumps([journal.entries, reads]))
+            return
 
 
 def search(path: Path, evaluations: int, evaluate: Any) -> None:

@@ -34,6 +34,7 @@ KINDS = (
     "strategies.predict:PREDICTORS",
     "study.stores:STORES",
     "study.executors:EXECUTORS",
+    "study.warm_starts:WARM_STARTS",
     "measure.runtimes:RUNTIMES",
     "measure.meters:METERS",
     "formats:FORMATS",

@@ -50,6 +50,7 @@ OWN = """
     from netwright.study.evaluate import evaluate
     from netwright.study.executors.base import Executor
     from netwright.study.stores.base import Store, body_text
+    from netwright.study.warm_starts.base import Network, WarmStart
     from netwright.trackers.base import Tracker
     from netwright.training.schedules.base import Schedule
 
@@ -181,6 +182,14 @@ OWN = """
             return [(job, evaluate(job)) for job in jobs]
 
     @dataclass(frozen=True)
+    class Past(WarmStart):
+        narrow: int = 2
+
+        def read(self, objectives):
+            USED["warm start"] = self.narrow
+            yield Network({"width": self.narrow}, {"log_cosh": 0.5, "bias": 0.1, "macs": 9})
+
+    @dataclass(frozen=True)
     class Numbers(Format):
         digits: int = 9
         file = "numbers.json"
@@ -231,6 +240,7 @@ KINDS = {
     "strategies": "Largest,down=2",
     "stores": "Lines,mark=#",
     "executors": "Counting,most=2",
+    "warm_starts": "Past,narrow=4",
     "formats": "Numbers,digits=7",
     "report_sections": "Credits,to=<you>",
     "trackers": "Notes,mark=*",
@@ -255,7 +265,7 @@ def test_a_job_of_nothing_but_ones_own(by: str, install: Install, tmp_path: Path
         "train": {"epochs": 1, "batch_size": 4, "rule": text["rules"], "optimizer": text["optimizers"],
                   "sampling": text["samplings"], "distillation": text["distillations"],
                   "schedule": text["schedules"], "importance": text["importance_criteria"]},
-        "search": {"strategy": text["strategies"], "executor": text["executors"]},
+        "search": {"strategy": text["strategies"], "executor": text["executors"], "warm_start": text["warm_starts"]},
         "export": {"epochs": 0, "formats": ["onnx", text["formats"]]},
         "report": {"sections": ["summary"], "more": [text["report_sections"]]}, "track": [text["trackers"]],
     }  # fmt: skip
@@ -265,7 +275,7 @@ def test_a_job_of_nothing_but_ones_own(by: str, install: Install, tmp_path: Path
     used = sys.modules[module].USED
     assert used == {
         "task": 0.5, "metric": -1, "rule": 2, "sampling": 4, "distillation": 0.5, "optimizer": 0.05, "schedule": 2,
-        "criterion": 3, "executor": 2,
+        "criterion": 3, "executor": 2, "warm start": 4,
     }  # fmt: skip
     assert [record.candidate["width"] for record in fitted.records] == [8, 4], "by the strategy"
     assert fitted.records[0].provenance["strategy"] == text["strategies"]

@@ -113,6 +113,8 @@ _HOME = {
     "BoTorch": "strategies.botorch",
     "Study": "study.study",
     "SqliteStore": "study.stores.sqlite",
+    "read_warm_start": "study.warm_starts",
+    "write_records": "study.record_files",
     "search": "simple",
     "fit": "pipeline.fit",
     "Recipe": "recipe.schema",
@@ -275,8 +277,10 @@ if TYPE_CHECKING:
     from .strategies.moea import UNsga3 as UNsga3
     from .strategies.random import Random as Random
     from .strategies.weaknas import WeakNas as WeakNas
+    from .study.record_files import write_records as write_records
     from .study.stores.sqlite import SqliteStore as SqliteStore
     from .study.study import Study as Study
+    from .study.warm_starts import read_warm_start as read_warm_start
     from .tasks.base import Evaluator as Evaluator
     from .tasks.base import Task as Task
     from .tasks.data import Data as Data

@@ -215,3 +215,25 @@ def test_hints_of_a_recipe_are_asked_for_candidates(tmp_path: Path) -> None:
         pytest.raises(RecipeError, match="the hint widest: write module:function, not 'widest'"),
     ):
         open_study(context)
+
+
+def test_a_recipe_starts_from_what_others_have_measured(tmp_path: Path) -> None:
+    module = Path(__file__).stem
+    wish = {"model": f"{module}:table", "data": f"{module}:values", "task": "regression", "objectives": ["mae", "macs"]}
+    with open_run(parse(wish, "test"), tmp_path / "out") as context:
+        space = context.source.space
+    candidate = next(c for c in space.enumerate() if c not in (space.smallest, space.largest))
+    nw.write_records([nw.Record(candidate, {"mae": nw.Measurement(0.1)})], tmp_path / "past.csv")
+    first = next(iter(candidate))
+    text = (tmp_path / "past.csv").read_text()
+    (tmp_path / "theirs.csv").write_text(text.replace(f"candidate.{first}", "candidate.x,candidate.y", 1).replace(
+        f",{candidate[first]},", f",{candidate[first]},9,", 1
+    ))  # fmt: skip
+    for number, (file, names) in enumerate((("past.csv", {}), ("theirs.csv", {"x": first, "y": ""}))):
+        search = {"warm_start": str(tmp_path / file), "warm_names": names}
+        with open_run(parse({**wish, "search": search}, "test"), tmp_path / str(number)) as context:
+            study = open_study(context)
+            assert [r.candidate for r in study.warm_start] == [candidate]
+            assert candidate in nw.Random().ask(study.problem, [], 3), "of those that are measured first"
+    with pytest.raises(RecipeError, match=r"the key 'search.warm_names': expected a text, got 3"):
+        parse({**wish, "search": {"warm_names": {"x": 3}}}, "test")

@@ -9,8 +9,9 @@ import pytest
 import netwright as nw
 from netwright.core.errors import InfeasibleConstraints, StoreError
 from netwright.core.metric import Metric
+from netwright.study.run import Step
 from netwright.study.stores.memory import MemoryStore
-from netwright.study.study import Step, Study
+from netwright.study.study import Study
 from netwright.testing import FakeMeasurer, FakeNet, fake_space
 
 SPACE = fake_space(5, 3)

@@ -14,8 +14,9 @@ from netwright.core.errors import InfeasibleConstraints, NetwrightError
 from netwright.core.metric import Measurement, Metric
 from netwright.measure.base import EvaluationContext
 from netwright.recipe.load import load
+from netwright.study.run import Step
 from netwright.study.stores.memory import MemoryStore
-from netwright.study.study import Step, Study
+from netwright.study.study import Study
 from netwright.testing import FakeMeasurer, FakeNet, fake_space
 
 SPACE = fake_space(5, 4)

@@ -20,7 +20,8 @@ from .terminal import Terminal
 
 if TYPE_CHECKING:
     from ..pipeline.fit import Fitted
-    from ..study.study import Step, Study
+    from ..study.run import Step
+    from ..study.study import Study
     from ..training.run import Progress as Training
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ..study.study import Step, Study
+    from ..study.run import Step
+    from ..study.study import Study
     from ..training.run import Progress
 
 

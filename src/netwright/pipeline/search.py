@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,22 @@ from ..core.errors import NetwrightError, RecipeError, StoreError
 from ..core.files import write_json
 from ..core.front import Front
 from ..core.limits import metric_named
-from ..core.metric import PRECISION, Measurement
+from ..core.metric import PRECISION, Measurement, Metric
 from ..core.provenance import git_commit, versions
+from ..core.record import Record
 from ..core.registry import find_object
 from ..measure.counts import METRICS
 from ..measure.lookup import LEAST, LookupTable, build
+from ..nets.families.ofa_settings import from_ofa, is_ofa
+from ..nets.supernet import SuperNet
 from ..strategies import STRATEGIES
 from ..strategies.surrogate import cross_validate
 from ..study.failures import failed_of
 from ..study.journal import read_header
+from ..study.run import Step
 from ..study.stores.base import Store
-from ..study.study import Step, Study
+from ..study.study import Study
+from ..study.warm_starts import read_warm_start
 from .context import Context
 from .limits import are_known, limits_of
 from .plain_cuts import plain_cuts
@@ -56,12 +62,24 @@ def open_study(context: Context, trained: bool = False) -> Study:
         limits=limits,
         calibration=context.calibration,
         seed=recipe.seed,
+        warm_start=warm_start(context, [known[name] for name in recipe.objectives]),
         initial=plain_cuts(context.source),
         racing=recipe.search.racing,
         rounding=recipe.bits.rounding,
         hints={text: find_object(text, f"the hint {text}", RecipeError) for text in recipe.search.hints},
         key=_study_key(context, store),
     )
+
+
+def warm_start(context: Context, objectives: Sequence[Metric]) -> list[Record]:
+    """What another search has measured, if the recipe names one."""
+    wish, net = context.recipe.search, context.source.net
+    if not wish.warm_start:
+        return []
+    names: Any = wish.warm_names
+    if not names and wish.warm_start.startswith("dynast,") and isinstance(net, SuperNet) and is_ofa(net):
+        names = partial(from_ofa, net)  # whose settings say more than names can, such as depths beyond the least
+    return read_warm_start(wish.warm_start, context.source.space, objectives, names)
 
 
 def with_all_limits(context: Context, study: Study) -> Study:
@@ -109,6 +127,8 @@ def search(context: Context, study: Study, retry: str = "") -> Front:
     callback.stage("searching")
     check_device(context, study)
     context.run.write_info(describe(context, study))  # with what training has found
+    if study.warm_start and not study.records:
+        callback.stage(f"starting from {len(study.warm_start)} networks of {recipe.search.warm_start}")
     strategy = STRATEGIES.make(recipe.search.strategy)
 
     def watch(step: Step) -> None:

@@ -15,7 +15,8 @@ from ..trackers.base import Tracker
 from .callback import Callback
 
 if TYPE_CHECKING:
-    from ..study.study import Step, Study
+    from ..study.run import Step
+    from ..study.study import Study
     from ..training.run import Progress
 
 

@@ -110,6 +110,13 @@ class Search:
     hints: list[str] = field(default_factory=list)
     """Functions of your own, module:function, that give a cheap figure of a candidate, such as a zero-cost proxy: asked
     for a shortlist only, as features of what is predicted."""
+    warm_start: str = field(default="", metadata=kind("study.warm_starts:WARM_STARTS", "later"))
+    """What another search has measured of this space, on whatever device: its best networks are measured first, and its
+    figures are features of what is predicted. A study.db or output directory, or what 'netwright records --out' wrote;
+    "dynast,path=results.csv" or "optuna,storage=sqlite:///trials.db". It must stay as it is."""
+    warm_names: dict[str, str] = field(default_factory=dict)
+    """What choices are called there to what they are called here, or to a pattern of ours, such as
+    ``{ks: "*.kernel"}``; to "" where it is to be left out. A list there has an entry for each of ours, in order."""
     executor: str = field(default="local", metadata=kind("study.executors:EXECUTORS"))
     """Where networks are evaluated, and how many at once: "local,workers=2" evaluates two at a time, in processes of
     their own; on the CPU only. One at a time measures on the target."""

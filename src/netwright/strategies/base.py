@@ -268,13 +268,28 @@ def initial_candidates(problem: Problem, history: Sequence[Record], n: int) -> l
 
 def _best(problem: Problem) -> list[Candidate]:
     """At most ``WARM_START`` candidates of the front of the warm start, spread along it."""
-    usable = [r for r in problem.warm_start if r.status != "failed" and problem.losses(r) is not None]
-    if not usable:
+    usable = [r for r in problem.warm_start if r.status != "failed"]
+    losses = _known_losses(problem, usable)
+    whole = ~np.isnan(losses).any(axis=1)
+    if not losses.shape[1] or not whole.any():
         return []
-    losses = np.array([problem.losses(r) for r in usable])
+    usable, losses = [r for r, is_whole in zip(usable, whole, strict=True) if is_whole], losses[whole]
     best = np.flatnonzero(nondominated(losses))
     best = best[np.lexsort(losses[best].T[::-1])]
     return [usable[i].candidate for i in best[np.linspace(0, len(best) - 1, min(WARM_START, len(best))).astype(int)]]
+
+
+def _known_losses(problem: Problem, records: Sequence[Record]) -> np.ndarray:
+    """The objectives of records of another study, shape (records, objectives), less being better; of those alone that
+    it has found of some, or that are exact. NaN where one was not found."""
+    columns = []
+    for metric in problem.objectives:
+        found = [record.values.get(metric.name, np.nan) for record in records]
+        if np.isnan(found).all() and metric.exact and records:
+            found = list(problem.exact([record.candidate for record in records]).get(metric.name, found))
+        if not np.isnan(found).all():
+            columns.append([metric.loss(value) for value in found])
+    return np.array(columns, dtype=np.float64).reshape(len(columns), len(records)).T
 
 
 def _towards(end: int, space: Space, candidate: Candidate, share: float, rng: np.random.Generator) -> Candidate:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,6 +37,7 @@ from .journal import Journal, read_header
 from .out_of_memory import ran_out, with_room
 from .prediction import predict_measurements
 from .racing import rivals_of
+from .run import Choose, Run, Step, Watch
 from .standing import Standing, is_device_lost
 from .stores import open_store
 from .stores.base import Entries, Store
@@ -52,45 +52,6 @@ WAIT_S = 0.2
 LEAST_ADDRESSES = 1 << 29
 """Of memory that a process may have addresses for: what strategies' libraries map as they are loaded, which end the
 process or hang where they cannot."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """A record that was just made, and how far the study is."""
-
-    record: Record
-    done: int
-    evaluations: int
-
-
-Watch = Callable[[Step], None]
-
-
-@dataclass
-class Run:
-    """A run that goes on.
-
-    Args:
-        strategy: proposes candidates.
-        evaluations: records that the study is to hold.
-        watch: is told of each record.
-        executor: evaluates.
-        jobs: what is being evaluated, by candidate.
-        done: those of them that are, with their records, which are to be journalled.
-        short: others that are, of candidates that ran out of memory.
-        claimed: who is evaluated next, where that was said along with the records of others.
-        lost: whether the device was lost in the last measurement.
-    """
-
-    strategy: Strategy
-    evaluations: int
-    watch: Watch | None
-    executor: Executor
-    jobs: dict[Candidate, Job] = field(default_factory=dict)
-    done: list[tuple[Job, Record]] = field(default_factory=list)
-    short: list[tuple[Job, Record]] = field(default_factory=list)
-    claimed: Candidate | None = None
-    lost: bool = False
 
 
 class Study:
@@ -538,12 +499,7 @@ class Study:
                 standing.add(self.journal.judged_of(candidate))
             self._standing = standing
 
-    def _claim(
-        self,
-        run: Run,
-        choose: Callable[[Set[Candidate]], Candidate | None],
-        first: Callable[[], Entries] = tuple,
-    ) -> Candidate | None:
+    def _claim(self, run: Run, choose: Choose, first: Callable[[], Entries] = tuple) -> Candidate | None:
         """The candidate that is chosen, where others evaluate those that it is told of; from then on nobody else
         does, and its attempt has begun where this process evaluates it. Other entries may come first in the same
         step."""

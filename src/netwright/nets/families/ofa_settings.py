@@ -71,6 +71,15 @@ def to_ofa(net: SuperNet, candidate: Candidate) -> dict[str, Any]:
     return setting
 
 
+def is_ofa(net: SuperNet) -> bool:
+    """Whether a network is one of :mod:`netwright.nets.families.ofa`, by its choices."""
+    names = _names(net)
+    resnet = {f"stage{s}.width" for s in range(1, len(STAGES) + 1)} | {"stem.width", "stem.inner"}
+    return any(n.endswith(".expand") for n in names) and (
+        resnet <= {*names} if "stem.width" in names else any(n.endswith(".kernel") for n in names)
+    )
+
+
 def _said(net: SuperNet, key: str, value: Any, names: list[str]) -> dict[str, Any]:
     """What a setting says under one key, by choice."""
     if not isinstance(value, Iterable):
