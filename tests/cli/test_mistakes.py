@@ -179,7 +179,7 @@ def test_files_that_are_no_recipe(tmp_path, content):
         ("broken_import:supernet", ["cannot import 'broken_import'", "a_package_that_nobody_has"]),
         ("tiny:supernett", ["tiny has no 'supernett'", "did you mean 'supernet'"]),
         ("mistakes:not_a_function", ["not a function"]),
-        ("mistakes:plain_module", ["nw.wrap(network, example_inputs)", "gives a network, a Net"]),
+        ("mistakes:nothing_to_cut", ["nothing in mistakes:nothing_to_cut can be cut"]),
         ("mistakes:wants_an_argument", ["wants_an_argument()", "'size'"]),
         ("mistakes:raises", ["mistakes:raises()", "no weights found at ~/weights.pt"]),
         ("mistakes:raises_on_example", ["raises on its example inputs", "the mask is missing"]),

@@ -31,6 +31,11 @@ def test_harm_and_chance_are_said_with_what_to_do() -> None:
     assert said.startswith("training took the given model from 84.00 ± 1.00 % to 47.50 ± 2.00 % (chance), no better")
     assert "50.2 %" in said and "--train.optimizer (it was sgd,lr=0.1)" in said and "--train.epochs 0" in said
     assert worry(ACCURACY, accuracy(50, 2, **{CHANCE: 50.2}), chance, SGD).startswith("the largest network has 47.5")
+    fresh = accuracy(44, 2, **{CHANCE: 50.2})
+    said = worry(ACCURACY, fresh, chance, SGD)
+    assert "44.00 ± 2.00 % (chance) before" in said and "more in --train.epochs, or a higher learning rate" in said
+    said = worry(ACCURACY, chance, fresh, SGD)
+    assert "another learning rate" in said and "--train.epochs 0" not in said
     constant = accuracy(47.5, 2, **{CHANCE: 50.2, "constant": 1})
     assert "answers nothing else than one class" in worry(ACCURACY, good, constant, SGD)
 

@@ -426,7 +426,7 @@ def test_a_supernet_of_ours_without_data(recipe, tmp_path):
         ("def model():\n    m = Mine()\n    m.example_inputs = torch.zeros(1, 7)\n    return m", {},
          ["raises on its example inputs", "7"]),
         ("def model():\n    m = Mine()\n    m.example_inputs = None\n    return m", {},
-         ["without example_inputs", "no data"]),
+         ["gives no example_inputs", "no data"]),
         ("def model():\n    m = Mine()\n    m.measurers = [3]\n    return m", {}, ["netwright.Measurer", "not int"]),
         ("", {"objectives": ["latency", "speed"]}, ["objectives", "'speed'", "'latency'", "'macs'"]),
         ("", {"objectives": ["latencies"]}, ["objectives", "'latencies'", "did you mean 'latency'"]),

@@ -325,8 +325,8 @@ def _one_input(recipe: Recipe, task: Task, data: Data | None) -> Inputs:
     """What a network is called with, where the model does not say."""
     if data is None:
         raise RecipeError(
-            f"model: {recipe.model} gives an object without example_inputs, and the recipe names no data: "
-            "give the object an attribute example_inputs, what a network is called with"
+            f"model: {recipe.model} gives no example_inputs, and the recipe names no data: "
+            "give what it returns an attribute example_inputs, what a network is called with"
         )
     inputs, _ = task.split(next(iter(loader_of(data.validation, 1))))
     return inputs

@@ -26,9 +26,15 @@ def worry(metric: Metric, given: Measurement, trained: Measurement, optimizer: s
         useless = f", {_useless(trained)}" if trained.at_chance else ""
         before, after = format_measurement(given), format_measurement(trained)
         return f"training took the given model from {before} to {after}{useless}; {advice}"
-    if trained.at_chance:
-        return f"the largest network has {format_measurement(trained)} after training, {_useless(trained)}; {advice}"
-    return ""
+    if not trained.at_chance:
+        return ""
+    found = f"the largest network has {format_measurement(trained)} after training, {_useless(trained)}"
+    if not given.at_chance:
+        return f"{found}; {advice}"
+    if worse < 0:
+        more = f"give more in --train.epochs, or a higher learning rate in --train.optimizer (it was {optimizer})"
+        return f"{found}, and had {format_measurement(given)} before: it learns, but slowly; {more}"
+    return f"{found}; give another learning rate in --train.optimizer (it was {optimizer}), or more in --train.epochs"
 
 
 def _useless(found: Measurement) -> str:

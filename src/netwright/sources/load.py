@@ -21,6 +21,7 @@ from ..tasks.data import Data
 from ..tasks.files import names_files, read_files
 from ..tasks.files.preparation import NOTHING, Preparation
 from .base import Source, measurers_of
+from .checkpoints.wrapped import wrapped
 from .external import ExternalSource
 from .supernet import SuperNetSource
 from .table import TableSource, TabularBenchmark
@@ -31,7 +32,7 @@ def load_model(reference: str, inputs: Callable[[], Inputs]) -> Source:
 
     Args:
         reference: ``module:function``.
-        inputs: gives example inputs for a super-network made elsewhere that has none.
+        inputs: gives example inputs for a network, or a super-network made elsewhere, that has none.
     """
     made = resolve(reference, "model", object)
     if isinstance(made, SuperNet):
@@ -44,14 +45,12 @@ def load_model(reference: str, inputs: Callable[[], Inputs]) -> Source:
     except Exception as error:
         raise RecipeError(f"model: the space of {reference} raised {format_error(error)}") from error
     if isinstance(made, nn.Module) and (space is None or not callable(extract)):
-        raise RecipeError(
-            f"model: {reference}() gives a network, a {_kind(made)}, where a super-network is needed: return "
-            "nw.wrap(network, example_inputs), which finds the ways to cut it"
-        )
+        own = getattr(made, "example_inputs", None)
+        return wrapped(made.eval(), inputs() if own is None else own, reference, pretrained=False)
     if space is None or not callable(extract):
         raise RecipeError(
-            f"model: {reference}() must give a netwright.SuperNet, a netwright.TabularBenchmark, or an object with "
-            f"space and extract(candidate), but gave a {_kind(made)}"
+            f"model: {reference}() must give a network, a netwright.SuperNet, a netwright.TabularBenchmark, or an "
+            f"object with space and extract(candidate), but gave a {_kind(made)}"
         )
     if not isinstance(space, Space):
         raise RecipeError(f"model: the space of {reference} must be a netwright.Space, not a {_kind(space)}")

@@ -17,7 +17,12 @@ SHOWN = 5
 
 
 def wrapped(
-    module: nn.Module, inputs: Inputs, reference: str, notes: tuple[str, ...] = (), new_head: bool = False
+    module: nn.Module,
+    inputs: Inputs,
+    reference: str,
+    notes: tuple[str, ...] = (),
+    new_head: bool = False,
+    pretrained: bool = True,
 ) -> SuperNetSource:
     """The source of a model of no family that is known: its axes are found by :func:`netwright.wrap`.
 
@@ -27,6 +32,7 @@ def wrapped(
         reference: the recipe's model, for messages.
         notes: what is to be said before.
         new_head: whether its head has learned nothing yet.
+        pretrained: whether it is known to come trained.
 
     Raises :class:`RecipeError` where the model does not run, or nothing in it can be cut.
     """
@@ -36,18 +42,23 @@ def wrapped(
         raise RecipeError(f"model: {reference}: {format_error(error)}") from error
     kind = type(module).__name__
     found = f"model: {kind} is no architecture that netwright knows; what can be cut was found by tracing it"
-    return made(net, reference, (*notes, found, *whole(net)), new_head)
+    return made(net, reference, (*notes, found, *whole(net)), new_head, pretrained=pretrained)
 
 
 def made(
-    net: SuperNet, reference: str, notes: tuple[str, ...], new_head: bool, formats: tuple[str, ...] = ()
+    net: SuperNet,
+    reference: str,
+    notes: tuple[str, ...],
+    new_head: bool,
+    formats: tuple[str, ...] = (),
+    pretrained: bool = True,
 ) -> SuperNetSource:
     """A source that says what is elastic. Raises :class:`RecipeError` where nothing is."""
     if net.space.size < 2:
         reasons = "; ".join(f"{path}: {why}" for path, why in list(net.report.rigid.items())[:SHOWN])
         raise RecipeError(f"model: nothing in {reference} can be cut ({reasons or 'it has no layers with weights'})")
     notes = (*notes, elastic(net))
-    return SuperNetSource(net, reference, pretrained=True, new_head=new_head, notes=notes, formats=formats)
+    return SuperNetSource(net, reference, pretrained=pretrained, new_head=new_head, notes=notes, formats=formats)
 
 
 def elastic(net: SuperNet) -> str:
