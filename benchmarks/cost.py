@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,11 +29,20 @@ from torchvision_stub import stub
 import netwright as nw
 from netwright.nets.families.ofa import ofa_mobilenet_v3, to_ofa
 from netwright.recipes import digits
+from netwright.training.sampling.base import Sampling
+from netwright.training.steps import State, Step
 
 
 def main() -> None:
     """Print the tables that are asked for."""
-    parts = {"digits": small, "forward": forward, "training": training, "steps": steps, "wrap": wrapping}
+    parts = {
+        "digits": small,
+        "forward": forward,
+        "training": training,
+        "sandwich": sandwich,
+        "steps": steps,
+        "wrap": wrapping,
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*parts, []], help="by default all")
     chosen = parser.parse_args().parts or list(parts)
@@ -98,6 +108,73 @@ def training() -> None:
         ratios.append(ratio)
         print(f"  {net.count(candidate).macs / 1e6:7.1f} M MACs: {one:7.1f} ms, {other:7.1f} ms, {ratio:.3f}")
     print(f"  median {statistics.median(ratios):.3f} (allowed 1.10; the shared weights' optimizer step is among it)")
+
+
+def sandwich() -> None:
+    """A step of the sandwich rule, the optimizer's among it, beside plain forward and backward passes of the networks
+    that learn in it: the largest, the smallest and two random ones, extracted."""
+    for name, net, inputs in (
+        ("digits, batch 64", digits.supernet(), torch.randn(64, 1, 8, 8)),
+        ("CIFAR ResNet-20, batch 64", nw.families.cifar_resnet(20), torch.randn(64, 3, 32, 32)),
+        ("MobileNetV3, 64 pixels, batch 8", ofa_mobilenet_v3(classes=10), torch.randn(8, 3, 64, 64)),
+    ):
+        two = _random(net, 2)
+        drawn = _InTurn(tuple(two))
+        networks = [net.extract(each).train() for each in (net.largest, net.smallest, *two)]
+        for network in networks:  # as training has it
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        batches = _Between(
+            (inputs.contiguous(memory_format=torch.channels_last), torch.randint(0, 10, (len(inputs),))), networks, 12
+        )
+        nw.train(net, batches, epochs=1, sampling=drawn, optimizer="sgd,lr=0.001", schedule="constant")
+        steps, plain = (statistics.median(found[3:]) for found in (batches.steps, batches.plain))
+        ratio = statistics.median(a / b for a, b in zip(batches.steps[3:], batches.plain[3:], strict=True))
+        print(
+            f"{name}: sandwich {steps:.1f} ms, four alone {plain:.1f} ms, ratio {ratio:.3f} (allowed 1.10)", flush=True
+        )
+
+
+@dataclass(frozen=True)
+class _InTurn(Sampling):
+    """Some candidates, one after another, over again."""
+
+    candidates: tuple[nw.Candidate, ...]
+
+    def sample(self, net: nw.SuperNet, rng: np.random.Generator, at: Step, state: State) -> nw.Candidate:
+        turn = state.setdefault("turn", torch.zeros((), dtype=torch.long))
+        state["turn"] = turn + 1
+        return self.candidates[int(turn) % len(self.candidates)]
+
+
+class _Between:
+    """One batch over again; between two, plain passes of networks with it. Both are timed, in ms of CPU time.
+
+    Args:
+        batch: inputs and labels.
+        networks: that learn alone.
+        count: of batches.
+    """
+
+    def __init__(self, batch: tuple[Tensor, Tensor], networks: list[nn.Module], count: int) -> None:
+        self.batch, self.networks, self.count = batch, networks, count
+        self.steps: list[float] = []
+        self.plain: list[float] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        inputs, labels = self.batch
+        self.steps, self.plain = [], []
+        for _ in range(self.count):
+            begin = time.process_time()
+            yield self.batch
+            self.steps.append((time.process_time() - begin) * 1e3)
+            begin = time.process_time()
+            for network in self.networks:
+                network.zero_grad()
+                nn.functional.cross_entropy(network(inputs), labels).backward()
+            self.plain.append((time.process_time() - begin) * 1e3)
 
 
 def _ratios(net: nw.SuperNet, inputs: Tensor, candidates: list[nw.Candidate], pairs: int, allowed: float) -> None:
