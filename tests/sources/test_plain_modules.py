@@ -43,7 +43,7 @@ def test_its_own_inputs_go_first() -> None:
 
 
 def test_one_that_cannot_be_cut_or_run_is_told() -> None:
-    with pytest.raises(RecipeError, match="nothing in .*whole can be cut"):
+    with pytest.raises(RecipeError, match=r"nothing in .*whole can be cut"):
         load_model(f"{__name__}:whole", lambda: torch.ones(1, 6))
     with pytest.raises(RecipeError, match=r"plain: .*"):
         load_model(f"{__name__}:plain", lambda: torch.ones(1, 7))
