@@ -25,41 +25,32 @@ import csv
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from one_command import MARGIN, TARGETS, Files, Told, best_of, in_turn, paired, ratio
 from torch import Tensor, nn
 from torchvision_stub import stub
 
 import netwright as nw
 from netwright.core.record import Record
 from netwright.measure.exported import OnnxModule
-from netwright.measure.sampling import SamplingPlan
-from netwright.nets.inputs import Inputs
 from netwright.nets.state import load_state, read_tensors, state_of, write_tensors
-from netwright.pipeline.callback import NullCallback
 from netwright.pipeline.context import Context, open_run
 from netwright.pipeline.export import export
 from netwright.pipeline.search import check, open_study, search
 from netwright.pipeline.train import train
 from netwright.recipe.load import load
 from netwright.sources.checkpoints import checkpoint_of
-from netwright.study.run import Step
-from netwright.study.study import Study
 from netwright.tasks.files import read_files
-from netwright.training.run import Progress
 
 LENGTH = 24
 HELD_OUT = 800
 BATCH = 32
-TARGETS = {"float32": "onnxruntime,threads=1", "int8": "onnxruntime,precision=int8,threads=1"}
 SPEEDS = {"float32": (2.6,), "int8": (7.0, 12.0)}
 """How many times faster than the whole model in float32 networks are to be."""
-MARGIN = 0.97
-"""What is picked has this share of the time that it may have at most, as it is measured in turn with the whole."""
 SPACE = "sizes=alike,depths=(2,3,4,6),heads=(0.3333,0.5,0.6666),ffn=(0.25,0.3333,0.5)"
 DISTILLATION = "features,modules=bert.encoder"
 OPTIMIZER = "adamw,lr={:g},fused=true"
@@ -265,8 +256,9 @@ class Bench:
             files[record.id, kind] = self.out / "files" / f"{record.id}_{kind}.onnx"
             network, _ = context.network(record.candidate)
             context.latency.write(network, self._example(), files[record.id, kind], context.calibration)
-        _, faster = in_turn(files, self._example(), rounds=7)
-        found = [(record, float(np.median(faster[record.id, kind]))) for record in front]
+        times = in_turn(files, self._example(), rounds=7)
+        whole = times["whole", "float32"]
+        found = [(record, ratio(whole, times[record.id, kind])[0]) for record in front]
         for record, speed in found:
             print(f"  {kind}: {dict(record.candidate)}: {record.values['accuracy']:.2f} %, {speed:.2f}x", flush=True)
         return found
@@ -282,15 +274,15 @@ class Bench:
         """Measure and judge all files, and print them."""
         files = {(name, kind): file for name, several in found.items() for kind, file in several.items()}
         first = next(iter(files))
-        times, faster = in_turn(files, self._example(), rounds)
+        times = in_turn(files, self._example(), rounds)
         right = {key: self._right(file) for key, file in files.items()}
-        speed = {key: float(np.median(own)) for key, own in faster.items()}
+        faster = {key: ratio(times[first], own) for key, own in times.items()}
+        speed = {key: found for key, (found, _) in faster.items()}
         print(f"{'':58}{'':9}{'test':>8}{'of whole':>10}{'latency':>11}{'faster':>8}{'':8}{'bytes':>9}  paired test")
         for key, file in files.items():
             share = right[key].mean() / right[first].mean()
-            half = 1.253 * 1.96 * faster[key].std(ddof=1) / rounds**0.5
             row = f"{key[0]:58}{key[1]:9}{right[key].mean():8.2%}{share:10.1%}{np.median(times[key]):8.3f} ms"
-            row += f"{speed[key]:7.2f}x +- {half:.2f}{file.stat().st_size / 1e6:6.1f} MB"
+            row += f"{speed[key]:7.2f}x +- {faster[key][1]:.2f}{file.stat().st_size / 1e6:6.1f} MB"
             if key[0] not in PLAIN and key != first and not key[0].startswith("whole"):
                 near = min(
                     (other for other in files if other[0] in PLAIN and other[1] == key[1]),
@@ -299,70 +291,6 @@ class Bench:
                 more, less, p = paired(right[key], right[near])
                 row += f"  {near[0]} ({speed[near]:.2f}x): +{more} -{less}, p {p:.3f}"
             print(row, flush=True)
-
-
-Files = dict[str, Path]
-"""A network's files by the kind of target."""
-
-
-Times = dict[tuple[str, str], np.ndarray]
-"""Of each round, by name and kind."""
-
-
-def in_turn(files: Mapping[tuple[str, str], Path], example: Inputs, rounds: int) -> tuple[Times, Times]:
-    """Milliseconds of files by name and kind in rounds, and how many times faster each is than the first of its
-    round."""
-    latencies = {kind: nw.Latency(target, SamplingPlan(max_seconds=0.2)) for kind, target in TARGETS.items()}
-    times = {key: np.empty(rounds) for key in files}
-    for i in range(rounds):
-        for (name, kind), file in files.items():
-            times[name, kind][i] = latencies[kind].of(file, example)["latency"].value
-    whole = next(iter(times.values()))
-    return times, {key: whole / own for key, own in times.items()}
-
-
-def best_of(faster: Sequence[tuple[Record, float]], least: float) -> Record:
-    """The record with the highest accuracy of those that are so many times faster; of equal ones the fastest."""
-    able = [(record, speed) for record, speed in faster if speed >= least]
-    if not able:
-        raise SystemExit(f"no network of the search is {least:.1f} times faster")
-    return max(able, key=lambda each: (each[0].values["accuracy"], each[1]))[0]
-
-
-def paired(ours: np.ndarray, theirs: np.ndarray) -> tuple[int, int, float]:
-    """How many only we have right, and only they; McNemar's exact p, two-sided."""
-    more, less = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    tail = sum(comb(more + less, k) for k in range(min(more, less) + 1)) / 2 ** (more + less)
-    return more, less, min(1.0, 2 * tail)
-
-
-class Told(NullCallback):
-    """Prints how a stage goes on.
-
-    Args:
-        what: the stage.
-    """
-
-    def __init__(self, what: str) -> None:
-        self.what, self.began, self.figures = what, time.perf_counter(), ""
-
-    def stage(self, text: str) -> None:
-        """A stage begins, or something is to be said of it."""
-        print(f"{self.what}: {text} ({time.perf_counter() - self.began:.0f} s)", flush=True)
-
-    def trained(self, progress: Progress) -> None:
-        """A training step was made."""
-        found = {n: f.value if isinstance(f, nw.Measurement) else f for n, f in progress.figures.items()}
-        figures = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-        if progress.step % 100 == 0 or figures != self.figures:
-            told = f"{progress.step} of {progress.steps} steps, loss {progress.loss:.3f}; {figures}"
-            print(f"  {self.what}: {told} ({time.perf_counter() - self.began:.0f} s)", flush=True)
-        self.figures = figures
-
-    def measured(self, step: Step, study: Study) -> None:
-        """A network was measured."""
-        told = ", ".join(f"{name} {step.record.values.get(name, float('nan')):.4g}" for name in ("accuracy", "latency"))
-        print(f"  {self.what}: {step.done} {dict(step.record.candidate)}: {told}", flush=True)
 
 
 if __name__ == "__main__":
