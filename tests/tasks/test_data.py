@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import netwright as nw
-from netwright.tasks.data import calibration_batches
+from netwright.tasks.data import JUDGED, JUDGED_BYTES, calibration_batches, judged_size
 
 
 def part(n: int) -> nw.Split:
@@ -77,3 +77,11 @@ def test_calibration_batches_are_drawn_once_as_networks_are_trained() -> None:
     assert len(set(labels.tolist())) == 200 and 0 < float((inputs[:, 0] - labels).max()) < 0.5
     assert not torch.equal(torch.cat([x for x, _ in calibration_batches(data, 200, 1)]), inputs)
     assert len(calibration_batches(data, 1000, 0)) == 3
+
+
+def test_large_examples_are_judged_in_small_batches() -> None:
+    small, large = (nw.Split(torch.zeros(2, 3, side, side), torch.zeros(2)) for side in (8, 224))
+    assert judged_size(small) == JUDGED
+    assert judged_size(large) == JUDGED_BYTES // (4 * 3 * 224 * 224) > 1
+    assert judged_size(nw.Split(torch.zeros(1, JUDGED_BYTES), torch.zeros(1))) == 1
+    assert judged_size([(torch.zeros(1, 3), torch.zeros(1))]) == JUDGED, "a loader makes its own batches"

@@ -12,7 +12,9 @@ from ..core.space import Space
 from ..measure.base import Measurer, Searchable
 
 if TYPE_CHECKING:
-    from torch import nn
+    from pathlib import Path
+
+    from torch import Tensor, nn
 
     from ..nets.inputs import Inputs
     from ..nets.supernet import SuperNet
@@ -88,6 +90,16 @@ class Source(ABC):
     def of(self, net: SuperNet) -> Source:
         """The same of another super-network on the same module, such as one whose blocks are in another order. Raises
         with the reason where it has none."""
+        raise NetwrightError(self.untrained)
+
+    def learned(self, tensors: Mapping[str, Tensor], file: Path) -> Source:
+        """The same where a new head has learned the task: with weights of the largest network. Raises with the reason
+        where it has none.
+
+        Args:
+            tensors: by name.
+            file: where they lie, for messages.
+        """
         raise NetwrightError(self.untrained)
 
     def keeping(self, options: Mapping[str, Sequence[Option]]) -> Source:

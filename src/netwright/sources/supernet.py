@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.candidate import Candidate, Option
 from ..measure.counts import METRICS, Count
 from ..nets.axes import Bits
 from ..nets.precisions.registry import FLOAT32
+from ..nets.state import load_state
 from ..nets.supernet import SuperNet
 from .base import Source, measurers_of
 
@@ -63,6 +65,12 @@ class SuperNetSource(Source):
         net.measurers = self.measurers  # type: ignore[attr-defined]
         found = SuperNetSource(net, self.reference, **self._about, spaces=self.spaces)
         found.fingerprint = self.fingerprint
+        return found
+
+    def learned(self, tensors: Mapping[str, Tensor], file: Path) -> SuperNetSource:
+        load_state(self._net.module, tensors, file)
+        found = self.of(self._net)
+        found._about["new_head"] = found.new_head = False
         return found
 
     def keeping(self, options: Mapping[str, Sequence[Option]]) -> SuperNetSource:

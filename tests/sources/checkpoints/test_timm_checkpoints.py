@@ -77,6 +77,22 @@ def test_a_name_with_a_file_of_weights(model: Path) -> None:
         checkpoint.source(TASKS.make("image-classification"), None)
 
 
+def test_latency_is_of_images_as_the_data_have_them(model: Path) -> None:
+    source, _ = opened(model, Path(f"{model.parent / 'cat-dog-owl'},size=24"))
+    assert source.example_of(source.largest()).shape == (1, 3, 24, 24)  # type: ignore[union-attr]
+
+
+def test_what_a_directory_says_its_model_is_built_with_is_heeded(model: Path) -> None:
+    told = json.loads((model / "config.json").read_text())
+    other = model.parent / "other"
+    other.mkdir()
+    (other / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
+    arguments = {"drop_rate": 0.5, "checkpoint_path": "/nowhere", "pretrained": True}
+    (other / "config.json").write_text(json.dumps({**told, "model_args": arguments}))
+    source, _ = opened(other, model.parent / "cat-dog-owl")
+    assert source.largest().drop_rate == 0.5, "and no file is read that it names"
+
+
 def test_what_timm_does_not_give_is_told(model: Path) -> None:
     with pytest.raises(RecipeError, match=r"timm does not give 'no_such_net' .* give a directory with its config.json"):
         opened("timm/no_such_net", model.parent / "red-blue")

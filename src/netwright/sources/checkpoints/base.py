@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from ...core.errors import RecipeError
 from ...core.files import open_regular
 from ...tasks.base import Task
 from ...tasks.classification import Classification
-from ...tasks.data import Data, Split
+from ...tasks.data import Data, Split, loader_of
 from ...tasks.files.preparation import Preparation
 from ...tasks.multilabel import MultiLabel
 from ...tasks.regression import Regression
@@ -63,6 +66,20 @@ def outputs_for(task: Task, data: Data | None) -> int:
         return 1 if targets.dim() == 1 else int(targets.shape[1])
     every = (part.targets for part in (data.train, data.validation, data.test) if isinstance(part, Split))
     return max(int(part.max()) for part in every) + 1
+
+
+def image_of(task: Task, data: Data | None, images: Mapping[str, Any]) -> Tensor:
+    """What counts and latencies are of: an image as the data have them, else one of the size of a model's training.
+
+    Args:
+        task: what the model is for.
+        data: what it learns from.
+        images: ``channels`` and ``size`` of its training.
+    """
+    if data is not None:
+        found: Tensor = task.split(next(iter(loader_of(data.validation, 1))))[0][:1]
+        return found
+    return torch.zeros(1, images["channels"], images["size"], images["size"])
 
 
 ENDS = 1 << 20

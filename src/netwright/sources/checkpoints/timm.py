@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from ...core.errors import MissingExtra, NetwrightError, RecipeError, format_error
@@ -22,8 +22,8 @@ from ...tasks.files.preparation import Preparation
 from ...tasks.multilabel import MultiLabel
 from ...tasks.regression import Regression
 from ..base import Source
-from .base import Checkpoint, keeps_head, outputs_for
-from .wrapped import wrapped
+from .base import Checkpoint, image_of, keeps_head, outputs_for
+from .wrapped import LEAST, wrapped
 
 PREFIX = "timm/"
 
@@ -37,12 +37,14 @@ class Timm(Checkpoint):
             ``timm/`` before it or not, with ``config.json`` and ``model.safetensors``.
         weights: a ``.safetensors`` file of the model of this name.
         head: ``new`` begins with a fresh head also where the data have no more classes than the head.
+        least: the smallest share of its widths and of blocks that may be left out.
         folder: that relative paths start from.
     """
 
     path: str
     weights: str = ""
     head: Literal["own", "new"] = "own"
+    least: float = LEAST
     folder: str = "."
 
     @classmethod
@@ -64,12 +66,10 @@ class Timm(Checkpoint):
         outputs, names = int(told.get("num_classes", 0)), tuple(told.get("label_names") or ())
         own = self.head == "own" and keeps_head(outputs, names, data, wanted, self.path)
         model = self._model(outputs, 0 if own else wanted)
-        images = self.preparation(task).images
         what = f"model: {type(model).__name__} {self._name} of timm, with "
         what += "its own head" if own else f"a new head of {wanted} outputs"
-        return wrapped(
-            model, torch.zeros(1, images["channels"], images["size"], images["size"]), self.path, (what,), not own
-        )
+        example = image_of(task, data, self.preparation(task).images)
+        return wrapped(model, example, self.path, (what,), not own, least=self.least)
 
     @property
     def _directory(self) -> Path | None:
@@ -91,14 +91,21 @@ class Timm(Checkpoint):
         found = timm().get_pretrained_cfg(self._name.partition(".")[0])
         return found.to_dict() if found is not None else {}
 
+    @property
+    def _arguments(self) -> Mapping[str, Any]:
+        """What a directory says that its model is built with; not what timm would read files by."""
+        told = _config(self._directory).get("model_args") if self._directory else None
+        own = signature(timm().create_model).parameters
+        return {name: value for name, value in (told or {}).items() if name not in own}
+
     def _model(self, outputs: int, wanted: int) -> nn.Module:
         """The model, with a new head of ``wanted`` outputs unless that is 0."""
         place = self._directory
         file = Path(self.folder) / self.weights if self.weights else place / "model.safetensors" if place else None
-        classes = {"num_classes": outputs} if outputs else {}
         try:
             with quiet():
-                model: Any = timm().create_model(self._name, pretrained=file is None, **classes)
+                built = {**self._arguments, **({"num_classes": outputs} if outputs else {})}
+                model: Any = timm().create_model(self._name, pretrained=file is None, **built)
             if file is not None:
                 load_state(model, read_tensors(file)[0], file)
         except NetwrightError as error:

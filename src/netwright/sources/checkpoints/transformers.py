@@ -20,14 +20,14 @@ from ...nets.families.pretrained import Family
 from ...nets.inputs import Inputs
 from ...tasks.base import Task
 from ...tasks.classification import Classification
-from ...tasks.data import Data, PaddedSplit, Split, loader_of
+from ...tasks.data import Data, PaddedSplit, Split
 from ...tasks.files.preparation import Preparation
 from ...tasks.language_modelling import LanguageModelling
 from ...tasks.multilabel import MultiLabel
 from ...tasks.regression import Regression
 from ...tasks.token_classification import TokenClassification
 from ..base import Source
-from .base import Checkpoint, fingerprint_of, keeps_head, outputs_for
+from .base import Checkpoint, fingerprint_of, image_of, keeps_head, outputs_for
 from .library import HubTokenizer, hub_quiet, transformers
 from .wrapped import made, wrapped
 
@@ -176,10 +176,7 @@ class Transformers(Checkpoint):
         """What counts and latencies are of: one text, or one image, in the form of the data."""
         config = model.config
         if "Image" in self._auto(task, config):
-            if data is not None:
-                return task.split(next(iter(loader_of(data.validation, 1))))[0][:1]
-            images = self._images(config)
-            return torch.zeros(1, images["channels"], images["size"], images["size"])
+            return image_of(task, data, self._images(config))
         if getattr(config, "use_cache", False) and not getattr(config, "is_encoder_decoder", False):
             config.use_cache = False  # an exported network computes whole texts
         most = getattr(config, "max_position_embeddings", None) or LENGTH

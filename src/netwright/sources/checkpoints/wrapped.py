@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from ...core.errors import NetError, RecipeError, format_error
 from ...core.space import about
 from ...core.units import format_value
+from ...nets.axes import Depth, Width
 from ...nets.inputs import Inputs
 from ...nets.supernet import SuperNet
 from ...nets.wrap import wrap
@@ -16,6 +19,11 @@ SHOWN = 5
 """Axes, and layers that stay whole, that a line names."""
 
 
+LEAST = 0.5
+"""The smallest share of a width or of a run of blocks: a short training does not reach networks that are much smaller,
+and they take from the others."""
+
+
 def wrapped(
     module: nn.Module,
     inputs: Inputs,
@@ -23,6 +31,7 @@ def wrapped(
     notes: tuple[str, ...] = (),
     new_head: bool = False,
     pretrained: bool = True,
+    least: float = 0.0,
 ) -> SuperNetSource:
     """The source of a model of no family that is known: its axes are found by :func:`netwright.wrap`.
 
@@ -33,16 +42,26 @@ def wrapped(
         notes: what is to be said before.
         new_head: whether its head has learned nothing yet.
         pretrained: whether it is known to come trained.
+        least: the smallest share of a width, and of blocks that may be left out; 0 leaves all that was found.
 
     Raises :class:`RecipeError` where the model does not run, or nothing in it can be cut.
     """
     try:
         net = wrap(module, inputs)
+        if least:
+            net.keep_options({a.name: [n for n in a.options if n >= least * a.options[-1]] for a in _sized(net)})
     except NetError as error:
         raise RecipeError(f"model: {reference}: {format_error(error)}") from error
     kind = type(module).__name__
     found = f"model: {kind} is no architecture that netwright knows; what can be cut was found by tracing it"
+    if least:
+        found += f", down to {least:.0%} of a width or of blocks (least=... of the model)".replace("%", " %")
     return made(net, reference, (*notes, found, *whole(net)), new_head, pretrained=pretrained)
+
+
+def _sized(net: SuperNet) -> list[Any]:
+    """Its widths and depths."""
+    return [axis for axis in net.axes if isinstance(axis, Width | Depth)]
 
 
 def made(

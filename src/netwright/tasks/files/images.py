@@ -29,6 +29,8 @@ WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 """Modes of grey values of 16 bits, of which Pillow makes 8 by cutting all above 255 off."""
 NO_RANGE = ("I", "F")
 """Modes of values of 32 bits: whatever their range is, they do not say it."""
+MUCH = 1.5
+"""How many times larger than they are images may be made unsaid: it costs time, and adds nothing to them."""
 SAMPLED = 512
 """Training images that the mean and the deviation are found from."""
 
@@ -72,6 +74,7 @@ def image_folder(
     if channels not in (1, 3):
         raise RecipeError(f"data: channels must be 1 for grey or 3 for colours, not {channels}")
     plain = _Images(parts["train"], size, channels)
+    told = _told_scaling(first.size, size) + ("" if mean and std else "; normalised by their own mean and deviation")
     if not mean or not std:
         stride = max(1, len(plain) // SAMPLED)
         some = torch.stack([plain[i][0] for i in range(0, len(plain), stride)])
@@ -88,8 +91,15 @@ def image_folder(
     sizes = ", ".join(f"{len(images)} {part}" for part, images in sets.items())
     shape = " by ".join(map(str, plain[0][0].shape))
     return Data(
-        **made, classes=classes, notes=(f"data: {path.name}, {sizes} images of {shape}, {len(classes)} classes",)
+        **made, classes=classes, notes=(f"data: {path.name}, {sizes} images of {shape}{told}; {len(classes)} classes",)
     )
+
+
+def _told_scaling(given: tuple[int, int], size: int) -> str:
+    """What is to be said of images that are made much larger than they are; nothing of others."""
+    if min(given) * MUCH > size:
+        return ""
+    return f" (the first has {given[1]} by {given[0]}; size=... of the data gives others, and less takes less time)"
 
 
 class _Images(Dataset[tuple[Tensor, int]]):
