@@ -40,7 +40,8 @@ def test_from_flags_alone_to_a_directory_that_transformers_reads(
           "--out", "runs/mine", *SHORT])  # fmt: skip
     said = capsys.readouterr().err
     for words in ("with a new head of 2 classes", "elastic are depth", "'sentence' to 'label'",
-                  "the new head learns for 55 steps; small networks are worth little before some 300"):  # fmt: skip
+                  "it learns for 55 steps, and small networks are worth little before some 300",
+                      "fine-tuned: it is the given model"):  # fmt: skip
         assert words in said, said
     (network, *_) = (folder / "runs" / "mine" / "networks").iterdir()
     transformers = tiny.library()

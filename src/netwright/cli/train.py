@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..core.launch import launched
 from ..pipeline.search import check, open_study
 from ..pipeline.train import train, train_along
+from ..pipeline.whole import with_whole
 from .display import Display
 from .recipes import job_of, opened, read, recipe_parser
 
@@ -25,6 +26,6 @@ def run(arguments: Sequence[str]) -> None:
         return
     with Display() as display, opened(given, display) as context:
         check(context, open_study(context))
-        train(context)
+        train(with_whole(context))
     nothing = "nothing was trained; 'netwright search' is next"
     display.say(nothing if context.untrained else f"trained: {context.run.supernet}")

@@ -41,6 +41,17 @@ def in_order(recipe: Recipe, source: Source, batches: Sequence[Any], run: RunDir
         return _ordered(source, _read(trained_in(recipe.train.weights)[0]))
     if run.training.exists() or run.study.exists():
         return _ordered(source, _read(run))
+    if source.new_head and recipe.train.epochs:  # what its outputs depend on is known once it is fine-tuned
+        return source
+    return put_in_order(recipe, source, batches, run, callback)
+
+
+def put_in_order(
+    recipe: Recipe, source: Source, batches: Sequence[Any], run: RunDirectory, callback: Callback
+) -> Source:
+    """The same for a job in which nothing was measured or trained yet that an order would change."""
+    if not (source.pretrained and recipe.train.importance and batches):
+        return source
     try:
         net = sort_blocks(source.supernet(), batches[:1])  # a hundred examples or so tell; each block is a run
     except NetError:  # there is no depth, or only the last blocks can be left out

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.candidate import Candidate, Option, digest, option_of
 from ..core.errors import (
@@ -50,11 +50,12 @@ from ..sources.load import load_data, load_model
 from ..study.executors import executor_of
 from ..study.executors.base import Executor
 from ..tasks import TASKS, Task
-from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, loader_of
+from ..tasks.data import JUDGED, Data, Split, TensorLoader, calibration_batches, judged_size, loader_of
 from ..tasks.files.preparation import NOTHING, Preparation
 from ..tasks.own_metrics import extended
-from .block_order import in_order
+from .block_order import in_order, put_in_order
 from .callback import Callback, NullCallback
+from .given import as_learned
 from .lengths import lengths_of
 from .run_directory import RunDirectory, trained_in
 from .tracking import tracked
@@ -162,8 +163,23 @@ class Context:
         return self.given_source().largest().eval()
 
     def given_source(self) -> Source:
-        """What is searched, as the recipe's model gives it."""
-        return _source(self.recipe, self.task, self.data, self.folder)
+        """What is searched, as the recipe's model gives it; where its head was new, with what it has learned."""
+        return _source(self.recipe, self.task, self.data, self.folder, self.run)
+
+    def plain_source(self) -> Source:
+        """The same as the recipe's model gives it, without precisions to choose."""
+        return _plain_source(self.recipe, self.task, self.data, self.folder)
+
+    def learned(self, tensors: Mapping[str, Tensor], file: Path) -> Context:
+        """The context whose model has these weights, which know the task.
+
+        Args:
+            tensors: by name.
+            file: where they lie, for messages.
+        """
+        source = _in_bits(self.recipe, self.plain_source().learned(tensors, file))
+        ordered = put_in_order(self.recipe, _kept(self.recipe, source), self.calibration, self.run, self.callback)
+        return replace(self, source=ordered)
 
     def validate(self, network: nn.Module) -> dict[str, Measurement]:
         """How well a network does on the validation data, by metric name; nothing without data."""
@@ -216,7 +232,7 @@ def resolve(recipe: Recipe, run: RunDirectory, name: str, folder: str | None, ca
     torch.set_num_threads(recipe.threads)
     task = extended(TASKS.make(recipe.task), recipe.metric)
     data = _data(recipe, task, folder) if recipe.data else None
-    source = _source(recipe, task, data, folder)
+    source = _source(recipe, task, data, folder, run)
     for note in (*source.notes, *(data.notes if data else ())):
         callback.stage(note)
     if data is None and recipe.train.importance and not source.untrained:
@@ -294,16 +310,23 @@ def _executor(recipe: Recipe, device: str) -> Executor:
     return executor
 
 
-def _source(recipe: Recipe, task: Task, data: Data | None, folder: str | None) -> Source:
+def _source(recipe: Recipe, task: Task, data: Data | None, folder: str | None, run: RunDirectory) -> Source:
+    """What the recipe's model gives, anew, with what was learned of the task where its head was new."""
+    return _in_bits(recipe, as_learned(_plain_source(recipe, task, data, folder), recipe, data, run))
+
+
+def _plain_source(recipe: Recipe, task: Task, data: Data | None, folder: str | None) -> Source:
     """What the recipe's model gives, anew."""
     checkpoint = checkpoint_of(recipe.model, folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        source = (
-            checkpoint.source(task.plain, data)
-            if checkpoint
-            else load_model(recipe.model, lambda: _one_input(recipe, task, data))
-        )
+        if checkpoint:
+            return checkpoint.source(task.plain, data)
+        return load_model(recipe.model, lambda: _one_input(recipe, task, data))
+
+
+def _in_bits(recipe: Recipe, source: Source) -> Source:
+    """The source with the precisions that the recipe wants to choose from."""
     bits = recipe.bits
     return source.in_bits(bits.options, bits.by, bits.ends) if bits.options else source
 
@@ -339,11 +362,12 @@ def _calibration(recipe: Recipe, task: Task, data: Data) -> list[tuple[Inputs, A
 
 def _validation(recipe: Recipe, task: Task, data: Data) -> Quality:
     """The task's metrics on the validation part; for racing in a random order, and in batches that end at its looks."""
-    part = data.validation
+    part, device = data.validation, recipe.train.device
+    most = judged_size(part) if device_of(device).type == "cpu" else JUDGED
     if not recipe.search.racing or not isinstance(part, Split):
-        return Quality(task, loader_of(part, JUDGED), recipe.train.device)
-    loader = TensorLoader(part.drawn(len(part), recipe.seed), min(JUDGED, -(-len(part) // 8)))
-    return Quality(task, loader, recipe.train.device)
+        return Quality(task, loader_of(part, most), device)
+    loader = TensorLoader(part.drawn(len(part), recipe.seed), min(most, -(-len(part) // 8)))
+    return Quality(task, loader, device)
 
 
 def _on_targets(

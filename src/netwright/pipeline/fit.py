@@ -24,6 +24,7 @@ from .search import check, open_study, search, with_all_limits
 from .selection import select_networks
 from .summary import write_report
 from .train import train, train_along
+from .whole import with_whole
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ def fit(
         raise SystemExit(0)
     opened = open_run(*job, callback)
     with ending("the same call continues from here"), opened as context:
+        check(context, open_study(context))
+        context = with_whole(context)
         study = open_study(context)
-        check(context, study)
         train(context)
         with alone():
             study = with_all_limits(context, study)

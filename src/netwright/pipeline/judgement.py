@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import hypot
 
 from ..core.metric import CHANCE, Measurement, Metric
 from ..report.data import format_measurement
+from ..training.defaults import is_trained
+from .context import Context
+
+
+def judge_given(context: Context) -> tuple[Mapping[str, Measurement], bool | None, float | None]:
+    """The figures of the given model on the validation data, whether it comes trained (one with its own head does,
+    unless a constant answer is as good), and what a constant answer has by the first metric: None where the task does
+    not know that."""
+    assert context.validation is not None
+    network, _ = context.network(context.source.space.largest)
+    evaluator, metric = context.validation.evaluate(network), context.validation.metrics[0]
+    found, baseline = context.validation.result_of(evaluator), evaluator.baseline().get(metric.name)
+    if baseline is None:
+        return found, None, None
+    value = found[metric.name]
+    own_head = context.source.pretrained and not context.source.new_head
+    better = metric.loss(value.value) < metric.loss(baseline)
+    return found, (own_head and better) or is_trained(metric, value, baseline), baseline
 
 
 def worry(metric: Metric, given: Measurement, trained: Measurement, optimizer: str) -> str:

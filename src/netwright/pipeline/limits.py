@@ -14,8 +14,8 @@ from ..core.shape import expect
 from ..measure.base import EvaluationContext, Measurer
 from ..report.data import format_measurement
 from .context import Context
+from .judgement import judge_given
 from .run_directory import LEFT
-from .train import judge_given
 
 
 def limits_of(context: Context, trained: bool) -> list[Limit]:
@@ -79,7 +79,7 @@ def _network(context: Context, measurer: Measurer, trained: bool) -> EvaluationC
             return context.evaluation(context.source.space.largest)
         source = context.given_source()
         return EvaluationContext(source.net, source.space.largest, context.calibration, judge=context.quality)
-    if about is not None or judge_given(context)[1] is False:
+    if about is not None or context.source.new_head or judge_given(context)[1] is False:
         return None
     return context.evaluation(context.source.space.largest)
 

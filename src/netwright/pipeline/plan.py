@@ -160,7 +160,9 @@ def _training(context: Context) -> list[Cost]:
     several = seconds(batches[1:] or batches, recipe.train.rule)
     alone = seconds(batches[1:] or batches, "largest")
     tuned = per_epoch * recipe.export.epochs * HANDED_BACK
+    whole = per_epoch * recipe.train.epochs if context.source.new_head else 0
     return [
+        Cost("fine-tuning the whole", whole, "steps", alone),
         Cost("training", per_epoch * recipe.train.epochs, "steps", several),
         Cost("fine-tuning", tuned, "steps", alone),
     ]

@@ -151,6 +151,7 @@ class RunDirectory:
         self.weights, self.training = self.supernet / "weights.safetensors", self.supernet / MANIFEST
         self.checkpoint = self.supernet / "checkpoint.safetensors"
         self.blocks = self.supernet / "blocks.json"
+        self.whole = self.supernet / "whole.safetensors"
 
     def __str__(self) -> str:
         return str(self.path)

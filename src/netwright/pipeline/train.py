@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -21,7 +20,7 @@ from ..recipe.load import resolve
 from ..recipe.schema import Recipe
 from ..report.data import format_measurement
 from ..training import loop
-from ..training.defaults import default_distillation, default_optimizer, is_trained
+from ..training.defaults import default_distillation, default_optimizer
 from ..training.optimizers import OPTIMIZERS
 from ..training.rules import RULES
 from ..training.run import Progress
@@ -29,12 +28,10 @@ from ..training.teachers import Teachers
 from .callback import NullCallback
 from .context import Context
 from .context import resolve as resolve_recipe
-from .judgement import worry
+from .given import key_of
+from .judgement import judge_given, worry
 from .run_directory import LEFT, RunDirectory, Training, trained_in
-
-NEW_HEAD_STEPS = 300
-"""Steps in which cut networks of a pre-trained body learn something with a new head: MiniLM's first three layers, on
-600 sentences of SST-2, answer at random after 74 and are 3 points below the whole after 222."""
+from .whole import with_whole
 
 
 def train(context: Context) -> Importance | None:
@@ -65,7 +62,7 @@ def train_along(recipe: Recipe, out: str | Path, name: str, folder: str | None) 
     """
     context = resolve_recipe(recipe, RunDirectory(out), name, folder, NullCallback())
     if not context.untrained and not recipe.train.weights:
-        train(context)
+        train(with_whole(context))
 
 
 def criterion_of(context: Context) -> Criterion:
@@ -92,18 +89,12 @@ def _prepared(context: Context) -> SuperNet:
     return net
 
 
-def _key(context: Context) -> str:
-    """Of what the weights depend on."""
-    key = context.recipe.key(*context.recipe.space, "data", "task", "train", "seed")
-    return f"{key} {context.data.fingerprint}".strip() if context.data is not None else key
-
-
 def _load(context: Context, net: SuperNet) -> bool:
     """Load what was trained; returns whether there was something."""
     run, about = context.run, context.run.read_training()
     if about is None:
         return False
-    if about.key != _key(context):
+    if about.key != key_of(context.recipe, context.data):
         raise CheckpointError(f"{run.supernet} was trained by another recipe; use another output directory")
     load_state(net.module, _weights(run, about), run.weights)
     net.module.eval()
@@ -145,7 +136,7 @@ def _train(context: Context, net: SuperNet) -> Importance | None:
         seed=recipe.seed,
         checkpoint=run.checkpoint,
         checkpoint_steps=wish.checkpoint_steps,
-        key=_key(context),
+        key=key_of(context.recipe, context.data),
         evaluate=evaluate,
         holds=promise.holds if promise else None,
         callback=_telling_rate(context, optimizer),
@@ -275,7 +266,7 @@ def _write(
     run = context.run
     write_tensors(run.weights, state_of(net.module))
     about = Training(
-        key=_key(context),
+        key=key_of(context.recipe, context.data),
         recipe=context.recipe.to_json(),
         space=net.space.fingerprint,
         metric=metric,
@@ -286,22 +277,6 @@ def _write(
         files={run.weights.name: {"sha256": sha256(run.weights), "bytes": run.weights.stat().st_size}},
     )
     run.write_training(about)
-
-
-def judge_given(context: Context) -> tuple[Mapping[str, Measurement], bool | None, float | None]:
-    """The figures of the given model on the validation data, whether it comes trained (one with its own head does,
-    unless a constant answer is as good), and what a constant answer has by the first metric: None where the task does
-    not know that."""
-    assert context.validation is not None
-    network, _ = context.network(context.source.space.largest)
-    evaluator, metric = context.validation.evaluate(network), context.validation.metrics[0]
-    found, baseline = context.validation.result_of(evaluator), evaluator.baseline().get(metric.name)
-    if baseline is None:
-        return found, None, None
-    value = found[metric.name]
-    own_head = context.source.pretrained and not context.source.new_head
-    better = metric.loss(value.value) < metric.loss(baseline)
-    return found, (own_head and better) or is_trained(metric, value, baseline), baseline
 
 
 def _telling_rate(context: Context, optimizer: str) -> Callable[[Progress], None]:
@@ -318,19 +293,6 @@ def _telling_rate(context: Context, optimizer: str) -> Callable[[Progress], None
     return trained
 
 
-def _few_steps(context: Context) -> str:
-    """What is to be said where a new head has few steps to learn in; nothing where there are enough."""
-    wish = context.recipe.train
-    with suppress(TypeError):  # a loader that does not say how long it is
-        each = len(context.training_loader()) // wish.accumulate
-        if 0 < each * wish.epochs < NEW_HEAD_STEPS:
-            return (
-                f"the new head learns for {each * wish.epochs} steps; small networks are worth little before some "
-                f"{NEW_HEAD_STEPS}: give --train.epochs {-(-NEW_HEAD_STEPS // each)}, or more data"
-            )
-    return ""
-
-
 def _optimizer(context: Context, net: SuperNet, pretrained: Measurement | None) -> str:
     """The recipe's, or what suits the given model; said as the stage begins.
 
@@ -341,8 +303,6 @@ def _optimizer(context: Context, net: SuperNet, pretrained: Measurement | None) 
     """
     assert context.validation is not None
     wish, metric = context.recipe.train, context.validation.metrics[0]
-    if context.source.new_head and pretrained is None and (few := _few_steps(context)):
-        context.callback.stage(few)
     if wish.optimizer:
         context.callback.stage("training")
         return wish.optimizer

@@ -34,10 +34,11 @@ from ..training.rules import SinglePath
 from .callback import Callback
 from .context import Context, open_run
 from .export import export
+from .judgement import judge_given
 from .limits import limits_of
 from .search import counts_of_largest, describe, fill_tables, open_study
 from .summary import write_report
-from .train import criterion_of, judge_given, keep_weights, train
+from .train import criterion_of, keep_weights, train
 
 BY_DATA, BY_WEIGHTS = "taylor", "l2"
 """By what is judged where the recipe does not say, with data and without."""
