@@ -101,24 +101,40 @@ def test_several_drivers_search_with_one_study(tmp_path, monkeypatch, capsys):
 
 
 def test_a_bert_goes_from_folder_to_folder(tmp_path, monkeypatch, capsys):
-    """The page's commands and code in their order, with little training, and limits that no machine's speed moves."""
+    """The page's commands and code, with little training, and limits that no machine's speed moves."""
     tiny_checkpoints.library()
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "bert"}
-    short = ["--train.epochs", "1", "--evaluations", "2", "--export.epochs", "0", "--export.formats", "transformers"]
-    short += ["--latency.max_seconds", "0.02", "--search.calibration", "32", "--search.strategy", "random"]
-    page = (ROOT / "docs" / "bert.md").read_text()
-    found = re.findall(r"^```(python|console)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
-    begins, toy, *rest = found
-    for language, block in (toy, begins, *rest):  # the page begins with the command, for which the toy is needed
-        if language == "python":
-            exec(compile(block, "bert.md", "exec"), names)
-            continue
-        for line in filter(None, block.splitlines()):
-            main([*shlex.split(line.removeprefix("$ netwright").replace("latency <=", "macs <=")), *short])
+    in_their_order("bert", "--export.formats", "transformers")
     said = capsys.readouterr()
     assert "with a new head of 2 classes" in said.err and "torch.Size([1, 2])" in said.out
     assert len(list(Path("runs").glob("*/networks/*/transformers/tokenizer.json"))) >= 3
+
+
+def test_a_network_of_images_goes_from_folder_to_file(tmp_path, monkeypatch, capsys):
+    """Likewise."""
+    pytest.importorskip("PIL", reason="pillow is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    in_their_order("images", "--export.formats", "onnx")
+    said = capsys.readouterr()
+    assert "with a new head of 2 outputs, 5" in said.err and "fine-tuned: it is the given model" in said.err
+    assert list(Path("runs/photos").glob("networks/*/model.onnx"))
+
+
+def in_their_order(name, *flags):
+    """Run the commands and the code of a page that begins with a command, for which the code after it is needed."""
+    names: dict[str, object] = {"__name__": name}
+    short = ["--train.epochs", "1", "--evaluations", "2", "--export.epochs", "0", *flags]
+    short += ["--latency.max_seconds", "0.02", "--search.calibration", "32", "--search.strategy", "random"]
+    page = (ROOT / "docs" / f"{name}.md").read_text()
+    found = re.findall(r"^```(python|console)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    begins, toy, *rest = found
+    for language, block in (toy, begins, *rest):
+        if language == "python":
+            exec(compile(block, f"{name}.md", "exec"), names)
+            continue
+        for line in filter(None, block.splitlines()):
+            main([*shlex.split(line.removeprefix("$ netwright").replace("latency <=", "macs <=")), *short])
 
 
 @pytest.mark.parametrize(
