@@ -10,6 +10,10 @@ read-only, what is new and now and then the whole. Printed are how many were add
 median, in 99 of 100 cases and at most, with readers and for a tenth of the time without; and whatever failed, of which
 there must be nothing.
 
+On a machine of two cores that some ten processes wanted: in ten minutes 86,243 records beside eight readers without an
+error of any, one in 0.2 ms at the median, in 96 ms in 99 of 100 cases and 1.3 s at most; without readers 26,268 in one
+minute, 0.2, 28 and 242 ms. Readers and the one that adds wait for each other while either has the file.
+
     python benchmarks/study_scale.py                # 150, 3,000 and 100,000 records
     python benchmarks/study_scale.py 1000 10000     # other sizes
     python benchmarks/study_scale.py --minutes 10

@@ -19,6 +19,7 @@ from ..core.precision import ROUNDINGS, Rounding
 from ..core.space import Space
 from ..core.temporary import TemporaryFolder
 from ..core.warn import warn
+from .machine import machine_kind
 
 if TYPE_CHECKING:
     from ..nets.recalibrate import Statistics
@@ -55,6 +56,12 @@ class Race:
     confidence: float
     totals: Mapping[str, int]
     lost: Callable[[str, float], bool]
+
+
+def kind_here(measurers: Iterable[Measurer]) -> str:
+    """The kind of this machine, in words, where one of the measurers measures on it; else empty."""
+    here = any(m.place is not None and not m.place.at for m in measurers)
+    return machine_kind() if here else ""
 
 
 @dataclass(frozen=True)

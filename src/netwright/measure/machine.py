@@ -99,6 +99,13 @@ def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
+def machine_kind() -> str:
+    """What makes two machines unlike for a run time, whatever else they are, in words: the processor and how many
+    cores it has."""
+    found = machine()
+    return f"{found['cpu']}, {found['architecture']}, {found['cores']} cores"
+
+
 def _busy(seconds: float) -> dict[int, float]:
     """The share of the last moments that each core was busy."""
 

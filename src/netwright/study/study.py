@@ -34,6 +34,7 @@ from .failures import ATTEMPTS, ENDED, ENDS, check_measured_by, check_retry, com
 from .feasibility import check_exact_limits, infeasible, nearest_record
 from .header import header_of, other_study
 from .journal import Journal, read_header
+from .machines import check_machines
 from .out_of_memory import ran_out, with_room
 from .prediction import predict_measurements
 from .racing import rivals_of
@@ -264,6 +265,7 @@ class Study:
         """Journal what became of jobs, and tell of it."""
         if not run.done:
             return
+        check_machines(self.journal.judged, run.done)
         kept = self._entries_of([record for _, record in run.done])
         if self.store.shared and done is None and not (run.short or run.claimed or run.jobs):
             # One step for both: several processes add to the journal in turn.
@@ -362,8 +364,10 @@ class Study:
         """Journal what is done all the same, and that nobody is to blame for the end."""
         with suppress(NetwrightError):  # what stops the study may stop this too
             self.journal.follow(self.store)  # it may just have been written
-            done = [r for job, r in [*run.done, *run.executor.results(0.0)] if job.candidate in self.journal.asked]
-            self._add(self._entries_of([record for record in done if not ran_out(record)]))
+            done = [each for each in [*run.done, *run.executor.results(0.0)] if each[0].candidate in self.journal.asked]
+            with suppress(StoreError):
+                check_machines(self.journal.judged, done)
+            self._add(self._entries_of([record for _, record in done if not ran_out(record)]))
         if not run.executor.isolates:
             self._attempts.end(self._attempts.begun or self._attempts.next)
 

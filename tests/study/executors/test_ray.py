@@ -18,8 +18,10 @@ from torch import nn
 
 import netwright as nw
 from netwright.core.errors import CallError, MissingExtra
+from netwright.measure.machine import machine_kind
 from netwright.study.executors import EXECUTORS
 from netwright.study.stores.memory import MemoryStore
+from netwright.testing import FakeMeasurer, FakeNet
 
 cluster_test = pytest.mark.slow
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (netwright[ray])")
@@ -177,6 +179,19 @@ def test_a_super_network_is_judged_as_it_is_here(cluster: Any) -> None:
         return {r.candidate: r.values for r in study.run("random", 9, executor=executor)}
 
     assert found("ray") == found("local") and len(found("ray")) == 9
+
+
+@cluster_test
+@needs_ray
+def test_each_record_says_on_what_kind_of_machine_it_was_measured(cluster: Any) -> None:
+    space, measurer = nw.Space([nw.Choice("k", (1, 2, 3))]), FakeMeasurer("latency", latency_of)
+    measurer.on_device = True
+    study = nw.Study(MemoryStore(), FakeNet(space), objectives=[measurer])
+    assert {r.provenance["machine"] for r in study.run("random", 3, executor="ray")} == {machine_kind()}
+
+
+def latency_of(candidate: nw.Candidate) -> float:
+    return float(candidate["k"])  # type: ignore[arg-type]
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

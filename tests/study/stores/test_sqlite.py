@@ -290,3 +290,17 @@ def test_a_study_of_before_checksums_is_read_and_gone_on_with(whole: bytes, tmp_
     assert len(search(path)) == 14
     SqliteStore(path).append("retry", {"candidates": []})
     assert list(SqliteStore(path).read())[-1] == ("retry", {"candidates": []})
+
+
+@pytest.mark.parametrize("version", [0, 3, 99])
+def test_a_study_of_a_later_netwright_is_refused_and_left_as_it_is(version: int, whole: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    path.write_bytes(whole)
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    before = path.read_bytes()
+    for open_ in (SqliteStore, partial(SqliteStore, read_only=True)):
+        with pytest.raises(StoreError, match=rf"has format {version}, this netwright reads up to 2: .* left as it is"):
+            open_(path)
+    assert path.read_bytes() == before

@@ -175,3 +175,19 @@ def test_a_link_in_the_locks_place_is_not_followed(store: SqliteStore, tmp_path:
     with pytest.raises(StoreError, match="cannot write to"), store.held():
         pass
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_that_cannot_lock_files_is_told_before_anything_is_measured(
+    number: int, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As network disks may not."""
+
+    def lockf(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("netwright.study.stores.lock.fcntl.lockf", lockf)
+    told = r"lies where files cannot be locked .* keep the study on another disk"
+    with pytest.raises(StoreError, match=told), store.held():
+        raise AssertionError("nobody measures there")
+    assert list(SqliteStore(store.path, read_only=True).read()) == list(store.read()), "who reads needs no such lock"

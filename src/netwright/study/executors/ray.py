@@ -16,8 +16,10 @@ from typing import Any
 from ...core.errors import CallError, MachineFault, MissingExtra, format_error
 from ...core.interruption import raise_lost
 from ...core.record import Record
+from ...measure.base import kind_here
 from ..evaluate import EvaluationPlan, Job, failure
 from ..failures import ATTEMPTS
+from ..machines import MACHINE
 from ..turns import NOBODY_ELSE, SharedTurns, Turns
 from .base import Executor
 from .isolated import Answers, answer_of
@@ -171,7 +173,10 @@ class Ray(Executor):
         except self._ray.exceptions.RayError as error:
             raise MachineFault(f"the Ray cluster failed ({format_error(error)[:200]}): run this again") from error
         self._idle.append(running.actor)
-        self._done.append((running.job, self._answers.record(running.job, told)))
+        record = self._answers.record(running.job, told)
+        if machine := told.get("machine"):
+            record = replace(record, provenance={**record.provenance, MACHINE: machine})
+        self._done.append((running.job, record))
 
     def _lost(self, running: _Running, error: Exception) -> None:
         """Have a job whose actor has ended evaluated by another, or give it up."""
@@ -265,12 +270,13 @@ class Worker:
         self._told, self._name, self._fault = told[0], name, ""
         self._plan: EvaluationPlan
         self._turns: Turns = NOBODY_ELSE
+        self._machine = ""
 
     def load(self) -> None:
         """Have what is searched here."""
         try:
             self._plan = import_module("ray").get(self._told)
-            self._turns = self._own_turns(self._plan)
+            self._turns, self._machine = self._own_turns(self._plan), kind_here(self._plan.measurers)
         except Exception as error:  # such as a module that is not installed here
             fault = f"a worker on {os.uname().nodename} cannot load what is searched ({format_error(error)[:300]})"
             self._fault = f"{fault}: install there what the search's machine has, and run this again"
@@ -279,7 +285,7 @@ class Worker:
         """The answer to a job; see :func:`netwright.study.executors.isolated.answer_of`."""
         if self._fault:
             return {"fault": self._fault, "warnings": []}
-        return answer_of(Job.from_json(self._plan, told), self._turns)
+        return {**answer_of(Job.from_json(self._plan, told), self._turns), "machine": self._machine}
 
     def _own_turns(self, plan: EvaluationPlan) -> Turns:
         """The turns of those on this machine, who share a folder."""

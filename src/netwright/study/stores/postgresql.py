@@ -342,7 +342,9 @@ class PostgresqlStore(TextStore):
         assert row is not None
         number, version = row
         if version != FORMAT:
-            raise StoreError(f"{self.place} has format {version}, this netwright reads {FORMAT}")
+            raise StoreError(
+                f"{self.place} has format {version}, this netwright reads {FORMAT}: read it with the one that wrote it"
+            )
         return int(number)
 
     def _row(self, connection: psycopg.Connection[Any]) -> tuple[Any, ...] | None:

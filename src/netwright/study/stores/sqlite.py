@@ -203,7 +203,10 @@ class SqliteStore(TextStore):
         if application != APPLICATION_ID:
             raise StoreError(f"{self.path} is not a netwright study; it is left as it is: move it away")
         if not 1 <= version <= FORMAT:
-            raise StoreError(f"the study {self.path} has format {version}, this netwright reads up to {FORMAT}")
+            raise StoreError(
+                f"the study {self.path} has format {version}, this netwright reads up to {FORMAT}: read it with the "
+                "netwright that wrote it, or a later one; it is left as it is"
+            )
         self._has_sums = version > 1
 
     @contextmanager
