@@ -306,7 +306,7 @@ def test_key_changes_with_its_parts_alone():
     every = [f.name for f in dataclasses.fields(Recipe)]
     changed = {
         "model": "m:h", "data": "m:h", "objectives": ["macs"], "limits": ["macs <= 1"], "evaluations": 3, "seed": 3,
-        "threads": 3, "track": ["tensorboard"],
+        "threads": 3, "track": ["tensorboard"], "lengths": "8:3,32:1",
         "task": "regression", "metric": f"{__name__}:OwnMetric", "train": Train(clip_norm=0.3),
        "search": Search(calibration=3), "latency": Latency(max_seconds=3.0),
             "trim": Trim(rounds=3),

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import netwright as nw
-from netwright.core.errors import CheckpointError, TrainingError
+from netwright.core.errors import CallError, CheckpointError, TrainingError
 from netwright.nets.state import read_tensors, write_tensors
 from netwright.training.optimizers import OPTIMIZERS
 from netwright.training.rules import RULES, Lesson, Rule, Step
@@ -113,6 +113,35 @@ def test_at_any_step_with_any_settings(
     wishes |= {"batches": batches, "rule": Curriculum() if rule == "curriculum" else rule, "sampling": sampling}
     stop = min(stop, 9)  # a stream and a curriculum have fewer steps
     assert same(trained(path, stop, checkpoint_steps=every, **wishes), trained(**wishes))
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.floats(0.01, 1), max_size=3), st.integers(1, 3), st.sampled_from([None, 0.9]))
+def test_paused_after_any_shares_it_ends_with_the_same_bits(
+    tmp_path_factory: pytest.TempPathFactory, shares: list[float], accumulate: int, ema: float | None
+) -> None:
+    """Each call makes the steps up to its share alone, and the batches of the optimizer's last step."""
+    folder, seen = tmp_path_factory.mktemp("pause"), dict[str, list[int]]()
+
+    def tuned(name: str, until: float) -> Tensor:
+        network = tiny().extract(tiny().largest)
+        nw.finetune(
+            network, loader(), epochs=3, optimizer="adamw,lr=0.01", seed=3, accumulate=accumulate, ema=ema, until=until,
+            checkpoint=folder / name, callback=lambda p: seen.setdefault(name, []).append(p.step),
+        )  # fmt: skip
+        return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+    whole = tuned("whole", 1.0)
+    steps = len(seen["whole"])
+    for share in sorted(shares):
+        tuned("parts", share)
+        assert share * steps <= len(seen["parts"]) < share * steps + accumulate
+    assert torch.equal(tuned("parts", 1.0), whole) and seen["parts"] == seen["whole"] == [*range(1, steps + 1)]
+
+
+def test_a_pause_needs_a_checkpoint() -> None:
+    with pytest.raises(CallError, match=r"until=0.5 pauses a training, which goes on from a checkpoint"):
+        nw.finetune(nn.Linear(2, 2), loader(), epochs=1, until=0.5)
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..pipeline.context import open_run
 from ..pipeline.export import export
+from ..pipeline.halving import halved
 from ..pipeline.run_directory import RunDirectory
 from ..pipeline.search import open_study, require_searched, with_all_limits
 from ..pipeline.selection import records_by_id, select_networks
@@ -38,7 +39,9 @@ def run(arguments: Sequence[str]) -> None:
         require_trained(context)
         study = with_all_limits(context, study)
         wanted = given.get("network")
-        chosen = records_by_id(study.records, wanted) if wanted else select_networks(study.front())
+        chosen = (
+            records_by_id(study.records, wanted) if wanted else halved(context, study, select_networks(study.front()))
+        )
         exported = export(context, study, chosen)
     for network in exported:
         display.say(f"exported: {context.run.network(network.id)}")

@@ -50,18 +50,44 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
     was trained on as it was trained on it; or, with ``export.normalisation: tune``, those from before.
 
     It goes on from a checkpoint beside the network's files, which whoever has written these removes."""
-    recipe, wish = context.recipe, context.recipe.export
+    wish = context.recipe.export
     plain, statistics = context.network(candidate)
     if context.data is None or context.validation is None or wish.epochs == 0:
         return Finetuned(plain, False, statistics, context.validate(plain), {})
     evaluator, metric = context.validation.evaluate(plain), context.validation.metrics[0]
     before = context.validation.result_of(evaluator)
     tuned = copy_of(plain)
-    teacher, distillation = _teaching(context, tuned, judged=metric.name in evaluator.baseline())
-    checkpoint = Checkpoint(context.run.finetuning(candidate.id), _key(context, candidate), wish.optimizer)
+    _tune(context, candidate, tuned, judged=metric.name in evaluator.baseline())
+    after = context.validate(tuned)
+    if metric.loss(after[metric.name].value) > metric.loss(before[metric.name].value):
+        return Finetuned(plain, False, statistics, before, after)
+    stay = statistics is None or wish.normalisation == "tune"
+    return Finetuned(tuned, True, statistics if stay else "fine-tuned", before, after)
+
+
+def tune_in_part(context: Context, candidate: Candidate, share: float) -> Measurement | None:
+    """How well a candidate does on the validation data after a share of the steps of its fine-tuning, by the first
+    metric; None where it cannot be judged. :func:`finetune` goes on from there."""
+    assert context.validation is not None
+    plain, _ = context.network(candidate)
+    evaluator, tuned = context.validation.evaluate(plain), copy_of(plain)
+    _tune(context, candidate, tuned, context.validation.metrics[0].name in evaluator.baseline(), share)
+    return context.figure_of(tuned)
+
+
+def _tune(context: Context, candidate: Candidate, network: nn.Module, judged: bool, until: float = 1.0) -> None:
+    """Fine-tune a candidate's network in place, from its checkpoint on where there is one.
+
+    Args:
+        judged: see :func:`_teaching`.
+        until: the share of the steps after which it pauses.
+    """
+    recipe, wish = context.recipe, context.recipe.export
+    teacher, distillation = _teaching(context, network, judged)
+    checkpoint = Checkpoint(context.run.finetuning(candidate.id), key_of(context, candidate), wish.optimizer)
     checkpoint.drop_other()
     loop.finetune(
-        tuned,
+        network,
         context.training_loader(),
         task=context.task,
         epochs=wish.epochs,
@@ -71,8 +97,9 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
         distillation=distillation,
         trainable=wish.trainable or None,
         normalisation=wish.normalisation,
-        loss=lambda: context.loss_of(tuned),
+        loss=lambda: context.loss_of(network),
         patience=wish.patience,
+        until=until,
         device=recipe.train.device,
         precision=recipe.train.precision,
         seed=recipe.seed,
@@ -81,14 +108,9 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
         key=checkpoint.key,
         callback=partial(context.callback.finetuned, candidate.id),
     )
-    after = context.validate(tuned)
-    if metric.loss(after[metric.name].value) > metric.loss(before[metric.name].value):
-        return Finetuned(plain, False, statistics, before, after)
-    stay = statistics is None or wish.normalisation == "tune"
-    return Finetuned(tuned, True, statistics if stay else "fine-tuned", before, after)
 
 
-def _key(context: Context, candidate: Candidate) -> str:
+def key_of(context: Context, candidate: Candidate) -> str:
     """Of what fine-tuning depends on; the weights that it begins with are among it."""
     recipe, training = context.recipe, context.run.read_training()
     parts = recipe.parts(*recipe.space, "data", "task", "metric", "train", "seed", "export")

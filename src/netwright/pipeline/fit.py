@@ -20,6 +20,7 @@ from ..training.processes import alone
 from .callback import Callback
 from .context import open_run
 from .export import export
+from .halving import halved
 from .search import check, open_study, search, with_all_limits
 from .selection import select_networks
 from .summary import write_report
@@ -80,7 +81,7 @@ def fit(
         with alone():
             study = with_all_limits(context, study)
             front = search(context, study, retry)
-            networks = export(context, study, select_networks(front))
+            networks = export(context, study, halved(context, study, select_networks(front)))
             context.callback.stage("writing the report")
             report = write_report(context.run, trust=True)
         return Fitted(study.records, front, networks, context.run.read_given(), report)

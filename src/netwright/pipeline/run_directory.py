@@ -146,7 +146,7 @@ class RunDirectory:
         self.path = Path(path)
         self.study, self.front = self.path / "study.db", self.path / "front.json"
         self.recipe, self.report = self.path / "recipe.json", self.path / "report.html"
-        self.given = self.path / "given.json"
+        self.given, self.halving = self.path / "given.json", self.path / "halving.json"
         self.test_data, self.supernet = self.path / "test.npz", self.path / "supernet"
         self.weights, self.training = self.supernet / "weights.safetensors", self.supernet / MANIFEST
         self.checkpoint = self.supernet / "checkpoint.safetensors"

@@ -182,6 +182,10 @@ class Export:
     """See train.optimizer."""
     schedule: str = field(default="cosine", metadata=kind("training.schedules:SCHEDULES"))
     """See train.schedule."""
+    candidates: int = 3
+    """Networks of which one is handed back as the best within limits on what networks cost: the search's best, and
+    those that it cannot tell from it. Each is fine-tuned for a quarter of its steps, and the one that does best then
+    goes on. 1 takes the search's best."""
     patience: int = 0
     """Epochs without a better figure on the validation data after which fine-tuning ends; the best epoch's weights are
     kept. 0 goes on to the end, and keeps the last."""
@@ -278,6 +282,7 @@ class Recipe:
         positive = {
             "evaluations": self.evaluations, "threads": self.threads, "train.batch_size": train.batch_size,
             "train.accumulate": train.accumulate, "search.calibration": self.search.calibration,
+            "export.candidates": self.export.candidates,
             "trim.proposals": self.trim.proposals, "trim.batches": self.trim.batches, **numbers,
         }  # fmt: skip
         for name, value in positive.items():

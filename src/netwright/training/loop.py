@@ -157,6 +157,7 @@ def finetune(
     key: str = "",
     loss: Callable[[], float] | None = None,
     patience: int = 0,
+    until: float = 1.0,
     callback: Callable[[Progress], None] | None = None,
 ) -> None:
     """Train a stand-alone network, in place, as :func:`train` does; left in evaluation mode.
@@ -172,6 +173,8 @@ def finetune(
         loss: for early stopping: how badly the network does on validation data, asked after every epoch.
         patience: epochs without a lower ``loss`` after which training ends; the weights of the best epoch are kept. 0
             goes on to the end, and keeps the last.
+        until: the share of the steps after which training pauses, with its state in the checkpoint: the same call with
+            a larger share goes on from there as if it had not.
 
     All other arguments are those of :func:`train`.
     """
@@ -181,10 +184,7 @@ def finetune(
             "first: net.extract(candidate)"
         )
     _require_functions(callback=callback, loss=loss)
-    if patience < 0 or (patience and loss is None):
-        raise CallError(
-            f"patience is a number of epochs, 0 or more, and takes a loss=, which it is about; not {patience}"
-        )
+    _require_end(loss, patience, until, checkpoint)
     processes, task, way = together(), task_of(task), DISTILLATIONS.make(distillation)
     normalised = _normalised(network, loader, task, normalisation)
     with only(network, trainable), normalised, teaching(teacher, device_for(network, device)) as taught:
@@ -192,7 +192,7 @@ def finetune(
         settings = _settings(
             network, "extracted", optimizer, schedule, checkpoint, key, epochs=epochs, device=device,
             clip_norm=clip_norm, accumulate=accumulate, ema=ema, precision=precision, seed=seed,
-            checkpoint_steps=checkpoint_steps,
+            checkpoint_steps=checkpoint_steps, until=until,
         )  # fmt: skip
         settings = with_rate(settings, learner, loader, processes)
         watch = Best(network, loss, patience) if loss and patience else None
@@ -200,6 +200,18 @@ def finetune(
             _train(Run(learner, loader, settings, watch, processes), callback)
         finally:
             settle(network)
+
+
+def _require_end(loss: Any, patience: int, until: float, checkpoint: Any) -> None:
+    """Raise :class:`CallError` where it is not known when a fine-tuning ends, or where it is to be gone on with."""
+    if patience < 0 or (patience and loss is None):
+        raise CallError(
+            f"patience is a number of epochs, 0 or more, and takes a loss=, which it is about; not {patience}"
+        )
+    if until != 1 and checkpoint is None:
+        raise CallError(
+            f"until={until} pauses a training, which goes on from a checkpoint: give it checkpoint=, a path"
+        )
 
 
 def _normalised(network: nn.Module, loader: Any, task: Task, how: Normalisation) -> AbstractContextManager[None]:

@@ -87,6 +87,7 @@ class Settings:
     seed: int = 0
     checkpoint: Checkpoint | None = None
     checkpoint_steps: int = 0
+    until: float = 1.0
 
     def __post_init__(self) -> None:
         wrong = {
@@ -99,6 +100,7 @@ class Settings:
             "precision is float32 or bfloat16": self.precision not in ("float32", "bfloat16"),
             "seed is a whole number, 0 or more": not _is_whole(self.seed, 0),
             "checkpoint_steps is a number of steps, or 0 for each epoch's end": not _is_whole(self.checkpoint_steps, 0),
+            "until is a share of the steps, above 0 and up to 1": not (self.until == 1 or _is_within(self.until, 1)),
         }
         for what, is_wrong in wrong.items():
             if is_wrong:
@@ -195,6 +197,7 @@ class Run:
                 self.average = WeightAverage(self.module, ema) if ema else None
                 self._resume()
                 self.steps = self.settings.epochs * self.batches
+                self._pause = math.ceil(self.settings.until * self.steps)
                 # While the learning rate warms up, the weights are nearly those that were given.
                 self._given_steps = max(1, min(8, self.steps // 40))
                 self._last = deque(self._last, maxlen=max(LAST, self._given_steps))
@@ -211,6 +214,8 @@ class Run:
         """The epochs that are still to run, counted from 0."""
         for epoch in range(self._resumed["epoch"] if self._resumed else 0, self.settings.epochs):
             if self.watch and self.processes.agree(self.watch.over, self.device):
+                return
+            if self._done(epoch) >= self._pause:
                 return
             yield epoch
 
@@ -249,6 +254,9 @@ class Run:
             if every and epoch.at - saved_at >= every and not epoch.pending and epoch.at < self.batches:
                 self._save(number, epoch)
                 saved_at = epoch.at
+            if number * self.batches + epoch.at >= self._pause and not epoch.pending and epoch.at < self.batches:
+                self._save(number, epoch)
+                return
         if not epoch.at:
             raise TrainingError(
                 f"the loader gave no batches in epoch {number + 1}: it is used up; its __iter__ must begin anew each "
@@ -286,6 +294,12 @@ class Run:
                 f"{before:.3g} to {after:.3g}; give a lower lr (it was {max(self.rates):g}), or keep the weights: "
                 "epochs=0"
             )
+
+    def _done(self, epoch: int) -> int:
+        """The steps that are done as an epoch begins, or is gone on with."""
+        saved = self._resumed
+        within = saved["within"]["at"] if saved and saved["epoch"] == epoch and saved["within"] else 0
+        return epoch * self.batches + int(within)
 
     # -- steps -------------------------------------------------------------------------------------------------
 
