@@ -13,7 +13,7 @@ from ..core.errors import CallError, MeasureError, NetError, NetwrightError, for
 from ..core.metric import Measurement
 from ..core.warn import warn
 from ..nets.devices import device_of, device_under, placed, to_device
-from ..nets.inputs import call, describe, fresh
+from ..nets.inputs import describe, fresh
 from ..nets.layout import channels_last
 from ..tasks import Evaluator, Task, task_of
 from ..tasks.base import require_metrics
@@ -132,7 +132,8 @@ class Quality(Measurer):
             for batch in read(self.loader, "the data that networks are judged on", MeasureError):
                 try:
                     inputs, targets = self.task.split(batch)
-                    outputs = to_device(call(network, to_device(fresh(inputs), device)), torch.device("cpu"))
+                    answer = self.task.answer(network, to_device(fresh(inputs), device))
+                    outputs = to_device(answer, torch.device("cpu"))
                     counted = evaluator.update(outputs, targets)
                 except Exception as error:  # inputs of another number, by other names, or of another shape
                     if isinstance(error, NetwrightError) and not isinstance(error, NetError):

@@ -16,6 +16,7 @@ from .own_metrics import METRICS, OwnMetric
 from .regression import Regression
 from .segmentation import Segmentation
 from .token_classification import TokenClassification
+from .translation import Translation
 
 __all__ = [
     "METRICS",
@@ -33,6 +34,7 @@ __all__ = [
     "Several",
     "Task",
     "TokenClassification",
+    "Translation",
 ]
 
 TASKS: Registry[Task] = Registry(
@@ -49,6 +51,7 @@ TASKS: Registry[Task] = Registry(
         "segmentation": "segmentation:Segmentation",
         "language-modelling": "language_modelling:LanguageModelling",
         "detection": "detection:Detection",
+        "translation": "translation:Translation",
         "custom": "custom:Custom",
     },
     error=RecipeError,

@@ -79,6 +79,12 @@ class Task(ABC):
     def evaluator(self) -> Evaluator:
         """One that has counted nothing yet."""
 
+    def answer(self, network: nn.Module, inputs: Inputs) -> Any:
+        """What a network, or an exported file, answers to inputs, which :meth:`evaluator` counts: by default its
+        outputs. A task has its own whose answers come of several runs, such as texts that are written token by token;
+        it holds what :meth:`loss` takes of outputs."""
+        return call(network, inputs)
+
     def split(self, batch: Any) -> tuple[Inputs, Any]:
         """Inputs and targets of a batch; by its structure, see :func:`netwright.nets.inputs.split_batch`."""
         return split_batch(batch)
@@ -158,7 +164,7 @@ class Task(ABC):
                 raise RecipeError(f"the {name} data: {format_error(error)}") from None
             every = part.targets if isinstance(part, Split) else targets
             self.check_targets(every, name)
-            outputs = _tried(network, inputs, name, data.name)
+            outputs = _tried(self, network, inputs, name, data.name)
             try:
                 self.check_outputs(outputs, every)
                 self._check_use(outputs, targets)
@@ -226,11 +232,11 @@ def require_metrics(task: Task, found: Any) -> None:
         )
 
 
-def _tried(network: nn.Module, inputs: Inputs, part: str, data: str) -> Any:
-    """The outputs for a few inputs."""
+def _tried(task: Task, network: nn.Module, inputs: Inputs, part: str, data: str) -> Any:
+    """The answers to a few inputs."""
     try:
         with torch.no_grad(), evaluating(network):
-            return call(network, fresh(inputs))
+            return task.answer(network, fresh(inputs))
     except Exception as error:
         shapes = ", ".join(f"shape {tuple(t.shape[1:])} and {t.dtype}" for t in tensors_in(inputs)) or describe(inputs)
         raise RecipeError(

@@ -61,6 +61,9 @@ class Extended(Task):
     def split(self, batch: Any) -> tuple[Inputs, Any]:
         return self.task.split(batch)
 
+    def answer(self, network: nn.Module, inputs: Inputs) -> Any:
+        return self.task.answer(network, inputs)
+
     def loss(self, outputs: Any, targets: Any) -> Tensor:
         return self.task.loss(outputs, targets)
 

@@ -34,7 +34,7 @@ def check_task(task: Task, network: nn.Module, data: Data) -> dict[str, Measurem
     loader = TensorLoader(data.validation, 4) if isinstance(data.validation, Split) else data.validation
     batches = [task.split(batch) for batch, _ in zip(read(loader, "the validation data"), range(4), strict=False)]
     with torch.no_grad(), evaluating(network):
-        judged = [(call(network, fresh(inputs)), targets) for inputs, targets in batches]
+        judged = [(task.answer(network, fresh(inputs)), targets) for inputs, targets in batches]
     found = _check_evaluator(task, judged)
     for inputs, targets in batches[:1]:
         _check_loss(task, network, inputs, targets)

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.metric import Measurement, Metric
 from ..nets.devices import device_under, to_device
-from ..nets.inputs import call, evaluating, fresh
+from ..nets.inputs import evaluating, fresh
 from ..nets.isolation import isolated
 from ..nets.layers import CONVOLUTIONS
 from ..nets.supernet import SuperNet
@@ -97,7 +97,7 @@ def weights_of(net: SuperNet, loader: Any, task: Task) -> Weights:
             for batch in batches:
                 inputs, targets = task.split(to_device(batch, device))
                 with torch.no_grad():
-                    judged += evaluator.update(call(module, fresh(inputs)), targets)
+                    judged += evaluator.update(task.answer(module, fresh(inputs)), targets)
                 if judged >= ENOUGH:
                     break
         baseline = evaluator.baseline().get(metric.name)
