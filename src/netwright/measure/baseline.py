@@ -63,6 +63,6 @@ class BaselineStore:
         try:
             rows = read_json(self._path) if self._path is not None else []
             found = [(float(then), float(core), float(memory)) for then, core, memory in rows]
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, OverflowError):
             return []
         return [row for row in found if all(isfinite(value) and value > 0 for value in row)]

@@ -83,7 +83,7 @@ class Target:
         """The runtime with what it leaves to the device, found out once for each device and kept, and what was found
         (see :meth:`netwright.measure.runtimes.base.Runtime.suited`)."""
         kept = cache_folder() / "suited" / f"{digest(self._told)}.json"
-        with contextlib.suppress(OSError, ValueError, TypeError, NetwrightError):  # what cannot be read is found anew
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError, NetwrightError):  # it is found anew then
             known = expect(read_json(kept), {"runtime": dict[str, Any], "found": dict[str, Any]})
             return from_json(known["runtime"]), known["found"]
         runtime, found = self.runtime.suited(self._trial)

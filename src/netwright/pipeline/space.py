@@ -326,7 +326,7 @@ _LAYER = {
 
 def _layer(kept: Mapping[str, Any]) -> LayerReport:
     told = expect(kept, _LAYER)
-    return LayerReport(**{**told, "operators": tuple(told["operators"])})
+    return LayerReport(**{**{name: told[name] for name in _LAYER}, "operators": tuple(told["operators"])})
 
 
 def _read_layers(path: Path, fingerprint: str) -> dict[str, Any]:

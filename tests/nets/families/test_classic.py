@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from fuzz import mutations, swaps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -23,7 +25,7 @@ from netwright.nets.families.mobilenet import mobilenet_v1, mobilenet_v2
 from netwright.nets.families.parts import halve, same
 from netwright.nets.families.resnet8 import resnet8
 from netwright.nets.families.simplenet import SimpleNet, simplenet
-from netwright.nets.families.tinynas import from_json
+from netwright.nets.families.tinynas import from_json, read
 from netwright.nets.families.wide_resnet import WideResNet, wide_resnet
 from netwright.testing import check_supernet
 
@@ -250,3 +252,25 @@ def test_files_that_are_no_description_are_refused(tmp_path: Path) -> None:
             from_json(tmp_path / "net.json")
     with pytest.raises(NetError, match="cannot be read"):
         from_json(tmp_path / "absent.json")
+
+
+def fuzz_description(folder: Path, times: int) -> None:
+    content = described(folder).read_bytes()
+
+    @settings(max_examples=times, deadline=None)
+    @given(st.one_of(mutations(content), swaps(json.loads(content))))
+    def one(changed: bytes) -> None:
+        (folder / "net.json").write_bytes(changed)
+        with suppress(NetError):
+            read(folder / "net.json")
+
+    one()
+
+
+def test_whatever_a_description_holds_is_read_or_refused(tmp_path: Path) -> None:
+    fuzz_description(tmp_path, 60)
+
+
+@pytest.mark.slow
+def test_whatever_a_description_holds_is_read_or_refused_whole(tmp_path: Path) -> None:
+    fuzz_description(tmp_path, 2000)
