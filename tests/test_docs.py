@@ -97,7 +97,7 @@ def test_several_drivers_search_with_one_study(tmp_path, monkeypatch, capsys):
         assert len(told) == len({each["id"] for each in told}) == 12
         assert not Path("runs/a/study.db").exists() and Path("runs/a/report.html").exists()
         feed = serve._feed("runs/a", False)
-        assert feed.tell()["count"] == 12 and not feed.tell()["problem"]
+        assert feed.about()["count"] == 12 and not feed.about()["problem"]
 
 
 def test_a_bert_goes_from_folder_to_folder(tmp_path, monkeypatch, capsys):

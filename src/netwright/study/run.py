@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..core.candidate import Candidate
 from ..core.record import Record
@@ -52,3 +53,20 @@ class Run:
     short: list[tuple[Job, Record]] = field(default_factory=list)
     claimed: Candidate | None = None
     lost: bool = False
+
+    def waiting(self, asked: dict[Candidate, Any], taken: Set[Candidate]) -> Candidate | None:
+        """The first of those that were asked for and that nobody evaluates.
+
+        Args:
+            asked: in the order in which they were asked for.
+            taken: those of them that others evaluate.
+        """
+        done = {job.candidate for job, _ in self.done}
+        first, left = None, len(asked) - len(self.jobs) - sum(c in asked for c in done | taken)
+        for candidate in reversed(asked):  # who waits was asked for last, after the many that are being evaluated
+            if candidate in self.jobs or candidate in done or candidate in taken:
+                continue
+            first, left = candidate, left - 1
+            if left == 0:
+                break
+        return first

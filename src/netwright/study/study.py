@@ -300,15 +300,7 @@ class Study:
         """The first of those that were asked for and that nobody evaluates, if it may be evaluated."""
         if self._room(run, taken) <= 0:
             return None
-        asked, done = self.journal.asked, {job.candidate for job, _ in run.done}
-        first, left = None, len(asked) - len(run.jobs) - len(done) - sum(c in asked for c in taken)
-        for candidate in reversed(asked):  # who waits was asked for last, after the many that are being evaluated
-            if candidate in run.jobs or candidate in done or candidate in taken:
-                continue
-            first, left = candidate, left - 1
-            if left == 0:
-                break
-        return first
+        return run.waiting(self.journal.asked, taken)
 
     def _room(self, run: Run, taken: Set[Candidate]) -> int:
         """How many may be begun, where others evaluate those that are taken."""
