@@ -22,7 +22,7 @@ from .finetune import key_of, tune_in_part
 from .run_directory import LEFT
 
 SHARE = 0.25
-"""Of the steps of fine-tuning, after which one network goes on: on MiniLM (``benchmarks/minilm.py``) an eighth chose
+"""Of the steps of fine-tuning, after which one network goes on: on MiniLM (docs/bert.md) an eighth chose
 wrongly in two of three runs, and a quarter in none."""
 
 
