@@ -128,7 +128,7 @@ def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         nw.Quality(task(), [(torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.long))]).all_of(supernet().module)
     with pytest.raises(RecipeError, match="with the end token 99 in its vocabulary"):
         Translation(text, 99).check(supernet().module, nw.Data(*[[sentences(2)]] * 3))
-    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics.bleu", None)
     with pytest.raises(
         MissingExtra, match=r"the task translation needs the package 'sacrebleu'.*netwright\[translation\]"
     ):

@@ -150,7 +150,7 @@ class TranslationEvaluator(GroupedEvaluator):
 def _bleu() -> Any:
     """sacrebleu's class. Raises :class:`MissingExtra` where the package is not there."""
     try:
-        from sacrebleu.metrics import BLEU as Score
+        from sacrebleu.metrics.bleu import BLEU as Score
     except ImportError:
         raise MissingExtra("sacrebleu", "translation", "the task translation") from None
     return Score
