@@ -218,3 +218,10 @@ for strategy in (nw.Guided(), nw.Nsga2(), nw.Random()):
 print([m for m in ("torch", "sklearn", "onnx", "onnxruntime", "plotly") if m in sys.modules])
 """
     assert python(code).strip() == "[]"
+
+
+def test_test_files_can_be_imported_beside_one_another():
+    """Where a folder is no package, its modules are imported by their names alone."""
+    alone = [path for path in Path(__file__).parent.rglob("*.py") if not (path.parent / "__init__.py").exists()]
+    names = [path.name for path in alone if path.name != "conftest.py"]
+    assert not {name for name in names if names.count(name) > 1}

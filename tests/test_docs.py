@@ -129,12 +129,16 @@ def in_their_order(name, *flags):
     page = (ROOT / "docs" / f"{name}.md").read_text()
     found = re.findall(r"^```(python|console)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     begins, toy, *rest = found
-    for language, block in (toy, begins, *rest):
-        if language == "python":
-            exec(compile(block, f"{name}.md", "exec"), names)
-            continue
-        for line in filter(None, block.splitlines()):
-            main([*shlex.split(line.removeprefix("$ netwright").replace("latency <=", "macs <=")), *short])
+    sys.modules.pop("mine", None)  # another page's
+    try:
+        for language, block in (toy, begins, *rest):
+            if language == "python":
+                exec(compile(block, f"{name}.md", "exec"), names)
+                continue
+            for line in filter(None, block.splitlines()):
+                main([*shlex.split(line.removeprefix("$ netwright").replace("latency <=", "macs <=")), *short])
+    finally:
+        sys.modules.pop("mine", None)
 
 
 @pytest.mark.parametrize(
