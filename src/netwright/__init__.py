@@ -67,6 +67,9 @@ _HOME = {
     "to_low_rank": "nets.surgery",
     "to_experts": "nets.surgery",
     "DynamicRanks": "nets.surgery",
+    "add_adapters": "nets.surgery",
+    "merge_adapters": "nets.surgery",
+    "save_adapters": "nets.surgery",
     "add_free_experts": "nets.surgery",
     "merge_experts": "nets.surgery",
     "share_layers": "nets.surgery",
@@ -241,11 +244,14 @@ if TYPE_CHECKING:
     from .nets.stitching import stitch as stitch
     from .nets.supernet import SuperNet as SuperNet
     from .nets.surgery import DynamicRanks as DynamicRanks
+    from .nets.surgery import add_adapters as add_adapters
     from .nets.surgery import add_free_experts as add_free_experts
     from .nets.surgery import block_importance as block_importance
     from .nets.surgery import grow as grow
+    from .nets.surgery import merge_adapters as merge_adapters
     from .nets.surgery import merge_experts as merge_experts
     from .nets.surgery import part_importance as part_importance
+    from .nets.surgery import save_adapters as save_adapters
     from .nets.surgery import share_layers as share_layers
     from .nets.surgery import sort_blocks as sort_blocks
     from .nets.surgery import sort_parts as sort_parts

@@ -357,6 +357,25 @@ def test_fine_tuning_that_gets_no_better_ends_with_the_best_epoch(tmp_path: Path
     assert tuned.after["mae"].value == figures[first - 1]
 
 
+def test_adapters_learn_in_the_place_of_weights_and_are_written(tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="peft is not installed")
+    with job(tmp_path, train={"epochs": 0}, export={"lora": 2}) as context:
+        train(context)
+        study = open_study(context)
+        search(context, study)
+        (network,) = export(context, study, [study.front()[0]])
+        plain = context.source.supernet().extract(network.record.candidate).state_dict()
+        folder = context.run.network(network.id)
+        weights, adapter = (
+            read_tensors(folder / file)[0] for file in ("weights.safetensors", "adapter/adapter_model.safetensors")
+        )
+    for name in ("0", "2"):
+        a, b = (adapter[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
+        assert a.shape[0] == b.shape[1] == 2 and b.any()
+        torch.testing.assert_close(weights[f"{name}.weight"], plain[f"{name}.weight"] + 8 * b @ a)
+        assert torch.equal(weights[f"{name}.bias"], plain[f"{name}.bias"])
+
+
 def test_only_parameters_that_may_move_are_fine_tuned(tmp_path: Path) -> None:
     with job(tmp_path, train={"epochs": 0}, export={"trainable": ["2.*"]}) as context:
         train(context)

@@ -43,6 +43,7 @@ from ..nets.importance import CRITERIA, Criterion, sort_channels
 from ..nets.inputs import Inputs
 from ..nets.recalibrate import Statistics, needs_recalibration
 from ..nets.supernet import SuperNet
+from ..nets.surgery.adapters import require_peft
 from ..recipe.schema import NO_DATA, Recipe, Train
 from ..sources.base import Source
 from ..sources.checkpoints import checkpoint_of
@@ -418,6 +419,12 @@ def _without_data(importance: str) -> Criterion:
         ) from None
 
 
+def _check_adapters(recipe: Recipe) -> None:
+    """Raise :class:`MissingExtra` before anything costly where adapters are to learn and cannot."""
+    if recipe.export.lora and recipe.export.epochs:
+        require_peft()
+
+
 def _check_teachers(recipe: Recipe) -> None:
     """Raise :class:`RecipeError` for teachers that there are not, whether or not anything learns from them."""
     for key, text, names, known in (
@@ -453,6 +460,7 @@ def _check(context: Context) -> None:
     if judged & ({*recipe.objectives, *limited} - {*known}) and not context.source.no_networks:
         raise RecipeError(f"the key 'data' is missing; {NO_DATA}")
     _check_teachers(recipe)
+    _check_adapters(recipe)
     for name in recipe.objectives:
         if name not in known:
             near = did_you_mean(name, known)

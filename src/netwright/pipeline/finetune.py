@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +14,7 @@ from ..core.candidate import Candidate, digest
 from ..core.metric import Measurement
 from ..nets.extract import copy_of
 from ..nets.recalibrate import Statistics
+from ..nets.surgery.adapters import adapting
 from ..recipe.load import resolve
 from ..training import loop
 from ..training.checkpoint import Checkpoint
@@ -60,6 +63,7 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
     _tune(context, candidate, tuned, judged=metric.name in evaluator.baseline())
     after = context.validate(tuned)
     if metric.loss(after[metric.name].value) > metric.loss(before[metric.name].value):
+        shutil.rmtree(context.run.adapter(candidate.id), ignore_errors=True)
         return Finetuned(plain, False, statistics, before, after)
     stay = statistics is None or wish.normalisation == "tune"
     return Finetuned(tuned, True, statistics if stay else "fine-tuned", before, after)
@@ -86,28 +90,30 @@ def _tune(context: Context, candidate: Candidate, network: nn.Module, judged: bo
     teacher, distillation = _teaching(context, network, judged)
     checkpoint = Checkpoint(context.run.finetuning(candidate.id), key_of(context, candidate), wish.optimizer)
     checkpoint.drop_other()
-    loop.finetune(
-        network,
-        context.training_loader(),
-        task=context.task,
-        epochs=wish.epochs,
-        optimizer=wish.optimizer or None,
-        schedule=wish.schedule,
-        teacher=teacher,
-        distillation=distillation,
-        trainable=wish.trainable or None,
-        normalisation=wish.normalisation,
-        loss=lambda: context.loss_of(network),
-        patience=wish.patience,
-        until=until,
-        device=recipe.train.device,
-        precision=recipe.train.precision,
-        seed=recipe.seed,
-        checkpoint=checkpoint.path,
-        checkpoint_steps=recipe.train.checkpoint_steps,
-        key=checkpoint.key,
-        callback=partial(context.callback.finetuned, candidate.id),
-    )
+    directory = context.run.adapter(candidate.id)
+    with adapting(network, directory, rank=wish.lora) if wish.lora else nullcontext():
+        loop.finetune(
+            network,
+            context.training_loader(),
+            task=context.task,
+            epochs=wish.epochs,
+            optimizer=wish.optimizer or None,
+            schedule=wish.schedule,
+            teacher=teacher,
+            distillation=distillation,
+            trainable=wish.trainable or None,
+            normalisation=wish.normalisation,
+            loss=lambda: context.loss_of(network),
+            patience=wish.patience,
+            until=until,
+            device=recipe.train.device,
+            precision=recipe.train.precision,
+            seed=recipe.seed,
+            checkpoint=checkpoint.path,
+            checkpoint_steps=recipe.train.checkpoint_steps,
+            key=checkpoint.key,
+            callback=partial(context.callback.finetuned, candidate.id),
+        )
 
 
 def key_of(context: Context, candidate: Candidate) -> str:

@@ -164,6 +164,10 @@ class RunDirectory:
         """The checkpoint of a network's fine-tuning, which is there until the network is exported."""
         return self.network(id_) / "checkpoint.safetensors"
 
+    def adapter(self, id_: str) -> Path:
+        """The directory of the adapters that a network was fine-tuned with, where it was with any."""
+        return self.network(id_) / "adapter"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Make the directory and keep it for this process; the lock goes when the process does, however it ends.

@@ -197,6 +197,10 @@ class Export:
     """See train.distillation."""
     trainable: list[str] = field(default_factory=list)
     """Patterns of the names of the parameters that may move, such as "*head*"; all of them by default."""
+    lora: int = 0
+    """Rank of low-rank adapters (LoRA) of linear layers, which learn in fine-tuning in the place of the weights: memory
+    for their gradients and the optimizer's state alone. Files hold the sums; the adapters are written beside them, as
+    the library peft reads them. 0 fine-tunes the weights themselves."""
     normalisation: Literal["batch", "tune"] = "batch"
     """By what batch normalisation normalises in fine-tuning: each batch; or its running statistics, "tune", folded into
     convolutions as they train, which takes about half the memory."""
@@ -289,7 +293,7 @@ class Recipe:
             if not value > 0:
                 raise RecipeError(f"{name} must be more than 0, not {told(value)}")
         counts = {
-            "export.patience": self.export.patience,
+            "export.patience": self.export.patience, "export.lora": self.export.lora,
             "train.epochs": train.epochs, "export.epochs": self.export.epochs, "seed": self.seed,
             "train.checkpoint_steps": train.checkpoint_steps, "trim.rounds": self.trim.rounds,
         }  # fmt: skip
@@ -299,6 +303,23 @@ class Recipe:
         for name, value in {**positive, **counts}.items():
             if value > (most := MOST.get(name, MOST_INT)):
                 raise RecipeError(f"{name} must be at most {most:,}, not {told(value)}")
+        self._check_single()
+        if unnamed := [name for name in self.choices if not isinstance(name, str)]:
+            raise RecipeError(f"choices holds options by the names of choices, which are texts, not {unnamed[0]!r}")
+        _check_kinds(self, "")
+        if not self.objectives:
+            object.__setattr__(self, "objectives", [_first_metric(self.task), "latency"])
+        self._name_targets()
+        if len(set(self.objectives)) < len(self.objectives):
+            raise RecipeError(f"objectives must be one or more different metrics, not {list(self.objectives)}")
+
+    def _check_single(self) -> None:
+        """Raise :class:`RecipeError` for settings that have bounds of their own."""
+        train = self.train
+        if self.export.lora and self.export.trainable:
+            raise RecipeError(
+                "export.lora has adapters learn, export.trainable names weights that do: give one of them"
+            )
         if train.ema is not None and not 0 < train.ema < 1:
             raise RecipeError(f"train.ema is a decay between 0 and 1, such as 0.999, not {train.ema}")
         if not 0 <= self.search.racing < 1:
@@ -312,14 +333,6 @@ class Recipe:
                 parse_bytes(self.search.memory)
             except ValueError as error:
                 raise RecipeError(f"search.memory is {error}, not {self.search.memory!r}") from None
-        if unnamed := [name for name in self.choices if not isinstance(name, str)]:
-            raise RecipeError(f"choices holds options by the names of choices, which are texts, not {unnamed[0]!r}")
-        _check_kinds(self, "")
-        if not self.objectives:
-            object.__setattr__(self, "objectives", [_first_metric(self.task), "latency"])
-        self._name_targets()
-        if len(set(self.objectives)) < len(self.objectives):
-            raise RecipeError(f"objectives must be one or more different metrics, not {list(self.objectives)}")
 
     def _name_targets(self) -> None:
         """Have objectives and limits that name none of several targets on each of them."""

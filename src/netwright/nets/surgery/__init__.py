@@ -1,5 +1,6 @@
 """Surgery: what is taken out of a network, or made anew of its weights, one kind per file."""
 
+from .adapters import add_adapters, merge_adapters, save_adapters
 from .block_order import block_importance, sort_blocks
 from .dynamic_rank import DynamicRanks
 from .experts import ExpertMixture, to_experts
@@ -14,11 +15,14 @@ from .share import share_layers
 __all__ = [
     "DynamicRanks",
     "ExpertMixture",
+    "add_adapters",
     "add_free_experts",
     "block_importance",
     "grow",
+    "merge_adapters",
     "merge_experts",
     "part_importance",
+    "save_adapters",
     "share_layers",
     "sort_blocks",
     "sort_parts",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ...core.broken import without_broken_torchvision
 from ...core.errors import MissingExtra, RecipeError, format_error
 from ...core.quiet import quiet
-from ...core.warn import warn
 from ...tasks.files.preparation import Ids, Tokenizer
 
 FILES = ("tokenizer*.json", "vocab*", "*.model", "*.tiktoken")
@@ -24,19 +23,8 @@ NO_LIMIT = 1_000_000
 
 @cache
 def transformers() -> Any:
-    """The package. Raises :class:`MissingExtra` where there is none.
-
-    It imports torchvision wherever that is installed; one that was built for another PyTorch is left out, since
-    texts do not need it.
-    """
-    try:
-        with quiet():
-            importlib.import_module("torchvision")
-    except ImportError:
-        pass
-    except Exception as error:  # an extension that does not fit raises what it likes
-        sys.modules["torchvision"] = None  # type: ignore[assignment]  # how Python says that a package is not there
-        warn(f"torchvision cannot be imported ({format_error(error)[:120]}): models are read without it")
+    """The package. Raises :class:`MissingExtra` where there is none."""
+    without_broken_torchvision()
     try:
         with quiet():
             return importlib.import_module("transformers")
