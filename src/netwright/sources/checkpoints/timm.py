@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -23,6 +24,7 @@ from ...tasks.multilabel import MultiLabel
 from ...tasks.regression import Regression
 from ..base import Source
 from .base import Checkpoint, image_of, keeps_head, outputs_for
+from .hub import hub_or_cache
 from .wrapped import LEAST, wrapped
 
 PREFIX = "timm/"
@@ -103,7 +105,7 @@ class Timm(Checkpoint):
         place = self._directory
         file = Path(self.folder) / self.weights if self.weights else place / "model.safetensors" if place else None
         try:
-            with quiet():
+            with quiet(), nullcontext() if file else hub_or_cache():
                 built = {**self._arguments, **({"num_classes": outputs} if outputs else {})}
                 model: Any = timm().create_model(self._name, pretrained=file is None, **built)
             if file is not None:

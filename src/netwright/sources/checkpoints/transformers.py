@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from ...tasks.regression import Regression
 from ...tasks.token_classification import TokenClassification
 from ..base import Source
 from .base import Checkpoint, fingerprint_of, image_of, keeps_head, outputs_for
+from .hub import hub_or_cache
 from .library import HubTokenizer, hub_quiet, transformers
 from .wrapped import made, wrapped
 
@@ -85,7 +86,7 @@ class Transformers(Checkpoint):
     @property
     def config(self) -> Any:
         """What ``config.json`` says. Raises :class:`RecipeError` where it cannot be read, or is not to be had."""
-        with hub_quiet(), self._told():
+        with hub_quiet(), self._told(), self._fetched():
             return transformers().AutoConfig.from_pretrained(self.path, trust_remote_code=False)
 
     def preparation(self, task: Task) -> Preparation:
@@ -161,7 +162,7 @@ class Transformers(Checkpoint):
             changes |= {"label2id": {name: i for i, name in enumerate(names)}}
             if problem := next((problem for kind, problem in PROBLEMS.items() if isinstance(task, kind)), ""):
                 changes["problem_type"] = problem
-        with hub_quiet(), self._told():
+        with hub_quiet(), self._told(), self._fetched():
             model: Any = auto.from_pretrained(
                 self.path, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, **changes
             )
@@ -203,6 +204,10 @@ class Transformers(Checkpoint):
             if theirs in told:
                 found[ours] = tuple(told[theirs])
         return found
+
+    def _fetched(self) -> AbstractContextManager[None]:
+        """Where a model on the hub is read from."""
+        return nullcontext() if Path(self.path).exists() else hub_or_cache()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
