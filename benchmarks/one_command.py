@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from math import comb
+from math import comb, hypot
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +48,19 @@ def ratio(whole: np.ndarray, own: np.ndarray) -> tuple[float, float]:
 
 def best_of(faster: Sequence[tuple[Record, float]], least: float) -> Record:
     """The record with the highest accuracy of those that are so many times faster; of equal ones the fastest."""
+    return rivals_of(faster, least, 1)[0]
+
+
+def rivals_of(faster: Sequence[tuple[Record, float]], least: float, count: int) -> list[Record]:
+    """Of the records that are so many times faster the one with the highest accuracy, and at most ``count - 1`` more
+    that the search cannot tell from it, the best first; of equal ones the fastest."""
     able = [(record, speed) for record, speed in faster if speed >= least]
     if not able:
         raise SystemExit(f"no network of the search is {least:.1f} times faster")
-    return max(able, key=lambda each: (each[0].values["accuracy"], each[1]))[0]
+    able.sort(key=lambda each: (each[0].values["accuracy"], each[1]), reverse=True)
+    figures = [record.measurements["accuracy"] for record, _ in able]
+    alike = [figures[0].value - found.value <= hypot(figures[0].ci95, found.ci95) for found in figures]
+    return [record for (record, _), near in zip(able, alike, strict=True) if near][:count]
 
 
 def paired(ours: np.ndarray, theirs: np.ndarray) -> tuple[int, int, float]:
