@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import netwright as nw
 from netwright.core.candidate import Candidate
 from netwright.core.encoding import Candidates, Encoding
 from netwright.core.errors import NetError, SpaceError
 from netwright.nets.axes import Width
 from netwright.nets.counts import Counts, ManyCounts, counter
+from netwright.nets.counts.counter import Counter
 from netwright.nets.families.inverted_residual import inverted_residual
 from netwright.nets.supernet import SuperNet
 
@@ -94,6 +96,66 @@ def test_without_a_table_each_is_traced() -> None:
     sizes = [(c["one"], c["other"]) for c in candidates]
     assert found.macs.tolist() == [15 * (a + b) + 5 * a * b for a, b in sizes]  # type: ignore[operator]
     assert found.params.tolist() == [4 * (a + b) for a, b in sizes]  # type: ignore[operator]
+
+
+class Heads(nn.Module):
+    """Rows of heads, mixed and put side by side: one alone lies so already and is not copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.out = nn.Linear(6, 12), nn.Linear(12, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self.into(x).view(1, 5, -1, 4).transpose(1, 2)
+        mixed = (heads @ heads.transpose(2, 3)) @ heads
+        return x + self.out(mixed.transpose(1, 2).contiguous().view(1, 5, -1))
+
+
+def heads_of(layers: int) -> SuperNet:
+    module = nn.Sequential(*(Heads() for _ in range(layers)))
+    axes = [Width.tie(module, f"heads{i}", (4, 8, 12), out_of=[f"{i}.into"], into=[f"{i}.out"]) for i in range(layers)]
+    return SuperNet(module, axes, torch.randn(1, 5, 6))
+
+
+def test_copies_that_single_heads_do_without_are_in_the_table() -> None:
+    net = heads_of(3)
+    candidates = list(net.space.enumerate())
+    ops = {len(net._counter._tracer.run(net.cut(c)).ops) for c in (net.smallest, net.largest)}
+    assert len(ops) == 2, "other operators run"
+    assert net.counts_fast
+    assert each(net.counts(candidates)) == [net._counter._trace(c) for c in candidates]
+
+
+class Copied(nn.Module):
+    """A layer whose result is copied only where it is narrow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.one(x)
+        return self.other(made.clone() if made.shape[1] < 8 else made)
+
+
+def test_copies_that_the_whole_does_without_are_traced() -> None:
+    module = Copied()
+    net = SuperNet(module, [Width.tie(module, "w", (2, 8), out_of=["one"], into=["other"])], torch.randn(1, 4))
+    assert not net.counts_fast
+    assert each(net.counts([net.smallest])) == [net._counter._trace(net.smallest)]
+
+
+def test_copies_cost_guided_search_no_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search asks for the counts of thousands, and traces no more than the table takes."""
+    net, runs = heads_of(8), list[Candidate]()
+    limit = net.count(net.largest).params * 0.8
+    traced = Counter._trace
+    monkeypatch.setattr(Counter, "_trace", lambda self, c: (runs.append(c), traced(self, c))[1])
+    found = nw.search(
+        net, lambda c: {"loss": -sum(int(option) ** 0.5 for option in c.values())}, {"loss": "min"},  # type: ignore[arg-type]
+        exact=lambda c: {"params": net.count(c).params}, limits=[f"params <= {limit}"], evaluations=14,
+    )  # fmt: skip
+    assert len(found) == 14 and len(runs) < 14
 
 
 def test_counts_beyond_64_bits_are_refused() -> None:

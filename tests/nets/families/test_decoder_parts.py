@@ -41,7 +41,9 @@ CASES: dict[str, tuple[Any, str, str, dict[str, Any]]] = {
 def model_of(case: str, **changes: Any) -> Any:
     _, config, model, sizes = CASES[case]
     torch.manual_seed(0)
-    return getattr(transformers, model)(getattr(transformers, config)(**sizes, initializer_range=0.2, **changes)).eval()
+    return getattr(transformers, model)(
+        getattr(transformers, config)(**(sizes | changes), initializer_range=0.2)
+    ).eval()
 
 
 @cache
@@ -69,6 +71,16 @@ def test_each_part_is_left_out_for_itself(case: str) -> None:
         check_supernet(net, candidates=[less])
     with pytest.raises(KeyError):
         _ = net.space.candidate({**dict(net.largest), "layer0.attention": 0})["layer0.heads"]
+
+
+def test_single_heads_and_parts_left_out_are_counted_from_a_table() -> None:
+    model = model_of("llama", num_hidden_layers=3, num_key_value_heads=4)
+    net = decoder(model, parts=True, heads=(1 / 4, 1 / 2), ffn=(1 / 2,), length=8)
+    rng = np.random.default_rng(0)
+    candidates = [net.smallest, *(net.space.sample(rng) for _ in range(12))]
+    assert net.space["layer0.heads"].options == (1, 2, 4) and net.counts_fast
+    found = net.counts(candidates)
+    assert [found[i] for i in range(len(candidates))] == [net._counter._trace(c) for c in candidates]
 
 
 @settings(max_examples=6)

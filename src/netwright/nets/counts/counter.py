@@ -22,6 +22,7 @@ from ..axes import Axis, OneOf
 from ..cut import ModuleIndex
 from ..foldable import is_folded
 from .bits import LayerBits
+from .copies import as_modules
 from .effects import Cuttable, EffectsReader
 from .instead import Untabulated, given_instead
 from .result import LARGEST, NAMES, Counts, ManyCounts, check_bound
@@ -128,7 +129,11 @@ class Counter:
         effects = reader.effects([axis for axis in net.axes if axis.name not in left_out and _changes_sizes(axis)])
         if effects is None:
             return None
-        table = SizeTable(whole, net.space.choices, effects, skipped_modules, instead, self._bits.layers)
+        whole, copying, copied = as_modules(whole, reader.absent, net.space.choices)
+        running = {name: {**skipped_modules.get(name, {}), **own} for name, own in copying.items()}
+        table = SizeTable(
+            whole, net.space.choices, effects, {**skipped_modules, **running}, {**instead, **copied}, self._bits.layers
+        )
         index = whole.folded or net.index
         table.count_parameters(self._parameter_bytes(index), index.owners, self._stored.names)
         return table if table.most() <= LARGEST and self._agrees(table, left_out, skipped_modules) else None

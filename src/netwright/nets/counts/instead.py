@@ -95,7 +95,8 @@ def with_instead(trace: Trace, instead: Mapping[str, Sequence[Given]]) -> tuple[
     menus = {call.menu for call in trace.menus}
     behind: dict[int, list[str]] = {}
     for path in sorted(instead, reverse=True):  # the inner before the outer
-        behind.setdefault(trace.calls[path].stop, []).append(path)
+        if any(given.op for given in instead[path]):
+            behind.setdefault(trace.calls[path].stop, []).append(path)
     ops: list[Op] = []
     made: dict[int, str] = {}
     for i in range(len(trace.ops) + 1):
