@@ -416,7 +416,7 @@ def pruned(given: nn.Module, example: Tensor, patterns: Sequence[str], macs: flo
             rest = [m for p, m in layers.items() if p == last or not any(fnmatchcase(p, each) for each in patterns)]
             tp.pruner.BasePruner(
                 network, example, tp.importance.GroupMagnitudeImportance(p=2), global_pruning=everywhere,
-                pruning_ratio=ratio_now, ignored_layers=rest, max_pruning_ratio=0.9, round_to=8,
+                pruning_ratio=ratio_now, ignored_layers=rest, max_pruning_ratio=0.9,
             ).step()  # fmt: skip
             alone = nw.SuperNet(network, [], example)
             now = alone.count(alone.largest).macs
