@@ -337,11 +337,33 @@ def test_what_cannot_be_opened_is_said(
         PostgresqlStore("a", "host=/nowhere")
     with pytest.raises(StoreError, match="no connection string"):
         PostgresqlStore("a", "nonsense")
+
+
+@needs_server
+@pytest.mark.parametrize("version", [0, 2, 99])
+def test_a_study_of_a_later_netwright_in_postgresql_is_refused_and_left_as_it_is(
+    version: int, new: PostgresqlStore
+) -> None:
+    new.append("retry", {"candidates": []})
     connection = new._connect()
-    connection.execute("UPDATE netwright_study SET format = 99 WHERE id = %s", (new._id,))
-    connection.close()
-    with pytest.raises(StoreError, match="has format 99, this netwright reads 1"):
-        again(new)
+    try:
+        connection.execute("UPDATE netwright_study SET format = %s WHERE id = %s", (version, new._id))
+
+        def kept() -> list[Any]:
+            tables = ("netwright_study", "netwright_journal", "netwright_member")
+            return [connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables]
+
+        before = kept()
+        for must_exist in (False, True):
+            with pytest.raises(
+                StoreError, match=rf"has format {version}, this netwright reads up to 1: .* left as it is"
+            ):
+                PostgresqlStore(new.study, new.dsn, must_exist=must_exist)
+        assert kept() == before
+        connection.execute("UPDATE netwright_study SET format = %s WHERE id = %s", (postgresql.FORMAT, new._id))
+    finally:
+        connection.close()
+    assert list(again(new).read()) == [("retry", {"candidates": []})]
 
 
 @needs_server

@@ -343,7 +343,8 @@ class PostgresqlStore(TextStore):
         number, version = row
         if version != FORMAT:
             raise StoreError(
-                f"{self.place} has format {version}, this netwright reads {FORMAT}: read it with the one that wrote it"
+                f"{self.place} has format {version}, this netwright reads up to {FORMAT}: read it with the netwright "
+                "that wrote it, or a later one; it is left as it is"
             )
         return int(number)
 
