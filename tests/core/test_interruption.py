@@ -10,8 +10,13 @@ from contextlib import contextmanager
 from threading import Thread
 
 import pytest
+import torch
 
+import netwright as nw
 from netwright.core.interruption import Interrupted, ending, exit_code, interruptible, interruption, raise_lost
+from netwright.study.run import Step
+from netwright.testing import FakeMeasurer, FakeNet
+from netwright.training.run import Progress
 
 
 def send(number: int) -> None:
@@ -125,10 +130,6 @@ def test_what_is_raised_in_the_course_of_an_interruption() -> None:
 
 
 def test_what_nobody_could_be_told_of_is_raised_again() -> None:
-    class Ends:
-        def __del__(self) -> None:
-            send(signal.SIGTERM)
-
     with interruptible():
         raise_lost()
         with unraisable() as said:
@@ -137,6 +138,43 @@ def test_what_nobody_could_be_told_of_is_raised_again() -> None:
         with pytest.raises(Interrupted):
             raise_lost()
     raise_lost()
+
+
+class Ends:
+    """A finalizer in the midst of which the signal comes."""
+
+    def __del__(self) -> None:
+        send(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("executor", ["local", "local,workers=2"])
+def test_a_search_ends_by_a_signal_that_a_finalizer_has_swallowed(executor: str) -> None:
+    space, told = nw.Space([nw.Choice("k", tuple(range(20)))]), list[int]()
+
+    def watch(step: Step) -> None:
+        told.append(step.done)
+        if step.done == 3:
+            Ends()
+
+    with unraisable() as said, pytest.raises(SystemExit) as ended:
+        study = nw.Study("memory", FakeNet(space), objectives=[FakeMeasurer("cost")])
+        study.run("random", 20, watch, executor=executor)
+    assert said == [Interrupted] and ended.value.code == 143
+    assert told[2] == 3 and len(told) < 20, "those that were done by then, and no more"
+
+
+def test_a_training_ends_by_a_signal_that_a_finalizer_has_swallowed() -> None:
+    steps, network = list[int](), torch.nn.Linear(2, 2)
+    loader = nw.TensorLoader(nw.Split(torch.zeros(80, 2), torch.zeros(80, dtype=torch.long)), 4)
+
+    def callback(progress: Progress) -> None:
+        steps.append(progress.step)
+        if progress.step == 3:
+            Ends()
+
+    with unraisable() as said, pytest.raises(SystemExit) as ended:
+        nw.finetune(network, loader, task="classification", epochs=1, callback=callback)
+    assert said == [Interrupted] and ended.value.code == 143 and steps == [1, 2, 3]
 
 
 @contextmanager

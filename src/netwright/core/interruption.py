@@ -75,7 +75,7 @@ def interruptible(*also: signal.Signals) -> Iterator[bool]:
 
 def raise_lost() -> None:
     """Raise for a signal that has come in a block of :func:`interruptible` and ended nothing: Python drops what is
-    raised where nobody can be told, as in a finalizer. For who waits for long."""
+    raised where nobody can be told, as in a finalizer. For who does much in small steps, or waits for long."""
     for handler in _handlers:
         if handler.number and handler.process == os.getpid():
             raise Interrupted(handler.number)

@@ -15,7 +15,7 @@ from ..core.candidate import Candidate
 from ..core.errors import DeviceLost, InfeasibleConstraints, MachineFault, MeasureError, NetwrightError, StoreError
 from ..core.faults import check_addresses, no_memory
 from ..core.front import Front
-from ..core.interruption import ending
+from ..core.interruption import ending, raise_lost
 from ..core.limits import Limit, broken, check_together, explain, parse_limit
 from ..core.metric import Measurement, Metric
 from ..core.precision import Rounding
@@ -287,6 +287,7 @@ class Study:
         """Have every worker evaluate a candidate, and ask for further ones as they are needed, if it may be so; whether
         any is being evaluated."""
         while len(run.jobs) < run.executor.workers and not run.short:
+            raise_lost()
             waiting, run.claimed = run.claimed, None
             waiting = waiting or self._claim(run, lambda taken: self._waiting(run, taken))
             while waiting is None and asks and self._ask(run):

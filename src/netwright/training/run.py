@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..core.errors import CallError, NetwrightError, TrainingError, format_error
+from ..core.interruption import raise_lost
 from ..core.metric import Measurement
 from ..core.warn import warn
 from ..nets.annealing import anneal
@@ -230,6 +231,7 @@ class Run:
         began, before = time.perf_counter(), epoch.seen
         at = self._step(epoch)
         while (batch := self._next_batch(epoch)) is not END:
+            raise_lost()
             at = self._step(epoch)
             if not epoch.pending:
                 self.optimizer.zero_grad()

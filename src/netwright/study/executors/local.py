@@ -80,12 +80,12 @@ class Local(Executor):
     def results(self, seconds: float | None = None) -> list[tuple[Job, Record]]:
         deadline = math.inf if seconds is None else time.monotonic() + seconds
         while self._running:
+            raise_lost()
             for each in list(self._running):
                 self._look(each)
             left = deadline - time.monotonic()
             if self._done or left <= 0:
                 break
-            raise_lost()
             wait = min([left, STEP_S if self._bytes < math.inf else 1.0, *(r.process.left for r in self._running)])
             ready((r.process.answers for r in self._running), max(0.0, wait))
         done, self._done = self._done, []
