@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_checkpoints
 import torch
 from torch import nn
 
@@ -358,6 +359,7 @@ def test_fine_tuning_that_gets_no_better_ends_with_the_best_epoch(tmp_path: Path
 
 
 def test_adapters_learn_in_the_place_of_weights_and_are_written(tmp_path: Path) -> None:
+    tiny_checkpoints.library()  # which peft imports
     pytest.importorskip("peft", reason="peft is not installed")
     with job(tmp_path, train={"epochs": 0}, export={"lora": 2}) as context:
         train(context)
