@@ -9,8 +9,6 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from netwright.core.errors import StoreError
 from netwright.study.stores import sqlite as module
 from netwright.study.stores.faults import DAMAGE, FAULTS, database_error, file_error
 from netwright.study.stores.sqlite import SqliteStore
-from netwright.study.stores.write_ahead import is_away
 
 
 @pytest.fixture
@@ -85,7 +82,7 @@ def test_a_file_that_went_away_and_too_many_open_files_are_told(store: SqliteSto
 FULL = """
 import resource, sys
 import netwright as nw
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # a log's index alone takes 32 kB
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 space = nw.Space([nw.Choice(f"k{i}", (1, 2, 3)) for i in range(5)])
 try:
     nw.search(space, lambda c: {"q": sum(c.values())}, {"q": "max"}, evaluations=200, strategy="random",
@@ -194,80 +191,3 @@ def test_a_disk_that_cannot_lock_files_is_told_before_anything_is_measured(
     with pytest.raises(StoreError, match=told), store.held():
         raise AssertionError("nobody measures there")
     assert list(SqliteStore(store.path, read_only=True).read()) == list(store.read()), "who reads needs no such lock"
-
-
-def modes(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as connection:
-        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    return str(mode)
-
-
-def records(store: SqliteStore) -> list[int]:
-    return [body["n"] for kind, body in store.read() if kind == "record"]
-
-
-def test_a_reader_in_the_midst_of_reading_delays_no_entry_of_a_held_study(store: SqliteStore) -> None:
-    with store.held():
-        store.append("record", {"n": 1})
-        with closing(sqlite3.connect(store.path)) as reading:
-            rows = reading.execute("SELECT seq FROM journal")
-            assert rows.fetchone() == (1,)  # and it has not read to the end
-            store.append("record", {"n": 2})  # would wait for 30 seconds, and fail
-            assert len(list(store.read())) == 3
-            assert rows.fetchall() == [(2,)]
-    assert modes(store.path) == "delete" and [p.name for p in store.path.parent.iterdir()] == [store.path.name]
-
-
-def test_a_study_at_rest_is_not_touched_by_who_holds_it_and_adds_nothing(store: SqliteStore) -> None:
-    before = store.path.read_bytes()
-    with store.held():
-        assert len(list(store.read())) == 1
-    assert store.path.read_bytes() == before
-
-
-LEFT = """
-import os, sys
-from netwright.study.stores.sqlite import SqliteStore
-store = SqliteStore(sys.argv[1])
-with store.held():
-    for n in range(3):
-        store.append("record", {"n": n})
-    os._exit(0)
-"""
-
-
-def test_what_a_killed_process_left_with_a_log_is_read_where_nothing_may_be_written(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    subprocess.run([sys.executable, "-c", LEFT, str(store.path)], check=True, timeout=60)
-    assert modes(store.path) == "wal" and records(store) == [0, 1, 2]
-    plain, asked = sqlite3.connect, list[str]()
-
-    def without_a_log(database: str, **settings: Any) -> sqlite3.Connection:
-        """As in a directory that may not be written."""
-        asked.append(database)
-        if "immutable" in database:
-            return plain(database, **settings)
-        return plain("file:/nowhere/study.db?mode=ro", **settings)
-
-    monkeypatch.setattr("netwright.study.stores.write_ahead.os.access", lambda *args: False)
-    monkeypatch.setattr(sqlite3, "connect", without_a_log)
-    assert records(SqliteStore(store.path, read_only=True)) == [0, 1, 2]
-    assert any(each.endswith("?mode=ro&immutable=1") for each in asked)
-
-
-@pytest.mark.parametrize(
-    ("kind", "away"),
-    [("ext4", False), ("tmpfs", False), ("nfs4", True), ("cifs", True), ("fuse.sshfs", True), ("fuseblk", False)],
-)
-def test_a_file_of_another_machine_has_no_log(
-    kind: str, away: bool, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mounts = tmp_path / "mounts"
-    mounts.write_text(f"proc /proc proc rw 0 0\n/dev/a / ext4 rw 0 0\nthere {store.path.parent} {kind} rw 0 0\nodd\n")
-    assert is_away(store.path, mounts) is away
-    monkeypatch.setattr("netwright.study.stores.write_ahead.is_away", partial(is_away, mounts=mounts))
-    with store.held():
-        store.append("record", {"n": 0})
-        assert modes(store.path) == ("delete" if away else "wal")
-    assert modes(store.path) == "delete" and not is_away(store.path, tmp_path / "none")

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +17,6 @@ from .base import Bad, BadEntry, Entries, TextStore, body_text
 from .faults import damaged, database_error, file_error, is_damage, mend
 from .lock import held
 from .salvage import Row, salvage
-from .write_ahead import how_to_read, logged
 
 APPLICATION_ID = 0x6E777267  # "nwrg"
 FORMAT = 2
@@ -49,9 +48,8 @@ class SqliteStore(TextStore):
     """A journal in a table ``journal(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, sum INTEGER)``; bodies are JSON
     objects, sums are :func:`checksum`.
 
-    What :meth:`append` adds, and what :meth:`append_all` does, is one transaction, on disk before it returns. While the
-    study is held there is a write-ahead log beside the file. A damaged file is read as far as SQLite reads it, and
-    never written to.
+    What :meth:`append` adds, and what :meth:`append_all` does, is one transaction, on disk before it returns. A damaged
+    file is read as far as SQLite reads it, and never written to.
 
     Args:
         path: of the file; it is made on first use, with its directory, unless ``must_exist``.
@@ -63,7 +61,6 @@ class SqliteStore(TextStore):
         if not isinstance(path, str | Path):
             raise CallError(f"a study is kept in a file, by its path, not in a {type(path).__name__}")
         self.path, self._mode = Path(path), "ro" if read_only else "rw"
-        self._during: ExitStack | None = None
         try:
             exists = self.path.exists()
         except OSError as error:
@@ -82,26 +79,20 @@ class SqliteStore(TextStore):
     def append_all(self, entries: Entries) -> None:
         texts = [(kind, body_text(body)) for kind, body in entries]
         self._require_whole()
-        with self._writing() as connection:
+        with closing(self._open()) as connection, self._told(), connection:
             for kind, text in texts:
                 self._insert(connection, kind, text)
 
     def begin(self, kind: str, body: Mapping[str, Any]) -> None:
         text = body_text(body)
         self._require_whole()
-        with self._writing() as connection:
+        with closing(self._open()) as connection, self._told(), connection:
             connection.execute("BEGIN IMMEDIATE")
             if connection.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is None:
                 self._insert(connection, kind, text)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        with held(self.path), ExitStack() as during:
-            self._during = during
-            try:
-                yield
-            finally:
-                self._during = None
+    def held(self) -> AbstractContextManager[None]:
+        return held(self.path)
 
     def numbered(self, since: int = 0, bad: Bad | None = None) -> Iterator[tuple[int, str, str]]:
         """The entries as texts whose checksums are right."""
@@ -171,20 +162,10 @@ class SqliteStore(TextStore):
         else:
             connection.execute("INSERT INTO journal (kind, body) VALUES (?, ?)", (kind, text))
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A connection in a transaction of its own; the first one of those that are made while the study is held begins
-        the log."""
-        if self._during is not None:
-            during, self._during = self._during, None
-            during.enter_context(logged(self.path, self._open))
-        with closing(self._open()) as connection, self._told(), connection:
-            yield connection
-
     def _open(self, strict: bool = True) -> sqlite3.Connection:
         """A connection; one that is not strict reads what there is of a file that lacks its end, and writes nothing."""
         with self._told():
-            connection = sqlite3.connect(how_to_read(self.path, self._mode), uri=True, timeout=30)
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={self._mode}", uri=True, timeout=30)
             connection.execute("PRAGMA synchronous = FULL" if strict else "PRAGMA query_only = ON")
             if not strict:
                 connection.execute("PRAGMA writable_schema = ON")
