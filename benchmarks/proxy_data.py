@@ -86,7 +86,7 @@ def networks(built: Built, images: nw.Split, count: int) -> list[nn.Module]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, default=Path("/tmp/joint"), help="where joint.py keeps its checkpoint")
+    parser.add_argument("--out", type=Path, default=Path("runs/joint"), help="where joint.py keeps its checkpoint")
     parser.add_argument("--trained", type=int, default=60000, help="images that the super-network is trained on")
     parser.add_argument("--networks", type=int, default=40)
     parser.add_argument("--tested", type=int, default=6000, help="test images of the truth")

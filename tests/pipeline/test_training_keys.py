@@ -21,7 +21,7 @@ from netwright.nets.state import load_state, read_tensors
 from netwright.pipeline.callback import NullCallback
 from netwright.pipeline.context import Context, open_run
 from netwright.pipeline.export import export
-from netwright.pipeline.finetune import finetune
+from netwright.pipeline.finetune import finetune, tune_in_part
 from netwright.pipeline.run_directory import RunDirectory
 from netwright.pipeline.search import check, open_study, search
 from netwright.pipeline.summary import write_report
@@ -376,6 +376,23 @@ def test_adapters_learn_in_the_place_of_weights_and_are_written(tmp_path: Path) 
         assert a.shape[0] == b.shape[1] == 2 and b.any()
         torch.testing.assert_close(weights[f"{name}.weight"], plain[f"{name}.weight"] + 8 * b @ a)
         assert torch.equal(weights[f"{name}.bias"], plain[f"{name}.bias"])
+
+
+def test_adapters_are_written_of_what_is_handed_back_alone(tmp_path: Path) -> None:
+    tiny_checkpoints.library()
+    pytest.importorskip("peft", reason="peft is not installed")
+    with job(tmp_path, train={"epochs": 0}, export={"lora": 2}) as context:
+        train(context)
+        smallest = context.source.space.smallest
+        adapter = context.run.adapter(smallest.id)
+        tune_in_part(context, smallest, 0.5)
+        assert not adapter.exists()
+        assert finetune(context, smallest).kept and sorted(path.name for path in adapter.iterdir()) == [
+            "adapter_config.json", "adapter_model.safetensors",
+        ]  # fmt: skip
+    with job(tmp_path, train={"epochs": 0}) as context:
+        finetune(context, smallest)
+        assert not adapter.exists()
 
 
 def test_only_parameters_that_may_move_are_fine_tuned(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ..core.candidate import Candidate, digest
 from ..core.metric import Measurement
 from ..nets.extract import copy_of
 from ..nets.recalibrate import Statistics
-from ..nets.surgery.adapters import adapting
+from ..nets.surgery.adapters import adapting, save_adapters
 from ..recipe.load import resolve
 from ..training import loop
 from ..training.checkpoint import Checkpoint
@@ -54,6 +54,7 @@ def finetune(context: Context, candidate: Candidate) -> Finetuned:
 
     It goes on from a checkpoint beside the network's files, which whoever has written these removes."""
     wish = context.recipe.export
+    shutil.rmtree(context.run.adapter(candidate.id), ignore_errors=True)  # of an earlier export
     plain, statistics = context.network(candidate)
     if context.data is None or context.validation is None or wish.epochs == 0:
         return Finetuned(plain, False, statistics, context.validate(plain), {})
@@ -90,8 +91,7 @@ def _tune(context: Context, candidate: Candidate, network: nn.Module, judged: bo
     teacher, distillation = _teaching(context, network, judged)
     checkpoint = Checkpoint(context.run.finetuning(candidate.id), key_of(context, candidate), wish.optimizer)
     checkpoint.drop_other()
-    directory = context.run.adapter(candidate.id)
-    with adapting(network, directory, rank=wish.lora) if wish.lora else nullcontext():
+    with adapting(network, wish.lora) if wish.lora else nullcontext():
         loop.finetune(
             network,
             context.training_loader(),
@@ -114,6 +114,8 @@ def _tune(context: Context, candidate: Candidate, network: nn.Module, judged: bo
             key=checkpoint.key,
             callback=partial(context.callback.finetuned, candidate.id),
         )
+        if wish.lora and until == 1:  # of a network that is judged after a part nothing is handed back
+            save_adapters(network, context.run.adapter(candidate.id))
 
 
 def key_of(context: Context, candidate: Candidate) -> str:

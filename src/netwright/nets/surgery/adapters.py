@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from ...core.broken import without_broken_torchvision
 from ...core.errors import MissingExtra, NetError, did_you_mean, format_error
-from ...core.files import write_json
+from ...core.files import write_atomically, write_json
 from ...core.quiet import quiet
-from ..layers import CONVOLUTIONS
+from ..layers import CONVOLUTIONS, is_transposed_linear
 
 NAME = "default"
 """The library's name of an adapter where a network has one."""
@@ -91,14 +92,13 @@ def save_adapters(network: nn.Module, directory: str | Path, base: str = "") -> 
     library, folder = require_peft(), Path(directory)
     rank, alpha = next((layer.r[NAME], layer.lora_alpha[NAME]) for layer in layers.values())
     config = library.LoraConfig(r=rank, lora_alpha=alpha, target_modules=sorted(layers), base_model_name_or_path=base)
-    from safetensors.torch import save_file
-
-    weights = {}
-    for path, layer in layers.items():
-        for part in ("lora_A", "lora_B"):
-            weights[f"{PREFIX}{path}.{part}.weight"] = getattr(layer, part)[NAME].weight.detach().contiguous()
+    weights = {
+        f"{PREFIX}{path}.{part}.weight": getattr(layer, part)[NAME].weight.detach().cpu().contiguous()
+        for path, layer in layers.items()
+        for part in ("lora_A", "lora_B")
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    write_atomically(folder / "adapter_model.safetensors", save(weights, {"format": "pt"}))
     told = {key: sorted(v) if isinstance(v, set) else v for key, v in config.to_dict().items()}
     write_json(folder / "adapter_config.json", told | {"inference_mode": True})
 
@@ -119,12 +119,11 @@ def merge_adapters(network: nn.Module) -> None:
 
 
 @contextmanager
-def adapting(network: nn.Module, directory: Path, **settings: Any) -> Iterator[None]:
-    """Adapters alone learn while the block lasts; then they are written to a directory and merged."""
-    add_adapters(network, **settings)
+def adapting(network: nn.Module, rank: int) -> Iterator[None]:
+    """Adapters alone learn while the block lasts; then they are merged."""
+    add_adapters(network, rank=rank)
     try:
         yield
-        save_adapters(network, directory)
     finally:
         merge_adapters(network)
 
@@ -157,7 +156,7 @@ def _chosen(network: nn.Module, modules: str | Sequence[str] | None) -> list[str
     known = {
         path: module
         for path, module in network.named_modules()
-        if path and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D" or type(module) in CONVOLUTIONS)
+        if path and (isinstance(module, nn.Linear) or is_transposed_linear(module) or type(module) in CONVOLUTIONS)
         if uses[id(module.weight)] == 1
     }
     if modules is None:
